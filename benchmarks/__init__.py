@@ -1,0 +1,1 @@
+"""Benchmarks of sklearn_stackelberg against its peers: ``python -m benchmarks``."""

@@ -1,0 +1,66 @@
+"""The one command of the benchmarks: ``python -m benchmarks [TABLE ...]``."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from pathlib import Path
+
+from benchmarks.environment import FOLDER, enter
+
+TABLES = (
+    "frozen_lake",
+    "control",
+    "cartpole_default",
+    "scaling",
+    "throughput",
+    "predict",
+)
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description="Ours and the peers' figures, single-threaded, in one run.",
+    )
+    parser.add_argument("tables", nargs="*", metavar="TABLE", help=", ".join(TABLES))
+    parser.add_argument(
+        "--here", action="store_true", help="use the current interpreter"
+    )
+    parser.add_argument(
+        "--side", choices=("both", "ours", "peers"), default="both", help="who runs"
+    )
+    parser.add_argument("--seeds", type=int, help="how many logs (default: the table's)")
+    parser.add_argument(
+        "--resume", action="store_true", help="keep the rows of an earlier run"
+    )
+    parser.add_argument(
+        "--results", type=Path, default=FOLDER / "results", help="where rows are saved"
+    )
+    options = parser.parse_args(arguments)
+    unknown = sorted(set(options.tables) - set(TABLES))
+    if unknown:
+        parser.error(f"no table is called {unknown}; there are {list(TABLES)}")
+    options.tables = options.tables or list(TABLES)
+    return options
+
+
+def main(arguments: list[str]) -> None:
+    """Run the named tables, all of them by default."""
+    options = parse(arguments)
+    enter(arguments, options.here)
+    import torch
+
+    torch.set_num_threads(1)
+    from benchmarks.report import Rows
+
+    for name in options.tables:
+        table = importlib.import_module(f"benchmarks.tables.{name}")
+        rows = Rows(name, options.results, options.resume)
+        rows.publish(table.run(rows, side=options.side, seeds=options.seeds))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,91 @@
+"""Our side of every table: the estimator and the grids that it may choose from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.peers import Method, as_floats, grid
+from benchmarks.problems import DISCOUNT
+from sklearn_stackelberg import StackelbergPolicyEstimator, Transitions
+
+NAME = "ours"
+# Five weights of the Bellman error, the same for every FrozenLake cell.
+FROZEN_LAKE_GRID = grid(lam=(0.1, 1.0, 10.0, 100.0, 1000.0))
+# One grid for the three control problems.
+CONTROL_GRID = grid(lam=(1.0, 10.0, 100.0), bandwidth=(0.5, 1.0))
+
+
+class ScaledStates:
+    """A policy on states divided by their standard deviation in the log."""
+
+    def __init__(self, log: Transitions, estimator: StackelbergPolicyEstimator) -> None:
+        state, next_state = as_floats(log.state), as_floats(log.next_state)
+        self.scale = state.std(axis=0)
+        self.scale[self.scale == 0.0] = 1.0
+        scaled = Transitions(
+            state / self.scale,
+            log.action,
+            log.reward,
+            next_state / self.scale,
+            log.terminated,
+            is_initial=log.is_initial,
+            episode=log.episode,
+            step=log.step,
+        )
+        self.estimator = estimator.fit(scaled)
+
+    def predict(self, states: NDArray[Any]) -> NDArray[Any]:
+        """The action of each state."""
+        return self.estimator.predict(as_floats(states) / self.scale)
+
+
+def fit_frozen_lake(log: Transitions, random_state: int, **setting: Any) -> Any:
+    """Fit on one-hot states, where a linear kernel is exact."""
+    return StackelbergPolicyEstimator(
+        discount=DISCOUNT,
+        kernel="linear",
+        n_components=None,
+        random_state=random_state,
+        **setting,
+    ).fit(log)
+
+
+def fit_control(
+    log: Transitions, random_state: int, *, bandwidth: float, **setting: Any
+) -> ScaledStates:
+    """Fit on scaled states; the bandwidth is in medians of their distances."""
+    return ScaledStates(
+        log,
+        StackelbergPolicyEstimator(
+            discount=DISCOUNT,
+            bandwidth=bandwidth * median_distance(log),
+            initial_states="all",
+            random_state=random_state,
+            **setting,
+        ),
+    )
+
+
+def median_distance(log: Transitions, n_rows: int = 1_000) -> float:
+    """Median distance between scaled states, on a sample of the rows."""
+    state = as_floats(log.state)
+    scale = state.std(axis=0)
+    scale[scale == 0.0] = 1.0
+    rows = np.random.default_rng(0).choice(
+        len(state), size=min(n_rows, len(state)), replace=False
+    )
+    few = state[rows] / scale
+    square = ((few[:, None, :] - few[None, :, :]) ** 2).sum(axis=2)
+    return float(np.sqrt(np.median(square[np.triu_indices(len(few), 1)])))
+
+
+def fit_default(log: Transitions, random_state: int) -> Any:
+    """Fit with default hyperparameters, on the states as they are."""
+    return StackelbergPolicyEstimator(random_state=random_state).fit(log)
+
+
+FROZEN_LAKE = Method(NAME, fit_frozen_lake, FROZEN_LAKE_GRID)
+CONTROL = Method(NAME, fit_control, CONTROL_GRID)

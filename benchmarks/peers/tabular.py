@@ -1,0 +1,158 @@
+"""Tabular peers: value iteration on counts, VI-LCB, behaviour cloning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.peers import Method, grid
+
+# A difference of values below this is a tie, not a preference.
+TIE = 1e-12
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What a log says about a finite problem.
+
+    Attributes
+    ----------
+    visits : array of shape (n_states, n_actions)
+        How often each pair was logged.
+    reward : array of shape (n_states, n_actions)
+        The mean reward of each pair, 0 where it was never logged.
+    continuation : array of shape (n_states, n_actions, n_states)
+        The share of the pair's rows that go on from each state; rows that terminate go
+        on from none, so that a row of it may sum to less than one.
+    """
+
+    visits: NDArray[np.float64]
+    reward: NDArray[np.float64]
+    continuation: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, log: Any, n_states: int, n_actions: int) -> Counts:
+        """Count the rows of a log whose states and actions are integer codes."""
+        state = np.asarray(log.state).reshape(-1).astype(int)
+        action = np.asarray(log.action).astype(int)
+        next_state = np.asarray(log.next_state).reshape(-1).astype(int)
+        visits = np.zeros((n_states, n_actions))
+        reward = np.zeros((n_states, n_actions))
+        continuation = np.zeros((n_states, n_actions, n_states))
+        np.add.at(visits, (state, action), 1.0)
+        np.add.at(reward, (state, action), np.asarray(log.reward, dtype=float))
+        on = ~np.asarray(log.terminated, dtype=bool)
+        np.add.at(continuation, (state[on], action[on], next_state[on]), 1.0)
+        rows = np.maximum(visits, 1.0)
+        return cls(visits, reward / rows, continuation / rows[:, :, None])
+
+
+def penalised_values(
+    counts: Counts,
+    discount: float,
+    penalty: float = 0.0,
+    *,
+    unseen: float = 0.0,
+    floor: float = -np.inf,
+    tol: float = 1e-12,
+    max_iter: int = 100_000,
+) -> NDArray[np.float64]:
+    """Value iteration on ``reward - penalty / sqrt(visits)``.
+
+    Parameters
+    ----------
+    counts : Counts
+    discount : float
+    penalty : float
+        Larger trusts rarely logged pairs less; 0 is value iteration on counts.
+    unseen : float
+        The value of a pair that was never logged.
+    floor : float
+        No state is worth less than this.
+
+    Returns
+    -------
+    array of shape (n_states, n_actions)
+        Action values, those of single actions not raised to the floor.
+    """
+    seen = counts.visits > 0
+    reward = counts.reward - penalty / np.sqrt(np.maximum(counts.visits, 1.0))
+    value = np.zeros(len(counts.visits))
+    for _ in range(max_iter):
+        q = np.where(seen, reward + discount * counts.continuation @ value, unseen)
+        improved = np.maximum(q.max(axis=1), floor)
+        change = np.abs(improved - value).max(initial=0.0)
+        value = improved
+        if change <= tol:
+            break
+    return q
+
+
+def greedy(q: NDArray[np.float64], counts: Counts) -> NDArray[np.intp]:
+    """The best action of each state; of equals, the one logged most."""
+    best = q >= q.max(axis=1, keepdims=True) - TIE
+    return np.where(best, counts.visits, -1.0).argmax(axis=1)
+
+
+def value_iteration(counts: Counts, discount: float) -> NDArray[np.intp]:
+    """Optimal on the counts; a pair never logged ends the episode with nothing."""
+    return greedy(penalised_values(counts, discount), counts)
+
+
+def vi_lcb(
+    counts: Counts, discount: float, penalty: float, clip: bool, lowest: float = 0.0
+) -> NDArray[np.intp]:
+    """Value iteration with lower confidence bounds (Rashidinejad et al. 2021).
+
+    Parameters
+    ----------
+    penalty : float
+        The bound's width for a pair logged once.
+    clip : bool
+        Whether states are worth the lowest return at least, as in the paper; among
+        actions below it the least bad is still preferred. Without, a pair never logged
+        is as bad as the worst pair logged once, for ever.
+    lowest : float
+        The least that a return can be.
+    """
+    if clip:
+        q = penalised_values(counts, discount, penalty, unseen=-np.inf, floor=lowest)
+    else:
+        worst = lowest - penalty / (1.0 - discount)
+        q = penalised_values(counts, discount, penalty, unseen=worst)
+    return greedy(q, counts)
+
+
+def behaviour_cloning(counts: Counts, sampled: bool) -> NDArray[Any]:
+    """The logged action: the most frequent one of each state, or all in their shares.
+
+    Returns
+    -------
+    array of shape (n_states,), or (n_states, n_actions) where ``sampled``
+    """
+    if not sampled:
+        return counts.visits.argmax(axis=1)
+    total = counts.visits.sum(axis=1, keepdims=True)
+    n_actions = counts.visits.shape[1]
+    return np.where(total > 0, counts.visits / np.maximum(total, 1.0), 1.0 / n_actions)
+
+
+METHODS = (
+    Method("value iteration on counts", value_iteration),
+    Method(
+        "VI-LCB",
+        vi_lcb,
+        grid(
+            penalty=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0),
+            clip=(True, False),
+        ),
+    ),
+    Method(
+        "behaviour cloning",
+        lambda counts, _, sampled: behaviour_cloning(counts, sampled),
+        grid(sampled=(False, True)),
+    ),
+)

@@ -1,0 +1,1 @@
+"""The tables, one a module with ``run(rows, side, seeds)`` giving markdown."""

@@ -1,0 +1,76 @@
+"""CartPole and Acrobot: mean return and time to fit, against d3rlpy and fitted Q."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.peers import d3rlpy_peers, fitted
+from benchmarks.problems import CONTROL
+from benchmarks.report import Clock, Rows, best_settings, markdown, setting_text
+
+N_LOGS = 5
+
+
+def run(rows: Rows, side: str = "both", seeds: int | None = None) -> str:
+    """Every method on every log; returns the table."""
+    methods = []
+    if side != "peers":
+        from benchmarks import ours
+
+        methods.append(ours.CONTROL)
+    if side != "ours":
+        methods += [*fitted.METHODS, *d3rlpy_peers.METHODS]
+    for seed in range(seeds or N_LOGS):
+        for problem in CONTROL:
+            log = problem.log(seed)
+            for method in methods:
+                for setting in method.settings:
+
+                    def compute(
+                        problem: Any = problem,
+                        log: Any = log,
+                        seed: int = seed,
+                        method: Any = method,
+                        setting: Any = setting,
+                    ) -> dict[str, Any]:
+                        with Clock() as clock:
+                            policy = method.fit(log, seed, **setting)
+                        returns = problem.returns(policy)
+                        return {"score": float(returns.mean()), **clock.row()}
+
+                    rows.once(
+                        {
+                            "problem": problem.name,
+                            "seed": seed,
+                            "method": method.name,
+                            "setting": setting,
+                        },
+                        compute,
+                    )
+    return table(rows)
+
+
+def table(rows: Rows) -> str:
+    """Mean return, time and setting of each method's best setting."""
+    best = sorted(
+        best_settings(rows),
+        key=lambda e: ([p.name for p in CONTROL].index(e["problem"]), -e["mean"]),
+    )
+    lines = [
+        [
+            entry["problem"],
+            entry["method"],
+            f"{entry['mean']:.1f} ± {entry['sd']:.1f}",
+            f"{entry['low']:.1f}",
+            f"{entry['seconds']:.2f}",
+            setting_text(entry["setting"]),
+            entry["n"],
+        ]
+        for entry in best
+    ]
+    headings = ["log", "method", "mean return", "worst log", "fit, s", "setting", "logs"]
+    return (
+        "Return of 100 episodes, mean ± standard deviation over the logs, each method "
+        "with its best setting of the problem; median seconds of one fit.\n\n"
+        + markdown(headings, lines)
+    )

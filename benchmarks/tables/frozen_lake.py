@@ -1,0 +1,101 @@
+"""FrozenLake: exact success of the predicted policies, against tabular peers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.peers import tabular
+from benchmarks.problems import DISCOUNT, FROZEN_LAKE, frozen_lake
+from benchmarks.report import Clock, Rows, best_settings, markdown, setting_text
+
+N_LOGS = 10
+# On the good logger, what share of the best peer's mean is asked of us.
+GOOD_SHARE = 0.95
+
+
+def run(rows: Rows, side: str = "both", seeds: int | None = None) -> str:
+    """Every method on every log; returns the table."""
+    for problem in FROZEN_LAKE:
+        for seed in range(seeds or N_LOGS):
+            if side != "ours":
+                _peers(rows, problem, seed)
+            if side != "peers":
+                _ours(rows, problem, seed)
+    return table(rows)
+
+
+def _peers(rows: Rows, problem: Any, seed: int) -> None:
+    mdp = problem.mdp
+    counts = tabular.Counts.of(problem.log(seed), mdp.n_states, mdp.n_actions)
+    for method in tabular.METHODS:
+        for setting in method.settings:
+
+            def compute(method: Any = method, setting: Any = setting) -> dict[str, Any]:
+                with Clock() as clock:
+                    policy = method.fit(counts, DISCOUNT, **setting)
+                return {"score": problem.success(policy), **clock.row()}
+
+            rows.once(
+                {
+                    "problem": problem.name,
+                    "seed": seed,
+                    "method": method.name,
+                    "setting": setting,
+                },
+                compute,
+            )
+
+
+def _ours(rows: Rows, problem: Any, seed: int) -> None:
+    from benchmarks import ours
+
+    log = problem.log(seed, encode="one-hot")
+    states = frozen_lake(problem.map_name, "one-hot").states()
+    for setting in ours.FROZEN_LAKE.settings:
+
+        def compute(setting: Any = setting) -> dict[str, Any]:
+            with Clock() as clock:
+                policy = ours.FROZEN_LAKE.fit(log, seed, **setting)
+            return {"score": problem.success(policy.predict(states)), **clock.row()}
+
+        rows.once(
+            {
+                "problem": problem.name,
+                "seed": seed,
+                "method": ours.FROZEN_LAKE.name,
+                "setting": setting,
+            },
+            compute,
+        )
+
+
+def table(rows: Rows) -> str:
+    """Mean exact success of each method's best setting."""
+    best = best_settings(rows)
+    by_problem: dict[str, dict[str, dict[str, Any]]] = {}
+    for entry in best:
+        by_problem.setdefault(entry["problem"], {})[entry["method"]] = entry
+    names = ["ours", *(method.name for method in tabular.METHODS)]
+    lines = []
+    for problem in FROZEN_LAKE:
+        found = by_problem.get(problem.name, {})
+        cells = [
+            f"{found[n]['mean']:.3f} ± {found[n]['sd']:.3f}"
+            f" ({setting_text(found[n]['setting'])})"
+            if n in found
+            else "–"
+            for n in names
+        ]
+        peers = [found[n]["mean"] for n in names[1:] if n in found]
+        met = "–"
+        if "ours" in found and peers:
+            share = GOOD_SHARE if problem.logger == "good" else 1.0
+            met = "yes" if found["ours"]["mean"] > share * max(peers) else "no"
+        optimum = problem.success(problem.mdp.optimal_policy(DISCOUNT))
+        lines.append([problem.name, *cells, f"{optimum:.3f}", met])
+    n_logs = max((entry["n"] for entry in best), default=0)
+    return (
+        f"Exact success within the time limit, mean ± standard deviation over {n_logs} "
+        "logs, each method with its best setting of the cell.\n\n"
+        + markdown(["log", *names, "optimum", "target met"], lines)
+    )
