@@ -31,7 +31,7 @@ def chain_values(
     """
     n_states = len(chain)
     if horizon is not None:
-        values = np.zeros(n_states)
+        values: FloatArray = np.zeros(n_states)
         for _ in range(horizon):
             values = reward + discount * chain @ values
         return values
@@ -104,22 +104,23 @@ def _batch(
     alive = np.arange(batch)
     state = _draw(np.broadcast_to(initial, (batch, len(initial))), rng)
     length = np.zeros(batch, dtype=np.intp)
-    steps: list[NDArray[Any]] = []
-    for step in range(limit):
+    steps: list[tuple[NDArray[Any], ...]] = []
+    for _ in range(limit):
         action = _draw(policy[state], rng)
         after = _draw(transition[state, action], rng)
         stop = rng.random(len(alive)) < termination[state, action, after]
-        rows = np.empty(len(alive), dtype=_ROW)
-        columns = (alive, step, state, action, after, stop)
-        for (name, _), column in zip(_ROW, columns, strict=True):
-            rows[name] = column
-        steps.append(rows)
+        steps.append((alive, state, action, after, stop))
         length[alive] += 1
         alive, state = alive[~stop], after[~stop]
         # Enough once the episodes up to the first living one fill the log.
         if not len(alive) or length[: alive[0] + 1].sum() >= missing:
             break
-    rows = np.concatenate(steps)
+    columns = [np.concatenate(column) for column in zip(*steps, strict=True)]
+    rows = np.empty(len(columns[0]), dtype=_ROW)
+    rows["step"] = np.repeat(np.arange(len(steps)), [len(kept[0]) for kept in steps])
+    names = ("episode", "state", "action", "next_state", "terminated")
+    for name, column in zip(names, columns, strict=True):
+        rows[name] = column
     return rows[np.lexsort((rows["step"], rows["episode"]))]
 
 

@@ -73,8 +73,12 @@ class FiniteMDP:
     >>> from sklearn_stackelberg.datasets import FiniteMDP
     >>> transition = np.zeros((2, 2, 2))
     >>> transition[0, 0, 0] = transition[0, 1, 1] = 1.0
-    >>> mdp = FiniteMDP(transition, reward=[[0.0, 1.0], [0.0, 0.0]],
-    ...                 initial=[1.0, 0.0], terminal=[False, True])
+    >>> mdp = FiniteMDP(
+    ...     transition,
+    ...     reward=[[0.0, 1.0], [0.0, 0.0]],
+    ...     initial=[1.0, 0.0],
+    ...     terminal=[False, True],
+    ... )
     >>> mdp.optimal_policy(discount=0.9).tolist()
     [1, 0]
     >>> uniform = np.full((2, 2), 0.5)
@@ -225,8 +229,13 @@ class FiniteMDP:
         --------
         >>> from sklearn_stackelberg import Transitions
         >>> from sklearn_stackelberg.datasets import FiniteMDP
-        >>> log = Transitions(state=[[0], [0]], action=[1, 1], reward=[1.0, 0.0],
-        ...                   next_state=[[1], [0]], terminated=[True, False])
+        >>> log = Transitions(
+        ...     state=[[0], [0]],
+        ...     action=[1, 1],
+        ...     reward=[1.0, 0.0],
+        ...     next_state=[[1], [0]],
+        ...     terminated=[True, False],
+        ... )
         >>> mdp = FiniteMDP.from_counts(log)
         >>> mdp.visits.tolist(), mdp.expected_reward[0, 1].item()
         ([[0, 2], [0, 0]], 0.5)

@@ -59,9 +59,9 @@ def log_episodes(
     -------
     Transitions
         States are one integer column (Discrete observations) or flattened float64
-        rows (Box). ``terminated`` is False at a time limit, and the state reached
-        there is kept in ``next_state``. Propensities are there if the policy
-        returned them.
+        rows (Box). An action of one number is kept as that number. ``terminated``
+        is False at a time limit, and the state reached there is kept in
+        ``next_state``. Propensities are there if the policy returned them.
 
     Raises
     ------
@@ -110,6 +110,8 @@ def log_episodes(
                 state = encode(observation)
     columns = [np.array(column) for column in zip(*rows, strict=True)]
     states, actions, rewards, nexts, ends, episodes, steps, chances = columns
+    if actions.ndim == 2 and actions.shape[1] == 1:
+        actions = actions[:, 0]  # a box of one number is a number
     unlogged = np.array([row[-1] is None for row in rows])
     if unlogged.any() and not unlogged.all():
         raise ValueError(

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
-from sklearn_stackelberg.transitions import Transitions
 
 from sklearn_stackelberg.datasets import FiniteMDP, log_episodes, rollout_returns
+from sklearn_stackelberg.transitions import Transitions
 
 gymnasium = pytest.importorskip("gymnasium")
 
@@ -82,7 +82,7 @@ class Constant:
 
 
 @given(seed=st.integers(0, 10**6), discount=st.sampled_from([0.0, 0.5, 0.95, 1.0]))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_values_agree_with_a_long_exact_iteration(seed, discount):
     mdp = random_mdp(seed)
     policy = random_policy(mdp, seed)
@@ -105,7 +105,7 @@ def test_finite_horizon_is_one_step_and_then_the_rest():
 
 
 @given(seed=st.integers(0, 10**6), discount=st.sampled_from([0.0, 0.7, 0.99, 1.0]))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_optimal_policy_beats_every_policy(seed, discount):
     mdp = random_mdp(seed, n_states=3, n_actions=3)
     best = mdp.state_values(mdp.optimal_policy(discount), discount)
@@ -244,7 +244,7 @@ def test_sampled_returns_have_the_exact_mean():
     end=st.sampled_from([0.0, 0.1, 1.0]),
     seed=st.integers(0, 100),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_sampled_rows_are_whole_episodes(n, horizon, end, seed):
     mdp = random_mdp(seed, end=end)
     log = mdp.sample(random_policy(mdp), n, seed, horizon=horizon)
@@ -417,7 +417,7 @@ def test_discrete_observations_are_one_integer_column():
 
 def test_box_actions_and_dictionary_observations():
     log = log_episodes("Pendulum-v1", lambda s, rng: rng.uniform(-2, 2, 1), 20, 0)
-    assert log.action.shape == (20, 1)
+    assert log.action.shape == (20,)
     labels = log_episodes("Pendulum-v1", Constant(-2.0), 20, 0)
     assert labels.action.shape == (20,)
     cards = log_episodes("Blackjack-v1", lambda s, rng: rng.integers(2), 20, 0)
