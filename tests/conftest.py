@@ -1,0 +1,15 @@
+"""Settings of every test, made before scipy and matplotlib are imported."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import settings
+
+# scikit-learn checks an estimator's array API conformance only when asked so.
+os.environ.setdefault("SCIPY_ARRAY_API", "1")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+# Time says more about a busy machine than about the code; failures are repeatable.
+settings.register_profile("repeatable", deadline=None, derandomize=True)
+settings.load_profile("repeatable")
