@@ -1,0 +1,116 @@
+"""Which row follows which: by episode and step, or by the values of the states."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ._log_checks import is_frame
+
+
+class Links(NamedTuple):
+    """How the rows of a log hang together.
+
+    Attributes
+    ----------
+    next_row : ndarray of shape (n,)
+        The row of the same episode at step + 1; -1 where there is none.
+    first, last : ndarrays of bool of shape (n,)
+        Whether the row has the smallest, the largest step of its episode.
+    """
+
+    next_row: np.ndarray
+    first: np.ndarray
+    last: np.ndarray
+
+
+def encode(episode: np.ndarray) -> np.ndarray:
+    """Return each row's episode as a number, from 0 in order of appearance."""
+    _, first_row, codes = np.unique(episode, return_index=True, return_inverse=True)
+    rank = np.empty(first_row.size, dtype=np.intp)
+    rank[np.argsort(first_row)] = np.arange(first_row.size)
+    return rank[codes.reshape(-1)]
+
+
+def link(episode: np.ndarray, step: np.ndarray) -> Links:
+    """Find each row's successor: same episode, step + 1, wherever that row stands.
+
+    Raises
+    ------
+    ValueError
+        If two rows have the same episode and step.
+    """
+    codes = encode(episode)
+    order = np.lexsort((step, codes))
+    code, at = codes[order], step[order]
+    same = code[1:] == code[:-1]
+    # Sorted int64: a difference that wraps around cannot be mistaken for 0 or 1.
+    apart = at[1:] - at[:-1]
+    twice = np.flatnonzero(same & (apart == 0))
+    if twice.size:
+        examples = "; ".join(
+            f"({episode[order[k]].item()!r}, {at[k]}) at rows {order[k]} "
+            f"and {order[k + 1]}"
+            for k in twice[:3]
+        )
+        raise ValueError(
+            f"Each (episode, step) must name one row; {twice.size:,} repeat another: "
+            f"{examples}. Drop the duplicates, or give different episodes different "
+            "names."
+        )
+    next_row = np.full(step.size, -1, dtype=np.intp)
+    follows = np.flatnonzero(same & (apart == 1))
+    next_row[order[follows]] = order[follows + 1]
+    first, last = np.ones((2, step.size), dtype=bool)
+    first[order[1:][same]] = False
+    last[order[:-1][same]] = False
+    return Links(next_row, first, last)
+
+
+def count_steps(episode: np.ndarray, jump: Any = 1) -> np.ndarray:
+    """Count each episode's rows from 0 in the order in which they stand.
+
+    `jump(before, after)` may say how far apart two neighbours are; it is given the
+    arrays of the neighbours' rows.
+    """
+    codes = encode(episode)
+    order = np.argsort(codes, kind="stable")
+    same = codes[order][1:] == codes[order][:-1]
+    apart = jump(order[:-1], order[1:]) if callable(jump) else jump
+    reached = np.concatenate([[0], np.cumsum(np.where(same, apart, 0))])
+    starts = np.concatenate([[0], np.flatnonzero(~same) + 1])
+    lengths = np.diff(np.append(starts, codes.size))
+    step = np.empty(codes.size, dtype=np.int64)
+    step[order] = reached - np.repeat(reached[starts], lengths)
+    return step
+
+
+def comparable(states: Any) -> np.ndarray:
+    """Return a table of states as an array whose entries can be compared with ==."""
+    if not is_frame(states) or all(
+        isinstance(dtype, np.dtype) and dtype.kind in "biuf" for dtype in states.dtypes
+    ):
+        return np.asarray(states)
+    values = states.to_numpy(dtype=object, copy=True)
+    values[states.isna().to_numpy()] = np.nan
+    return values
+
+
+def rows_equal(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Compare two (n, d) arrays row by row; missing equals missing."""
+    # Only what is missing (NaN) differs from itself, in arrays of objects as well.
+    missing = np.not_equal(left, left) & np.not_equal(right, right)
+    equal = (left == right) | missing
+    return equal.astype(bool).all(axis=1)
+
+
+def next_rows_by_value(state: np.ndarray, next_state: np.ndarray) -> np.ndarray:
+    """Return i + 1 where row i + 1's state is row i's next state, else -1.
+
+    The states are compared by value, in O(n d); missing equals missing.
+    """
+    next_row = np.full(len(state), -1, dtype=np.intp)
+    chained = np.flatnonzero(rows_equal(next_state[:-1], state[1:]))
+    next_row[chained] = chained + 1
+    return next_row

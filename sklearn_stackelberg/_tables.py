@@ -1,0 +1,214 @@
+"""Tables of logged decisions: reading one into the fields of a log, and writing one.
+
+The only module that imports pandas, and only where the user brings a DataFrame or asks
+for one.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import _log_checks as checks
+from ._linking import comparable, count_steps, link, rows_equal
+
+if TYPE_CHECKING:
+    from ._log_rows import LogRows
+
+_LAST = "are the last of an episode that is not terminated: their next state is unknown"
+_GAP = "have no row at step + 1 although their episode goes on (a gap in the steps)"
+
+
+def read_frame(
+    df: Any, state: Any, names: dict[str, Any]
+) -> tuple[dict[str, int], int, dict[str, Any]]:
+    """Link the rows of a table; `names` gives each role's column, or None.
+
+    Returns the rows left out by reason, the number of rows without an action inside an
+    episode, and the fields of the log.
+    """
+    states = [*state] if isinstance(state, (list, np.ndarray)) else [state]
+    names = {role: name for role, name in names.items() if name is not None}
+    _check_columns(df, states, names)
+
+    def column(role: str, rows: np.ndarray | None = None) -> dict[str, Any]:
+        values = df[names[role]]
+        return {
+            "values": values if rows is None else values.iloc[rows],
+            "name": f"{role} (column {names[role]!r})",
+            "rows": rows,
+        }
+
+    labels = checks.check_episodes(**column("episode"))
+    if "step" in names:
+        steps = checks.check_steps(**column("step"))
+    else:
+        steps = count_steps(labels)
+    links = link(labels, steps)
+    linked = links.next_row >= 0
+    acted = ~df[names["action"]].isna().to_numpy()
+    ended = np.zeros(len(df), dtype=bool)
+    if "terminated" in names:
+        rows = np.flatnonzero(acted)
+        ended[rows] = checks.check_flags(**column("terminated", rows))
+
+    lost = acted & ~linked & ~ended
+    left_out = {_LAST: int((lost & links.last).sum())}
+    left_out[_GAP] = int(lost.sum()) - left_out[_LAST]
+    left_out = {why: n for why, n in left_out.items() if n}
+    kept = np.flatnonzero(acted & (linked | ended))
+    if not kept.size:
+        _refuse_unlinked(left_out, int(acted.sum()), "terminated" in names)
+
+    actions = column("action", kept)
+    holes = not acted.all() and df[names["action"]].dtype == np.float64
+    if holes and (actions["values"] % 1 == 0).all():
+        # Without the holes that closing rows leave, pandas would hold integers.
+        actions["values"] = actions["values"].astype(np.int64)
+    now = df[states].take(kept)
+    following = np.where(linked, links.next_row, np.arange(len(df)))[kept]
+    fields = {
+        "state": now,
+        "action": checks.check_labels(**actions),
+        "reward": checks.check_reals(**column("reward", kept)),
+        "next_state": df[states].take(following).set_axis(now.index),
+        "terminated": ended[kept],
+        "is_initial": links.first[kept],
+        "episode": labels[kept],
+        "step": steps[kept],
+        "propensity": None,
+    }
+    checks.check_states(now)
+    if "is_initial" in names:
+        fields["is_initial"] = checks.check_flags(**column("is_initial", kept))
+    if "propensity" in names:
+        fields["propensity"] = checks.check_propensities(**column("propensity", kept))
+    return left_out, int((~acted & ~links.last).sum()), fields
+
+
+def write_frame(log: LogRows) -> Any:
+    """Write a log as a DataFrame, with rows that hold the states where it is cut."""
+    import pandas as pd
+
+    n = len(log)
+    now, then = comparable(log.state), comparable(log.next_state)
+    if log.episode is None:
+        episode, step = np.arange(n), np.zeros(n, dtype=np.int64)
+    else:
+        episode, step = log.episode, log.step
+    if step is None:
+        # Two steps apart leaves room for a closing row between rows not chained.
+        step = count_steps(
+            episode,
+            lambda i, j: 2 - (rows_equal(then[i], now[j]) & ~log.terminated[i]),
+        )
+    next_row = link(episode, step).next_row
+    linked = next_row >= 0
+    broken = linked & ~log.terminated & ~rows_equal(then, now[next_row])
+    if broken.any():
+        raise ValueError(
+            "A table cannot hold this log: the next state is not the state of the "
+            f"same episode's row at step + 1 at {checks.rows_text(broken)}. Give "
+            "the rows that do not follow each other different episodes or steps."
+        )
+    unused = log.terminated & rows_equal(then, now)
+    closing = np.flatnonzero(~linked & ~unused)
+    total = n + closing.size
+
+    def column(values: np.ndarray, last: Any) -> np.ndarray:
+        return np.concatenate([values, np.broadcast_to(last, closing.size)])
+
+    # Nullable types: a plain column of integers cannot hold the missing actions.
+    nullable = {"i": "Int64", "u": "UInt64", "f": "Float64", "b": "boolean"}
+    dtype = nullable.get(log.action.dtype.kind, object)
+    fields = {
+        "action": pd.Series(log.action.astype(object), dtype=dtype).reindex(
+            range(total)
+        ),
+        "reward": column(log.reward, np.nan),
+        "episode": column(episode, episode[closing]),
+        "step": column(step, step[closing] + 1),
+        "terminated": column(log.terminated, False),
+        "is_initial": column(log.is_initial, False),
+    }
+    if log.propensity is not None:
+        fields["propensity"] = column(log.propensity, np.nan)
+    states = stack([log.state, log[closing].next_state])
+    if not checks.is_frame(states):
+        names = [f"state_{j}" for j in range(log.n_features)]
+        states = pd.DataFrame(states, columns=names)
+    clash = [name for name in states.columns if name in fields]
+    if clash:
+        raise ValueError(
+            f"The state columns {clash} bear the names of fields of the log; rename "
+            "them, for example with log.with_states(log.state.add_prefix('state_'), "
+            "log.next_state.add_prefix('state_'))."
+        )
+    frame = pd.concat([states, pd.DataFrame(fields)], axis=1)
+    order = np.argsort(np.append(np.arange(n), closing), kind="stable")
+    return frame.take(order).reset_index(drop=True)
+
+
+def stack(parts: list) -> Any:
+    """Put tables of the same columns, or vectors, one below the other."""
+    if not checks.is_frame(parts[0]):
+        return np.concatenate(parts)
+    import pandas as pd
+
+    return pd.concat(parts, ignore_index=True)
+
+
+def _check_columns(df: Any, states: list, names: dict[str, Any]) -> None:
+    """Refuse columns that `df` does not have, naming those that it has."""
+    if not checks.is_frame(df):
+        raise TypeError(
+            f"from_frame needs a pandas DataFrame; got {type(df).__name__}. Call "
+            ".to_pandas() on it, or pandas.DataFrame(...)."
+        )
+    if not states:
+        raise ValueError("state must name at least one column; got an empty list.")
+    known = [*df.columns]
+    by_text = {str(name).lower(): name for name in known}
+    problems = []
+    for name in dict.fromkeys([*states, *names.values()]):
+        if name not in known:
+            near = difflib.get_close_matches(str(name).lower(), by_text, n=3)
+            hint = " or ".join(repr(by_text[text]) for text in near)
+            problems.append(f"{name!r}" + (f" (did you mean {hint}?)" if near else ""))
+    if problems:
+        shown = ", ".join(repr(name) for name in known[:20])
+        raise ValueError(
+            f"The table has no column {', nor '.join(problems)}. Its columns are "
+            f"{shown}{', ...' if len(known) > 20 else ''}."
+        )
+    for name in [*states, *names.values()]:
+        if known.count(name) > 1 or states.count(name) > 1:
+            raise ValueError(
+                f"Column {name!r} occurs more than once, in the table or in state; "
+                "each must be named once. Rename it, or leave it out."
+            )
+    for role in ("action", "reward"):
+        if names[role] in states:
+            raise ValueError(
+                f"Column {names[role]!r} is both the {role} and part of the state. A "
+                f"policy cannot know the {role} before it acts: leave it out of state "
+                "(an earlier one may stand there as a column of its own)."
+            )
+    checks.check_same_length({"df": len(df)})
+
+
+def _refuse_unlinked(left: dict[str, int], n_acted: int, says_ended: bool) -> None:
+    reasons = "; ".join(f"{n:,} {why}" for why, n in left.items())
+    advice = (
+        "Check that episode and step number the rows of an episode one by one, or"
+        if says_ended
+        else "Name the column that says which rows ended their episode for good "
+        "(terminated=...), or"
+    )
+    raise ValueError(
+        f"No transition can be made: of {n_acted:,} rows with an action, "
+        f"{reasons or 'none is left'}. {advice} add a row without an action after the "
+        "last step of each episode, to hold the state in which it was cut."
+    )

@@ -1,0 +1,385 @@
+"""Logged transitions, the ways in and out of them, and the one door of the estimators.
+
+Importing this module does not import pandas; `_tables` alone does, and only where the
+user brings a DataFrame or asks for one.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.utils import check_consistent_length
+
+from . import _log_checks as checks
+from ._joining import chain_episodes, join_logs
+from ._linking import comparable, next_rows_by_value
+from ._log_rows import LogRows
+from ._log_views import EpisodeView
+from ._tables import read_frame, write_frame
+
+
+class Transitions(LogRows):
+    """Logged decisions, each row whole: state, action, reward and next state.
+
+    scikit-learn can index, split and resample a log by rows, and its episodes through
+    `episodes`. Rows are counted from 0 in all messages.
+
+    Parameters
+    ----------
+    state : array-like or DataFrame of shape (n, d)
+        The state in which each action was taken. Kept as given, not copied. Missing
+        values are allowed, for an imputer to fill.
+    action : array-like of shape (n,)
+        The actions taken: integers, strings, booleans or finite floats, of one type.
+    reward : array-like of shape (n,)
+        The rewards that followed, finite, in any unit; larger is better.
+    next_state : array-like or DataFrame of shape (n, d)
+        The states that followed, with the same columns. Unused where terminated.
+    terminated : array-like of bool of shape (n,), default=None
+        Whether the episode ended there for good, so that no value follows. An episode
+        that was merely cut (truncated) is not terminated. None means nowhere.
+    is_initial : array-like of bool of shape (n,), default=None
+        Whether an episode starts at the row. None means: the smallest step of each
+        episode; without `step`, the first row of each run of equal `episode`; without
+        `episode`, no row.
+    episode : array-like of shape (n,), default=None
+        Names of the episodes, integers or strings.
+    step : array-like of int of shape (n,), default=None
+        Position within the episode. Each (episode, step) names one row.
+    propensity : array-like of shape (n,), default=None
+        Probability in (0, 1] with which the logged action was taken.
+
+    Attributes
+    ----------
+    state, action, reward, next_state, terminated, is_initial, episode, step, propensity
+        The fields, 1-D ones as numpy arrays; the last three are None if not given.
+    left_out : dict of str to int
+        Rows that linking could not use, counted by reason.
+
+    Raises
+    ------
+    ValueError
+        In a sentence that names the rows, if a field is not as described.
+
+    See Also
+    --------
+    Transitions.from_frame : From a table with one row per visit or time step.
+    Transitions.from_episodes : From lists of observations, actions and rewards.
+
+    Examples
+    --------
+    >>> from sklearn_stackelberg.transitions import Transitions
+    >>> log = Transitions(
+    ...     state=[[0.0], [0.5], [1.0]],
+    ...     action=["wait", "treat", "treat"],
+    ...     reward=[0.0, 1.0, 0.0],
+    ...     next_state=[[0.5], [1.0], [0.0]],
+    ...     episode=[7, 7, 8],
+    ... )
+    >>> log
+    <Transitions: 3 rows, 1 state column, str actions; with episode>
+    >>> log[log.action == "treat"].reward
+    array([1., 0.])
+    >>> log.is_initial
+    array([ True, False,  True])
+    """
+
+    @classmethod
+    def from_frame(
+        cls,
+        df: Any,
+        *,
+        state: str | Sequence[str],
+        action: str,
+        reward: str,
+        episode: str,
+        step: str | None = None,
+        terminated: str | None = None,
+        propensity: str | None = None,
+        is_initial: str | None = None,
+    ) -> Transitions:
+        """Make transitions from a table with one row per decision.
+
+        A row's next state is the state of the row of the same episode at step + 1,
+        wherever it stands. A row without an action holds the state after the last step
+        of a truncated episode. Rows whose next state is not there are left out and
+        counted in `left_out`, unless they are terminated.
+
+        Parameters
+        ----------
+        df : DataFrame
+            The table, in any order if `step` is given.
+        state : str or list of str
+            Columns that make up the state.
+        action, reward, episode : str
+            Columns of the action, its reward and the episode's name.
+        step : str, default=None
+            Column of whole numbers; None means that each episode's rows stand in
+            order.
+        terminated : str, default=None
+            Column of booleans; None means that every end is a truncation.
+        propensity : str, default=None
+            Column of the logged actions' probabilities.
+        is_initial : str, default=None
+            Column of booleans; None means the smallest step of each episode.
+
+        Returns
+        -------
+        Transitions
+            In the order of the table, states as DataFrames.
+
+        Raises
+        ------
+        ValueError
+            If a column is not there, a value is not as `Transitions` asks, or no row
+            has a next state.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> from sklearn_stackelberg.transitions import Transitions
+        >>> df = pd.DataFrame(
+        ...     {
+        ...         "patient": ["a", "a", "a", "b", "b"],
+        ...         "visit": [1, 2, 3, 1, 2],
+        ...         "pulse": [80, 75, 70, 90, 95],
+        ...         "dose": ["low", "high", None, "low", "low"],
+        ...         "outcome": [0.0, 1.0, None, 0.0, -1.0],
+        ...     }
+        ... )
+        >>> log = Transitions.from_frame(
+        ...     df,
+        ...     state="pulse",
+        ...     action="dose",
+        ...     reward="outcome",
+        ...     episode="patient",
+        ...     step="visit",
+        ... )
+        >>> log.next_state["pulse"].tolist(), log.n_left_out
+        ([75, 70, 95], 1)
+        """
+        left_out, n_without_action, fields = read_frame(
+            df,
+            state,
+            {
+                "action": action,
+                "reward": reward,
+                "episode": episode,
+                "step": step,
+                "terminated": terminated,
+                "propensity": propensity,
+                "is_initial": is_initial,
+            },
+        )
+        return cls._from_checked(left_out, n_without_action, **fields)
+
+    @classmethod
+    def from_episodes(
+        cls,
+        observations: Sequence,
+        actions: Sequence,
+        rewards: Sequence,
+        terminated: Sequence[bool],
+    ) -> Transitions:
+        """Make transitions from lists with one entry per episode.
+
+        Parameters
+        ----------
+        observations : list of array-likes of shape (T + 1, d)
+            The states of each episode: one more than its T actions, the last being the
+            state in which it ended.
+        actions, rewards : lists of array-likes of shape (T,)
+            The actions taken and the rewards that followed.
+        terminated : list of bool
+            Whether each episode ended for good, not by a time limit.
+
+        Returns
+        -------
+        Transitions
+            With episodes numbered as listed, steps from 0.
+
+        Raises
+        ------
+        ValueError
+            If lengths do not fit or a value is not as `Transitions` asks.
+
+        Examples
+        --------
+        >>> from sklearn_stackelberg.transitions import Transitions
+        >>> log = Transitions.from_episodes(
+        ...     observations=[[[0.0], [1.0], [2.0]], [[5.0], [6.0]]],
+        ...     actions=[[0, 1], [1]],
+        ...     rewards=[[0.0, 1.0], [0.5]],
+        ...     terminated=[True, False],
+        ... )
+        >>> log.next_state.ravel(), log.terminated
+        (array([1., 2., 6.]), array([False,  True, False]))
+        """
+        fields = chain_episodes(observations, actions, rewards, terminated)
+        return cls(**fields)
+
+    @classmethod
+    def concatenate(cls, *logs: Transitions) -> Transitions:
+        """Put logs one below the other, each one's episodes distinct from the others'.
+
+        Parameters
+        ----------
+        *logs : Transitions
+            Logs with the same state columns and the same fields.
+
+        Returns
+        -------
+        Transitions
+            With episodes renumbered 0, 1, ... in the order in which they appear.
+
+        Raises
+        ------
+        ValueError
+            If the logs differ in columns, in the type of their actions, or in whether
+            they have `episode`, `step` and `propensity`.
+        """
+        left_out, n_without_action, fields = join_logs(logs)
+        return cls._from_checked(left_out, n_without_action, **fields)
+
+    def to_frame(self) -> Any:
+        """Return the log as a table that `from_frame` reads back.
+
+        The table has the state columns (``state_0``, ... for arrays) and `action`,
+        `reward`, `episode`, `step`, `terminated`, `is_initial` and, where there is one,
+        `propensity`. A row without an action closes each episode that does not go on,
+        and each gap, to hold the last next state. Without `episode`, each transition
+        becomes an episode.
+
+        Returns
+        -------
+        DataFrame
+
+        Raises
+        ------
+        ValueError
+            If a state column bears one of these names, or if the next state of a row
+            is not the state of the row at step + 1.
+
+        Examples
+        --------
+        >>> from sklearn_stackelberg.transitions import Transitions
+        >>> log = Transitions([[0], [1]], [3, 4], [0, 1], [[1], [2]], episode=[7, 7])
+        >>> log.to_frame()[["state_0", "action", "episode", "step"]]
+           state_0  action  episode  step
+        0        0       3        7     0
+        1        1       4        7     1
+        2        2    <NA>        7     2
+        """
+        return write_frame(self)
+
+
+def as_transitions(X: Any, y: ArrayLike | None = None) -> Transitions:
+    """Return the log that an estimator was given, in whichever way it was given.
+
+    Parameters
+    ----------
+    X : Transitions, Transitions.episodes, or array-like or DataFrame of shape (n, d)
+        A log, the episodes of one (all of them), or states.
+    y : array-like of shape (n,), default=None
+        With states: the actions taken in them. Each then counts as a success: reward 1
+        in an episode of one step. None with a log.
+
+    Returns
+    -------
+    Transitions
+
+    Warns
+    -----
+    UserWarning
+        If actions came alone, because that asks for imitation.
+
+    Raises
+    ------
+    ValueError
+        If y is missing or superfluous, or if the lengths differ.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> from sklearn_stackelberg.transitions import as_transitions
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("ignore")
+    ...     log = as_transitions([[0.0], [1.0]], ["left", "right"])
+    >>> log.reward, log.terminated
+    (array([1., 1.]), array([ True,  True]))
+    """
+    if isinstance(X, (Transitions, EpisodeView)):
+        if y is not None:
+            raise ValueError(
+                "y must be None with a Transitions, which holds its actions and "
+                f"rewards itself; got a y of type {type(y).__name__}. Call fit(log)."
+            )
+        log = X.transitions if isinstance(X, EpisodeView) else X
+        checks.check_same_length({"log": len(log)})
+        return log
+    if y is None:
+        raise ValueError(
+            "This estimator requires y to be passed, but the target y is None. X holds "
+            "states alone: pass a Transitions as X (Transitions.from_frame makes one "
+            "from a table of logged decisions), or the actions taken as y."
+        )
+    state = checks.check_states(X, "X")
+    check_consistent_length(state, y)
+    fields = getattr(getattr(y, "dtype", None), "names", None)
+    if hasattr(y, "columns") or np.ndim(y) != 1 or fields:
+        raise ValueError(
+            "y has more than one column, and only actions alone, 1-D, were expected "
+            "(use .ravel() if it is a single column of them). To learn from actions "
+            "with rewards and episodes, make the log with Transitions.from_frame(df, "
+            "state=..., action=..., reward=..., episode=...) and pass it as X."
+        )
+    action = checks.check_labels(y, "y")
+    ones = np.ones(len(action))
+    log = Transitions(
+        state,
+        action,
+        ones,
+        state,
+        ones,
+        episode=np.arange(len(action)),
+        step=np.zeros(len(action), dtype=np.int64),
+    )
+    warnings.warn(
+        "y holds actions without rewards, so every logged action is taken as a success "
+        "(reward 1, episodes of one step): this is pessimistic imitation. To learn "
+        "from rewards, pass a Transitions.",
+        UserWarning,
+        stacklevel=3,
+    )
+    return log
+
+
+def shared_next_rows(transitions: Transitions) -> np.ndarray:
+    """Return the row whose state is each row's next state, where that is the next row.
+
+    What is computed of a next state that is also a logged state need be computed once.
+
+    Parameters
+    ----------
+    transitions : Transitions
+        A log of n rows; rows of an episode that stand in order are recognised.
+
+    Returns
+    -------
+    ndarray of shape (n,)
+        i + 1 where the state of row i + 1 equals the next state of row i, missing
+        values being equal to each other; else -1.
+
+    Examples
+    --------
+    >>> from sklearn_stackelberg.transitions import Transitions, shared_next_rows
+    >>> shared_next_rows(Transitions([[0], [1]], [3, 4], [0, 1], [[1], [2]]))
+    array([ 1, -1])
+    """
+    return next_rows_by_value(
+        comparable(transitions.state), comparable(transitions.next_state)
+    )
