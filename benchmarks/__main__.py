@@ -32,7 +32,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--side", choices=("both", "ours", "peers"), default="both", help="who runs"
     )
-    parser.add_argument("--seeds", type=int, help="how many logs (default: the table's)")
+    parser.add_argument(
+        "--seeds", type=int, help="how many logs (default: the table's)"
+    )
     parser.add_argument(
         "--resume", action="store_true", help="keep the rows of an earlier run"
     )

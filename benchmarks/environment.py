@@ -50,9 +50,7 @@ def interpreter() -> Path:
     constrain = ["--constraint", str(FOLDER / "constraints.txt")]
     wanted = ["--requirement", str(FOLDER / "requirements.txt")]
     # One call, so that the package's needs and d3rlpy's pins are resolved together.
-    subprocess.run(
-        [*install, *constrain, *wanted, "--editable", str(ROOT)], check=True
-    )
+    subprocess.run([*install, *constrain, *wanted, "--editable", str(ROOT)], check=True)
     stamp.write_text(_wanted())
     return python
 

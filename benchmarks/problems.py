@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.envs.toy_text.frozen_lake import MAPS
 from numpy.typing import NDArray
 
 from sklearn_stackelberg import Transitions
@@ -129,10 +130,7 @@ class FrozenLakeProblem:
     @property
     def decision_states(self) -> NDArray[np.intp]:
         """The states where an action changes something: neither hole nor goal."""
-        tiles = "".join(
-            "".join(row)
-            for row in gym.envs.toy_text.frozen_lake.MAPS[self.map_name]
-        )
+        tiles = "".join(MAPS[self.map_name])
         return np.array([i for i, tile in enumerate(tiles) if tile in "SF"])
 
     def behaviour_tables(self, seed: int) -> tuple[NDArray[np.float64], ...]:
@@ -183,9 +181,7 @@ class FrozenLakeProblem:
         policy : array of shape (n_states,) or (n_states, n_actions)
             An action per state, or its probabilities.
         """
-        return float(
-            self.mdp.policy_value(policy, discount=1.0, horizon=self.horizon)
-        )
+        return float(self.mdp.policy_value(policy, discount=1.0, horizon=self.horizon))
 
 
 def _interleaved(
@@ -201,7 +197,7 @@ def _interleaved(
         used[which] += 1
         parts.append(logs[which][start : min(end, start + n_transitions - n_rows)])
         n_rows += len(parts[-1])
-    return Transitions.concatenate(parts)
+    return Transitions.concatenate(*parts)
 
 
 FROZEN_LAKE = (

@@ -1,4 +1,4 @@
-"""Fitted peers: fitted Q iteration with extra trees, and on kernel features with LSPI."""
+"""Fitted peers: extra trees, and kernel features with fitted Q and with LSPI."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class _Greedy:
 
 
 def _unpack(log: Any) -> tuple[Array, NDArray[Any], NDArray[Any], Array, Array, Array]:
-    """States, classes, action codes, rewards, next states, 1 where the value goes on."""
+    """States, classes, codes, rewards, next states, 1 where the value goes on."""
     classes, code = np.unique(np.asarray(log.action), return_inverse=True)
     going = 1.0 - np.asarray(log.terminated, dtype=float)
     reward = np.asarray(log.reward, dtype=float)
@@ -145,13 +145,17 @@ def fit_kernel_fqi(
     features = _Features(state, n_landmarks, bandwidth, random_state)
     now, after = features(state), features(next_state)
     rows = [np.flatnonzero(code == a) for a in range(len(classes))]
+    logged = [now[r] for r in rows]
     penalty = ridge * len(state) * np.eye(now.shape[1])
-    factors = [cho_factor(now[r].T @ now[r] + penalty) for r in rows]
+    factors = [cho_factor(block.T @ block + penalty) for block in logged]
     weights = np.zeros((now.shape[1], len(classes)))
     for _ in range(n_iterations):
         target = reward + discount * going * (after @ weights).max(axis=1)
         updated = np.column_stack(
-            [cho_solve(f, now[r].T @ target[r]) for f, r in zip(factors, rows)]
+            [
+                cho_solve(factor, block.T @ target[r])
+                for factor, block, r in zip(factors, logged, rows, strict=True)
+            ]
         )
         change = np.abs(updated - weights).max()
         weights = updated

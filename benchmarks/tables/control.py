@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
-from benchmarks.peers import d3rlpy_peers, fitted
-from benchmarks.problems import CONTROL
+from benchmarks.peers import Method, d3rlpy_peers, fitted
+from benchmarks.problems import CONTROL, ControlProblem
 from benchmarks.report import Clock, Rows, best_settings, markdown, setting_text
+from sklearn_stackelberg import Transitions
 
 N_LOGS = 5
 
 
 def run(rows: Rows, side: str = "both", seeds: int | None = None) -> str:
     """Every method on every log; returns the table."""
-    methods = []
+    methods: list[Method] = []
     if side != "peers":
         from benchmarks import ours
 
@@ -25,29 +28,22 @@ def run(rows: Rows, side: str = "both", seeds: int | None = None) -> str:
             log = problem.log(seed)
             for method in methods:
                 for setting in method.settings:
-
-                    def compute(
-                        problem: Any = problem,
-                        log: Any = log,
-                        seed: int = seed,
-                        method: Any = method,
-                        setting: Any = setting,
-                    ) -> dict[str, Any]:
-                        with Clock() as clock:
-                            policy = method.fit(log, seed, **setting)
-                        returns = problem.returns(policy)
-                        return {"score": float(returns.mean()), **clock.row()}
-
-                    rows.once(
-                        {
-                            "problem": problem.name,
-                            "seed": seed,
-                            "method": method.name,
-                            "setting": setting,
-                        },
-                        compute,
-                    )
+                    key = {"problem": problem.name, "seed": seed}
+                    key |= {"method": method.name, "setting": setting}
+                    rows.once(key, partial(_fit, problem, log, seed, method, setting))
     return table(rows)
+
+
+def _fit(
+    problem: ControlProblem,
+    log: Transitions,
+    seed: int,
+    method: Method,
+    setting: Mapping[str, Any],
+) -> dict[str, Any]:
+    with Clock() as clock:
+        policy = method.fit(log, seed, **setting)
+    return {"score": float(problem.returns(policy).mean()), **clock.row()}
 
 
 def table(rows: Rows) -> str:
@@ -68,7 +64,15 @@ def table(rows: Rows) -> str:
         ]
         for entry in best
     ]
-    headings = ["log", "method", "mean return", "worst log", "fit, s", "setting", "logs"]
+    headings = [
+        "log",
+        "method",
+        "mean return",
+        "worst log",
+        "fit, s",
+        "setting",
+        "logs",
+    ]
     return (
         "Return of 100 episodes, mean ± standard deviation over the logs, each method "
         "with its best setting of the problem; median seconds of one fit.\n\n"

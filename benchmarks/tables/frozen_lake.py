@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
-from benchmarks.peers import tabular
-from benchmarks.problems import DISCOUNT, FROZEN_LAKE, frozen_lake
+from benchmarks.peers import Method, tabular
+from benchmarks.problems import (
+    DISCOUNT,
+    FROZEN_LAKE,
+    FrozenLakeProblem,
+    frozen_lake,
+)
 from benchmarks.report import Clock, Rows, best_settings, markdown, setting_text
 
 N_LOGS = 10
@@ -24,49 +31,37 @@ def run(rows: Rows, side: str = "both", seeds: int | None = None) -> str:
     return table(rows)
 
 
-def _peers(rows: Rows, problem: Any, seed: int) -> None:
+def _peers(rows: Rows, problem: FrozenLakeProblem, seed: int) -> None:
     mdp = problem.mdp
     counts = tabular.Counts.of(problem.log(seed), mdp.n_states, mdp.n_actions)
     for method in tabular.METHODS:
-        for setting in method.settings:
-
-            def compute(method: Any = method, setting: Any = setting) -> dict[str, Any]:
-                with Clock() as clock:
-                    policy = method.fit(counts, DISCOUNT, **setting)
-                return {"score": problem.success(policy), **clock.row()}
-
-            rows.once(
-                {
-                    "problem": problem.name,
-                    "seed": seed,
-                    "method": method.name,
-                    "setting": setting,
-                },
-                compute,
-            )
+        _every_setting(rows, problem, seed, method, counts, DISCOUNT)
 
 
-def _ours(rows: Rows, problem: Any, seed: int) -> None:
+def _ours(rows: Rows, problem: FrozenLakeProblem, seed: int) -> None:
     from benchmarks import ours
 
     log = problem.log(seed, encode="one-hot")
+    _every_setting(rows, problem, seed, ours.FROZEN_LAKE, log, seed)
+
+
+def _every_setting(
+    rows: Rows, problem: FrozenLakeProblem, seed: int, method: Method, *given: Any
+) -> None:
+    """A row for each setting of a method."""
     states = frozen_lake(problem.map_name, "one-hot").states()
-    for setting in ours.FROZEN_LAKE.settings:
 
-        def compute(setting: Any = setting) -> dict[str, Any]:
-            with Clock() as clock:
-                policy = ours.FROZEN_LAKE.fit(log, seed, **setting)
-            return {"score": problem.success(policy.predict(states)), **clock.row()}
+    def compute(setting: Mapping[str, Any]) -> dict[str, Any]:
+        with Clock() as clock:
+            policy = method.fit(*given, **setting)
+        if hasattr(policy, "predict"):
+            policy = policy.predict(states)
+        return {"score": problem.success(policy), **clock.row()}
 
-        rows.once(
-            {
-                "problem": problem.name,
-                "seed": seed,
-                "method": ours.FROZEN_LAKE.name,
-                "setting": setting,
-            },
-            compute,
-        )
+    for setting in method.settings:
+        key = {"problem": problem.name, "seed": seed}
+        key |= {"method": method.name, "setting": setting}
+        rows.once(key, partial(compute, setting))
 
 
 def table(rows: Rows) -> str:
