@@ -212,7 +212,7 @@ def fit_lspi(
     return _Greedy(lambda s: features(s) @ weights, classes)
 
 
-KERNEL_GRID = grid(bandwidth=(0.25, 0.5, 1.0), ridge=(1e-7, 1e-5, 1e-3))
+KERNEL_GRID = grid(bandwidth=(0.5, 1.0, 2.0), ridge=(1e-5, 1e-4, 1e-3))
 METHODS = (
     Method("FQI extra trees", fit_extra_trees, grid(per_action=(True, False))),
     Method("FQI kernel features", fit_kernel_fqi, KERNEL_GRID),
