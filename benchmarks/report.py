@@ -6,7 +6,7 @@ import json
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +39,12 @@ class Rows:
         else:
             self._path.write_text("")
 
-    def __iter__(self) -> Iterable[dict[str, Any]]:
+    def __iter__(self) -> Iterator[dict[str, Any]]:
         return iter(self._rows.values())
 
-    def once(self, key: Mapping[str, Any], compute: Callable[[], Mapping[str, Any]]):
+    def once(
+        self, key: Mapping[str, Any], compute: Callable[[], Mapping[str, Any]]
+    ) -> dict[str, Any]:
         """The row of that key, computed where it is not there yet."""
         if _key(key) not in self._rows:
             row = {**{k: key.get(k) for k in KEY}, **compute()}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import redirect_stderr
 from typing import Any
 
 import numpy as np
@@ -21,8 +23,8 @@ FASTER = {"learning_rate": 1e-3, "target_update_interval": 100}
 
 
 def _d3rlpy() -> Any:
-    """Import d3rlpy without its messages."""
-    with warnings.catch_warnings():
+    """Import d3rlpy without its messages, nor those of the old gym that it imports."""
+    with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")
         import d3rlpy
     import structlog

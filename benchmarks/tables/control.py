@@ -77,4 +77,25 @@ def table(rows: Rows) -> str:
         "Return of 100 episodes, mean ± standard deviation over the logs, each method "
         "with its best setting of the problem; median seconds of one fit.\n\n"
         + markdown(headings, lines)
+        + "\n\n"
+        + "\n".join(_verdicts(best))
     )
+
+
+def _verdicts(best: list[dict[str, Any]]) -> list[str]:
+    """A sentence a problem: ours against the best peer, and d3rlpy's times."""
+    text = []
+    for problem in CONTROL:
+        found = {e["method"]: e for e in best if e["problem"] == problem.name}
+        mine = found.pop("ours", None)
+        if mine is None or not found:
+            continue
+        top = max(found.values(), key=lambda entry: entry["mean"])
+        met = "at least" if mine["mean"] >= top["mean"] else "below"
+        times = [e["seconds"] for n, e in found.items() if n.startswith("d3rlpy")]
+        text.append(
+            f"{problem.name}: ours {mine['mean']:.1f}, {met} the best peer's "
+            f"{top['mean']:.1f} ({top['method']}); {mine['seconds']:.2f} s against "
+            f"{min(times, default=float('nan')):.2f} s of d3rlpy's fastest."
+        )
+    return text
