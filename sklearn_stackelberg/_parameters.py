@@ -1,0 +1,97 @@
+"""Hyperparameters that no game can be played with, refused in a sentence."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+
+from .kernels import check_kernel
+
+# M and 2λn MᵀM + βI, in float64, and as much again to solve with.
+_GAME_BYTES = 4 * 2**30
+
+
+def check_parameters(estimator: Any) -> None:
+    """Refuse hyperparameters out of range.
+
+    Parameters
+    ----------
+    estimator : StackelbergPolicyEstimator
+
+    Raises
+    ------
+    ValueError
+        In a sentence that says what was given and what was expected.
+    """
+    params = estimator.get_params(deep=False)
+    discount = params["discount"]
+    if not _is_real(discount) or not 0 <= discount < 1:
+        raise ValueError(
+            f"discount must be a number in [0, 1), got {discount!r}. 0 counts the next "
+            "reward alone; 0.99 looks about 100 steps ahead."
+        )
+    for name in ("lam", "beta"):
+        if not _is_real(params[name]) or not 0 < params[name] < np.inf:
+            raise ValueError(
+                f"{name} must be a positive finite number, got {params[name]!r}."
+            )
+    if not _is_real(params["tol"]) or not 0 <= params["tol"] < np.inf:
+        raise ValueError(f"tol must be a number >= 0, got {params['tol']!r}.")
+    for name in ("mirror_steps", "max_iter"):
+        if not _is_whole(params[name]) or params[name] < 0:
+            raise ValueError(f"{name} must be an integer >= 0, got {params[name]!r}.")
+    components = params["n_components"]
+    if components is not None and (not _is_whole(components) or components < 1):
+        raise ValueError(
+            f"n_components must be an integer >= 1, or None for every distinct state, "
+            f"got {components!r}."
+        )
+    bandwidth = params["bandwidth"]
+    is_length = _is_real(bandwidth) and 0 < bandwidth < np.inf
+    if not is_length and not (isinstance(bandwidth, str) and bandwidth == "median"):
+        raise ValueError(
+            "bandwidth must be a positive finite number or 'median', got "
+            f"{bandwidth!r}."
+        )
+    for name, options in (
+        ("initial_states", ("first", "all")),
+        ("leader_gradient", ("total", "individual")),
+        ("dtype", ("float64", "float32")),
+    ):
+        if params[name] not in options:
+            raise ValueError(
+                f"{name} must be one of {list(options)}, got {params[name]!r}."
+            )
+    check_kernel(params["kernel"])
+
+
+def check_table_size(n_actions: int, n_features: int) -> None:
+    """Refuse a game whose matrices would not fit in memory, before they are built.
+
+    Parameters
+    ----------
+    n_actions, n_features : int
+
+    Raises
+    ------
+    ValueError
+        With the size and the remedy.
+    """
+    size = 4 * 8 * (n_actions * n_features) ** 2
+    if size > _GAME_BYTES:
+        raise ValueError(
+            f"{n_actions} actions times {n_features} features need matrices of "
+            f"{size / 2**30:.1f} GiB, more than the {_GAME_BYTES / 2**30:.0f} GiB "
+            "allowed. Set n_components lower, or group the actions; if they are "
+            "measurements (doses, prices), round them to a few levels."
+        )
+
+
+def _is_real(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool | np.bool_)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool | np.bool_)

@@ -1,0 +1,115 @@
+"""The game's equations, and nothing else.
+
+Rows are logged transitions (s, a, r, s', terminated). The leader's policy is π, the
+follower's Q-function q, and q(s, π) stands for E_{a~π(·|s)} q(s, a). The equations are
+those of *Stackelberg Batch Policy Learning* (arXiv 2309.16188); what differs from the
+paper is listed in ``docs/departures.md``.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def expected_value(q_values: Tensor, probabilities: Tensor) -> Tensor:
+    """q(s, π) = Σ_a π(a|s) q(s, a).
+
+    Parameters
+    ----------
+    q_values, probabilities : Tensor of shape (n, n_actions)
+
+    Returns
+    -------
+    Tensor of shape (n,)
+    """
+    return (q_values * probabilities).sum(dim=1)
+
+
+def td_residual(
+    q_logged: Tensor,
+    next_value: Tensor,
+    reward: Tensor,
+    terminated: Tensor,
+    discount: float,
+) -> Tensor:
+    """δ = r + γ (1 − terminated) q(s', π) − q(s, a).
+
+    Parameters
+    ----------
+    q_logged : Tensor of shape (n,)
+        q(s, a) of the logged actions.
+    next_value : Tensor of shape (n,)
+        q(s', π).
+    reward, terminated : Tensor of shape (n,)
+    discount : float
+
+    Returns
+    -------
+    Tensor of shape (n,)
+    """
+    return reward + discount * (1.0 - terminated) * next_value - q_logged
+
+
+def bellman_error(residual: Tensor, embedding: Tensor) -> Tensor:
+    """E_K = n⁻² Σ_ij δ_i k(x_i, x_j) δ_j = |Zᵀδ|² / n² with K = Z Zᵀ.
+
+    It is the square of the largest weighted average Bellman error n⁻¹ Σ_i f(x_i) δ_i
+    over the unit ball of the kernel's space.
+
+    Parameters
+    ----------
+    residual : Tensor of shape (n,)
+        δ.
+    embedding : Tensor of shape (n, p)
+        Z, the kernel's features of the logged (s, a).
+
+    Returns
+    -------
+    Tensor of shape ()
+    """
+    mean = embedding.T @ residual / len(residual)
+    return mean @ mean
+
+
+def leader_objective(initial_value: Tensor, discount: float) -> Tensor:
+    """v = (1 − γ) E_{s0} q(s0, π), which the leader maximises.
+
+    Parameters
+    ----------
+    initial_value : Tensor of shape (n_initial,)
+        q(s0, π).
+    discount : float
+
+    Returns
+    -------
+    Tensor of shape ()
+    """
+    return (1.0 - discount) * initial_value.mean()
+
+
+def follower_objective(
+    value: Tensor, error: Tensor, weight: Tensor, n: int, lam: float, beta: float
+) -> Tensor:
+    """F = v + λ n E_K + (β/2) |w|², which the follower minimises.
+
+    Parameters
+    ----------
+    value : Tensor of shape ()
+        v, the leader's objective.
+    error : Tensor of shape ()
+        E_K.
+    weight : Tensor
+        w, the parameters of q.
+    n : int
+        Number of rows. n E_K at the truth does not shrink with n.
+    lam : float
+        λ: larger makes q agree more with the logged transitions.
+    beta : float
+        β: larger bends F more, and keeps q smaller where the log is silent.
+
+    Returns
+    -------
+    Tensor of shape ()
+    """
+    return value + lam * n * error + 0.5 * beta * torch.sum(weight * weight)

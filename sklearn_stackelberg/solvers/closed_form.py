@@ -1,0 +1,286 @@
+"""The follower's best response in closed form, and the leader's climb along it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+import numpy as np
+import torch
+from scipy.optimize import minimize
+from torch import Tensor
+
+from ..followers import Factor
+from ..leaders import action_probabilities, advantages
+from ..total_derivative import moment_gradients
+from .moments import Moments, RowSums
+from .result import History, SolverResult
+
+LeaderGradient = Literal["total", "individual"]
+
+# Logged states over which a mirror step measures the advantages.
+_STEP_ROWS = 2000
+# Each mirror step is this much longer than the one before: short ones while q still
+# changes a lot with the policy, long ones once it is nearly decided.
+_STEP_GROWTH = 1.1
+# Steps in a row without a gain of ``tol`` after which a phase has nothing left to give.
+_PATIENCE = 10
+
+
+class Evaluation:
+    """The follower's answer to one θ, and what it makes of the leader's value.
+
+        w*(θ) = (2λn MᵀM + βI)⁻¹ (2λn Mᵀc − b),      v = bᵀ w*(θ).
+
+    Parameters
+    ----------
+    sums : RowSums
+    theta : Tensor of shape (m, n_actions)
+    lam, beta : float
+    """
+
+    def __init__(self, sums: RowSums, theta: Tensor, lam: float, beta: float) -> None:
+        self.sums, self.theta, self.lam, self.beta = sums, theta, lam, beta
+        self.scale = 2.0 * lam * sums.n
+        self.moments: Moments = sums(theta)
+        M, b = self.moments
+        self.factor = Factor(M, self.scale, beta)
+        right = torch.stack([self.scale * (M.T @ sums.c) - b, b], dim=1)
+        self.flat_w, self.adjoint = self.factor.solve(right).unbind(dim=1)  # (A m,)
+        self.value = b @ self.flat_w
+        self.pessimism = b @ self.adjoint
+
+    @property
+    def w(self) -> Tensor:
+        """w, a column per action, (m, n_actions)."""
+        return self.flat_w.reshape(self.sums.n_actions, -1).T
+
+    @property
+    def bellman_error(self) -> Tensor:
+        """E_K = |c − M w|²."""
+        residual = self.sums.c - self.moments.M @ self.flat_w
+        return residual @ residual
+
+    @property
+    def follower_objective(self) -> Tensor:
+        """F = v + λ n E_K + (β/2) |w|²."""
+        penalty = 0.5 * self.beta * (self.flat_w @ self.flat_w)
+        return self.value + 0.5 * self.scale * self.bellman_error + penalty
+
+    @property
+    def follower_gradient(self) -> Tensor:
+        """∂_w F, zero to rounding at the best response, (A m,)."""
+        M, b = self.moments
+        fit = M.T @ (M @ self.flat_w - self.sums.c)
+        return self.scale * fit + self.beta * self.flat_w + b
+
+    def total_derivative(self) -> Tensor:
+        """D_θ v, (m, n_actions)."""
+        factors, gradient_b = moment_gradients(
+            self.moments.M, self.sums.c, self.flat_w, self.adjoint, self.scale
+        )
+        return self.sums.pull_back(self.theta, factors, gradient_b)
+
+    def individual_derivative(self) -> Tensor:
+        """∂_θ v with w held fixed, (m, n_actions): b alone moves."""
+        none = torch.zeros_like(self.flat_w)
+        factors = (none, none, none, none)
+        return self.sums.pull_back(self.theta, factors, self.flat_w)
+
+
+class ClosedFormSolver:
+    """Climb v(w*(θ), θ): mirror steps first, then quasi-Newton steps.
+
+    v is not concave, and its derivative at a state is weighted by how often the policy
+    gets there: from a uniform policy on a long horizon it all but vanishes. A mirror
+    step θ += η w* improves the policy at every state at once, whether it is reached or
+    not; L-BFGS along the total derivative then finishes what the leader can foresee and
+    mirror steps cannot, that the follower answers.
+
+    Parameters
+    ----------
+    lam, beta : float
+        λ and β of the follower's objective.
+    leader_gradient : {"total", "individual"}
+        The derivative of the second phase: D_θ v, or ∂_θ v with w held fixed while the
+        leader steps, an ablation that is no gradient of anything and so takes steps of
+        a set length.
+    mirror_steps : int
+        At most so many mirror steps.
+    max_iter : int
+        At most so many steps of the second phase.
+    tol : float
+        Relative gain of v under which a phase ends.
+    """
+
+    def __init__(
+        self,
+        lam: float,
+        beta: float,
+        *,
+        leader_gradient: LeaderGradient = "total",
+        mirror_steps: int = 50,
+        max_iter: int = 50,
+        tol: float = 1e-4,
+    ) -> None:
+        self.lam, self.beta = lam, beta
+        self.leader_gradient = leader_gradient
+        self.mirror_steps, self.max_iter, self.tol = mirror_steps, max_iter, tol
+
+    def evaluate(self, sums: RowSums, theta: Tensor) -> Evaluation:
+        """The follower's best response to θ.
+
+        Parameters
+        ----------
+        sums : RowSums
+        theta : Tensor of shape (m, n_actions)
+
+        Returns
+        -------
+        Evaluation
+        """
+        return Evaluation(sums, theta, self.lam, self.beta)
+
+    def solve(self, sums: RowSums, starts: Iterable[Tensor]) -> SolverResult:
+        """Climb from the best of several policies.
+
+        Parameters
+        ----------
+        sums : RowSums
+        starts : iterable of Tensor of shape (m, n_actions)
+            Mirror steps start from the one of the largest v.
+
+        Returns
+        -------
+        SolverResult
+            The best point seen, never the last one for its own sake.
+        """
+        climb = _Climb(self, sums)
+        climb.theta = max(starts, key=lambda theta: climb.visit(theta).value)
+        shortfall = climb.mirror_phase()
+        if self.max_iter > 0:
+            total = self.leader_gradient == "total"
+            shortfall = climb.quasi_newton() if total else climb.individual_phase()
+        best = climb.best
+        return SolverResult(
+            theta=best.theta,
+            w=best.w,
+            value=float(best.value),
+            pessimism=float(best.pessimism),
+            history=climb.history,
+            n_iter=climb.n_iter,
+            shortfall=shortfall,
+        )
+
+
+class _Climb:
+    """One run of the solver: where it is, and the best it has seen."""
+
+    def __init__(self, solver: ClosedFormSolver, sums: RowSums) -> None:
+        self.solver, self.sums = solver, sums
+        self.history = History()
+        self.best: Evaluation
+        self.n_iter = 0
+        self.theta: Tensor
+        every = max(1, len(sums.rows.state) // _STEP_ROWS)
+        self._sample = sums.rows.features(sums.rows.state[::every]).double()
+
+    def visit(self, theta: Tensor) -> Evaluation:
+        """Evaluate θ, and keep it if it is the best so far."""
+        evaluation = self.solver.evaluate(self.sums, theta)
+        self.record(evaluation)
+        return evaluation
+
+    def record(self, evaluation: Evaluation, derivative: Tensor | None = None) -> None:
+        """Note an evaluation in the history and keep it if it is the best so far."""
+        if not hasattr(self, "best") or evaluation.value > self.best.value:
+            self.best = evaluation
+        norm = np.nan if derivative is None else float(derivative.norm())
+        self.history.add(
+            value=evaluation.value,
+            pessimism=evaluation.pessimism,
+            follower_objective=evaluation.follower_objective,
+            bellman_error=evaluation.bellman_error,
+            leader_gradient_norm=norm,
+        )
+
+    def mirror_phase(self) -> str:
+        """θ += η w*, η such that 95 % of the advantages move a logit by under 1."""
+        evaluation, stale = self.best, 0
+        for step in range(self.solver.mirror_steps):
+            w = evaluation.w - evaluation.w.mean(dim=1, keepdim=True)
+            probabilities = action_probabilities(self._sample, self.theta)
+            advantage = advantages(probabilities, self._sample @ w)
+            length = _STEP_GROWTH**step / _typical(advantage)
+            before = self.best.value
+            self.theta = self.theta + length * w
+            evaluation = self.visit(self.theta)
+            self.n_iter += 1
+            stale = 0 if self._gained(before) else stale + 1
+            if stale >= _PATIENCE:
+                return ""
+        return self._shortfall("mirror_steps", self.solver.mirror_steps)
+
+    def quasi_newton(self) -> str:
+        """L-BFGS on −v, from the best θ so far."""
+        start = self.best.theta
+        unit = max(abs(float(self.best.value)), 1e-12)
+
+        def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
+            theta = torch.from_numpy(flat.copy()).reshape(start.shape)
+            evaluation = self.solver.evaluate(self.sums, theta)
+            derivative = evaluation.total_derivative()
+            self.record(evaluation, derivative)
+            return -float(evaluation.value) / unit, -derivative.numpy().ravel() / unit
+
+        found = minimize(
+            objective,
+            start.numpy().ravel(),
+            jac=True,
+            method="L-BFGS-B",
+            options={
+                "maxiter": self.solver.max_iter,
+                "ftol": self.solver.tol,
+                "gtol": 0.0,
+            },
+        )
+        self.n_iter += found.nit
+        if found.status != 1:
+            return ""
+        return self._shortfall("max_iter", self.solver.max_iter)
+
+    def individual_phase(self) -> str:
+        """Steps along ∂_θ v at fixed w, each as long as a mirror step."""
+        evaluation, stale = self.best, 0
+        for _ in range(self.solver.max_iter):
+            derivative = evaluation.individual_derivative()
+            length = 1.0 / _typical(self._sample @ derivative)
+            before = self.best.value
+            theta = evaluation.theta + length * derivative
+            evaluation = self.solver.evaluate(self.sums, theta)
+            self.record(evaluation, derivative)
+            self.n_iter += 1
+            stale = 0 if self._gained(before) else stale + 1
+            if stale >= _PATIENCE:
+                return ""
+        return self._shortfall("max_iter", self.solver.max_iter)
+
+    def _gained(self, before: Tensor) -> bool:
+        gain = float(self.best.value - before)
+        return gain > self.solver.tol * abs(float(before))
+
+    def _shortfall(self, name: str, limit: int) -> str:
+        values = self.history.entries["value"]
+        recent = values[-1] - values[max(0, len(values) - 1 - _PATIENCE)]
+        return (
+            f"The policy's value was still moving (by {recent:.3g} over the last "
+            f"{min(_PATIENCE, len(values) - 1)} evaluations, at {values[-1]:.3g} in "
+            f"scaled rewards) when {name}={limit} ended the climb. Raise {name}, raise "
+            "tol, or raise beta so that the follower answers more smoothly."
+        )
+
+
+def _typical(logits: Tensor) -> float:
+    """95 % quantile of the size of logits; 1 where all are zero."""
+    size = float(np.quantile(logits.abs().numpy(), 0.95))
+    return size if size > 0 else 1.0
