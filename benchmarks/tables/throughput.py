@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 
 from benchmarks.report import Rows, markdown
@@ -27,12 +28,48 @@ def evaluation(dtype: torch.dtype) -> tuple[Callable[[], Any], float]:
         Floating-point operations of the products that the algorithm needs, two for
         each multiplication with its addition.
     """
-    # ---- TO BE FILLED IN BY THE SOLVER'S AUTHOR -------------------------------------
-    # rng = np.random.default_rng(0); features Z, Z' of (N_ROWS, N_LANDMARKS), logged
-    # actions of N_ACTIONS, a policy parameter; return (lambda: value_and_gradient(...),
-    # operations). With M in blocks by logged action: forward 2 n m^2 (A - 1) for
-    # the blocks, backward 2 n m^2 (A - 1) for dv/dpi, and the logits 4 n m A.
-    raise NotImplementedError("throughput.evaluation is to be filled in.")
+    # ---- OUR SIDE: the one place here that knows the solver -------------------------
+    from sklearn_stackelberg.solvers import ClosedFormSolver, Rows, RowSums
+
+    rng = np.random.default_rng(0)
+    generator = torch.Generator().manual_seed(0)
+    table = torch.randn(N_ROWS + 1, N_LANDMARKS, dtype=dtype, generator=generator)
+    rows = Rows(
+        features=lambda index: table[torch.from_numpy(index)],
+        state=np.arange(N_ROWS),
+        next_state=np.arange(1, N_ROWS + 1),
+        action=rng.integers(N_ACTIONS, size=N_ROWS),
+        reward=rng.normal(size=N_ROWS),
+        terminated=np.zeros(N_ROWS),
+        initial=np.arange(N_ROWS),
+        n_actions=N_ACTIONS,
+    )
+    sums = RowSums(rows, discount=0.99)
+    solver = ClosedFormSolver(lam=1.0, beta=1e-3)
+    shape = (N_LANDMARKS, N_ACTIONS)
+    theta = 0.1 * torch.randn(shape, dtype=torch.float64, generator=generator)
+    return (
+        lambda: solver.evaluate(sums, theta).total_derivative(),
+        sum(operations().values()),
+    )
+
+
+def operations() -> dict[str, float]:
+    """Floating-point operations by part; softmaxes and copies are not counted."""
+    thin = 2.0 * N_ROWS * N_LANDMARKS  # a row's features times one column
+    size = N_ACTIONS * N_LANDMARKS
+    return {
+        # The last action's block of M follows from the others.
+        "M": thin * (N_ACTIONS - 1) * N_LANDMARKS,
+        # Logits and b, of next states and of initial states.
+        "policy": thin * 3 * N_ACTIONS,
+        # MᵀM, its Cholesky factor, and two solves.
+        "small": 2.0 * size**3 + size**3 / 3 + 4.0 * size**2,
+        # Two left and 2A right products, logits again, and back to θ.
+        "back": thin * (2 + 4 * N_ACTIONS),
+        # The same of the initial states: their products with w are A.
+        "back, initial": thin * 3 * N_ACTIONS,
+    }
 
 
 def run(rows: Rows, side: str = "both", seeds: int | None = None) -> str:
