@@ -37,8 +37,9 @@ def check_parameters(estimator: Any) -> None:
             raise ValueError(
                 f"{name} must be a positive finite number, got {params[name]!r}."
             )
-    if not _is_real(params["tol"]) or not 0 <= params["tol"] < np.inf:
-        raise ValueError(f"tol must be a number >= 0, got {params['tol']!r}.")
+    for name in ("ridge", "tol"):
+        if not _is_real(params[name]) or not 0 <= params[name] < np.inf:
+            raise ValueError(f"{name} must be a number >= 0, got {params[name]!r}.")
     for name in ("mirror_steps", "max_iter"):
         if not _is_whole(params[name]) or params[name] < 0:
             raise ValueError(f"{name} must be an integer >= 0, got {params[name]!r}.")
@@ -48,13 +49,7 @@ def check_parameters(estimator: Any) -> None:
             f"n_components must be an integer >= 1, or None for every distinct state, "
             f"got {components!r}."
         )
-    bandwidth = params["bandwidth"]
-    is_length = _is_real(bandwidth) and 0 < bandwidth < np.inf
-    if not is_length and not (isinstance(bandwidth, str) and bandwidth == "median"):
-        raise ValueError(
-            "bandwidth must be a positive finite number or 'median', got "
-            f"{bandwidth!r}."
-        )
+    _check_bandwidth(params["bandwidth"])
     for name, options in (
         ("initial_states", ("first", "all")),
         ("leader_gradient", ("total", "individual")),
@@ -87,6 +82,19 @@ def check_table_size(n_actions: int, n_features: int) -> None:
             "allowed. Set n_components lower, or group the actions; if they are "
             "measurements (doses, prices), round them to a few levels."
         )
+
+
+def _check_bandwidth(bandwidth: Any) -> None:
+    if isinstance(bandwidth, str) and bandwidth == "median":
+        return
+    if _is_real(bandwidth) or np.ndim(bandwidth) == 1:
+        lengths = np.atleast_1d(bandwidth)
+        if lengths.dtype.kind in "iuf" and np.all((lengths > 0) & (lengths < np.inf)):
+            return
+    raise ValueError(
+        "bandwidth must be a positive finite number, one such number for each column, "
+        f"or 'median', got {bandwidth!r}."
+    )
 
 
 def _is_real(value: Any) -> bool:

@@ -40,22 +40,30 @@ class StackelbergPolicyEstimator(BaseEstimator):
     ----------
     discount : float, default=0.99
         Weight of a reward one step later, in [0, 1). Larger looks further ahead.
-    lam : float, default=1.0
+    lam : float, default=10.0
         λ > 0, weight of the Bellman error. Larger makes the Q-function agree more with
         the logged transitions and be less pessimistic. The unit is the same for every
         log: rewards are divided by their root mean square, and λ multiplies n E_K.
-    beta : float, default=1e-3
+    beta : float, default=1e-4
         β > 0, curvature of the follower's objective. Larger keeps Q smaller where the
         log is silent, and makes the follower answer more smoothly.
+    ridge : float, default=1e-4
+        ρ >= 0, what the log is held against: beside its n rows, every direction of the
+        features has ρ n rows after which the episode ends with nothing. Larger draws
+        the values to zero where the log is thin, step after step, as the ridge of
+        fitted-Q evaluation does (and is this estimator's limit as λ grows). 0 is the
+        game of [1]_, whose ``policy_value_`` is the better calibrated one.
     kernel : str, callable or Kernel, default="rbf"
         Similarity of states: a name of `sklearn.metrics.pairwise.pairwise_kernels` with
         a positive semi-definite Gram matrix, ``"delta"`` for finite states (equal or
         not), a callable ``kernel(X, Y)`` that returns the Gram matrix, or a
         `sklearn.gaussian_process.kernels.Kernel`. Actions are told apart exactly.
-    bandwidth : float or "median", default="median"
+    bandwidth : float, array-like of shape (n_features,) or "median", default="median"
         Length scale of ``"rbf"``, ``"laplacian"`` and ``"chi2"``, in the units of the
-        states. Larger makes Q and the policy smoother. ``"median"`` takes the median
-        distance between logged states.
+        states: one for all columns, or one for each. Larger makes Q and the policy
+        smoother. ``"median"`` gives each column its standard deviation, times half the
+        median distance between states so scaled, so that columns in different units
+        need no scaler.
     kernel_params : dict, default=None
         The kernel's other parameters, such as ``{"degree": 2}``.
     n_components : int or None, default=200
@@ -68,7 +76,7 @@ class StackelbergPolicyEstimator(BaseEstimator):
     leader_gradient : {"total", "individual"}, default="total"
         The derivative the leader climbs after its mirror steps. ``"individual"`` holds
         w fixed while the leader steps: an ablation.
-    mirror_steps : int, default=50
+    mirror_steps : int, default=40
         At most so many mirror steps, with which every climb begins.
     max_iter : int, default=50
         At most so many steps along the derivative, after the mirror steps.
@@ -94,8 +102,8 @@ class StackelbergPolicyEstimator(BaseEstimator):
         over initial states of what the follower grants it.
     pessimism_ : float
         How far ``policy_value_`` lies below the ridge estimate of the same value.
-    bandwidth_ : float or None
-        The bandwidth used; None for kernels without one.
+    bandwidth_ : ndarray of shape (n_features_in_,) or None
+        The length scale of each column; None for kernels without one.
     equilibrium_ : Equilibrium
         First- and second-order conditions at the fitted point.
     history_ : dict of str to list
@@ -151,15 +159,16 @@ class StackelbergPolicyEstimator(BaseEstimator):
         self,
         *,
         discount: float = 0.99,
-        lam: float = 1.0,
-        beta: float = 1e-3,
+        lam: float = 10.0,
+        beta: float = 1e-4,
+        ridge: float = 1e-4,
         kernel: Any = "rbf",
-        bandwidth: float | str = "median",
+        bandwidth: float | ArrayLike = "median",
         kernel_params: dict[str, Any] | None = None,
         n_components: int | None = 200,
         initial_states: str = "all",
         leader_gradient: str = "total",
-        mirror_steps: int = 50,
+        mirror_steps: int = 40,
         max_iter: int = 50,
         tol: float = 1e-4,
         dtype: str = "float64",
@@ -168,6 +177,7 @@ class StackelbergPolicyEstimator(BaseEstimator):
         self.discount = discount
         self.lam = lam
         self.beta = beta
+        self.ridge = ridge
         self.kernel = kernel
         self.bandwidth = bandwidth
         self.kernel_params = kernel_params
@@ -219,7 +229,7 @@ class StackelbergPolicyEstimator(BaseEstimator):
         rows = self._rows(
             log, state, next_state, features, codes, len(classes), reward_scale
         )
-        sums = RowSums(rows, self.discount)
+        sums = RowSums(rows, self.discount, self.ridge)
         solver = ClosedFormSolver(
             self.lam,
             self.beta,

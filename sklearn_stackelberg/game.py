@@ -51,11 +51,18 @@ def td_residual(
     return reward + discount * (1.0 - terminated) * next_value - q_logged
 
 
-def bellman_error(residual: Tensor, embedding: Tensor) -> Tensor:
+def bellman_error(
+    residual: Tensor,
+    embedding: Tensor,
+    weight: Tensor | None = None,
+    ridge: float = 0.0,
+) -> Tensor:
     """E_K = n⁻² Σ_ij δ_i k(x_i, x_j) δ_j = |Zᵀδ|² / n² with K = Z Zᵀ.
 
     It is the square of the largest weighted average Bellman error n⁻¹ Σ_i f(x_i) δ_i
-    over the unit ball of the kernel's space.
+    over the unit ball of the kernel's space. With a ridge ρ it is |Zᵀδ / n − ρ w|²: the
+    error on a log to which every direction e_j of the features adds ρ n rows with
+    φ = e_j that end at once, with nothing.
 
     Parameters
     ----------
@@ -63,12 +70,18 @@ def bellman_error(residual: Tensor, embedding: Tensor) -> Tensor:
         δ.
     embedding : Tensor of shape (n, p)
         Z, the kernel's features of the logged (s, a).
+    weight : Tensor of shape (p,), default=None
+        w of a q linear in the same features; needed where there is a ridge.
+    ridge : float, default=0.0
+        ρ: larger draws q to zero where the log is thin, step after step.
 
     Returns
     -------
     Tensor of shape ()
     """
     mean = embedding.T @ residual / len(residual)
+    if weight is not None:
+        mean = mean - ridge * weight
     return mean @ mean
 
 

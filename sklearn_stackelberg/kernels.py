@@ -18,11 +18,12 @@ from sklearn.utils import check_random_state, gen_batches
 
 Array = NDArray[np.floating]
 
-# How a bandwidth h becomes the kernel's own gamma, and the distance h is measured in.
-_BANDWIDTHS: dict[str, tuple[Callable[[float], float], str]] = {
-    "rbf": (lambda h: 1.0 / (2.0 * h**2), "euclidean"),
-    "laplacian": (lambda h: 1.0 / h, "manhattan"),
-    "chi2": (lambda h: 1.0 / h, "manhattan"),
+# The kernel's own gamma for states in units of the bandwidth, and the distance that the
+# bandwidth is measured in: exp(-|s - s'|² / 2h²), exp(-|s - s'|₁ / h), and so on.
+_BANDWIDTHS = {
+    "rbf": (0.5, "euclidean"),
+    "laplacian": (1.0, "manhattan"),
+    "chi2": (1.0, "manhattan"),
 }
 _INDEFINITE = {
     "sigmoid": "its Gram matrix is not positive semi-definite",
@@ -30,6 +31,8 @@ _INDEFINITE = {
 }
 # Rows among which the median distance is taken: 2,000 give it to within about 1 %.
 _MEDIAN_ROWS = 2000
+# Half the median distance: chosen over the problems of docs/defaults.md.
+_MEDIAN_SHARE = 0.5
 # Landmark directions below this share of the largest eigenvalue are dropped: dividing
 # by their square root would blow rounding up into features (float32 most of all).
 _RANK_TOLERANCE = {"float64": 1e-10, "float32": 1e-5}
@@ -76,10 +79,11 @@ class LandmarkFeatures:
         A name of `sklearn.metrics.pairwise.PAIRWISE_KERNEL_FUNCTIONS` whose Gram matrix
         is positive semi-definite, ``"delta"`` (equal rows or not), or a callable
         ``kernel(X, Y)`` that returns the Gram matrix.
-    bandwidth : float, "median" or None
-        Length scale in the units of the states, for ``"rbf"``, ``"laplacian"`` and
-        ``"chi2"``: larger is smoother. ``"median"`` is the median distance between
-        logged states; the other kernels have no bandwidth and ignore it.
+    bandwidth : float, array-like of shape (d,) or "median"
+        Length scale in the units of the states, one for all columns or one for each,
+        for ``"rbf"``, ``"laplacian"`` and ``"chi2"``: larger is smoother. ``"median"``
+        gives each column its standard deviation, times half the median distance between
+        states so scaled; the other kernels have no bandwidth and ignore it.
     kernel_params : dict, default=None
         The kernel's other parameters, such as ``degree``.
     n_components : int or None
@@ -94,7 +98,7 @@ class LandmarkFeatures:
     landmarks_ : array of shape (n_landmarks, d)
     projection_ : array of shape (n_landmarks, n_features_out_)
         U Λ^(-1/2).
-    bandwidth_ : float or None
+    bandwidth_ : array of shape (d,) or None
     n_features_out_ : int
 
     Examples
@@ -111,7 +115,7 @@ class LandmarkFeatures:
         self,
         kernel: str | Callable[..., Any] | Kernel = "rbf",
         *,
-        bandwidth: float | str | None = "median",
+        bandwidth: float | Array | str = "median",
         kernel_params: dict[str, Any] | None = None,
         n_components: int | None = 200,
         dtype: str = "float64",
@@ -145,7 +149,7 @@ class LandmarkFeatures:
         check_kernel(self.kernel)
         rng = check_random_state(self.random_state)
         self.bandwidth_ = self._resolve_bandwidth(states, rng)
-        self._gram = _gram_function(self.kernel, self.bandwidth_, self.kernel_params)
+        self._gram = self._bind()
         self.landmarks_ = self._choose_landmarks(states, rng)
         gram = np.asarray(self._gram(self.landmarks_, self.landmarks_), dtype=float)
         self.projection_ = _whiten(gram, self.dtype, self.kernel)
@@ -202,33 +206,53 @@ class LandmarkFeatures:
         return out
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the bound kernel out: it holds a function that may not pickle."""
+        """Leave the bound kernel out: it is made again from the parameters."""
         return {k: v for k, v in self.__dict__.items() if k != "_gram"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Bind the kernel again."""
         self.__dict__.update(state)
         if "bandwidth_" in state:
-            self._gram = _gram_function(
-                self.kernel, self.bandwidth_, self.kernel_params
-            )
+            self._gram = self._bind()
 
-    def _resolve_bandwidth(self, states: Array, rng: Any) -> float | None:
-        if self.bandwidth is None:
-            return None
+    def _resolve_bandwidth(self, states: Array, rng: Any) -> Array | None:
         has_bandwidth = isinstance(self.kernel, str) and self.kernel in _BANDWIDTHS
-        if self.bandwidth != "median":
-            if has_bandwidth:
-                return float(self.bandwidth)
+        is_median = isinstance(self.bandwidth, str)
+        if not has_bandwidth and not is_median:
             raise ValueError(
                 f"kernel={self.kernel!r} has no bandwidth, but bandwidth="
                 f"{self.bandwidth!r} was given. Leave bandwidth='median', which such "
                 "kernels ignore, or set the kernel's own parameters by kernel_params; "
                 f"a bandwidth is for {sorted(_BANDWIDTHS)}."
             )
-        if not has_bandwidth or "gamma" in (self.kernel_params or {}):
+        has_gamma = "gamma" in (self.kernel_params or {})
+        if has_gamma and not is_median:
+            raise ValueError(
+                f"kernel_params has gamma={self.kernel_params['gamma']!r} and "
+                f"bandwidth={self.bandwidth!r} was given too: give one of them."
+            )
+        if not has_bandwidth or has_gamma:
             return None
-        return median_distance(states, _BANDWIDTHS[self.kernel][1], rng)
+        if is_median:
+            return median_bandwidth(states, _BANDWIDTHS[self.kernel][1], rng)
+        bandwidth = np.asarray(self.bandwidth, dtype=float)
+        if bandwidth.ndim and bandwidth.shape != (states.shape[1],):
+            raise ValueError(
+                f"bandwidth has shape {bandwidth.shape}, but the states have "
+                f"{states.shape[1]} columns: give one number, or one for each column."
+            )
+        return np.broadcast_to(bandwidth, states.shape[1]).copy()
+
+    def _bind(self) -> _Gram:
+        params = dict(self.kernel_params or {})
+        if not isinstance(self.kernel, str):
+            return _Gram(self.kernel, params, None)
+        if self.kernel == "delta":
+            return _Gram(delta_kernel, params, None)
+        if self.bandwidth_ is not None:
+            params["gamma"] = _BANDWIDTHS[self.kernel][0]
+        params["metric"] = self.kernel
+        return _Gram(pairwise_kernels, params, self.bandwidth_)
 
     def _choose_landmarks(self, states: Array, rng: Any) -> Array:
         wanted = self.n_components
@@ -273,8 +297,8 @@ def check_kernel(kernel: Any) -> None:
         )
 
 
-def median_distance(states: Array, metric: str, rng: Any) -> float:
-    """Median distance between distinct rows; 1 where all rows are the same.
+def median_bandwidth(states: Array, metric: str, rng: Any) -> Array:
+    """A length scale for each column, from the spread of the states.
 
     Parameters
     ----------
@@ -285,15 +309,20 @@ def median_distance(states: Array, metric: str, rng: Any) -> float:
 
     Returns
     -------
-    float
+    array of shape (d,)
+        Standard deviations times half the median distance between states divided by
+        them; 1 for the standard deviation of a constant column.
     """
+    spread = states.std(axis=0, dtype=np.float64)
+    spread[spread == 0] = 1.0
     if len(states) > _MEDIAN_ROWS:
         states = states[rng.choice(len(states), _MEDIAN_ROWS, replace=False)]
-    distances = pairwise_distances(states, metric=metric)
+    distances = pairwise_distances(states / spread, metric=metric)
     distances = distances[np.triu_indices(len(states), 1)]
     # Repeated states would pull the median to zero, and the kernel to the identity.
     distances = distances[distances > 0]
-    return float(np.median(distances)) if len(distances) else 1.0
+    middle = float(np.median(distances)) if len(distances) else 1.0
+    return _MEDIAN_SHARE * middle * spread
 
 
 class _Gram(NamedTuple):
@@ -301,8 +330,12 @@ class _Gram(NamedTuple):
 
     function: Callable[..., Any]
     params: dict[str, Any]
+    bandwidth: Array | None
 
     def __call__(self, X: Array, Y: Array) -> Array:
+        if self.bandwidth is not None:
+            scale = self.bandwidth.astype(X.dtype)
+            X, Y = X / scale, Y / scale
         gram = self.function(X, Y, **self.params)
         if np.shape(gram) != (len(X), len(Y)):
             raise ValueError(
@@ -311,22 +344,6 @@ class _Gram(NamedTuple):
                 f" Gram matrix, of shape ({len(X)}, {len(Y)})."
             )
         return gram
-
-
-def _gram_function(kernel: Any, bandwidth: float | None, params: Any) -> _Gram:
-    params = dict(params or {})
-    if kernel == "delta":
-        return _Gram(delta_kernel, params)
-    if not isinstance(kernel, str):
-        return _Gram(kernel, params)
-    if bandwidth is not None:
-        if "gamma" in params:
-            raise ValueError(
-                f"kernel_params has gamma={params['gamma']!r} and bandwidth="
-                f"{bandwidth!r} was given too: give one of them."
-            )
-        params["gamma"] = _BANDWIDTHS[kernel][0](bandwidth)
-    return _Gram(pairwise_kernels, {"metric": kernel, **params})
 
 
 def _distinct_rows(states: Array, limit: int | None) -> Array | None:

@@ -119,7 +119,7 @@ class ClosedFormSolver:
         beta: float,
         *,
         leader_gradient: LeaderGradient = "total",
-        mirror_steps: int = 50,
+        mirror_steps: int = 40,
         max_iter: int = 50,
         tol: float = 1e-4,
     ) -> None:

@@ -49,18 +49,25 @@ class RowSums:
     ----------
     rows : Rows
     discount : float
+    ridge : float, default=0.0
+        ρ: beside the n logged rows, every direction of the features has ρ n rows more,
+        after which the episode ends with nothing. M becomes M + ρI.
     chunk_rows : int, default=CHUNK_ROWS
         Larger needs more memory; the sums are the same to rounding.
     """
 
     def __init__(
-        self, rows: Rows, discount: float, chunk_rows: int = CHUNK_ROWS
+        self,
+        rows: Rows,
+        discount: float,
+        ridge: float = 0.0,
+        chunk_rows: int = CHUNK_ROWS,
     ) -> None:
         self.rows, self.discount = rows, discount
         self.n, self.n_actions = len(rows.action), rows.n_actions
         self.n_features = rows.features(rows.state[:1]).shape[1]
         self.dtype = rows.features(rows.state[:1]).dtype
-        self._chunk_rows = chunk_rows
+        self._chunk_rows, self._ridge = chunk_rows, ridge
         # Where the episode terminated, nothing of the next state enters any sum: such
         # rows have a part in the fixed sums alone.
         self._chunks = list(self._split(rows.terminated < 1.0))
@@ -81,7 +88,7 @@ class RowSums:
                 )
 
     def _sum_fixed(self) -> None:
-        """What θ does not move: c, ZᵀΦ/n and γ Zᵀ(1 − terminated)Φ'/n by block."""
+        """What θ does not move: c, ZᵀΦ/n + ρI and γ Zᵀ(1 − terminated)Φ'/n by block."""
         actions, m = self.n_actions, self.n_features
         gram = torch.zeros(actions, m, m, dtype=torch.float64)
         following = torch.zeros(actions, m, m, dtype=torch.float64)
@@ -99,7 +106,8 @@ class RowSums:
             following[chunk.action] += z.T @ (
                 self.rows.features(chunk.next_state) * chunk.weight
             )
-        self._gram, self._following = gram / self.n, following / self.n
+        prior = self._ridge * torch.eye(m, dtype=torch.float64)
+        self._gram, self._following = gram / self.n + prior, following / self.n
         self.c = (reward / self.n).ravel()  # (A m,)
 
     def __call__(self, theta: Tensor) -> Moments:
