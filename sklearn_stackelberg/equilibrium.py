@@ -19,7 +19,7 @@ from .solvers import ClosedFormSolver, RowSums
 
 # Products with D²v, each two evaluations of v and its derivative. The largest Ritz
 # value of so many bounds the largest eigenvalue from below, closely as a rule.
-LANCZOS_STEPS = 12
+LANCZOS_STEPS = 8
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,8 @@ _INDEFINITE = {
     "sigmoid": "its Gram matrix is not positive semi-definite",
     "additive_chi2": "it is negative, only conditionally positive definite; use 'chi2'",
 }
-# Rows among which the median distance is taken: 2,000 give it to within about 1 %.
-_MEDIAN_ROWS = 2000
+# Rows among which the median distance is taken: 1,000 give it to within about 1 %.
+_MEDIAN_ROWS = 1000
 # Half the median distance: chosen over the problems of docs/defaults.md.
 _MEDIAN_SHARE = 0.5
 # Landmark directions below this share of the largest eigenvalue are dropped: dividing

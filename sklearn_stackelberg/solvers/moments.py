@@ -21,11 +21,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..leaders import action_probabilities, pull_back
-from .rows import Index, Rows
+from .rows import FeatureRows, Index, Rows
 
 # Rows of a chunk: the features of one chunk and their products with the probabilities
 # stay in a processor's cache, and a matrix product is still large.
 CHUNK_ROWS = 1024
+
+# Features of rows gathered once and kept, if all of them take no more than this.
+_GATHERED_BYTES = 2**28
 
 
 class Moments(NamedTuple):
@@ -36,10 +39,16 @@ class Moments(NamedTuple):
 
 
 class _Chunk(NamedTuple):
+    """Rows that share their logged action; read with ``features(index)``."""
+
     action: int
     state: Index
     next_state: Index
     weight: Tensor  # γ (1 − terminated), (k, 1)
+
+    def read(self, features: FeatureRows) -> tuple[Tensor, Tensor]:
+        """φ of the states and of the next states, (k, m) each."""
+        return features(self.state), features(self.next_state)
 
 
 class RowSums:
@@ -71,6 +80,10 @@ class RowSums:
         # Where the episode terminated, nothing of the next state enters any sum: such
         # rows have a part in the fixed sums alone.
         self._chunks = list(self._split(rows.terminated < 1.0))
+        self._gathered: list[tuple[Tensor, Tensor]] | None = None
+        size = 2 * self.n * self.n_features * self.dtype.itemsize
+        if size <= _GATHERED_BYTES:
+            self._gathered = [chunk.read(rows.features) for chunk in self._chunks]
         self._sum_fixed()
 
     def _split(self, which: NDArray[np.bool_]) -> Iterator[_Chunk]:
@@ -87,6 +100,14 @@ class RowSums:
                     torch.as_tensor(weight, dtype=self.dtype)[:, None],
                 )
 
+    def _read(self) -> Iterator[tuple[_Chunk, Tensor, Tensor]]:
+        """Chunks with their features, from memory or computed anew."""
+        for number, chunk in enumerate(self._chunks):
+            if self._gathered is None:
+                yield chunk, *chunk.read(self.rows.features)
+            else:
+                yield chunk, *self._gathered[number]
+
     def _sum_fixed(self) -> None:
         """What θ does not move: c, ZᵀΦ/n + ρI and γ Zᵀ(1 − terminated)Φ'/n by block."""
         actions, m = self.n_actions, self.n_features
@@ -101,11 +122,8 @@ class RowSums:
                 gram[action] += z.T @ z
                 rewards = torch.as_tensor(self.rows.reward[index], dtype=self.dtype)
                 reward[action] += z.T @ rewards
-        for chunk in self._chunks:
-            z = self.rows.features(chunk.state)
-            following[chunk.action] += z.T @ (
-                self.rows.features(chunk.next_state) * chunk.weight
-            )
+        for chunk, z, after in self._read():
+            following[chunk.action] += z.T @ (after * chunk.weight)
         prior = self._ridge * torch.eye(m, dtype=torch.float64)
         self._gram, self._following = gram / self.n + prior, following / self.n
         self.c = (reward / self.n).ravel()  # (A m,)
@@ -126,9 +144,7 @@ class RowSums:
         theta = theta.to(self.dtype)
         # Block [b, a] for all but the last action a: Σ_a π(a|s') = 1 gives the last.
         moved = [torch.zeros(m, (actions - 1) * m, dtype=torch.float64)] * actions
-        for chunk in self._chunks:
-            z = self.rows.features(chunk.state)  # (k, m)
-            after = self.rows.features(chunk.next_state)  # (k, m)
+        for chunk, z, after in self._read():  # (k, m) each
             share = chunk.weight * action_probabilities(after, theta)  # (k, A)
             spread = share[:, :-1, None] * after[:, None, :]  # (k, A - 1, m)
             block = z.T @ spread.reshape(len(z), -1)  # (m, (A - 1) m)
@@ -178,9 +194,7 @@ class RowSums:
         x1, y1, x2, y2 = (f.reshape(actions, m).T.to(self.dtype) for f in factors)
         y = torch.cat([y1, y2], dim=1)  # (m, 2 A)
         total = torch.zeros(m, actions, dtype=torch.float64)
-        for chunk in self._chunks:
-            z = self.rows.features(chunk.state)
-            after = self.rows.features(chunk.next_state)
+        for chunk, z, after in self._read():
             left = z @ torch.stack([x1[:, chunk.action], x2[:, chunk.action]], dim=1)
             right = after @ y  # (k, 2 A)
             gradient = (
