@@ -55,6 +55,7 @@ class Rows:
 
     def publish(self, text: str) -> None:
         """Print the table and save it beside its rows."""
+        text = text.strip()
         print(text, flush=True)
         (self._folder / f"{self.name}.md").write_text(text + "\n")
 
