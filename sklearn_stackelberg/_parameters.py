@@ -26,12 +26,7 @@ def check_parameters(estimator: Any) -> None:
         In a sentence that says what was given and what was expected.
     """
     params = estimator.get_params(deep=False)
-    discount = params["discount"]
-    if not _is_real(discount) or not 0 <= discount < 1:
-        raise ValueError(
-            f"discount must be a number in [0, 1), got {discount!r}. 0 counts the next "
-            "reward alone; 0.99 looks about 100 steps ahead."
-        )
+    check_discount(params["discount"])
     for name in ("lam", "beta"):
         if not _is_real(params[name]) or not 0 < params[name] < np.inf:
             raise ValueError(
@@ -50,6 +45,11 @@ def check_parameters(estimator: Any) -> None:
             f"got {components!r}."
         )
     _check_bandwidth(params["bandwidth"])
+    if not isinstance(params["kernel_params"], dict | None):
+        raise ValueError(
+            "kernel_params must be a dict of the kernel's parameters or None, got "
+            f"{params['kernel_params']!r}."
+        )
     for name, options in (
         ("initial_states", ("first", "all")),
         ("leader_gradient", ("total", "individual")),
@@ -60,6 +60,25 @@ def check_parameters(estimator: Any) -> None:
                 f"{name} must be one of {list(options)}, got {params[name]!r}."
             )
     check_kernel(params["kernel"])
+
+
+def check_discount(discount: Any) -> None:
+    """Refuse a discount under which values have no limit.
+
+    Parameters
+    ----------
+    discount : object
+
+    Raises
+    ------
+    ValueError
+        In a sentence that says what was given and what was expected.
+    """
+    if not _is_real(discount) or not 0 <= discount < 1:
+        raise ValueError(
+            f"discount must be a number in [0, 1), got {discount!r}. 0 counts the next "
+            "reward alone; 0.99 looks about 100 steps ahead."
+        )
 
 
 def check_table_size(n_actions: int, n_features: int) -> None:

@@ -13,6 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Tags, check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ._log_views import EpisodeView
 from ._parameters import check_parameters, check_table_size
 from .equilibrium import measure_equilibrium
 from .followers import LinearQ
@@ -214,8 +215,8 @@ class StackelbergPolicyEstimator(BaseEstimator):
         """
         check_parameters(self)
         log = as_transitions(X, y)
-        classes, codes = _encode_actions(log.action)
         state, next_state = self._logged_states(log)
+        classes, codes = _encode_actions(log.action)
         features = LandmarkFeatures(
             self.kernel,
             bandwidth=self.bandwidth,
@@ -244,6 +245,9 @@ class StackelbergPolicyEstimator(BaseEstimator):
 
         if result.shortfall:
             warnings.warn(result.shortfall, ConvergenceWarning, stacklevel=2)
+        # Nothing after this line can fail, and only it and those after it set anything,
+        # so that a fit that fails leaves nothing that looks fitted.
+        validate_data(self, X=log.state, skip_check_array=True)
         self.classes_ = classes
         self.features_ = features
         self.bandwidth_ = features.bandwidth_
@@ -256,8 +260,6 @@ class StackelbergPolicyEstimator(BaseEstimator):
         self.equilibrium_ = equilibrium
         self.history_ = result.history.entries
         self.n_iter_ = result.n_iter
-        # Last, so that a fit that fails leaves nothing that looks fitted.
-        validate_data(self, X=log.state, skip_check_array=True)
         return self
 
     def predict(self, X: Any) -> NDArray[Any]:
@@ -353,7 +355,8 @@ class StackelbergPolicyEstimator(BaseEstimator):
 
     def _project(self, X: Any, module: str) -> NDArray[np.floating]:
         """k(s, L) times a module's weights, folded onto the landmarks."""
-        X = as_transitions(X).state if hasattr(X, "episodes") else X
+        if isinstance(X, (Transitions, EpisodeView)):
+            X = as_transitions(X).state
         states = validate_data(self, X, dtype=self.dtype, reset=False)
         weight = getattr(self, module).weight.numpy()
         return self.features_.project(states, self.features_.fold(weight))
@@ -422,8 +425,8 @@ def _encode_actions(action: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.intp
     classes, codes = np.unique(action, return_inverse=True)
     if len(classes) < 2:
         raise ValueError(
-            f"The log holds one class of action, {classes[0]!r}, in all of its "
-            f"{len(action)} rows; a policy needs at least two to choose from. Log "
+            f"The log holds one class of action, {classes.tolist()[0]!r}, in all "
+            f"of its {len(action)} rows; a policy needs two or more to choose from. Log "
             "another action too, or leave the decision as it is."
         )
     return classes, codes

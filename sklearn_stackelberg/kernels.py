@@ -375,6 +375,12 @@ def _whiten(gram: Array, dtype: str, kernel: Any) -> Array:
         )
     values, vectors = eigh(gram)
     values, vectors = values[::-1], vectors[:, ::-1]
+    if not gram.any():
+        raise ValueError(
+            f"The kernel {kernel!r} is zero on all logged states, so it gives no "
+            "features to learn from. Choose another, such as 'rbf'; with 'linear', add "
+            "a column that is not zero."
+        )
     largest = max(values[0], 0.0)
     if -values[-1] > 1e-6 * max(largest, np.finfo(float).tiny):
         raise ValueError(

@@ -9,8 +9,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import solve
 from sklearn.utils import check_array, gen_batches
 
+from ._parameters import check_discount
 from .kernels import LandmarkFeatures
-from .transitions import as_transitions
+from .transitions import Transitions, as_transitions
 
 # Of the evaluator, which must not follow the candidates it compares.
 _LANDMARKS = 200
@@ -47,7 +48,7 @@ def fitted_q_value(
     discount : float
         In [0, 1).
     sample_weight : array-like of shape (n,), default=None
-        Weights of the logged rows.
+        Weights of the logged rows, >= 0. A row of weight 0 is as if it were not there.
 
     Returns
     -------
@@ -57,7 +58,8 @@ def fitted_q_value(
     Raises
     ------
     ValueError
-        If the log holds actions that the policy does not know.
+        If the log holds actions that the policy does not know, if the discount is not
+        in [0, 1), or if the weights are negative, all zero or too few.
 
     Examples
     --------
@@ -73,12 +75,11 @@ def fitted_q_value(
     >>> round(fitted_q_value(policy, log, discount=0.0), 2)
     1.0
     """
+    check_discount(discount)
     log = as_transitions(X, y)
+    weight = _weights(sample_weight, log)
+    log, weight = log[weight > 0], weight[weight > 0]
     codes = _codes(log.action, policy.classes_)
-    weight = np.ones(len(log))
-    if sample_weight is not None:
-        weight = check_array(sample_weight, ensure_2d=False, dtype=np.float64)
-    weight = weight / weight.sum()
     state = check_array(log.state, dtype=np.float64, input_name="state")
     ended = log.terminated[:, None]
     next_state = np.where(ended, state, np.asarray(log.next_state, dtype=np.float64))
@@ -105,6 +106,26 @@ def fitted_q_value(
 def _joint(features: NDArray[np.floating], share: NDArray[np.floating]) -> NDArray[Any]:
     """Σ_a share_a e_a ⊗ φ: features of (s, a), or of (s, π), (k, A m)."""
     return (share[:, :, None] * features[:, None, :]).reshape(len(features), -1)
+
+
+def _weights(sample_weight: ArrayLike | None, log: Transitions) -> NDArray[Any]:
+    """Weights of the rows, (n,), that sum to one."""
+    if sample_weight is None:
+        return np.full(len(log), 1.0 / len(log))
+    weight = check_array(
+        sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight"
+    )
+    if weight.shape != (len(log),):
+        raise ValueError(
+            f"sample_weight has shape {weight.shape}; one weight for each of the "
+            f"{len(log)} rows of the log was expected."
+        )
+    if weight.min() < 0 or not weight.any():
+        raise ValueError(
+            "sample_weight must be >= 0 and not zero everywhere; it goes from "
+            f"{weight.min():g} to {weight.max():g}."
+        )
+    return weight / weight.sum()
 
 
 def _codes(action: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.intp]:
