@@ -426,8 +426,8 @@ def _encode_actions(action: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.intp
     if len(classes) < 2:
         raise ValueError(
             f"The log holds one class of action, {classes.tolist()[0]!r}, in all "
-            f"of its {len(action)} rows; a policy needs two or more to choose from. Log "
-            "another action too, or leave the decision as it is."
+            f"of its {len(action)} rows; a policy needs at least two to choose from. "
+            "Log another action too, or leave the decision as it is."
         )
     return classes, codes
 
