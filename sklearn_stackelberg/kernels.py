@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh
+from scipy.spatial.distance import pdist
 from sklearn.gaussian_process.kernels import Kernel
 from sklearn.metrics.pairwise import (
     PAIRWISE_KERNEL_FUNCTIONS,
-    pairwise_distances,
     pairwise_kernels,
 )
 from sklearn.utils import check_random_state, gen_batches
@@ -22,8 +22,8 @@ Array = NDArray[np.floating]
 # bandwidth is measured in: exp(-|s - s'|² / 2h²), exp(-|s - s'|₁ / h), and so on.
 _BANDWIDTHS = {
     "rbf": (0.5, "euclidean"),
-    "laplacian": (1.0, "manhattan"),
-    "chi2": (1.0, "manhattan"),
+    "laplacian": (1.0, "cityblock"),
+    "chi2": (1.0, "cityblock"),
 }
 _INDEFINITE = {
     "sigmoid": "its Gram matrix is not positive semi-definite",
@@ -304,7 +304,7 @@ def median_bandwidth(states: Array, metric: str, rng: Any) -> Array:
     ----------
     states : array of shape (n, d)
     metric : str
-        A metric of `sklearn.metrics.pairwise_distances`.
+        A metric of `scipy.spatial.distance.pdist`.
     rng : numpy RandomState
 
     Returns
@@ -317,8 +317,8 @@ def median_bandwidth(states: Array, metric: str, rng: Any) -> Array:
     spread[spread == 0] = 1.0
     if len(states) > _MEDIAN_ROWS:
         states = states[rng.choice(len(states), _MEDIAN_ROWS, replace=False)]
-    distances = pairwise_distances(states / spread, metric=metric)
-    distances = distances[np.triu_indices(len(states), 1)]
+    # Not by way of inner products, which leave rounding between equal states.
+    distances = pdist(states / spread, metric)
     # Repeated states would pull the median to zero, and the kernel to the identity.
     distances = distances[distances > 0]
     middle = float(np.median(distances)) if len(distances) else 1.0
