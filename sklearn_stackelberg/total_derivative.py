@@ -82,7 +82,10 @@ def total_derivative(
     """
     w = w.detach().clone().requires_grad_()
     theta = theta.detach().clone().requires_grad_()
-    value_w, value_theta = torch.autograd.grad(leader_objective(w, theta), (w, theta))
+    # A game may leave θ out of v, or of F: the derivative is then zero, no error.
+    value_w, value_theta = torch.autograd.grad(
+        leader_objective(w, theta), (w, theta), materialize_grads=True
+    )
     follower_w = torch.autograd.grad(
         follower_objective(w, theta), w, create_graph=True
     )[0]  # (p,)
@@ -92,7 +95,9 @@ def total_derivative(
         return product + damping * x
 
     adjoint = solve(curvature, value_w).detach()  # (p,)
-    cross = torch.autograd.grad(follower_w, theta, adjoint)[0]  # (q,)
+    (cross,) = torch.autograd.grad(  # (q,)
+        follower_w, theta, adjoint, materialize_grads=True
+    )
     return value_theta - cross
 
 

@@ -1,0 +1,166 @@
+"""Small games with every quantity in reach: rows, matrices, the equations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from sklearn.gaussian_process.kernels import RBF, ConstantKernel, Matern
+from sklearn.metrics.pairwise import PAIRWISE_KERNEL_FUNCTIONS, rbf_kernel
+from torch import Tensor
+
+from sklearn_stackelberg import game
+from sklearn_stackelberg.solvers import ClosedFormSolver, Rows, RowSums
+
+INDEFINITE = {"sigmoid", "additive_chi2"}
+NAMED_KERNELS = sorted({*PAIRWISE_KERNEL_FUNCTIONS} - INDEFINITE)
+
+
+def callable_kernel(X, Y):
+    return rbf_kernel(X, Y, gamma=0.7)
+
+
+GAUSSIAN_PROCESS_KERNEL = ConstantKernel(2.0) * Matern(nu=1.5) + RBF(0.5)
+KERNELS = [*NAMED_KERNELS, "delta", callable_kernel, GAUSSIAN_PROCESS_KERNEL]
+
+
+def kernel_id(kernel) -> str:
+    return kernel if isinstance(kernel, str) else type(kernel).__name__
+
+
+def kernel_states(kernel, rng, n=12, d=2):
+    """States that the kernel takes: not negative for chi2, on a grid for delta."""
+    if isinstance(kernel, str) and kernel == "delta":
+        return rng.integers(3, size=(n, d)).astype(float)
+    return rng.random((n, d)) if kernel == "chi2" else rng.normal(size=(n, d))
+
+
+def random_rows(
+    seed=0,
+    *,
+    n=80,
+    n_states=40,
+    n_features=4,
+    n_actions=3,
+    n_initial=7,
+    end=0.2,
+    table=None,
+    dtype=torch.float64,
+) -> Rows:
+    """Rows over a table of features, random if none is given."""
+    rng = np.random.default_rng(seed)
+    if table is None:
+        table = rng.normal(size=(n_states, n_features))
+    table = torch.as_tensor(table).to(dtype)
+    return Rows(
+        lambda index: table[torch.from_numpy(index)],
+        rng.integers(len(table), size=n),
+        rng.integers(len(table), size=n),
+        rng.integers(n_actions, size=n),
+        rng.normal(size=n),
+        (rng.random(n) < end).astype(float),
+        rng.integers(len(table), size=n_initial),
+        n_actions,
+    )
+
+
+def random_theta(sums: RowSums, seed=0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    shape = (sums.n_features, sums.n_actions)
+    return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
+def uniform_theta(sums: RowSums) -> Tensor:
+    return torch.zeros(sums.n_features, sums.n_actions, dtype=torch.float64)
+
+
+@dataclass(frozen=True)
+class DenseGame:
+    """The game on the same rows, written with game.py on whole matrices.
+
+    w is flat with an action's features together, as in `Evaluation.flat_w`; θ is flat
+    as ``theta.ravel()`` is.
+    """
+
+    rows: Rows
+    discount: float
+    lam: float
+    beta: float
+    ridge: float = 0.0
+
+    @property
+    def solver(self) -> ClosedFormSolver:
+        return ClosedFormSolver(self.lam, self.beta)
+
+    @property
+    def sums(self) -> RowSums:
+        return RowSums(self.rows, self.discount, self.ridge)
+
+    def of(self, index) -> Tensor:
+        return self.rows.features(index).double()
+
+    def policy(self, features: Tensor, theta: Tensor) -> Tensor:
+        weight = theta.reshape(features.shape[1], self.rows.n_actions)
+        return torch.softmax(features @ weight, dim=1)
+
+    @property
+    def Z(self) -> Tensor:
+        """Features of the logged (s, a), (n, A m)."""
+        phi = self.of(self.rows.state)
+        one_hot = torch.eye(self.rows.n_actions, dtype=phi.dtype)
+        return joint(phi, one_hot[torch.from_numpy(self.rows.action)])
+
+    def residual(self, w: Tensor, theta: Tensor) -> Tensor:
+        after = self.of(self.rows.next_state)
+        return game.td_residual(
+            self.Z @ w,
+            joint(after, self.policy(after, theta)) @ w,
+            torch.from_numpy(self.rows.reward),
+            torch.from_numpy(self.rows.terminated),
+            self.discount,
+        )
+
+    def error(self, w: Tensor, theta: Tensor) -> Tensor:
+        return game.bellman_error(self.residual(w, theta), self.Z, w, self.ridge)
+
+    def v(self, w: Tensor, theta: Tensor) -> Tensor:
+        first = self.of(self.rows.initial)
+        q_values = first @ w.reshape(self.rows.n_actions, -1).T
+        value = game.expected_value(q_values, self.policy(first, theta))
+        return game.leader_objective(value, self.discount)
+
+    def F(self, w: Tensor, theta: Tensor) -> Tensor:
+        n = len(self.rows.action)
+        value, error = self.v(w, theta), self.error(w, theta)
+        return game.follower_objective(value, error, w, n, self.lam, self.beta)
+
+
+def joint(features: Tensor, share: Tensor) -> Tensor:
+    """φ(s, π) = π ⊗ φ(s), (n, A m)."""
+    return (share[:, :, None] * features[:, None, :]).flatten(1)
+
+
+def finite_differences(
+    f: Callable[[Tensor], Tensor], x: Tensor, step: float = 2e-3
+) -> Tensor:
+    """Central differences of fourth order, a coordinate at a time."""
+    out = torch.zeros_like(x)
+    for number in range(x.numel()):
+        ahead = torch.zeros(x.numel(), dtype=x.dtype)
+        ahead[number] = step
+        ahead = ahead.reshape(x.shape)
+        near = f(x + ahead) - f(x - ahead)
+        far = f(x + 2 * ahead) - f(x - 2 * ahead)
+        out.view(-1)[number] = (8 * near - far) / (12 * step)
+    return out
+
+
+def autograd(f: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    x = x.detach().clone().requires_grad_()
+    return torch.autograd.grad(f(x), x)[0]
+
+
+def relative_error(found: Tensor, true: Tensor) -> float:
+    return float((found - true).norm() / true.norm())
