@@ -334,7 +334,8 @@ class _Gram(NamedTuple):
 
     def __call__(self, X: Array, Y: Array) -> Array:
         if self.bandwidth is not None:
-            scale = self.bandwidth.astype(X.dtype)
+            # In the states' precision; whole numbers have none, a bandwidth has.
+            scale = self.bandwidth.astype(np.result_type(X.dtype, np.float32))
             X, Y = X / scale, Y / scale
         gram = self.function(X, Y, **self.params)
         if np.shape(gram) != (len(X), len(Y)):
@@ -372,6 +373,11 @@ def _whiten(gram: Array, dtype: str, kernel: Any) -> Array:
         raise ValueError(
             f"The kernel {kernel!r} gave NaN or infinity on the logged states. Scale "
             "the states, or choose kernel parameters that suit their range."
+        )
+    if np.abs(gram - gram.T).max() > 1e-4 * np.abs(gram).max():
+        raise ValueError(
+            f"The kernel {kernel!r} is not symmetric: k(s, s') and k(s', s) differ by "
+            f"up to {np.abs(gram - gram.T).max():.3g} on the landmarks."
         )
     values, vectors = eigh(gram)
     values, vectors = values[::-1], vectors[:, ::-1]
