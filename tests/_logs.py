@@ -1,0 +1,108 @@
+"""Small logs, and an estimator whose every setting is given, whatever the defaults."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sklearn_stackelberg import StackelbergPolicyEstimator, Transitions
+from sklearn_stackelberg.datasets import FiniteMDP
+
+FIELDS = (
+    "state",
+    "action",
+    "reward",
+    "next_state",
+    "terminated",
+    "is_initial",
+    "episode",
+    "step",
+    "propensity",
+)
+SETTINGS = dict(
+    discount=0.9,
+    lam=10.0,
+    beta=1e-4,
+    ridge=1e-4,
+    kernel="rbf",
+    bandwidth=1.0,
+    kernel_params=None,
+    n_components=None,
+    initial_states="all",
+    leader_gradient="total",
+    mirror_steps=40,
+    max_iter=50,
+    tol=1e-3,
+    dtype="float64",
+    random_state=0,
+)
+# The follower has to agree with the log and is left no other wish.
+EXACT = dict(lam=1e8, beta=1e-9, ridge=0.0, tol=1e-9, max_iter=200)
+
+ignore_imitation = pytest.mark.filterwarnings(
+    "ignore:y holds actions without rewards:UserWarning"
+)
+ignore_convergence = pytest.mark.filterwarnings(
+    "ignore::sklearn.exceptions.ConvergenceWarning"
+)
+
+
+def estimator(**settings) -> StackelbergPolicyEstimator:
+    return StackelbergPolicyEstimator(**{**SETTINGS, **settings})
+
+
+def changed(log: Transitions, **fields) -> Transitions:
+    """The log with other fields, checked anew."""
+    return Transitions(**{name: getattr(log, name) for name in FIELDS} | fields)
+
+
+def walk_log(n=90, seed=0, n_actions=3, offset=1.0, frame=False) -> Transitions:
+    """Points that each action pushes in a direction of its own; right is rewarded."""
+    rng = np.random.default_rng(seed)
+    action = rng.integers(n_actions, size=n)
+    angle = 2 * np.pi * action / n_actions
+    state = rng.normal(size=(n, 2))
+    push = 0.5 * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    next_state = 0.8 * state + push + 0.1 * rng.normal(size=(n, 2))
+    reward = offset + np.tanh(next_state[:, 0]) * (1 + 0.3 * action)
+    if frame:
+        pandas = pytest.importorskip("pandas")
+        state = pandas.DataFrame(state, columns=["x", "y"])
+        next_state = pandas.DataFrame(next_state, columns=["x", "y"])
+    return Transitions(
+        state,
+        action,
+        reward + 0.1 * rng.normal(size=n),
+        next_state,
+        rng.random(n) < 0.1,
+        episode=np.arange(n) // 9,
+        step=np.arange(n) % 9,
+    )
+
+
+def random_mdp(seed=0, n_states=6, n_actions=3, encode="integer") -> FiniteMDP:
+    rng = np.random.default_rng(seed)
+    shape = (n_states, n_actions, n_states)
+    return FiniteMDP(
+        rng.dirichlet(np.full(n_states, 0.5), size=shape[:2]),
+        rng.normal(size=shape),
+        rng.dirichlet(np.ones(n_states)),
+        np.full(shape, 0.1),
+        encode=encode,
+    )
+
+
+def uniform_log(mdp: FiniteMDP, n: int, seed=0) -> Transitions:
+    """A log in which every action was taken in every state that goes on."""
+    chances = np.full((mdp.n_states, mdp.n_actions), 1.0 / mdp.n_actions)
+    return mdp.sample(chances, n, seed, horizon=100)
+
+
+def counts_of(log: Transitions, mdp: FiniteMDP) -> FiniteMDP:
+    """The process that the log counts, all of its states initial."""
+    return FiniteMDP.from_counts(
+        changed(log, is_initial=np.ones(len(log))),
+        n_states=mdp.n_states,
+        n_actions=mdp.n_actions,
+        encode=mdp.encode,
+    )
