@@ -17,6 +17,7 @@ from ._log_views import EpisodeView
 from ._parameters import check_parameters, check_table_size
 from .equilibrium import measure_equilibrium
 from .followers import LinearQ
+from .game import anchored_reward
 from .kernels import LandmarkFeatures
 from .leaders import SoftmaxPolicy
 from .metrics import fitted_q_value
@@ -41,19 +42,20 @@ class StackelbergPolicyEstimator(BaseEstimator):
     ----------
     discount : float, default=0.99
         Weight of a reward one step later, in [0, 1). Larger looks further ahead.
-    lam : float, default=10.0
+    lam : float, default=3.0
         λ > 0, weight of the Bellman error. Larger makes the Q-function agree more with
         the logged transitions and be less pessimistic. The unit is the same for every
         log: rewards are divided by their root mean square, and λ multiplies n E_K.
-    beta : float, default=1e-4
+    beta : float, default=1e-3
         β > 0, curvature of the follower's objective. Larger keeps Q smaller where the
         log is silent, and makes the follower answer more smoothly.
-    ridge : float, default=1e-4
-        ρ >= 0, what the log is held against: beside its n rows, every direction of the
-        features has ρ n rows after which the episode ends with nothing. Larger draws
-        the values to zero where the log is thin, step after step, as the ridge of
-        fitted-Q evaluation does (and is this estimator's limit as λ grows). 0 is the
-        game of [1]_, whose ``policy_value_`` is the better calibrated one.
+    ridge : float, default=0.0
+        ρ >= 0: beside the n rows of the log, every direction of the features has ρ n
+        rows after which the episode ends, worth `anchor_`. Larger draws the values
+        there where the log is thin, step after step, as the ridge of fitted-Q
+        evaluation does (which is the limit as λ grows). It can help where the log
+        covers little (1e-4 is a good first try), but ``policy_value_`` is then no
+        longer pessimistic. 0 is the game of [1]_.
     kernel : str, callable or Kernel, default="rbf"
         Similarity of states: a name of `sklearn.metrics.pairwise.pairwise_kernels` with
         a positive semi-definite Gram matrix, ``"delta"`` for finite states (equal or
@@ -62,7 +64,7 @@ class StackelbergPolicyEstimator(BaseEstimator):
     bandwidth : float, array-like of shape (n_features,) or "median", default="median"
         Length scale of ``"rbf"``, ``"laplacian"`` and ``"chi2"``, in the units of the
         states: one for all columns, or one for each. Larger makes Q and the policy
-        smoother. ``"median"`` gives each column its standard deviation, times half the
+        smoother. ``"median"`` gives each column its standard deviation, times the
         median distance between states so scaled, so that columns in different units
         need no scaler.
     kernel_params : dict, default=None
@@ -81,8 +83,10 @@ class StackelbergPolicyEstimator(BaseEstimator):
         At most so many mirror steps, with which every climb begins.
     max_iter : int, default=50
         At most so many steps along the derivative, after the mirror steps.
-    tol : float, default=1e-4
-        Relative gain of the value under which the climb ends.
+    tol : float, default=1e-2
+        Relative gain of the value under which the climb ends. Smaller climbs further,
+        which raises ``policy_value_`` and, past what the log supports, not the policy's
+        true value.
     dtype : {"float64", "float32"}, default="float64"
         Precision of the features. ``"float32"`` halves memory and time on large logs.
     random_state : int, RandomState instance or None, default=None
@@ -111,7 +115,10 @@ class StackelbergPolicyEstimator(BaseEstimator):
         One entry per evaluation: ``value``, ``pessimism``, ``follower_objective``,
         ``bellman_error``, ``leader_gradient_norm``, ``seconds``.
     reward_scale_ : float
-        What rewards were divided by.
+        What rewards were divided by: their root mean square.
+    anchor_ : float
+        What Q is drawn to where the log is silent: 0, or the mean reward for ever if
+        that is less.
     n_iter_ : int
         Steps that the leader took.
     n_features_in_ : int
@@ -160,9 +167,9 @@ class StackelbergPolicyEstimator(BaseEstimator):
         self,
         *,
         discount: float = 0.99,
-        lam: float = 10.0,
-        beta: float = 1e-4,
-        ridge: float = 1e-4,
+        lam: float = 3.0,
+        beta: float = 1e-3,
+        ridge: float = 0.0,
         kernel: Any = "rbf",
         bandwidth: float | ArrayLike = "median",
         kernel_params: dict[str, Any] | None = None,
@@ -171,7 +178,7 @@ class StackelbergPolicyEstimator(BaseEstimator):
         leader_gradient: str = "total",
         mirror_steps: int = 40,
         max_iter: int = 50,
-        tol: float = 1e-4,
+        tol: float = 1e-2,
         dtype: str = "float64",
         random_state: Any = None,
     ) -> None:
@@ -227,8 +234,9 @@ class StackelbergPolicyEstimator(BaseEstimator):
         ).fit(state)
         check_table_size(len(classes), features.n_features_out_)
         reward_scale = _root_mean_square(log.reward)
+        anchor = min(0.0, float(np.mean(log.reward))) / (1.0 - self.discount)
         rows = self._rows(
-            log, state, next_state, features, codes, len(classes), reward_scale
+            log, state, next_state, features, codes, len(classes), reward_scale, anchor
         )
         sums = RowSums(rows, self.discount, self.ridge)
         solver = ClosedFormSolver(
@@ -255,7 +263,8 @@ class StackelbergPolicyEstimator(BaseEstimator):
         self.policy_ = SoftmaxPolicy(result.theta)
         self.q_function_ = LinearQ(result.w * reward_scale)
         unit = reward_scale / (1.0 - self.discount)
-        self.policy_value_ = result.value * unit
+        self.anchor_ = anchor
+        self.policy_value_ = anchor + result.value * unit
         self.pessimism_ = result.pessimism * unit
         self.equilibrium_ = equilibrium
         self.history_ = result.history.entries
@@ -307,7 +316,7 @@ class StackelbergPolicyEstimator(BaseEstimator):
             Columns in the order of ``classes_``.
         """
         check_is_fitted(self)
-        return self._project(X, "q_function_")
+        return self.anchor_ + self._project(X, "q_function_")
 
     def sample(self, X: Any, random_state: Any = None) -> NDArray[Any]:
         """Draw an action in each state, as the policy would.
@@ -393,6 +402,7 @@ class StackelbergPolicyEstimator(BaseEstimator):
         codes: NDArray[np.intp],
         n_actions: int,
         reward_scale: float,
+        anchor: float,
     ) -> Rows:
         states, state_index, next_index = index_states(
             state, next_state, shared_next_rows(log.with_states(state, next_state))
@@ -414,7 +424,8 @@ class StackelbergPolicyEstimator(BaseEstimator):
             state_index,
             next_index,
             codes,
-            log.reward / reward_scale,
+            anchored_reward(log.reward, log.terminated, anchor, self.discount)
+            / reward_scale,
             log.terminated.astype(float),
             initial,
             n_actions,

@@ -8,8 +8,12 @@ paper is listed in ``docs/departures.md``.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+Array = NDArray[np.floating]
 
 
 def expected_value(q_values: Tensor, probabilities: Tensor) -> Tensor:
@@ -49,6 +53,28 @@ def td_residual(
     Tensor of shape (n,)
     """
     return reward + discount * (1.0 - terminated) * next_value - q_logged
+
+
+def anchored_reward(
+    reward: Array, terminated: Array, anchor: float, discount: float
+) -> Array:
+    """r − (1 − γ (1 − terminated)) q₀: the rewards of what q adds to a constant q₀.
+
+    q satisfies the Bellman equation of r where q − q₀ satisfies that of these rewards,
+    so a q that is drawn to zero on them is drawn to q₀ on r.
+
+    Parameters
+    ----------
+    reward, terminated : array of shape (n,)
+    anchor : float
+        q₀.
+    discount : float
+
+    Returns
+    -------
+    array of shape (n,)
+    """
+    return reward - (1.0 - discount * (1.0 - terminated)) * anchor
 
 
 def bellman_error(

@@ -31,8 +31,6 @@ _INDEFINITE = {
 }
 # Rows among which the median distance is taken: 1,000 give it to within about 1 %.
 _MEDIAN_ROWS = 1000
-# Half the median distance: chosen over the problems of docs/defaults.md.
-_MEDIAN_SHARE = 0.5
 # Landmark directions below this share of the largest eigenvalue are dropped: dividing
 # by their square root would blow rounding up into features (float32 most of all).
 _RANK_TOLERANCE = {"float64": 1e-10, "float32": 1e-5}
@@ -82,8 +80,8 @@ class LandmarkFeatures:
     bandwidth : float, array-like of shape (d,) or "median"
         Length scale in the units of the states, one for all columns or one for each,
         for ``"rbf"``, ``"laplacian"`` and ``"chi2"``: larger is smoother. ``"median"``
-        gives each column its standard deviation, times half the median distance between
-        states so scaled; the other kernels have no bandwidth and ignore it.
+        gives each column its standard deviation, times the median distance between states
+        so scaled; the other kernels have no bandwidth and ignore it.
     kernel_params : dict, default=None
         The kernel's other parameters, such as ``degree``.
     n_components : int or None
@@ -310,8 +308,7 @@ def median_bandwidth(states: Array, metric: str, rng: Any) -> Array:
     Returns
     -------
     array of shape (d,)
-        Standard deviations times half the median distance between states divided by
-        them; 1 for the standard deviation of a constant column.
+        Standard deviations times the median distance between states divided by them; 1 for the standard deviation of a constant column.
     """
     spread = states.std(axis=0, dtype=np.float64)
     spread[spread == 0] = 1.0
@@ -322,7 +319,7 @@ def median_bandwidth(states: Array, metric: str, rng: Any) -> Array:
     # Repeated states would pull the median to zero, and the kernel to the identity.
     distances = distances[distances > 0]
     middle = float(np.median(distances)) if len(distances) else 1.0
-    return _MEDIAN_SHARE * middle * spread
+    return middle * spread
 
 
 class _Gram(NamedTuple):

@@ -121,7 +121,7 @@ class ClosedFormSolver:
         leader_gradient: LeaderGradient = "total",
         mirror_steps: int = 40,
         max_iter: int = 50,
-        tol: float = 1e-4,
+        tol: float = 1e-2,
     ) -> None:
         self.lam, self.beta = lam, beta
         self.leader_gradient = leader_gradient
