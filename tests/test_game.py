@@ -53,6 +53,26 @@ def test_the_residual_stops_where_the_episode_terminates():
     assert (found[::2] != other[::2]).all()
 
 
+@given(
+    seed=st.integers(0, 99),
+    anchor=st.floats(-1e3, 1e3),
+    discount=st.sampled_from([0.0, 0.9, 0.99]),
+)
+def test_anchored_rewards_leave_the_residual_as_it_is(seed, anchor, discount):
+    q_logged, next_value, reward = normal(seed, 6), normal(seed + 1, 6), normal(2, 6)
+    terminated = torch.tensor([0.0, 1.0] * 3, dtype=torch.float64)
+    moved = game.anchored_reward(reward.numpy(), terminated.numpy(), anchor, discount)
+    found = game.td_residual(
+        q_logged - anchor,
+        next_value - anchor,
+        torch.from_numpy(moved),
+        terminated,
+        discount,
+    )
+    expected = game.td_residual(q_logged, next_value, reward, terminated, discount)
+    assert_close(found, expected, rtol=1e-10, atol=1e-9)
+
+
 @given(seed=st.integers(0, 99), n=st.integers(1, 8), p=st.integers(1, 5))
 def test_bellman_error_is_the_double_sum(seed, n, p):
     residual, Z = normal(seed, n), normal(seed + 1, n, p)

@@ -158,6 +158,18 @@ def test_directions_that_hold_only_rounding_are_dropped(dtype):
     assert np.abs(moved).max() < 0.1
 
 
+def test_float32_keeps_no_direction_that_it_cannot_tell_from_rounding():
+    line = np.linspace(0.0, 1.0, 50, dtype=np.float32)[:, None]
+    single = fit("rbf", line, bandwidth=1.0, dtype="float32")
+    double = fit("rbf", line.astype(float), bandwidth=1.0)
+    assert 3 <= single.n_features_out_ < double.n_features_out_
+    # Features of one and the same projection, in either precision.
+    there = np.linspace(-0.5, 1.5, 31, dtype=np.float32)[:, None]
+    gram = rbf_kernel(there.astype(float), line.astype(float), gamma=0.5)
+    expected = gram @ single.projection_
+    assert_allclose(single.transform(there), expected, atol=2e-3)
+
+
 # The delta kernel.
 
 
@@ -369,6 +381,16 @@ def test_the_median_is_that_of_distances_in_standard_deviations(metric):
     cubes = states**3 / (states**3).std(axis=0)
     other = np.median(pairwise_distances(cubes, metric=metric)[np.triu_indices(40, 1)])
     assert_allclose(more[0] / other, share)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "metric"),
+    [("rbf", "euclidean"), ("laplacian", "cityblock"), ("chi2", "cityblock")],
+)
+def test_the_median_is_of_the_distance_that_the_kernel_measures(kernel, metric):
+    states = np.random.default_rng(0).random((40, 3))
+    expected = median_bandwidth(states, metric, np.random.RandomState(0))
+    assert_allclose(fit(kernel, states).bandwidth_, expected)
 
 
 def test_repeated_states_and_constant_columns_leave_the_median_positive():

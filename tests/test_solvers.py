@@ -245,6 +245,20 @@ def test_float32_is_close_to_float64(seed):
     assert float(abs(b.value - a.value)) > 0
 
 
+def test_float32_sums_do_not_drift_with_the_number_of_chunks():
+    rng = np.random.default_rng(0)
+    table = torch.from_numpy(rng.random((50, 2))).float()
+    rows = random_rows(0, n=4000, table=table, dtype=torch.float32)
+    rows = rows._replace(reward=1.0 + rng.random(4000))
+    exact = RowSums(rows._replace(features=lambda i: table[i].double()), 0.9)
+    single = RowSums(rows, 0.9, chunk_rows=2)
+    theta = random_theta(exact)
+    # Each term is good to 6e-8; sums of thousands in float32 would lose 100 times more.
+    assert relative_error(single.c, exact.c) < 1e-7
+    assert relative_error(single(theta).M, exact(theta).M) < 2e-7
+    assert relative_error(single(theta).b, exact(theta).b) < 2e-7
+
+
 @given(seed=st.integers(0, 99))
 def test_the_order_of_rows_and_the_names_of_actions_change_nothing(seed):
     rows = random_rows(seed)
