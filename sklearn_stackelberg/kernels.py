@@ -80,8 +80,8 @@ class LandmarkFeatures:
     bandwidth : float, array-like of shape (d,) or "median"
         Length scale in the units of the states, one for all columns or one for each,
         for ``"rbf"``, ``"laplacian"`` and ``"chi2"``: larger is smoother. ``"median"``
-        gives each column its standard deviation, times the median distance between states
-        so scaled; the other kernels have no bandwidth and ignore it.
+        gives each column its standard deviation, times the median distance between
+        states so scaled; the other kernels have no bandwidth and ignore it.
     kernel_params : dict, default=None
         The kernel's other parameters, such as ``degree``.
     n_components : int or None
@@ -308,7 +308,8 @@ def median_bandwidth(states: Array, metric: str, rng: Any) -> Array:
     Returns
     -------
     array of shape (d,)
-        Standard deviations times the median distance between states divided by them; 1 for the standard deviation of a constant column.
+        Standard deviations times the median distance between states divided by them;
+        a constant column's standard deviation counts as 1.
     """
     spread = states.std(axis=0, dtype=np.float64)
     spread[spread == 0] = 1.0
