@@ -112,8 +112,9 @@ class StackelbergPolicyEstimator(BaseEstimator):
     equilibrium_ : Equilibrium
         First- and second-order conditions at the fitted point.
     history_ : dict of str to list
-        One entry per evaluation: ``value``, ``pessimism``, ``follower_objective``,
-        ``bellman_error``, ``leader_gradient_norm``, ``seconds``.
+        One entry per evaluation: ``value`` and ``pessimism`` in units of discounted
+        return, ``follower_objective``, ``bellman_error`` and ``leader_gradient_norm``
+        (NaN in mirror steps) in the units of the game, ``seconds`` since the start.
     reward_scale_ : float
         What rewards were divided by: their root mean square.
     anchor_ : float
@@ -267,7 +268,7 @@ class StackelbergPolicyEstimator(BaseEstimator):
         self.policy_value_ = anchor + result.value * unit
         self.pessimism_ = result.pessimism * unit
         self.equilibrium_ = equilibrium
-        self.history_ = result.history.entries
+        self.history_ = result.history.rescaled(anchor, unit)
         self.n_iter_ = result.n_iter
         return self
 

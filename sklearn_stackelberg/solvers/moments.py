@@ -28,7 +28,7 @@ from .rows import FeatureRows, Index, Rows
 CHUNK_ROWS = 1024
 
 # Features of rows gathered once and kept, if all of them take no more than this.
-_GATHERED_BYTES = 2**28
+_GATHERED_BYTES = 2**29
 
 
 class Moments(NamedTuple):
@@ -143,13 +143,13 @@ class RowSums:
         actions, m = self.n_actions, self.n_features
         theta = theta.to(self.dtype)
         # Block [b, a] for all but the last action a: Σ_a π(a|s') = 1 gives the last.
-        moved = [torch.zeros(m, (actions - 1) * m, dtype=torch.float64)] * actions
+        moved = torch.zeros(actions, m, (actions - 1) * m, dtype=torch.float64)
         for chunk, z, after in self._read():  # (k, m) each
             share = chunk.weight * action_probabilities(after, theta)  # (k, A)
             spread = share[:, :-1, None] * after[:, None, :]  # (k, A - 1, m)
             block = z.T @ spread.reshape(len(z), -1)  # (m, (A - 1) m)
-            moved[chunk.action] = moved[chunk.action] + block
-        part = torch.stack(moved).reshape(actions, m, actions - 1, m) / self.n
+            moved[chunk.action] += block
+        part = moved.reshape(actions, m, actions - 1, m) / self.n
         last = self._following - part.sum(dim=2)  # (A, m, m)
         M = -torch.cat([part, last[:, :, None, :]], dim=2)  # (A, m, A, m)
         own = torch.eye(actions, dtype=torch.float64)[:, None, :, None]

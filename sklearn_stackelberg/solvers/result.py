@@ -36,6 +36,25 @@ class History:
             self.entries[name].append(float(value))
         self.entries["seconds"].append(time.perf_counter() - self._start)
 
+    def rescaled(self, anchor: float, unit: float) -> dict[str, list[float]]:
+        """The entries, with ``value`` and ``pessimism`` in units of discounted return.
+
+        Parameters
+        ----------
+        anchor : float
+            Value that a v of zero stands for.
+        unit : float
+            Discounted return that a v of one adds to it.
+
+        Returns
+        -------
+        dict of str to list
+        """
+        return self.entries | {
+            "value": [anchor + unit * value for value in self.entries["value"]],
+            "pessimism": [unit * value for value in self.entries["pessimism"]],
+        }
+
 
 @dataclass
 class SolverResult:
