@@ -16,6 +16,7 @@ TABLES = (
     "scaling",
     "throughput",
     "predict",
+    "defaults",
 )
 
 

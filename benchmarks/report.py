@@ -101,7 +101,8 @@ def best_settings(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     -------
     list of dict
         ``problem``, ``method``, ``setting``, ``mean``, ``sd``, ``low``, ``n`` of the
-        scores, ``seconds``, the median time of one fit.
+        scores, ``seconds``, the median processor time of one fit (one thread; it does
+        not grow when other programs share the machine).
     """
     groups: dict[tuple[str, str], dict[str, list[Mapping[str, Any]]]] = defaultdict(
         lambda: defaultdict(list)
@@ -126,7 +127,7 @@ def best_settings(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
                     "sd": statistics.pstdev(scores),
                     "low": min(scores),
                     "n": len(scores),
-                    "seconds": statistics.median(row["seconds"] for row in found),
+                    "seconds": statistics.median(row["cpu_seconds"] for row in found),
                 }
             )
         best.append(max(summaries, key=lambda summary: summary["mean"]))
