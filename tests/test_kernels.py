@@ -256,6 +256,9 @@ def test_landmarks_are_drawn_by_the_random_state():
     assert not np.array_equal(first.landmarks_, other.landmarks_)
     drawn = landmarks(np.random.RandomState(3))
     assert_array_equal(first.landmarks_, drawn.landmarks_)
+    # Nearly all of the states, and none of them twice.
+    most = fit("rbf", states, n_components=199)
+    assert len(np.unique(most.landmarks_, axis=0)) == 199
     # Drawn without the global generator, and without moving it.
     before = np.random.get_state()[1].copy()  # noqa: NPY002
     landmarks(5)

@@ -1,4 +1,4 @@
-"""What each default is worth: one hyperparameter changed at a time, on every problem."""
+"""What each default is worth: one hyperparameter changed at a time."""
 
 from __future__ import annotations
 
