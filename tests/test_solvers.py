@@ -23,6 +23,7 @@ from torch.testing import assert_close
 
 from sklearn_stackelberg.kernels import LandmarkFeatures
 from sklearn_stackelberg.solvers import ClosedFormSolver, Rows, RowSums, moments
+from sklearn_stackelberg.solvers.result import History
 from sklearn_stackelberg.solvers.rows import feature_rows, index_states
 
 EXACT = {"rtol": 1e-11, "atol": 1e-13}
@@ -577,3 +578,23 @@ def test_every_row_terminated():
     assert_array_equal(
         result.theta.numpy().argmax(axis=1), mean.reshape(5, 3).argmax(axis=1)
     )
+
+
+def test_a_history_in_other_units_moves_values_and_nothing_else():
+    history = History()
+    for value in (0.5, -1.0):
+        history.add(
+            value=value,
+            pessimism=0.25,
+            follower_objective=3.0,
+            bellman_error=0.1,
+            leader_gradient_norm=0.2,
+        )
+    found = history.rescaled(-10.0, 4.0)
+    assert found["value"] == [-8.0, -14.0]
+    # A difference of values, which no anchor moves.
+    assert found["pessimism"] == [1.0, 1.0]
+    assert list(found) == list(history.entries)
+    for name in ("follower_objective", "bellman_error", "leader_gradient_norm"):
+        assert found[name] == history.entries[name]
+    assert history.entries["value"] == [0.5, -1.0]
