@@ -120,8 +120,7 @@ left_to_right = LinearSegmentedColormap.from_list("push", [LEFT, "white", RIGHT]
 figure = Figure(figsize=(13, 4), layout="constrained")
 value_axes, log_axes, policy_axes = figure.subplots(1, 3)
 
-unit = policy.reward_scale_ / (1 - policy.discount)
-values = unit * np.array(policy.history_["value"])
+values = policy.history_["value"]
 best_so_far = np.maximum.accumulate(values)
 value_axes.plot(values, ".", color="0.6", markersize=5, label="each policy tried")
 value_axes.plot(best_so_far, color="black", label="best so far")
