@@ -55,7 +55,7 @@ class Factor:
 
     # Squared diagonal ratio of the Cholesky factor under which MᵀM has lost too many
     # digits; a QR of M itself loses half as many, for about four times the work.
-    _CONDITION = 1e-10
+    _CONDITION = 1e-8
 
     def __init__(self, M: Tensor, scale: float, beta: float) -> None:
         identity = torch.eye(M.shape[1], dtype=M.dtype)

@@ -34,6 +34,8 @@ _MEDIAN_ROWS = 1000
 # Landmark directions below this share of the largest eigenvalue are dropped: dividing
 # by their square root would blow rounding up into features (float32 most of all).
 _RANK_TOLERANCE = {"float64": 1e-10, "float32": 1e-5}
+# Rows per landmark among which landmarks are drawn.
+_LANDMARK_POOL = 20
 _GRAM_BYTES = 2**31
 _BATCH_BYTES = 2**26
 
@@ -265,7 +267,15 @@ class LandmarkFeatures:
                 "n_components=None, or use a smooth kernel such as 'rbf'."
             )
         _refuse_large_gram(wanted)
-        return states[np.sort(rng.choice(len(states), wanted, replace=False))]
+        # Equal rows would be one landmark counted often: draw among distinct ones, of a
+        # part of the log where that holds enough of them.
+        part = states
+        if len(states) > _LANDMARK_POOL * wanted:
+            part = states[rng.choice(len(states), _LANDMARK_POOL * wanted, False)]
+        pool = np.unique(part, axis=0)
+        if len(pool) < wanted:
+            pool = np.unique(states, axis=0)
+        return pool[np.sort(rng.choice(len(pool), wanted, replace=False))]
 
 
 def check_kernel(kernel: Any) -> None:

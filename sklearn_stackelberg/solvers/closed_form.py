@@ -270,6 +270,8 @@ class _Climb:
         return gain > self.solver.tol * abs(float(before))
 
     def _shortfall(self, name: str, limit: int) -> str:
+        if not limit:
+            return ""  # a phase that was not asked for leaves nothing undone
         values = self.history.entries["value"]
         recent = values[-1] - values[max(0, len(values) - 1 - _PATIENCE)]
         return (
