@@ -34,7 +34,8 @@ class Equilibrium:
         |D_θ v|: zero at an equilibrium. A softmax that is nearly decided comes near
         zero everywhere, so read it beside ``policy_value_``.
     leader_largest_curvature : float
-        Largest eigenvalue of D²_θ v: positive where v can still be climbed.
+        Largest eigenvalue of D²_θ v: positive where v can still be climbed. On a long
+        log, of v as a part of its rows tells it (`RowSums.part`).
     follower_gradient_norm : float
         |∂_w F|, relative to the sum of the norms of its terms.
     follower_smallest_curvature : float
@@ -76,9 +77,10 @@ def measure_equilibrium(
     -------
     Equilibrium
     """
+    part = sums.part()
 
     def derivative(at: Tensor) -> Tensor:
-        return solver.evaluate(sums, at).total_derivative()
+        return solver.evaluate(part, at).total_derivative()
 
     # Central differences of the exact derivative: each product costs two evaluations,
     # streams over the rows as they do, and is good to about ten digits.

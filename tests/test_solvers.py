@@ -598,3 +598,39 @@ def test_a_history_in_other_units_moves_values_and_nothing_else():
     for name in ("follower_objective", "bellman_error", "leader_gradient_norm"):
         assert found[name] == history.entries[name]
     assert history.entries["value"] == [0.5, -1.0]
+
+
+# ------------------------------------------------------------------- long logs
+
+
+def test_a_short_log_is_its_own_part():
+    sums = RowSums(random_rows(n=80), discount=0.9)
+    assert sums.part(n_rows=40) is sums
+
+
+def test_parts_of_a_log_are_estimates_of_its_sums():
+    rows = random_rows(seed=1, n=600, n_initial=50)
+    sums = RowSums(rows, discount=0.9, ridge=0.01)
+    part = sums.part(n_rows=200)
+    assert (part.n, part.log_length) == (200, 600)
+    assert len(np.unique(part.rows.reward)) == 200
+    theta = torch.zeros(sums.n_features, sums.n_actions, dtype=torch.float64)
+    # Rows drawn without replacement: the same scale, an error of some 200 ** -0.5.
+    whole, drawn = sums(theta).M, part(theta).M
+    assert 0 < (drawn - whole).norm() < 0.5 * whole.norm()
+    assert_close(part(theta).b, sums(theta).b)
+
+
+def test_a_long_log_is_climbed_on_a_part_and_judged_as_a_whole(monkeypatch):
+    rows = process_rows(3, n=900)
+    sums = RowSums(rows, discount=0.9)
+    uniform = torch.zeros(sums.n_features, sums.n_actions, dtype=torch.float64)
+    solver = solver_of(lam=10.0, beta=1e-3, tol=1e-6)
+    direct = solver.solve(sums, [uniform])
+    short = RowSums.part
+    monkeypatch.setattr(RowSums, "part", lambda self: short(self, n_rows=300))
+    found = solver.solve(sums, [uniform])
+    on_the_whole = float(solver.evaluate(sums, found.theta).value)
+    assert found.value == pytest.approx(on_the_whole, rel=1e-12)
+    assert found.value == max(found.history.entries["value"])
+    assert found.value == pytest.approx(direct.value, rel=0.02)

@@ -41,7 +41,7 @@ class Evaluation:
 
     def __init__(self, sums: RowSums, theta: Tensor, lam: float, beta: float) -> None:
         self.sums, self.theta, self.lam, self.beta = sums, theta, lam, beta
-        self.scale = 2.0 * lam * sums.n
+        self.scale = 2.0 * lam * sums.log_length
         self.moments: Moments = sums(theta)
         M, b = self.moments
         self.factor = Factor(M, self.scale, beta)
@@ -148,16 +148,24 @@ class ClosedFormSolver:
         ----------
         sums : RowSums
         starts : iterable of Tensor of shape (m, n_actions)
-            Mirror steps start from the one of the largest v.
+            Mirror steps start from the one of the largest v. Long logs are climbed on
+            a part of their rows first.
 
         Returns
         -------
         SolverResult
             The best point seen, never the last one for its own sake.
         """
+        part = sums.part()
         climb = _Climb(self, sums)
-        climb.theta = max(starts, key=lambda theta: climb.visit(theta).value)
-        shortfall = climb.mirror_phase()
+        if part is sums:
+            climb.theta = max(starts, key=lambda theta: climb.visit(theta).value)
+            shortfall = climb.mirror_phase()
+        else:
+            # A part of a long log shows the way up; the whole log has the last word.
+            found = self.solve(part, starts)
+            climb.visit(found.theta)
+            climb.n_iter, shortfall = found.n_iter, found.shortfall
         if self.max_iter > 0:
             total = self.leader_gradient == "total"
             shortfall = climb.quasi_newton() if total else climb.individual_phase()

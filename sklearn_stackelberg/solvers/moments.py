@@ -27,6 +27,9 @@ from .rows import FeatureRows, Index, Rows
 # stay in a processor's cache, and a matrix product is still large.
 CHUNK_ROWS = 1024
 
+# A climb on a longer log starts on a part of it, of so many rows.
+PART_ROWS = 50_000
+
 # Features of rows gathered once and kept, if all of them take no more than this.
 _GATHERED_BYTES = 2**29
 
@@ -63,6 +66,8 @@ class RowSums:
         after which the episode ends with nothing. M becomes M + ρI.
     chunk_rows : int, default=CHUNK_ROWS
         Larger needs more memory; the sums are the same to rounding.
+    log_length : int, default=None
+        n of 2λn, where the rows are a part of a longer log; None means all of it.
     """
 
     def __init__(
@@ -71,9 +76,11 @@ class RowSums:
         discount: float,
         ridge: float = 0.0,
         chunk_rows: int = CHUNK_ROWS,
+        log_length: int | None = None,
     ) -> None:
         self.rows, self.discount = rows, discount
         self.n, self.n_actions = len(rows.action), rows.n_actions
+        self.log_length = log_length or self.n
         self.n_features = rows.features(rows.state[:1]).shape[1]
         self.dtype = rows.features(rows.state[:1]).dtype
         self._chunk_rows, self._ridge = chunk_rows, ridge
@@ -85,6 +92,35 @@ class RowSums:
         if size <= _GATHERED_BYTES:
             self._gathered = [chunk.read(rows.features) for chunk in self._chunks]
         self._sum_fixed()
+
+    def part(self, n_rows: int = PART_ROWS) -> RowSums:
+        """The same sums over some rows drawn at random, as estimates of those of all.
+
+        Parameters
+        ----------
+        n_rows : int, default=PART_ROWS
+
+        Returns
+        -------
+        RowSums
+            Itself, if it has at most twice as many rows.
+        """
+        if self.n <= 2 * n_rows:
+            return self
+        # A fixed seed: which rows start the climb is nothing to choose.
+        rng = np.random.default_rng(0)
+        chosen = np.sort(rng.choice(self.n, n_rows, replace=False))
+        initial = self.rows.initial
+        if len(initial) > n_rows:
+            initial = rng.choice(initial, n_rows, replace=False)
+        per_row = ("state", "next_state", "action", "reward", "terminated")
+        rows = self.rows._replace(
+            **{name: getattr(self.rows, name)[chosen] for name in per_row},
+            initial=initial,
+        )
+        return RowSums(
+            rows, self.discount, self._ridge, self._chunk_rows, self.log_length
+        )
 
     def _split(self, which: NDArray[np.bool_]) -> Iterator[_Chunk]:
         """Chunks of rows that share their logged action."""
