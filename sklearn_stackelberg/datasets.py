@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sklearn_stackelberg._environments import (
+from sklearn_stackelberg._processes.arrays import positive
+from sklearn_stackelberg._processes.environments import (
     ObservationEncoder,
     as_generator,
     draw_seed,
@@ -16,8 +17,7 @@ from sklearn_stackelberg._environments import (
     open_environment,
     playable,
 )
-from sklearn_stackelberg._finite_arrays import positive
-from sklearn_stackelberg._finite_mdp import FiniteMDP
+from sklearn_stackelberg._processes.mdp import FiniteMDP
 from sklearn_stackelberg.transitions import Transitions
 
 __all__ = ["FiniteMDP", "log_episodes", "rollout_returns"]

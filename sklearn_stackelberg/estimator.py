@@ -13,7 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Tags, check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ._log_views import EpisodeView
+from ._log.views import EpisodeView
 from ._parameters import check_parameters, check_table_size
 from .equilibrium import measure_equilibrium
 from .followers import LinearQ

@@ -1,7 +1,7 @@
 """Logged transitions, the ways in and out of them, and the one door of the estimators.
 
-Importing this module does not import pandas; `_tables` alone does, and only where the
-user brings a DataFrame or asks for one.
+Importing this module does not import pandas; `_log.tables` alone does, and only where
+the user brings a DataFrame or asks for one.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import check_consistent_length
 
-from . import _log_checks as checks
-from ._joining import chain_episodes, join_logs
-from ._linking import comparable, next_rows_by_value
-from ._log_rows import LogRows
-from ._log_views import EpisodeView
-from ._tables import read_frame, write_frame
+from ._log import checks
+from ._log.joining import chain_episodes, join_logs
+from ._log.linking import comparable, next_rows_by_value
+from ._log.rows import LogRows
+from ._log.tables import read_frame, write_frame
+from ._log.views import EpisodeView
 
 
 class Transitions(LogRows):

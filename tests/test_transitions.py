@@ -26,8 +26,8 @@ from sklearn.model_selection import (
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import _safe_indexing, resample, shuffle
 
-from sklearn_stackelberg._linking import link
-from sklearn_stackelberg._log_rows import FIELDS
+from sklearn_stackelberg._log.linking import link
+from sklearn_stackelberg._log.rows import FIELDS
 from sklearn_stackelberg.transitions import (
     Transitions,
     as_transitions,

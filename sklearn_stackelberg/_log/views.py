@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from ._linking import encode
+from .linking import encode
 
 if TYPE_CHECKING:
-    from .transitions import Transitions
+    from ..transitions import Transitions
 
 
 def as_rows(key: Any, n: int) -> slice | np.ndarray:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import _log_checks as checks
-from ._linking import comparable, count_steps, link, rows_equal
+from . import checks
+from .linking import comparable, count_steps, link, rows_equal
 
 if TYPE_CHECKING:
-    from ._log_rows import LogRows
+    from .rows import LogRows
 
 _LAST = "are the last of an episode that is not terminated: their next state is unknown"
 _GAP = "have no row at step + 1 although their episode goes on (a gap in the steps)"

@@ -7,9 +7,9 @@ from typing import Any, NoReturn, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from . import _log_checks as checks
-from ._linking import count_steps, link
-from ._log_views import EpisodeView, LogSummary, as_rows
+from . import checks
+from .linking import count_steps, link
+from .views import EpisodeView, LogSummary, as_rows
 
 FIELDS = (
     "state",

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from . import _log_checks as checks
-from ._linking import count_steps
-from ._log_rows import FIELDS, LogRows
-from ._tables import stack
+from . import checks
+from .linking import count_steps
+from .rows import FIELDS, LogRows
+from .tables import stack
 
 
 def chain_episodes(

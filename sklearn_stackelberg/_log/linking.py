@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._log_checks import is_frame
+from .checks import is_frame
 
 
 class Links(NamedTuple):

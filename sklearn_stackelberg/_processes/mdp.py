@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sklearn_stackelberg._environments import as_generator, open_environment
-from sklearn_stackelberg._finite_arrays import (
+from sklearn_stackelberg._processes.arrays import (
     as_discount,
     distributions,
     integer_states,
@@ -17,7 +16,8 @@ from sklearn_stackelberg._finite_arrays import (
     ratio,
     size,
 )
-from sklearn_stackelberg._finite_chain import chain_values, sample_episodes
+from sklearn_stackelberg._processes.chain import chain_values, sample_episodes
+from sklearn_stackelberg._processes.environments import as_generator, open_environment
 from sklearn_stackelberg.transitions import Transitions
 
 # How close to 1 a discount stands in for 1 while a policy is being optimised.

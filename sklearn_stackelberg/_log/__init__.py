@@ -1,0 +1,1 @@
+"""What `transitions.py` stands on: checks, links, tables and views of logged rows."""

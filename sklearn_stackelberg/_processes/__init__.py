@@ -1,0 +1,1 @@
+"""What `datasets.py` stands on: environments and finite decision processes."""
