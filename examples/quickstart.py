@@ -130,7 +130,7 @@ value_axes.set(
     xlabel="evaluation",
     ylabel="discounted return (reward 1 a step)",
 )
-value_axes.legend(loc="lower right")
+value_axes.legend(loc="center right", bbox_to_anchor=(1.0, 0.58))
 
 angle, speed = np.degrees(log.state[:, 2:]).T
 colours = np.array([LEFT, RIGHT])[log.action]
