@@ -78,7 +78,13 @@ def test_the_partial_logger_bars_one_action_in_half_of_the_states():
 
 def test_the_best_setting_is_chosen_by_the_mean():
     rows = [
-        {"problem": "p", "method": "m", "setting": {"c": c}, "score": s, "seconds": 1.0}
+        {
+            "problem": "p",
+            "method": "m",
+            "setting": {"c": c},
+            "score": s,
+            "cpu_seconds": 1.0,
+        }
         for c, s in [(1, 0.0), (1, 1.0), (2, 0.6), (2, 0.6), (3, 2.0)]
     ]
     (best,) = best_settings(rows)  # setting 3 lacks a seed
