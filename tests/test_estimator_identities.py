@@ -121,8 +121,8 @@ def test_without_discount_it_is_least_squares_of_the_rewards(offset):
     assert_allclose(policy.q_values(seen), expected, rtol=0, atol=1e-6)
     # Hence a bandit: the action of the largest predicted reward.
     gap = np.diff(np.sort(expected, axis=1)[:, -2:], axis=1)[:, 0]
-    clear = gap > 0.05
-    assert clear.mean() > 0.8
+    clear = gap > 0.2
+    assert clear.mean() > 0.5
     best = expected.argmax(axis=1)
     assert len(np.unique(best[clear])) > 1
     assert_array_equal(policy.predict(seen)[clear], best[clear])
@@ -293,12 +293,13 @@ def test_one_episode(n):
 
 def test_constant_states_leave_the_best_action():
     log = walk_log(n=300)
-    log = changed(log, state=np.ones((300, 2)), next_state=np.ones((300, 2)))
+    one = np.zeros((300, 1), dtype=int)
+    log = changed(log, state=one, next_state=one)
     policy = estimator(bandwidth="median", **EXACT).fit(log)
-    rewards = [log.reward[log.action == a].mean() for a in range(3)]
-    assert (policy.predict(np.ones((4, 2))) == np.argmax(rewards)).all()
-    gaps = policy.q_values(np.ones((1, 2)))[0]
-    assert_array_equal(np.argsort(gaps), np.argsort(rewards))
+    counts = FiniteMDP.from_counts(log)
+    expected = counts.q_values(policy.predict_proba(one[:1]), 0.9)
+    assert_allclose(policy.q_values(one[:1]), expected, atol=1e-6)
+    assert (policy.predict(one) == counts.optimal_policy(0.9)).all()
 
 
 def test_rewards_that_are_all_zero_are_worth_nothing():
