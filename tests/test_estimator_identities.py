@@ -106,9 +106,12 @@ def test_smaller_lam_is_more_pessimistic():
 
 @pytest.mark.parametrize("offset", [1.0, -1.0])
 def test_without_discount_it_is_least_squares_of_the_rewards(offset):
-    log = walk_log(offset=offset)
+    log = walk_log()
     states = np.column_stack([np.ones(len(log)), log.state])
-    log = changed(log, state=states, next_state=states)
+    slopes = np.array([[1.0, 0.0], [-1.0, 1.0], [0.0, -1.0]])[log.action]
+    noise = np.random.default_rng(1).normal(scale=0.1, size=len(log))
+    reward = 2 * offset + (slopes * log.state).sum(axis=1) + noise
+    log = changed(log, state=states, next_state=states, reward=reward)
     policy = estimator(discount=0.0, kernel="linear", bandwidth="median", **EXACT)
     policy.fit(log)
     seen = np.column_stack([np.ones(len(STATES)), STATES])
