@@ -17,7 +17,7 @@ from ._log.views import EpisodeView
 from ._parameters import check_parameters, check_table_size
 from .equilibrium import measure_equilibrium
 from .followers import LinearQ
-from .game import anchored_reward
+from .game import anchored_reward, average_value
 from .kernels import LandmarkFeatures
 from .leaders import SoftmaxPolicy
 from .metrics import fitted_q_value
@@ -118,8 +118,8 @@ class StackelbergPolicyEstimator(BaseEstimator):
     reward_scale_ : float
         What rewards were divided by: their root mean square.
     anchor_ : float
-        What Q is drawn to where the log is silent: 0, or the mean reward for ever if
-        that is less.
+        What Q is drawn to where the log is silent: 0, or the discounted return of an
+        average row that terminates as often as the log's do, if that is less.
     n_iter_ : int
         Steps that the leader took.
     n_features_in_ : int
@@ -235,7 +235,7 @@ class StackelbergPolicyEstimator(BaseEstimator):
         ).fit(state)
         check_table_size(len(classes), features.n_features_out_)
         reward_scale = _root_mean_square(log.reward)
-        anchor = min(0.0, float(np.mean(log.reward))) / (1.0 - self.discount)
+        anchor = average_value(log.reward, log.terminated, self.discount)
         rows = self._rows(
             log, state, next_state, features, codes, len(classes), reward_scale, anchor
         )

@@ -55,6 +55,25 @@ def td_residual(
     return reward + discount * (1.0 - terminated) * next_value - q_logged
 
 
+def average_value(reward: Array, terminated: Array, discount: float) -> float:
+    """q₀ = min(0, r̄ / (1 − γ (1 − t̄))): what to expect where the log is silent.
+
+    Each step pays the log's mean reward r̄ and ends the episode as often as its rows do,
+    with frequency t̄; or there is nothing, if that is less.
+
+    Parameters
+    ----------
+    reward, terminated : array of shape (n,)
+    discount : float
+
+    Returns
+    -------
+    float
+    """
+    goes_on = 1.0 - float(np.mean(terminated))
+    return min(0.0, float(np.mean(reward)) / (1.0 - discount * goes_on))
+
+
 def anchored_reward(
     reward: Array, terminated: Array, anchor: float, discount: float
 ) -> Array:

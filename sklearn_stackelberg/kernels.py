@@ -33,7 +33,7 @@ _INDEFINITE = {
 _MEDIAN_ROWS = 1000
 # Landmark directions below this share of the largest eigenvalue are dropped: dividing
 # by their square root would blow rounding up into features (float32 most of all).
-_RANK_TOLERANCE = {"float64": 1e-10, "float32": 1e-5}
+_RANK_TOLERANCE = {"float64": 1e-10, "float32": 1e-8}
 # Rows per landmark among which landmarks are drawn.
 _LANDMARK_POOL = 20
 _GRAM_BYTES = 2**31

@@ -25,7 +25,7 @@ from .rows import FeatureRows, Index, Rows
 
 # Rows of a chunk: the features of one chunk and their products with the probabilities
 # stay in a processor's cache, and a matrix product is still large.
-CHUNK_ROWS = 1024
+CHUNK_ROWS = 512
 
 # A climb on a longer log starts on a part of it, of so many rows.
 PART_ROWS = 50_000
