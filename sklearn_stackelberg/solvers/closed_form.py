@@ -193,10 +193,10 @@ class _Climb:
         every = max(1, len(sums.rows.state) // _STEP_ROWS)
         self._sample = sums.rows.features(sums.rows.state[::every]).double()
 
-    def visit(self, theta: Tensor) -> Evaluation:
-        """Evaluate θ, and keep it if it is the best so far."""
+    def visit(self, theta: Tensor, derivative: Tensor | None = None) -> Evaluation:
+        """Evaluate θ, reached along a derivative, and keep it if it is the best."""
         evaluation = self.solver.evaluate(self.sums, theta)
-        self.record(evaluation)
+        self.record(evaluation, derivative)
         return evaluation
 
     def record(self, evaluation: Evaluation, derivative: Tensor | None = None) -> None:
@@ -264,9 +264,7 @@ class _Climb:
             derivative = evaluation.individual_derivative()
             length = 1.0 / _typical(self._sample @ derivative)
             before = self.best.value
-            theta = evaluation.theta + length * derivative
-            evaluation = self.solver.evaluate(self.sums, theta)
-            self.record(evaluation, derivative)
+            evaluation = self.visit(evaluation.theta + length * derivative, derivative)
             self.n_iter += 1
             stale = 0 if self._gained(before) else stale + 1
             if stale >= _PATIENCE:
