@@ -8,13 +8,20 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import NDArray
 from sklearn.utils import check_consistent_length
 
 from ._log import checks
+from ._log.decisions import (
+    chain_rows,
+    find_columns,
+    is_table,
+    read_fields,
+    take_states,
+)
 from ._log.joining import chain_episodes, join_logs
 from ._log.linking import comparable, next_rows_by_value
 from ._log.rows import LogRows
@@ -112,14 +119,17 @@ class Transitions(LogRows):
         Parameters
         ----------
         df : DataFrame
-            The table, in any order if `step` is given.
+            The table. With `step`, the rows may stand in any order, but for one: where
+            the steps of every episode fall from row to row, they may be a countdown, in
+            which step + 1 is the row before. Such a table is refused, unless the ends
+            of episodes show that it only stands newest first.
         state : str or list of str
             Columns that make up the state.
         action, reward, episode : str
             Columns of the action, its reward and the episode's name.
         step : str, default=None
-            Column of whole numbers; None means that each episode's rows stand in
-            order.
+            Column of whole numbers; None means that each episode's rows stand together
+            and in order.
         terminated : str, default=None
             Column of booleans; None means that every end is a truncation.
         propensity : str, default=None
@@ -135,7 +145,8 @@ class Transitions(LogRows):
         Raises
         ------
         ValueError
-            If a column is not there, a value is not as `Transitions` asks, or no row
+            If a column is not there, a value is not as `Transitions` asks, steps repeat
+            or run backwards, an episode without steps stands in two places, or no row
             has a next state.
 
         Examples
@@ -277,20 +288,51 @@ class Transitions(LogRows):
         return write_frame(self)
 
 
-def as_transitions(X: Any, y: ArrayLike | None = None) -> Transitions:
+@overload
+def as_transitions(
+    X: Any, y: Any = None, *, return_rows: Literal[False] = False
+) -> Transitions: ...
+
+
+@overload
+def as_transitions(
+    X: Any, y: Any = None, *, return_rows: Literal[True]
+) -> tuple[Transitions, NDArray[np.intp]]: ...
+
+
+def as_transitions(
+    X: Any, y: Any = None, *, return_rows: bool = False
+) -> Transitions | tuple[Transitions, NDArray[np.intp]]:
     """Return the log that an estimator was given, in whichever way it was given.
+
+    A *decision table* y says what was done in each state of X, row by row, by its
+    columns ``action`` and ``reward`` and, where there are any, ``episode``, ``step``,
+    ``terminated``, ``propensity`` and ``is_initial``. It is read as
+    `Transitions.from_frame` reads them: the next state of a row is that row of X whose
+    y has the same episode and step + 1, wherever it stands; a row without an action
+    (None or NaN) holds the state after the last step of a truncated episode; rows whose
+    next state is not there are left out and counted in ``left_out``. Any index is
+    ignored: row i of X belongs to row i of y.
+
+    Without ``step`` the rows of each episode must stand together and in order, so that
+    only whole episodes may be drawn (`EpisodeKFold`). Without ``episode`` each row is
+    an episode of one step that ends there (a bandit).
 
     Parameters
     ----------
     X : Transitions, Transitions.episodes, or array-like or DataFrame of shape (n, d)
         A log, the episodes of one (all of them), or states.
-    y : array-like of shape (n,), default=None
-        With states: the actions taken in them. Each then counts as a success: reward 1
-        in an episode of one step. None with a log.
+    y : DataFrame or structured array of shape (n,), or 1-D array-like, default=None
+        With states: a decision table; or the actions taken alone, each of which then
+        counts as a success: reward 1 in an episode of one step. None with a log.
+    return_rows : bool, default=False
+        Whether to tell also where the transitions come from.
 
     Returns
     -------
     Transitions
+    ndarray of int of shape (n_transitions,)
+        The row of X that holds each transition's state. Only if `return_rows`.
 
     Warns
     -----
@@ -300,18 +342,29 @@ def as_transitions(X: Any, y: ArrayLike | None = None) -> Transitions:
     Raises
     ------
     ValueError
-        If y is missing or superfluous, or if the lengths differ.
+        If y is missing or superfluous, if the lengths differ, if y has no ``action`` or
+        no ``reward`` or a column that is one of the above but for its spelling, and as
+        `Transitions.from_frame` does.
 
     Examples
     --------
-    >>> import warnings
+    >>> import pandas as pd
     >>> from sklearn_stackelberg.transitions import as_transitions
-    >>> with warnings.catch_warnings():
-    ...     warnings.simplefilter("ignore")
-    ...     log = as_transitions([[0.0], [1.0]], ["left", "right"])
-    >>> log.reward, log.terminated
-    (array([1., 1.]), array([ True,  True]))
+    >>> pulse = [[80], [75], [70], [90]]
+    >>> y = pd.DataFrame(
+    ...     {
+    ...         "action": ["low", "high", None, "low"],
+    ...         "reward": [0.0, 1.0, None, 2.0],
+    ...         "episode": ["a", "a", "a", "b"],
+    ...         "step": [1, 2, 3, 1],
+    ...         "terminated": [False, False, None, True],
+    ...     }
+    ... )
+    >>> log, rows = as_transitions(pulse, y, return_rows=True)
+    >>> log.next_state[~log.terminated].ravel(), rows
+    (array([75, 70]), array([0, 1, 3]))
     """
+    rows = None
     if isinstance(X, (Transitions, EpisodeView)):
         if y is not None:
             raise ValueError(
@@ -320,22 +373,38 @@ def as_transitions(X: Any, y: ArrayLike | None = None) -> Transitions:
             )
         log = X.transitions if isinstance(X, EpisodeView) else X
         checks.check_same_length({"log": len(log)})
-        return log
-    if y is None:
+    elif y is None:
         raise ValueError(
             "This estimator requires y to be passed, but the target y is None. X holds "
             "states alone: pass a Transitions as X (Transitions.from_frame makes one "
-            "from a table of logged decisions), or the actions taken as y."
+            "from a table of logged decisions), or a table of the decisions as y, with "
+            "the columns action and reward, and episode and step where there are any."
         )
-    state = checks.check_states(X, "X")
-    check_consistent_length(state, y)
-    fields = getattr(getattr(y, "dtype", None), "names", None)
-    if hasattr(y, "columns") or np.ndim(y) != 1 or fields:
+    else:
+        state = checks.check_states(X, "X")
+        check_consistent_length(state, y)
+        if is_table(y):
+            columns = find_columns(y)
+            chain = chain_rows(columns, len(state))
+            fields = read_fields(columns, chain) | take_states(state, chain)
+            left_out, idle, rows = chain.left_out, chain.n_without_action, chain.rows
+            log = Transitions._from_checked(left_out, idle, **fields)
+        else:
+            log = _imitation(state, y)
+    if not return_rows:
+        return log
+    return log, np.arange(len(log)) if rows is None else rows
+
+
+def _imitation(state: Any, y: Any) -> Transitions:
+    """Take actions alone as successes, and say so."""
+    if np.ndim(y) != 1:
         raise ValueError(
-            "y has more than one column, and only actions alone, 1-D, were expected "
-            "(use .ravel() if it is a single column of them). To learn from actions "
-            "with rewards and episodes, make the log with Transitions.from_frame(df, "
-            "state=..., action=..., reward=..., episode=...) and pass it as X."
+            f"y has {np.ndim(y)} dimensions and no names of columns. Expected were a "
+            "decision table, that is a DataFrame or a structured array with the "
+            "columns action and reward (pandas.DataFrame(y, columns=[...]) names "
+            "them), or actions alone, 1-D (use .ravel() if this is a single column of "
+            "them)."
         )
     action = checks.check_labels(y, "y")
     ones = np.ones(len(action))
@@ -351,9 +420,10 @@ def as_transitions(X: Any, y: ArrayLike | None = None) -> Transitions:
     warnings.warn(
         "y holds actions without rewards, so every logged action is taken as a success "
         "(reward 1, episodes of one step): this is pessimistic imitation. To learn "
-        "from rewards, pass a Transitions.",
+        "from rewards, pass a Transitions, or a table with the columns action and "
+        "reward as y.",
         UserWarning,
-        stacklevel=3,
+        stacklevel=4,
     )
     return log
 

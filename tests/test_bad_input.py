@@ -307,9 +307,37 @@ def test_states_alone_and_actions_twice():
     refuse(estimator(), "y must be None with a Transitions", LOG, LOG.action)
 
 
-def test_states_and_a_table_of_decisions():
-    table = pd.DataFrame({"action": LOG.action, "reward": LOG.reward})
-    refuse(estimator(), "y has more than one column.*from_frame", LOG.state, table)
+DECISIONS = pd.DataFrame(
+    {
+        name: getattr(LOG, name)
+        for name in ("action", "reward", "episode", "step", "terminated")
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (dict(reward=None), "y has no 'reward'.*columns are 'action', 'episode'"),
+        (dict(step=0), r"Each \(episode, step\) must name one row; 35 repeat another"),
+        (dict(propensity=np.linspace(0, 1, 40)), r"y\['propensity'\] must lie.* row 0"),
+        (dict(propensity=1.5), r"y\['propensity'\] must lie in \(0, 1\].*rows 0, 1,"),
+        (dict(reward=np.nan), r"y\['reward'\] is NaN or infinite at rows 0, 1,"),
+        (dict(step=-DECISIONS["step"]), "steps run backwards: they fall"),
+        (dict(step=None, episode=LOG.episode % 2), "0 appears in two places"),
+        (dict(episode=None), r"y\['step'\] was given without an episode"),
+        (dict(action=None), "y has no 'action'"),
+    ],
+)
+def test_tables_of_decisions_that_cannot_be_read(change, words):
+    table = DECISIONS.assign(**change)
+    table = table.drop(columns=[name for name, v in change.items() if v is None])
+    refuse(estimator(), words, LOG.state, table)
+    refuse(estimator(), words, LOG.state, table.to_records(index=False))
+
+
+def test_tables_without_names():
+    refuse(estimator(), "y has 2 dim.*decision table", LOG.state, np.ones((40, 2)))
 
 
 # ---------------------------------------------------------------- at predict

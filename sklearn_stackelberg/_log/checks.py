@@ -156,6 +156,17 @@ def _missing(vector: np.ndarray) -> np.ndarray:
     )
 
 
+def missing(values: Any) -> np.ndarray:
+    """Where a column, of pandas or numpy, holds None, NaN, NA or NaT."""
+    if hasattr(values, "isna"):
+        return values.isna().to_numpy()
+    if values.dtype.kind == "O":
+        return _missing(values)
+    return (
+        np.isnan(values) if values.dtype.kind in "fc" else np.zeros(len(values), bool)
+    )
+
+
 def _kind(type_: type) -> str:
     if issubclass(type_, (bool, np.bool_)):
         return "bool"

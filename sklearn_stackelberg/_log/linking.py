@@ -27,10 +27,16 @@ class Links(NamedTuple):
 
 def encode(episode: np.ndarray) -> np.ndarray:
     """Return each row's episode as a number, from 0 in order of appearance."""
-    _, first_row, codes = np.unique(episode, return_index=True, return_inverse=True)
-    rank = np.empty(first_row.size, dtype=np.intp)
-    rank[np.argsort(first_row)] = np.arange(first_row.size)
-    return rank[codes.reshape(-1)]
+    if not episode.size:
+        return np.empty(0, dtype=np.intp)
+    # Rows of an episode mostly stand together: sort their names once for each run.
+    starts = np.flatnonzero(np.append(True, episode[1:] != episode[:-1]))
+    _, first_run, codes = np.unique(
+        episode[starts], return_index=True, return_inverse=True
+    )
+    rank = np.empty(first_run.size, dtype=np.intp)
+    rank[np.argsort(first_run)] = np.arange(first_run.size)
+    return np.repeat(rank[codes.reshape(-1)], np.diff(np.append(starts, episode.size)))
 
 
 def link(episode: np.ndarray, step: np.ndarray) -> Links:

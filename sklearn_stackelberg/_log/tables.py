@@ -12,13 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import checks
+from .decisions import Column, chain_rows, read_fields, take_states
 from .linking import comparable, count_steps, link, rows_equal
 
 if TYPE_CHECKING:
     from .rows import LogRows
-
-_LAST = "are the last of an episode that is not terminated: their next state is unknown"
-_GAP = "have no row at step + 1 although their episode goes on (a gap in the steps)"
 
 
 def read_frame(
@@ -33,59 +31,14 @@ def read_frame(
     names = {role: name for role, name in names.items() if name is not None}
     _check_columns(df, states, names)
 
-    def column(role: str, rows: np.ndarray | None = None) -> dict[str, Any]:
-        values = df[names[role]]
-        return {
-            "values": values if rows is None else values.iloc[rows],
-            "name": f"{role} (column {names[role]!r})",
-            "rows": rows,
-        }
-
-    labels = checks.check_episodes(**column("episode"))
-    if "step" in names:
-        steps = checks.check_steps(**column("step"))
-    else:
-        steps = count_steps(labels)
-    links = link(labels, steps)
-    linked = links.next_row >= 0
-    acted = ~df[names["action"]].isna().to_numpy()
-    ended = np.zeros(len(df), dtype=bool)
-    if "terminated" in names:
-        rows = np.flatnonzero(acted)
-        ended[rows] = checks.check_flags(**column("terminated", rows))
-
-    lost = acted & ~linked & ~ended
-    left_out = {_LAST: int((lost & links.last).sum())}
-    left_out[_GAP] = int(lost.sum()) - left_out[_LAST]
-    left_out = {why: n for why, n in left_out.items() if n}
-    kept = np.flatnonzero(acted & (linked | ended))
-    if not kept.size:
-        _refuse_unlinked(left_out, int(acted.sum()), "terminated" in names)
-
-    actions = column("action", kept)
-    holes = not acted.all() and df[names["action"]].dtype == np.float64
-    if holes and (actions["values"] % 1 == 0).all():
-        # Without the holes that closing rows leave, pandas would hold integers.
-        actions["values"] = actions["values"].astype(np.int64)
-    now = df[states].take(kept)
-    following = np.where(linked, links.next_row, np.arange(len(df)))[kept]
-    fields = {
-        "state": now,
-        "action": checks.check_labels(**actions),
-        "reward": checks.check_reals(**column("reward", kept)),
-        "next_state": df[states].take(following).set_axis(now.index),
-        "terminated": ended[kept],
-        "is_initial": links.first[kept],
-        "episode": labels[kept],
-        "step": steps[kept],
-        "propensity": None,
+    columns = {
+        role: Column(df[name], f"{role} (column {name!r})")
+        for role, name in names.items()
     }
-    checks.check_states(now)
-    if "is_initial" in names:
-        fields["is_initial"] = checks.check_flags(**column("is_initial", kept))
-    if "propensity" in names:
-        fields["propensity"] = checks.check_propensities(**column("propensity", kept))
-    return left_out, int((~acted & ~links.last).sum()), fields
+    chain = chain_rows(columns, len(df))
+    fields = read_fields(columns, chain) | take_states(df[states], chain)
+    checks.check_states(fields["state"])
+    return chain.left_out, chain.n_without_action, fields
 
 
 def write_frame(log: LogRows) -> Any:
@@ -197,18 +150,3 @@ def _check_columns(df: Any, states: list, names: dict[str, Any]) -> None:
                 "(an earlier one may stand there as a column of its own)."
             )
     checks.check_same_length({"df": len(df)})
-
-
-def _refuse_unlinked(left: dict[str, int], n_acted: int, says_ended: bool) -> None:
-    reasons = "; ".join(f"{n:,} {why}" for why, n in left.items())
-    advice = (
-        "Check that episode and step number the rows of an episode one by one, or"
-        if says_ended
-        else "Name the column that says which rows ended their episode for good "
-        "(terminated=...), or"
-    )
-    raise ValueError(
-        f"No transition can be made: of {n_acted:,} rows with an action, "
-        f"{reasons or 'none is left'}. {advice} add a row without an action after the "
-        "last step of each episode, to hold the state in which it was cut."
-    )
