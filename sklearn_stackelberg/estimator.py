@@ -200,21 +200,23 @@ class StackelbergPolicyEstimator(BaseEstimator):
         self.random_state = random_state
 
     def __sklearn_tags__(self) -> Tags:
-        """An estimator of its own kind: y may be given, and is then the actions."""
+        """An estimator of its own kind: y may be given, and holds the decisions."""
         tags = super().__sklearn_tags__()
         tags.target_tags.required = True
         return tags
 
-    def fit(self, X: Any, y: ArrayLike | None = None) -> StackelbergPolicyEstimator:
+    def fit(self, X: Any, y: Any = None) -> StackelbergPolicyEstimator:
         """Learn a policy.
 
         Parameters
         ----------
         X : Transitions, or array-like or DataFrame of shape (n, n_features)
-            A log; or states, with the actions taken in them as ``y``, each of which
-            then counts as a success.
-        y : array-like of shape (n,), default=None
-            Actions; None with a log.
+            A log, or states.
+        y : DataFrame or structured array of shape (n,), or 1-D array-like, default=None
+            With states: a table of what was done in them, row by row, with the columns
+            ``action`` and ``reward`` and, where there are any, ``episode``, ``step``,
+            ``terminated``, ``propensity`` and ``is_initial`` (see `as_transitions`); or
+            the actions alone, each of which then counts as a success. None with a log.
 
         Returns
         -------
@@ -361,12 +363,13 @@ class StackelbergPolicyEstimator(BaseEstimator):
         check_is_fitted(self)
         return fitted_q_value(
             self, X, y, discount=self.discount, sample_weight=sample_weight
-        )
+        ).value
 
     def _project(self, X: Any, module: str) -> NDArray[np.floating]:
         """k(s, L) times a module's weights, folded onto the landmarks."""
+        # Not through the door: a policy may be asked about a part of an episode.
         if isinstance(X, (Transitions, EpisodeView)):
-            X = as_transitions(X).state
+            X = (X.transitions if isinstance(X, EpisodeView) else X).state
         states = validate_data(self, X, dtype=self.dtype, reset=False)
         weight = getattr(self, module).weight.numpy()
         return self.features_.project(states, self.features_.fold(weight))

@@ -1,41 +1,58 @@
-"""Off-policy estimates: what a policy is worth, from a log."""
+"""Off-policy estimates: what a policy is worth, from a log, and how sure that is."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from scipy.linalg import solve
-from sklearn.utils import check_array, gen_batches
+from numpy.typing import ArrayLike
+from sklearn.utils import check_random_state
 
+from ._evaluation.estimate import OffPolicyEstimate, check_level
+from ._evaluation.fitted_q import FittedQ, QSettings, fitted_q
+from ._evaluation.judged import judge
 from ._parameters import check_discount
-from .kernels import LandmarkFeatures
-from .transitions import Transitions, as_transitions
 
-# Of the evaluator, which must not follow the candidates it compares.
-_LANDMARKS = 200
-_RIDGE = 1e-6
-_BATCH_ROWS = 4096
+__all__ = ["OffPolicyEstimate", "fitted_q_value"]
 
 
 def fitted_q_value(
     policy: Any,
     X: Any,
-    y: ArrayLike | None = None,
+    y: Any = None,
     *,
     discount: float,
     sample_weight: ArrayLike | None = None,
-) -> float:
+    greedy: bool = False,
+    kernel: Any = "auto",
+    bandwidth: Any = "median",
+    n_components: int | None = 200,
+    ridge: float = 0.1,
+    standard_error: str = "influence",
+    n_bootstrap: int = 200,
+    confidence_level: float = 0.95,
+    random_state: Any = 0,
+) -> OffPolicyEstimate:
     """Value of a policy by fitted-Q evaluation on a log, in closed form.
 
-    The fixed point of fitted-Q evaluation on landmark features of an RBF kernel, one
-    copy per action: the w with
+    The fixed point of fitted-Q evaluation on landmark features z = e_a ⊗ φ(s), one copy
+    per action: the w with
 
-        Σ_i φ_i (r_i + γ (1 − terminated_i) φ(s'_i, π)ᵀw − φ_iᵀw) = ridge · w,
+        Σ_i z_i (r_i − (1 − γ g_i) q₀ + γ g_i φ(s'_i, π)ᵀw − z_iᵀw) = ridge · w,
 
-    read off at the first states of the episodes (at all states, if the log marks none
-    as first).
+    g = 1 − terminated, so that Q = q₀ + zᵀw. It is read off at the first states of the
+    episodes (at all states, if the log marks none as first). The ridge adds to the log
+    ``ridge`` rows for each direction of the features, that end at once with a return of
+    q₀ = r̄ / (1 − γ ḡ), the mean reward at every step: what to expect where nothing is
+    known. A value outside the range that the logged rewards allow is brought back to
+    its end.
+
+    The standard error takes episodes as independent. Episode e contributes
+
+        ψ_e = Σ_{s₀ in e} (V(s₀) − v) / n₀ + Σ_{i in e} ω_i δ_i / n,
+
+    where δ is what w leaves of the Bellman equation, ω_i = z_iᵀM⁻ᵀb the density ratio
+    that the dual of the same equations gives, and SE² = E/(E − 1) Σ_e (ψ_e − ψ̄)².
 
     Parameters
     ----------
@@ -43,23 +60,46 @@ def fitted_q_value(
         A fitted policy; a pipeline or a search that ends in one, too.
     X : Transitions, or array-like or DataFrame of shape (n, d)
         The log, which should be one that the policy was not learned from.
-    y : array-like of shape (n,), default=None
+    y : DataFrame, structured array or array-like, default=None
         As in `StackelbergPolicyEstimator.fit`.
     discount : float
-        In [0, 1).
+        γ, in [0, 1).
     sample_weight : array-like of shape (n,), default=None
-        Weights of the logged rows, >= 0. A row of weight 0 is as if it were not there.
+        Weights of the rows of X, >= 0. A row of weight 0 is as if it were not there.
+    greedy : bool, default=False
+        Judge the most probable action, which `predict` returns, instead of the
+        probabilities.
+    kernel : "auto", str, callable or Kernel, default="auto"
+        Similarity of states. ``"auto"`` tells states only apart (``"delta"``) where
+        there are at most ``n_components`` of them and ten rows for each on average;
+        else it is ``"rbf"``.
+    bandwidth : float, array-like of shape (d,) or "median", default="median"
+        Length scale of the states. Larger is smoother.
+    n_components : int or None, default=200
+        Number of landmarks. Larger can follow more detail, at its cube in time.
+    ridge : float, default=0.1
+        Rows for each direction of the features, > 0. Larger is stabler, and draws the
+        value to q₀.
+    standard_error : {"influence", "bootstrap"}, default="influence"
+        ``"bootstrap"`` draws episodes anew and solves again.
+    n_bootstrap : int, default=200
+        Number of such draws.
+    confidence_level : float, default=0.95
+        Of the estimate's interval, in (0, 1).
+    random_state : int, RandomState instance or None, default=0
+        Draws landmarks and the bootstrap. Fixed, so that policies are judged alike.
 
     Returns
     -------
-    float
-        In units of discounted return.
+    OffPolicyEstimate
+        In units of discounted return; ``float`` of it is the value.
 
     Raises
     ------
     ValueError
-        If the log holds actions that the policy does not know, if the discount is not
-        in [0, 1), or if the weights are negative, all zero or too few.
+        If the log holds actions that the policy does not know, if the policy gives more
+        than 5 % of its probability to actions that the log never holds, if the discount
+        is not in [0, 1), or if the weights are negative, all zero or too few.
 
     Examples
     --------
@@ -72,75 +112,33 @@ def fitted_q_value(
     ...     state, action, 1.0 * (action == state[:, 0]), state, terminated=np.ones(40)
     ... )
     >>> policy = StackelbergPolicyEstimator(discount=0.0).fit(log)
-    >>> round(fitted_q_value(policy, log, discount=0.0), 2)
+    >>> round(float(fitted_q_value(policy, log, discount=0.0)), 2)
     1.0
     """
     check_discount(discount)
-    log = as_transitions(X, y)
-    weight = _weights(sample_weight, log)
-    log, weight = log[weight > 0], weight[weight > 0]
-    codes = _codes(log.action, policy.classes_)
-    state = check_array(log.state, dtype=np.float64, input_name="state")
-    ended = log.terminated[:, None]
-    next_state = np.where(ended, state, np.asarray(log.next_state, dtype=np.float64))
-    following = policy.predict_proba(_like(log.state, next_state))  # (n, A)
-    features = LandmarkFeatures(n_components=_LANDMARKS, random_state=0).fit(state)
-    n_actions, m = len(policy.classes_), features.n_features_out_
-    left = _RIDGE * np.eye(n_actions * m)
-    right = np.zeros(n_actions * m)
-    for batch in gen_batches(len(log), _BATCH_ROWS):
-        own = np.eye(n_actions)[codes[batch]]
-        logged = _joint(features.transform(state[batch]), own)  # (k, A m)
-        after = _joint(features.transform(next_state[batch]), following[batch])
-        carried = discount * (1.0 - ended[batch]) * after
-        left += (logged * weight[batch, None]).T @ (logged - carried)
-        right += logged.T @ (weight[batch] * log.reward[batch])
-    w = solve(left, right)
-    first = np.flatnonzero(log.is_initial)
-    first = first if len(first) else np.arange(len(log))
-    chosen = policy.predict_proba(_like(log.state, state[first]))
-    values = _joint(features.transform(state[first]), chosen) @ w
-    return float(np.average(values, weights=weight[first]))
+    check_level(confidence_level)
+    judged = judge(policy, X, y, sample_weight=sample_weight, greedy=greedy)
+    settings = QSettings(kernel, bandwidth, n_components, ridge, random_state)
+    fit = fitted_q(judged, discount, settings)
+    error, by = fit.standard_error, "the influence function"
+    if standard_error == "bootstrap":
+        drawn = fit.bootstrap(n_bootstrap, check_random_state(random_state))
+        error, by = float(np.std(drawn, ddof=1)), f"{n_bootstrap:,} bootstraps"
+    return summarise(fit, error, by, confidence_level)
 
 
-def _joint(features: NDArray[np.floating], share: NDArray[np.floating]) -> NDArray[Any]:
-    """Σ_a share_a e_a ⊗ φ: features of (s, a), or of (s, π), (k, A m)."""
-    return (share[:, :, None] * features[:, None, :]).reshape(len(features), -1)
-
-
-def _weights(sample_weight: ArrayLike | None, log: Transitions) -> NDArray[Any]:
-    """Weights of the rows, (n,), that sum to one."""
-    if sample_weight is None:
-        return np.full(len(log), 1.0 / len(log))
-    weight = check_array(
-        sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight"
+def summarise(
+    fit: FittedQ, error: float, by: str, confidence_level: float
+) -> OffPolicyEstimate:
+    """What is reported of an evaluation fit."""
+    judged = fit.judged
+    return OffPolicyEstimate(
+        value=fit.value,
+        standard_error=error,
+        effective_sample_size=fit.effective_sample_size,
+        n_episodes=judged.n_episodes,
+        n_transitions=len(judged),
+        method="Fitted-Q evaluation",
+        error_method=f"{by} over {judged.counted}",
+        confidence_level=confidence_level,
     )
-    if weight.shape != (len(log),):
-        raise ValueError(
-            f"sample_weight has shape {weight.shape}; one weight for each of the "
-            f"{len(log)} rows of the log was expected."
-        )
-    if weight.min() < 0 or not weight.any():
-        raise ValueError(
-            "sample_weight must be >= 0 and not zero everywhere; it goes from "
-            f"{weight.min():g} to {weight.max():g}."
-        )
-    return weight / weight.sum()
-
-
-def _codes(action: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.intp]:
-    unknown = np.setdiff1d(action, classes)
-    if len(unknown):
-        raise ValueError(
-            f"The log holds actions that the policy was not fitted with: "
-            f"{unknown[:5].tolist()}; it knows {classes.tolist()}. Fit the policy on a "
-            "log that has them, or leave those rows out."
-        )
-    return np.searchsorted(classes, action)
-
-
-def _like(template: Any, values: NDArray[np.floating]) -> Any:
-    """Values with the columns of a DataFrame, where the log's states are one."""
-    if hasattr(template, "columns"):
-        return type(template)(values, columns=template.columns)
-    return values

@@ -19,7 +19,7 @@ from numpy.testing import assert_allclose
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-import sklearn_stackelberg.metrics as module
+import sklearn_stackelberg._evaluation.fitted_q as module
 from sklearn_stackelberg import Transitions
 from sklearn_stackelberg.datasets import FiniteMDP
 from sklearn_stackelberg.metrics import fitted_q_value
@@ -51,16 +51,14 @@ def exact_value(log, mdp, policy, discount):
     return counts.policy_value(policy.chances, discount)
 
 
-@pytest.fixture
-def tiny_ridge(monkeypatch):
-    """The evaluator's ridge draws values to zero: by far less than is asked here."""
-    monkeypatch.setattr(module, "_RIDGE", 1e-11)
+def value_of(policy, log, y=None, **settings):
+    """The number alone, by default without the pull of the ridge."""
+    return fitted_q_value(policy, log, y, **({"ridge": 1e-8} | settings)).value
 
 
 # ---------------------------------------------------------------- finite states
 
 
-@pytest.mark.usefixtures("tiny_ridge")
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("encode", ["integer", "one-hot"])
 @pytest.mark.parametrize("discount", [0.0, 0.5, 0.95])
@@ -70,27 +68,24 @@ def test_on_finite_states_it_is_exact_evaluation_on_the_counts(seed, encode, dis
     assert 0 < log.is_initial.sum() < len(log)
     values = []
     for policy in (random_table(mdp, seed), random_table(mdp, seed + 100)):
-        values.append(fitted_q_value(policy, log, discount=discount))
-        assert type(values[-1]) is float
+        values.append(value_of(policy, log, discount=discount))
         expected = exact_value(log, mdp, policy, discount)
         assert_allclose(values[-1], expected, rtol=1e-5, atol=1e-6)
     assert abs(values[0] - values[1]) > 1e-2  # it depends on the policy
 
 
-@pytest.mark.usefixtures("tiny_ridge")
 def test_without_first_rows_all_rows_are_initial():
     mdp = random_mdp(1)
     log, policy = uniform_log(mdp, 1500), random_table(mdp)
     nowhere = changed(log, is_initial=np.zeros(len(log)))
     everywhere = changed(log, is_initial=np.ones(len(log)))
-    value = fitted_q_value(policy, nowhere, discount=0.9)
-    assert value == fitted_q_value(policy, everywhere, discount=0.9)
+    value = value_of(policy, nowhere, discount=0.9)
+    assert value == value_of(policy, everywhere, discount=0.9)
     expected = exact_value(nowhere, mdp, policy, 0.9)
     assert_allclose(value, expected, rtol=1e-5)
-    assert abs(value - fitted_q_value(policy, log, discount=0.9)) > 1e-2
+    assert abs(value - value_of(policy, log, discount=0.9)) > 1e-2
 
 
-@pytest.mark.usefixtures("tiny_ridge")
 def test_without_discount_it_is_the_direct_method():
     mdp = random_mdp(2)
     log, policy = uniform_log(mdp, 800), random_table(mdp)
@@ -105,7 +100,7 @@ def test_without_discount_it_is_the_direct_method():
     )
     first = log.state[log.is_initial, 0]
     expected = (policy.chances[first] * means[first]).sum(axis=1).mean()
-    assert_allclose(fitted_q_value(policy, log, discount=0.0), expected, rtol=1e-5)
+    assert_allclose(value_of(policy, log, discount=0.0), expected, rtol=1e-5)
 
 
 def test_a_better_policy_scores_higher():
@@ -115,7 +110,7 @@ def test_a_better_policy_scores_higher():
     worst = FiniteMDP(mdp.transition, -mdp.reward, mdp.initial, mdp.termination)
     worst = np.eye(3)[worst.optimal_policy(0.9)]
     scores = [
-        fitted_q_value(Table(share * best + (1 - share) * worst), log, discount=0.9)
+        value_of(Table(share * best + (1 - share) * worst), log, discount=0.9)
         for share in (0.0, 0.5, 1.0)
     ]
     assert scores == sorted(scores)
@@ -137,42 +132,42 @@ def policy():
 
 @pytest.mark.parametrize("factor", [1024.0, 1e12, 1e-12, -3.0, 0.0])
 def test_it_is_linear_in_the_rewards(policy, log, factor):
-    value = fitted_q_value(policy, log, discount=0.9)
+    value = value_of(policy, log, discount=0.9)
     scaled = changed(log, reward=factor * log.reward)
-    found = fitted_q_value(policy, scaled, discount=0.9)
+    found = value_of(policy, scaled, discount=0.9)
     assert_allclose(found, factor * value, rtol=1e-9)
 
 
 @pytest.mark.parametrize("rows", [1, 7])
 def test_batches_are_one_sum(policy, log, rows, monkeypatch):
-    value = fitted_q_value(policy, log, discount=0.9)
+    value = value_of(policy, log, discount=0.9)
     monkeypatch.setattr(module, "_BATCH_ROWS", rows)
-    assert_allclose(fitted_q_value(policy, log, discount=0.9), value, rtol=1e-6)
+    assert_allclose(value_of(policy, log, discount=0.9), value, rtol=1e-6)
 
 
 def test_the_order_of_rows_is_nothing(policy, log):
-    value = fitted_q_value(policy, log, discount=0.9)
+    value = value_of(policy, log, discount=0.9)
     shuffled = log[np.random.default_rng(0).permutation(len(log))]
-    assert_allclose(fitted_q_value(policy, shuffled, discount=0.9), value, rtol=1e-5)
+    assert_allclose(value_of(policy, shuffled, discount=0.9), value, rtol=1e-5)
 
 
 def test_what_follows_a_terminated_row_is_never_used(policy, log):
     next_state = log.next_state.copy()
     next_state[log.terminated] = np.nan
     spoiled = changed(log, next_state=next_state)
-    value = fitted_q_value(policy, log, discount=0.9)
-    assert fitted_q_value(policy, spoiled, discount=0.9) == value
+    value = value_of(policy, log, discount=0.9)
+    assert value_of(policy, spoiled, discount=0.9) == value
     next_state = log.next_state.copy()
     next_state[~log.terminated] += 1.0
     moved = changed(log, next_state=next_state)
-    assert fitted_q_value(policy, moved, discount=0.9) != value
+    assert value_of(policy, moved, discount=0.9) != value
 
 
 def test_tables_are_arrays_with_names(policy, log):
     frame = walk_log(seed=1, frame=True)
     named = estimator().fit(walk_log(frame=True))  # warns if names are lost on the way
-    value = fitted_q_value(named, frame, discount=0.9)
-    expected = fitted_q_value(policy, log, discount=0.9)
+    value = value_of(named, frame, discount=0.9)
+    expected = value_of(policy, log, discount=0.9)
     assert_allclose(value, expected, rtol=1e-6)  # columns sum in another order
 
 
@@ -180,22 +175,39 @@ def test_tables_are_arrays_with_names(policy, log):
 def test_actions_by_other_names(log, names):
     names = np.array(names)
     renamed = changed(log, action=names[log.action])
-    expected = fitted_q_value(estimator().fit(log), log, discount=0.9)
-    found = fitted_q_value(estimator().fit(renamed), renamed, discount=0.9)
+    expected = value_of(estimator().fit(log), log, discount=0.9)
+    found = value_of(estimator().fit(renamed), renamed, discount=0.9)
     assert found == expected
 
 
-def test_a_log_may_hold_fewer_actions_than_the_policy(policy, log):
+class Constant:
+    """The same probabilities everywhere."""
+
+    def __init__(self, *chances):
+        self.chances = np.array(chances)
+        self.classes_ = np.arange(len(chances))
+
+    def predict_proba(self, states):
+        return np.tile(self.chances, (len(states), 1))
+
+
+def test_a_log_may_lack_an_action_that_the_policy_hardly_takes(log):
     fewer = log[log.action != 2]
-    assert np.isfinite(fitted_q_value(policy, fewer, discount=0.9))
+    assert np.isfinite(value_of(Constant(0.5, 0.46, 0.04), fewer, discount=0.9))
+    words = r"gives 6 % of its probability to actions .* never holds: \[2\]"
+    with pytest.raises(ValueError, match=words):
+        value_of(Constant(0.5, 0.44, 0.06), fewer, discount=0.9)
+    assert np.isfinite(value_of(Constant(0.5, 0.44, 0.06), log, discount=0.9))
+    greedy = value_of(Constant(0.5, 0.44, 0.06), fewer, discount=0.9, greedy=True)
+    assert greedy == value_of(Constant(1.0, 0.0, 0.0), fewer, discount=0.9)
 
 
 @ignore_imitation
 def test_actions_alone_are_judged_as_successes(log):
     policy = estimator(bandwidth=2.0, **EXACT).fit(log.state, log.action)
     whole = Transitions(log.state, log.action, np.ones(90), log.state, np.ones(90))
-    expected = fitted_q_value(policy, whole, discount=0.9)
-    assert fitted_q_value(policy, log.state, log.action, discount=0.9) == expected
+    expected = value_of(policy, whole, discount=0.9)
+    assert value_of(policy, log.state, log.action, discount=0.9) == expected
 
 
 @ignore_imitation
@@ -210,14 +222,15 @@ def test_a_pipeline_is_a_policy(log):
         def predict_proba(self, states):
             return alone.predict_proba(scaler.transform(states))
 
-    value = fitted_q_value(pipeline, log, discount=0.9)
-    assert value == fitted_q_value(Scaled(), log, discount=0.9)
+    value = value_of(pipeline, log, discount=0.9)
+    # The evaluator's features are those of the scaled states, or of the given ones.
+    assert_allclose(value_of(Scaled(), log, discount=0.9), value, rtol=1e-5)
 
 
 def test_two_calls_agree_on_more_states_than_landmarks(policy):
     log = walk_log(n=600, seed=2)
     before = np.random.get_state()[1].copy()  # noqa: NPY002
-    values = {fitted_q_value(policy, log, discount=0.9) for _ in range(2)}
+    values = {value_of(policy, log, discount=0.9) for _ in range(2)}
     assert len(values) == 1
     assert (np.random.get_state()[1] == before).all()  # noqa: NPY002
 
@@ -226,13 +239,12 @@ def test_two_calls_agree_on_more_states_than_landmarks(policy):
 
 
 def test_equal_weights_are_no_weights(policy, log):
-    value = fitted_q_value(policy, log, discount=0.9)
+    value = value_of(policy, log, discount=0.9)
     for weight in (np.ones(90), np.full(90, 7), [0.125] * 90, pd.Series(np.ones(90))):
-        found = fitted_q_value(policy, log, discount=0.9, sample_weight=weight)
+        found = value_of(policy, log, discount=0.9, sample_weight=weight)
         assert_allclose(found, value, rtol=1e-9)
 
 
-@pytest.mark.usefixtures("tiny_ridge")
 @pytest.mark.parametrize("zeros", [False, True])
 def test_whole_weights_are_repetitions(zeros):
     mdp = random_mdp(3)
@@ -245,25 +257,25 @@ def test_whole_weights_are_repetitions(zeros):
         log.terminated[again],
         is_initial=log.is_initial[again],
     )
-    found = fitted_q_value(policy, log, discount=0.9, sample_weight=weight)
-    expected = fitted_q_value(policy, repeated, discount=0.9)
+    found = value_of(policy, log, discount=0.9, sample_weight=weight)
+    expected = value_of(policy, repeated, discount=0.9)
     # The evaluator's bandwidth is that of the rows, which its ridge alone lets matter.
     assert_allclose(found, expected, rtol=1e-5)
-    assert abs(found - fitted_q_value(policy, log, discount=0.9)) > 1e-2
+    assert abs(found - value_of(policy, log, discount=0.9)) > 1e-2
 
 
 def test_rows_of_no_weight_are_not_there(policy, log):
     weight = np.random.default_rng(0).integers(2, size=90)
-    found = fitted_q_value(policy, log, discount=0.9, sample_weight=weight)
-    expected = fitted_q_value(policy, log[weight == 1], discount=0.9)
+    found = value_of(policy, log, discount=0.9, sample_weight=weight)
+    expected = value_of(policy, log[weight == 1], discount=0.9)
     assert_allclose(found, expected, rtol=1e-9)
     # Even where they are all of the first rows, or hold what is unknown.
     weight = np.where(log.is_initial, 0.0, 2.0)
-    found = fitted_q_value(policy, log, discount=0.9, sample_weight=weight)
-    expected = fitted_q_value(policy, log[~log.is_initial], discount=0.9)
+    found = value_of(policy, log, discount=0.9, sample_weight=weight)
+    expected = value_of(policy, log[~log.is_initial], discount=0.9)
     assert_allclose(found, expected, rtol=1e-9)
     unknown = changed(log, action=np.where(log.is_initial, 9, log.action))
-    assert fitted_q_value(policy, unknown, discount=0.9, sample_weight=weight) == found
+    assert value_of(policy, unknown, discount=0.9, sample_weight=weight) == found
 
 
 # ---------------------------------------------------------------- bad input
@@ -272,7 +284,7 @@ def test_rows_of_no_weight_are_not_there(policy, log):
 @pytest.mark.parametrize("discount", [-0.1, 1.0, 2, np.nan, "0.9", None, True])
 def test_discounts_out_of_range(policy, log, discount):
     with pytest.raises(ValueError, match=r"discount must be a number in \[0, 1\)"):
-        fitted_q_value(policy, log, discount=discount)
+        value_of(policy, log, discount=discount)
 
 
 @pytest.mark.parametrize(
@@ -289,19 +301,17 @@ def test_discounts_out_of_range(policy, log, discount):
 )
 def test_bad_weights(policy, log, weight, words):
     with pytest.raises(ValueError, match=words):
-        fitted_q_value(policy, log, discount=0.9, sample_weight=weight)
+        value_of(policy, log, discount=0.9, sample_weight=weight)
 
 
 def test_unknown_actions_are_named(policy, log):
     words = r"not fitted with: \[7\]; it knows \[0, 1, 2\]"
     with pytest.raises(ValueError, match=words):
-        fitted_q_value(
+        value_of(
             policy, changed(log, action=np.where(log.action == 1, 7, 0)), discount=0.9
         )
     with pytest.raises(ValueError, match=r"not fitted with: \['0', '1', '2'\]"):
-        fitted_q_value(
-            policy, changed(log, action=log.action.astype(str)), discount=0.9
-        )
+        value_of(policy, changed(log, action=log.action.astype(str)), discount=0.9)
 
 
 @pytest.mark.parametrize("name", ["state", "next_state"])
@@ -310,10 +320,10 @@ def test_missing_states(policy, log, name, value):
     values = getattr(log, name).copy()
     values[np.flatnonzero(~log.terminated)[3]] = value
     with pytest.raises(ValueError, match=r"Input \w+ contains (NaN|infinity)"):
-        fitted_q_value(policy, changed(log, **{name: values}), discount=0.9)
+        value_of(policy, changed(log, **{name: values}), discount=0.9)
 
 
 def test_states_of_other_columns(policy, log):
     narrow = changed(log, state=log.state[:, :1], next_state=log.next_state[:, :1])
     with pytest.raises(ValueError, match=r"1 features, but .* expecting 2"):
-        fitted_q_value(policy, narrow, discount=0.9)
+        value_of(policy, narrow, discount=0.9)

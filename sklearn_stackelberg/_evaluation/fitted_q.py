@@ -1,0 +1,330 @@
+"""Fitted-Q evaluation in closed form, with its dual: the density ratios."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import LinAlgWarning, lu_factor, lu_solve
+from sklearn.utils import gen_batches
+
+from ..kernels import LandmarkFeatures
+from ..solvers.rows import feature_rows
+from .estimate import clustered_error, effective_size
+from .judged import Floats, JudgedLog
+
+# Rows of dense features of (s, a) that are held at once.
+_BATCH_ROWS = 4096
+# Finite states get one feature each where this many rows stand for each on average.
+_ROWS_PER_STATE = 10
+
+
+@dataclass(frozen=True)
+class QSettings:
+    """How Q is fitted: of the evaluator, which must not follow those it compares."""
+
+    kernel: Any = "auto"
+    bandwidth: Any = "median"
+    n_components: int | None = 200
+    ridge: float = 0.1
+    random_state: Any = 0
+
+
+class QSystem:
+    """The equations that w solves, kept so that other weights can be put on the rows.
+
+    M = Σ_i p_i z_i d_iᵀ + ρ I and c = Σ_i p_i z_i r_i, with z = e_a ⊗ φ(s) of the
+    logged action, d = z − γ (1 − terminated) π(s') ⊗ φ(s') and ρ = ridge / n.
+
+    Parameters
+    ----------
+    judged : JudgedLog
+    discount : float
+    settings : QSettings
+    features : LandmarkFeatures, default=None
+        Fitted ones; None fits them on the logged states.
+    """
+
+    def __init__(
+        self,
+        judged: JudgedLog,
+        discount: float,
+        settings: QSettings,
+        features: LandmarkFeatures | None = None,
+    ) -> None:
+        self.judged, self.discount = judged, discount
+        self.features = features or fit_features(judged, settings)
+        self.ridge = settings.ridge / len(judged)
+        self.n_features = self.features.n_features_out_
+        self._phi = feature_rows(
+            self.features.transform, judged.states, self.n_features
+        )
+        log = judged.log
+        # What to expect where the log is silent: the mean reward at every step, and an
+        # end as often as there is one among the rows.
+        goes_on = judged.weight @ judged.goes_on
+        self.anchor = float(judged.weight @ log.reward) / (1.0 - discount * goes_on)
+        self.reward = log.reward - (1.0 - discount * judged.goes_on) * self.anchor
+
+    def phi(self, index: NDArray[np.intp]) -> Floats:
+        """Features of states, (k, m)."""
+        return self._phi(index).numpy()
+
+    def batches(self, n: int) -> Iterator[slice]:
+        """Slices of n rows."""
+        return gen_batches(n, _BATCH_ROWS)
+
+    def joint(self, index: NDArray[np.intp], share: Floats) -> Floats:
+        """Σ_a share_a e_a ⊗ φ(s), (k, A m)."""
+        phi = self.phi(index)
+        return (share[:, :, None] * phi[:, None, :]).reshape(len(phi), -1)
+
+    def difference(self, batch: Any) -> Floats:
+        """d of rows, (k, A m)."""
+        judged = self.judged
+        after = judged.next_index[batch]
+        carried = self.discount * judged.goes_on[batch, None] * judged.chances[after]
+        out = self.joint(after, -carried)
+        own = out.reshape(len(out), judged.n_actions, self.n_features)
+        own[np.arange(len(out)), judged.codes[batch]] += self.phi(
+            judged.state_index[batch]
+        )
+        return out
+
+    def equations(self, weight: Floats) -> tuple[Floats, Floats]:
+        """M, (A m, A m), and c, (A m,), of rows so weighted."""
+        judged, m = self.judged, self.n_features
+        left = self.ridge * np.eye(judged.n_actions * m)
+        right = np.zeros(judged.n_actions * m)
+        for batch in self.batches(len(judged)):
+            phi = self.phi(judged.state_index[batch]) * weight[batch, None]
+            d, codes = self.difference(batch), judged.codes[batch]
+            for action in np.unique(codes):
+                block, mine = slice(action * m, (action + 1) * m), codes == action
+                left[block] += phi[mine].T @ d[mine]
+                right[block] += phi[mine].T @ self.reward[batch][mine]
+        return left, right
+
+    def initial(self, weight: Floats) -> Floats:
+        """b = Σ p_0 φ(s_0, π), (A m,), with weights of the initial rows."""
+        judged = self.judged
+        index = judged.state_index[judged.initial]
+        out = np.zeros(judged.n_actions * self.n_features)
+        for batch in self.batches(len(index)):
+            share = judged.chances[index[batch]] * weight[batch, None]
+            out += (share.T @ self.phi(index[batch])).ravel()
+        return out
+
+    def table(self, index: NDArray[np.intp], weight: Floats) -> Floats:
+        """φ(s)ᵀ of weights (A, m), (k, A)."""
+        out = np.empty((len(index), len(weight)))
+        for batch in self.batches(len(index)):
+            out[batch] = self.phi(index[batch]) @ weight.T
+        return out
+
+    def solve(self) -> FittedQ:
+        """Fit Q on the rows as they are weighted."""
+        judged = self.judged
+        shape = (judged.n_actions, self.n_features)
+        left, right = self.equations(judged.weight)
+        factor = factorise(left)
+        w = lu_solve(factor, right).reshape(shape)
+        b = self.initial(judged.initial_weight)
+        dual = lu_solve(factor, b, trans=1).reshape(shape)
+        every = np.arange(len(judged.states))
+        q = self.table(every, w) + self.anchor  # (N, A)
+        rows = np.arange(len(judged))
+        ratio = self.table(judged.state_index, dual)[rows, judged.codes]
+        return FittedQ(self, factor, w, q, ratio)
+
+
+@dataclass(frozen=True, eq=False)
+class FittedQ:
+    """One evaluation fit, from which value, error, ratios and coverage are read.
+
+    Parameters
+    ----------
+    system : QSystem
+    factor : tuple
+        LU factors of M.
+    weight : array of shape (A, m)
+        w.
+    q : array of shape (N, A)
+        Q of the states of the log (``judged.states``).
+    ratio : array of shape (n,)
+        ω_i = z_iᵀ M⁻ᵀ b: how often the policy would be where the row is, discounted
+        and over the whole episode, over how often the log was. Σ p_i ω_i r_i is the
+        value, but for the ridge.
+    """
+
+    system: QSystem
+    factor: Any
+    weight: Floats
+    q: Floats
+    ratio: Floats
+
+    @property
+    def judged(self) -> JudgedLog:
+        """The log and the policy."""
+        return self.system.judged
+
+    def q_values(self, states: Floats) -> Floats:
+        """Q of any states, (k, d) to (k, A)."""
+        return self.system.features.transform(states) @ self.weight.T + (
+            self.system.anchor
+        )
+
+    @cached_property
+    def state_values(self) -> Floats:
+        """V of every state of ``judged.states``, (N,)."""
+        return (self.q * self.judged.chances).sum(axis=1)
+
+    @cached_property
+    def initial_values(self) -> Floats:
+        """V of the initial rows' states."""
+        return self.state_values[self.judged.state_index[self.judged.initial]]
+
+    @cached_property
+    def logged_q(self) -> Floats:
+        """Q of the logged actions, (n,)."""
+        return self.q[self.judged.state_index, self.judged.codes]
+
+    @cached_property
+    def next_values(self) -> Floats:
+        """V of the next states, 0 after an end, (n,)."""
+        return self.judged.goes_on * self.state_values[self.judged.next_index]
+
+    @cached_property
+    def residual(self) -> Floats:
+        """δ = r + γ V(s') − Q(s, a), (n,)."""
+        judged, discount = self.judged, self.system.discount
+        return judged.log.reward + discount * self.next_values - self.logged_q
+
+    @cached_property
+    def value(self) -> float:
+        """Average V of the initial states, inside the range of returns."""
+        value = float(self.judged.initial_weight @ self.initial_values)
+        return float(np.clip(value, *return_range(self.judged, self.system.discount)))
+
+    @cached_property
+    def influence(self) -> Floats:
+        """What each row contributes to the estimate's error, (n,)."""
+        judged = self.judged
+        psi = judged.weight * self.ratio * self.residual
+        start = judged.initial_weight * (self.initial_values - self.value)
+        np.add.at(psi, judged.initial, start)
+        return psi
+
+    @cached_property
+    def standard_error(self) -> float:
+        """By the influence function, episodes being independent of each other."""
+        return clustered_error(
+            self.influence, self.judged.episode, self.judged.n_episodes
+        )
+
+    @cached_property
+    def effective_sample_size(self) -> float:
+        """Rows that the policy is judged by as if equally weighted."""
+        return effective_size(self.judged.weight * self.ratio)
+
+    def bootstrap(self, n_bootstrap: int, rng: np.random.RandomState) -> Floats:
+        """Values on logs whose episodes are drawn anew, (n_bootstrap,).
+
+        The features stay; only the weights of the rows change.
+        """
+        judged, system = self.judged, self.system
+        values = np.empty(n_bootstrap)
+        limits = return_range(judged, system.discount)
+        for number in range(n_bootstrap):
+            times = drawn_times(judged, rng)
+            weight = judged.weight * times[judged.episode]
+            left, right = system.equations(weight / weight.sum())
+            start = judged.initial_weight * times[judged.episode[judged.initial]]
+            b = system.initial(start / start.sum())
+            value = float(b @ lu_solve(factorise(left), right)) + system.anchor
+            values[number] = np.clip(value, *limits)
+        return values
+
+
+def drawn_times(judged: JudgedLog, rng: np.random.RandomState) -> NDArray[np.intp]:
+    """How often each episode is drawn, (E,), such that there is an initial row."""
+    first = np.unique(judged.episode[judged.initial])
+    while True:
+        drawn = rng.randint(judged.n_episodes, size=judged.n_episodes)
+        times = np.bincount(drawn, minlength=judged.n_episodes)
+        if times[first].any():
+            return times
+
+
+def fitted_q(
+    judged: JudgedLog,
+    discount: float,
+    settings: QSettings | None = None,
+    features: LandmarkFeatures | None = None,
+) -> FittedQ:
+    """Fit Q of the judged policy on its log, once for all that is read from it.
+
+    Parameters
+    ----------
+    judged : JudgedLog
+    discount : float
+    settings : QSettings, default=None
+    features : LandmarkFeatures, default=None
+        Fitted ones, of another part of the same log.
+
+    Returns
+    -------
+    FittedQ
+    """
+    return QSystem(judged, discount, settings or QSettings(), features).solve()
+
+
+def fit_features(judged: JudgedLog, settings: QSettings) -> LandmarkFeatures:
+    """Landmark features of the logged states; equal-or-not where states are finite."""
+    state, kernel = judged.state, settings.kernel
+    if isinstance(kernel, str) and kernel == "auto":
+        kernel = "delta" if _are_finite(state, settings.n_components) else "rbf"
+    return LandmarkFeatures(
+        kernel,
+        bandwidth=settings.bandwidth,
+        n_components=settings.n_components,
+        random_state=settings.random_state,
+    ).fit(state)
+
+
+def return_range(judged: JudgedLog, discount: float) -> tuple[float, float]:
+    """Between what returns must lie if rewards are no other than those logged."""
+    low, high = judged.log.reward.min(), judged.log.reward.max()
+    ends = bool(judged.log.terminated.any())
+    far_low, far_high = low / (1.0 - discount), high / (1.0 - discount)
+    if not ends:
+        return float(far_low), float(far_high)
+    return float(min(low, far_low)), float(max(high, far_high))
+
+
+def factorise(left: Floats) -> Any:
+    """LU factors of M, or a sentence."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", LinAlgWarning)
+        try:
+            return lu_factor(left)
+        except (LinAlgWarning, ValueError) as error:
+            raise ValueError(
+                "The equations of fitted-Q evaluation have no solution on this log "
+                f"({error}). Set a larger ridge, such as 1."
+            ) from error
+
+
+def _are_finite(state: Floats, n_components: int | None) -> bool:
+    """Whether one feature a state is what the log can bear."""
+    limit = len(state) // _ROWS_PER_STATE
+    limit = limit if n_components is None else min(limit, n_components)
+    # Most logs of measured states show more in their first rows.
+    if len(np.unique(state[: 4 * limit + 1], axis=0)) > limit:
+        return False
+    return len(np.unique(state, axis=0)) <= limit

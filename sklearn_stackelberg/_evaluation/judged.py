@@ -1,0 +1,311 @@
+"""Who is judged, and on which rows: a policy and a log, made ready for the metrics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.pipeline import Pipeline
+from sklearn.utils import check_array
+from sklearn.utils.validation import check_is_fitted
+
+from .._log.linking import encode
+from ..solvers.rows import index_states
+from ..transitions import Transitions, as_transitions, shared_next_rows
+
+Floats = NDArray[np.float64]
+
+# A policy that gives more than this share of its probability to actions that the log
+# never holds is not judged: whatever number came out would be made up.
+_LARGEST_UNSEEN_SHARE = 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class JudgedLog:
+    """A log as a policy sees it.
+
+    Parameters
+    ----------
+    log : Transitions
+        The rows that have a weight, transformed as the policy's pipeline does.
+    rows : int array of shape (n,)
+        Where they stand in what the user gave.
+    weight : array of shape (n,)
+        Sums to 1.
+    states : array of shape (N, d)
+        States and next states, each once where a next state is the next row's state.
+    state_index, next_index : int array of shape (n,)
+        Where each row's are in ``states``.
+    chances : array of shape (N, A)
+        π(a | s) of ``states``.
+    codes : int array of shape (n,)
+        Logged actions, as columns of ``chances``.
+    """
+
+    log: Transitions
+    rows: NDArray[np.intp]
+    weight: Floats
+    states: Floats
+    state_index: NDArray[np.intp]
+    next_index: NDArray[np.intp]
+    chances: Floats
+    codes: NDArray[np.intp]
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    @property
+    def n_actions(self) -> int:
+        """A."""
+        return self.chances.shape[1]
+
+    @property
+    def state(self) -> Floats:
+        """The logged states, (n, d)."""
+        return self.states[self.state_index]
+
+    @property
+    def goes_on(self) -> Floats:
+        """1 − terminated, (n,)."""
+        return 1.0 - self.log.terminated
+
+    @cached_property
+    def initial(self) -> NDArray[np.intp]:
+        """Rows whose states are initial: all, where the log marks none."""
+        first = np.flatnonzero(self.log.is_initial)
+        return first if len(first) else np.arange(len(self))
+
+    @cached_property
+    def initial_weight(self) -> Floats:
+        """Weights of the initial rows, that sum to 1."""
+        weight = self.weight[self.initial]
+        return weight / weight.sum()
+
+    @property
+    def has_episodes(self) -> bool:
+        """Whether rows can be told apart by episode."""
+        return self.log.episode is not None
+
+    @cached_property
+    def episode(self) -> NDArray[np.intp]:
+        """Codes of the rows' episodes; without them each row is one of its own."""
+        return encode(self.log.episode) if self.has_episodes else np.arange(len(self))
+
+    @cached_property
+    def n_episodes(self) -> int:
+        """Independent pieces that the log falls into."""
+        return int(self.episode.max()) + 1
+
+    @property
+    def counted(self) -> str:
+        """The pieces in words."""
+        if self.has_episodes:
+            return f"{self.n_episodes:,} episode{'s' * (self.n_episodes != 1)}"
+        return f"{self.n_episodes:,} rows, each taken as independent of the others"
+
+    def take(self, rows: NDArray[np.intp]) -> JudgedLog:
+        """The log of some rows, with weights that sum to 1."""
+        weight = self.weight[rows]
+        return JudgedLog(
+            self.log[rows],
+            self.rows[rows],
+            weight / weight.sum(),
+            self.states,
+            self.state_index[rows],
+            self.next_index[rows],
+            self.chances,
+            self.codes[rows],
+        )
+
+
+def judge(
+    policy: Any,
+    X: Any,
+    y: Any = None,
+    *,
+    sample_weight: Any = None,
+    greedy: bool = False,
+) -> JudgedLog:
+    """Make a policy and a log ready to be judged by.
+
+    Parameters
+    ----------
+    policy : object with ``predict_proba`` and ``classes_``
+        Pipelines and searches included.
+    X, y : as in `StackelbergPolicyEstimator.fit`
+    sample_weight : array-like, default=None
+        One weight for each row of X.
+    greedy : bool, default=False
+        Judge the most probable action instead of the probabilities.
+
+    Returns
+    -------
+    JudgedLog
+
+    Raises
+    ------
+    ValueError
+        If the log and the policy do not know each other's actions, or the weights or
+        the states are not what they should be.
+    """
+    policy, log, rows, n_given = unwrap(policy, X, y)
+    weight = _weights(sample_weight, n_given)[rows]
+    if not weight.any():
+        raise ValueError(
+            "All rows that are transitions have sample_weight 0; give some a weight."
+        )
+    kept = np.flatnonzero(weight > 0)
+    if len(kept) < len(log):
+        log, rows, weight = log[kept], rows[kept], weight[kept]
+    codes = _codes(log.action, np.asarray(policy.classes_))
+    state = check_array(log.state, dtype=np.float64, input_name="state")
+    ended = log.terminated[:, None]
+    # What follows a terminated row is never used, and often not even recorded.
+    after = log.next_state
+    if ended.any():
+        after = np.where(ended, state, np.asarray(after, dtype=np.float64))
+    after = check_array(after, dtype=np.float64, input_name="next_state")
+    shared = shared_next_rows(log.with_states(state, after))
+    states, state_index, next_index = index_states(state, after, shared)
+    chances = _probabilities(policy, _like(log.state, states), greedy)
+    judged = JudgedLog(
+        log, rows, weight / weight.sum(), states, state_index, next_index, chances,
+        codes,
+    )  # fmt: skip
+    _refuse_unseen(judged, np.asarray(policy.classes_))
+    return judged
+
+
+def unwrap(
+    policy: Any, X: Any, y: Any = None
+) -> tuple[Any, Transitions, NDArray[np.intp], int]:
+    """The last step of a policy and the log as that step sees it.
+
+    A search stands for its best estimator; a pipeline's transformers are applied to X
+    before the log is made of it.
+
+    Returns
+    -------
+    policy : object
+    log : Transitions
+    rows : int array of shape (n,)
+        The row of X that each transition came from.
+    n_given : int
+        Rows of X.
+    """
+    while True:
+        if hasattr(policy, "best_estimator_"):
+            policy = policy.best_estimator_
+        elif isinstance(policy, Pipeline):
+            check_is_fitted(policy)
+            for _, step in policy.steps[:-1]:
+                X = _transformed(step, X)
+            policy = policy.steps[-1][1]
+        else:
+            break
+    for name in ("predict_proba", "classes_"):
+        if not hasattr(policy, name):
+            raise ValueError(
+                f"The policy, a {type(policy).__name__}, has no {name}: it must be a "
+                "fitted object with predict_proba and classes_. Fit it first; a search "
+                "must have refit its best estimator."
+            )
+    log, rows = as_transitions(X, y, return_rows=True)
+    n_given = len(log) if y is None else len(X)
+    return policy, log, rows, n_given
+
+
+def _transformed(step: Any, X: Any) -> Any:
+    if step is None or isinstance(step, str):  # "passthrough"
+        return X
+    if isinstance(X, Transitions) and not _takes_logs(step):
+        # A pipeline that was fitted on states alone, judged on a log of them.
+        ended = X.terminated[:, None]
+        after = X.next_state
+        if ended.any() and hasattr(after, "columns"):
+            after = after.where(~ended, X.state.set_axis(after.index))
+        elif ended.any():
+            after = np.where(ended, X.state, after)
+        return X.with_states(step.transform(X.state), step.transform(after))
+    return step.transform(X)
+
+
+def _takes_logs(step: Any) -> bool:
+    from ..preprocessing import OnStates  # a transformer, which metrics do not need
+
+    return isinstance(step, OnStates)
+
+
+def _weights(sample_weight: Any, n: int) -> Floats:
+    """Weights of the rows of X, (n,)."""
+    if sample_weight is None:
+        return np.ones(n)
+    weight = check_array(
+        sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight"
+    )
+    if weight.shape != (n,):
+        raise ValueError(
+            f"sample_weight has shape {weight.shape}; one weight for each of the "
+            f"{n} rows of the log was expected."
+        )
+    if weight.min() < 0 or not weight.any():
+        raise ValueError(
+            "sample_weight must be >= 0 and not zero everywhere; it goes from "
+            f"{weight.min():g} to {weight.max():g}."
+        )
+    return weight
+
+
+def _codes(action: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.intp]:
+    unknown = np.setdiff1d(action, classes)
+    if len(unknown):
+        raise ValueError(
+            f"The log holds actions that the policy was not fitted with: "
+            f"{unknown[:5].tolist()}; it knows {classes.tolist()}. Fit the policy on a "
+            "log that has them, or leave those rows out."
+        )
+    order = np.argsort(classes)
+    return order[np.searchsorted(classes[order], action)]
+
+
+def _probabilities(policy: Any, states: Any, greedy: bool) -> Floats:
+    chances = np.asarray(policy.predict_proba(states), dtype=np.float64)
+    shape = (len(states), len(policy.classes_))
+    if chances.shape != shape:
+        raise ValueError(
+            f"predict_proba returned an array of shape {chances.shape} for "
+            f"{shape[0]} states and {shape[1]} classes_; {shape} was expected."
+        )
+    wrong = ~np.isfinite(chances).all(axis=1) | (chances < -1e-9).any(axis=1)
+    wrong |= np.abs(chances.sum(axis=1) - 1.0) > 1e-4
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise ValueError(
+            f"predict_proba returned {chances[row].tolist()} for the state "
+            f"{np.asarray(states)[row].tolist()}; probabilities that sum to 1 were "
+            "expected."
+        )
+    return np.eye(shape[1])[chances.argmax(axis=1)] if greedy else chances
+
+
+def _refuse_unseen(judged: JudgedLog, classes: NDArray[Any]) -> None:
+    seen = np.bincount(judged.codes, minlength=len(classes)) > 0
+    share = judged.weight @ judged.chances[judged.state_index][:, ~seen]
+    if share.sum() > _LARGEST_UNSEEN_SHARE:
+        raise ValueError(
+            f"The policy gives {100 * share.sum():.0f} % of its probability to actions "
+            f"that the log never holds: {classes[~seen][:5].tolist()}; nothing is "
+            "known of their rewards, so its value cannot be estimated. Judge it on a "
+            "log that has them, or restrict it to "
+            f"{classes[seen][:5].tolist()}."
+        )
+
+
+def _like(template: Any, values: Floats) -> Any:
+    """Values with the columns of a DataFrame, where the log's states are one."""
+    if hasattr(template, "columns"):
+        return type(template)(values, columns=template.columns)
+    return values
