@@ -31,7 +31,7 @@ from sklearn.utils.validation import (
 )
 
 from ._log import checks
-from ._log.recorded import RecordedStates, recorded_states, take_rows
+from ._log.recorded import RecordedStates, put_back, recorded_states
 from ._log.views import EpisodeView
 from .transitions import Transitions, as_transitions
 
@@ -151,7 +151,7 @@ class OnStates(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
             # It does not look at columns itself, or its complaint would be the first.
             validate_data(self, X=states, reset=False, skip_check_array=True)
         out = _checked(out, states, self.transformer_)
-        return out if place is None else _put_back(out, *place)
+        return out if place is None else put_back(out, *place)
 
     @available_if(_inner_has("inverse_transform"))
     def inverse_transform(self, X: Any) -> Any:
@@ -171,7 +171,7 @@ class OnStates(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
         states, place = _split(X)
         out = self.transformer_.inverse_transform(states)
         out = _checked(out, states, self.transformer_)
-        return out if place is None else _put_back(out, *place)
+        return out if place is None else put_back(out, *place)
 
     @available_if(_inner_has("get_feature_names_out"))
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
@@ -268,7 +268,7 @@ class OnStates(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
         if method == "fit_transform":
             out = inner.transform(states) if callee == "fit" else out
             out = _checked(out, states, inner)
-            out = out if place is None else _put_back(out, *place)
+            out = out if place is None else put_back(out, *place)
         # Only now, so that a fit that fails leaves nothing that looks fitted.
         validate_data(self, X=states, skip_check_array=True)
         self.transformer_ = inner
@@ -308,21 +308,6 @@ def _split(
         recorded = recorded_states(log)
         return recorded.states, (recorded, log)
     return (checks.check_states(X, "X") if issparse(X) else X), None
-
-
-def _put_back(out: Any, recorded: RecordedStates, log: Transitions) -> Transitions:
-    """Return the log whose recorded states have been transformed to `out`."""
-    out = checks.check_states(out, "What the transformer returned")
-    # Each state was transformed once: what was equal remains so to the last bit.
-    state = out if len(out) == len(log) else take_rows(out, recorded.state_rows)
-    same = np.array_equal(recorded.state_rows, recorded.next_rows)
-    next_state = state if same else take_rows(out, recorded.next_rows)
-    if checks.is_frame(out):
-        given = checks.is_frame(log.state)
-        index = log.state.index if given else range(len(log))
-        state = state.set_axis(index)
-        next_state = state if same else next_state.set_axis(index)
-    return log.with_states(state, next_state)
 
 
 def _checked_transformer(transformer: Any) -> Any:

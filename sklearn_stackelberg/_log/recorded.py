@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .checks import is_frame
+from .checks import check_states, is_frame
 from .linking import (
     comparable,
     count_steps,
@@ -67,6 +67,21 @@ def recorded_states(log: LogRows) -> RecordedStates:
     next_rows[extra] = place[len(log) :]
     states = take_rows(stack([log.state, take_rows(log.next_state, extra)]), order)
     return RecordedStates(states, state_rows, next_rows, np.append(rows, extra)[order])
+
+
+def put_back(states: Any, recorded: RecordedStates, log: LogRows) -> Any:
+    """Return the log with `states` in place of those that it recorded."""
+    states = check_states(states, "What the transformer returned")
+    # Each is there once: what was equal remains so to the last bit.
+    whole = len(states) == len(log)
+    state = states if whole else take_rows(states, recorded.state_rows)
+    same = np.array_equal(recorded.state_rows, recorded.next_rows)
+    next_state = state if same else take_rows(states, recorded.next_rows)
+    if is_frame(states):
+        index = log.state.index if is_frame(log.state) else range(len(log))
+        state = state.set_axis(index)
+        next_state = state if same else next_state.set_axis(index)
+    return log.with_states(state, next_state)
 
 
 def take_rows(table: Any, rows: np.ndarray) -> Any:
