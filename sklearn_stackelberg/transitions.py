@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sklearn.utils import check_consistent_length
 
 from ._log import checks
+from ._log.cuts import warn_of_cuts, warn_of_gaps
 from ._log.decisions import (
     chain_rows,
     find_columns,
@@ -337,7 +338,9 @@ def as_transitions(
     Warns
     -----
     UserWarning
-        If actions came alone, because that asks for imitation.
+        If actions came alone, because that asks for imitation. Once for each log, if
+        its episodes are not whole, as in folds of its rows. Once for tables of the same
+        columns, if rows are left out because of gaps in the steps.
 
     Raises
     ------
@@ -373,6 +376,7 @@ def as_transitions(
             )
         log = X.transitions if isinstance(X, EpisodeView) else X
         checks.check_same_length({"log": len(log)})
+        warn_of_cuts(log, stacklevel=3)
     elif y is None:
         raise ValueError(
             "This estimator requires y to be passed, but the target y is None. X holds "
@@ -389,6 +393,7 @@ def as_transitions(
             fields = read_fields(columns, chain) | take_states(state, chain)
             left_out, idle, rows = chain.left_out, chain.n_without_action, chain.rows
             log = Transitions._from_checked(left_out, idle, **fields)
+            warn_of_gaps(left_out, (*columns, log.n_features), stacklevel=3)
         else:
             log = _imitation(state, y)
     if not return_rows:

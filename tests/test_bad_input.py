@@ -235,7 +235,7 @@ def test_one_action_is_nothing_to_choose_from(action):
 
 
 def test_one_row_is_one_sample():
-    refuse(estimator(), "1 sample.*minimum of 2 is required", LOG[:1])
+    refuse(estimator(), "1 sample.*minimum of 2 is required", changed(LOG[:1]))
     with pytest.raises(ValueError, match="no rows"):
         estimator().fit(LOG[:0])
 

@@ -28,12 +28,16 @@ from scipy.stats import chisquare
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process.kernels import RBF
-from sklearn.model_selection import GridSearchCV, KFold, cross_val_score
+from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator, parametrize_with_checks
 
-from sklearn_stackelberg import StackelbergPolicyEstimator, Transitions
+from sklearn_stackelberg import (
+    EpisodeKFold,
+    StackelbergPolicyEstimator,
+    Transitions,
+)
 from sklearn_stackelberg.metrics import fitted_q_value
 
 # Whether a climb ends in time is the subject of the tests that say so.
@@ -246,7 +250,7 @@ def test_pipeline_of_a_scaler_and_actions_alone(log):
 
 def test_score_is_the_evaluators_own(log, fitted):
     held_out = walk_log(seed=1)
-    expected = fitted_q_value(fitted, held_out, discount=0.9)
+    expected = fitted_q_value(fitted, held_out, discount=0.9).value
     assert type(fitted.score(held_out)) is float
     assert fitted.score(held_out) == expected
     assert fitted.score(held_out.episodes) == expected
@@ -258,12 +262,12 @@ def test_score_is_the_evaluators_own(log, fitted):
 
 
 def test_grid_search_over_a_log(log):
-    folds = KFold(3, shuffle=True, random_state=0)
+    folds = EpisodeKFold(3, shuffle=True, random_state=0)
     search = GridSearchCV(estimator(max_iter=10), GRID, cv=folds).fit(log)
     for number, (train, test) in enumerate(folds.split(log)):
         for row, lam in enumerate(GRID["lam"]):
             policy = estimator(max_iter=10, lam=lam).fit(log[train])
-            expected = fitted_q_value(policy, log[test], discount=0.9)
+            expected = fitted_q_value(policy, log[test], discount=0.9).value
             found = search.cv_results_[f"split{number}_test_score"][row]
             assert found == expected
             assert np.isfinite(found)
@@ -277,7 +281,7 @@ def test_grid_search_over_a_log(log):
 
 def test_weights_reach_the_score_by_metadata_routing(log):
     weight = 1.0 + np.arange(len(log)) % 3
-    folds = KFold(2)
+    folds = EpisodeKFold(2)
     with sklearn.config_context(enable_metadata_routing=True):
         policy = estimator(max_iter=10).set_score_request(sample_weight=True)
         search = GridSearchCV(policy, GRID, cv=folds, error_score="raise")

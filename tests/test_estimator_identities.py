@@ -231,7 +231,8 @@ def test_every_row_twice_is_twice_the_weight_of_the_error(bandwidth):
     # Mirror steps measure a quantile, which interpolates between few states.
     settings = NARROW | dict(mirror_steps=0, bandwidth=bandwidth)
     left = estimator(lam=10.0, **settings).fit(log)
-    right = estimator(lam=5.0, **settings).fit(log[np.repeat(np.arange(90), 2)])
+    twice = changed(log, episode=None, step=None)[np.repeat(np.arange(90), 2)]
+    right = estimator(lam=5.0, **settings).fit(twice)
     assert_allclose(right.bandwidth_, left.bandwidth_, rtol=1e-12)
     assert_same_policy(left, right, tol=1e-8 if bandwidth == 0.3 else 1e-4)
 

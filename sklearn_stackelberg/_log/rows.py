@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import checks
+from .cuts import episode_rows, fingerprint
 from .linking import count_steps, link
 from .views import EpisodeView, LogSummary, as_rows
 
@@ -84,10 +85,15 @@ class LogRows:
                 if self.episode is not None:
                     self.is_initial[0] = True
                     self.is_initial[1:] = self.episode[1:] != self.episode[:-1]
+        self._remember_episodes()
 
     @classmethod
     def _from_checked(
-        cls, left_out: dict | None = None, n_without_action: int = 0, **fields: Any
+        cls,
+        left_out: dict | None = None,
+        n_without_action: int = 0,
+        drawn: tuple[np.ndarray | None, int] | None = None,
+        **fields: Any,
     ) -> Self:
         # Not __init__: a fold is made of checked rows, and must cost only the indexing.
         new = object.__new__(cls)
@@ -95,7 +101,16 @@ class LogRows:
             setattr(new, name, fields[name])
         new.left_out = left_out or {}
         new._n_without_action = n_without_action
+        if drawn is None:
+            new._remember_episodes()
+        else:
+            new._episode_rows, new._source = drawn
         return new
+
+    def _remember_episodes(self) -> None:
+        """Keep what a fold needs to know whether its episodes are whole; see `cuts`."""
+        self._episode_rows = episode_rows(self.episode)
+        self._source = fingerprint(self.reward)
 
     @property
     def n_features(self) -> int:
@@ -145,7 +160,8 @@ class LogRows:
         fields["next_state"] = fields["state"] if same else take(self.next_state)
         for name in FIELDS[4:]:
             fields[name] = take(getattr(self, name))
-        return self._from_checked(**fields)
+        drawn = take(self._episode_rows), self._source
+        return self._from_checked(drawn=drawn, **fields)
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> NoReturn:
         raise TypeError(
@@ -182,7 +198,12 @@ class LogRows:
             checks.check_same_length({**lengths, "action": len(self)})
         fields = {name: getattr(self, name) for name in FIELDS}
         fields |= {"state": state, "next_state": next_state}
-        return self._from_checked(dict(self.left_out), self._n_without_action, **fields)
+        return self._from_checked(
+            dict(self.left_out),
+            self._n_without_action,
+            (self._episode_rows, self._source),
+            **fields,
+        )
 
     def describe(self) -> LogSummary:
         """Summarise the log: episodes, actions, ends, rewards, and what was left out.

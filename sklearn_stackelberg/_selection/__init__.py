@@ -1,0 +1,1 @@
+"""What `model_selection.py` re-exports: folds, scorers and refit rules."""
