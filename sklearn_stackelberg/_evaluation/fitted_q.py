@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import LinAlgWarning, lu_factor, lu_solve
-from sklearn.utils import gen_batches
+from sklearn.gaussian_process.kernels import Matern
+from sklearn.utils import check_random_state, gen_batches
 
-from ..kernels import LandmarkFeatures
+from ..kernels import LandmarkFeatures, median_bandwidth
 from ..solvers.rows import feature_rows
 from .estimate import clustered_error, effective_size
 from .judged import Floats, JudgedLog
@@ -31,7 +32,7 @@ class QSettings:
     kernel: Any = "auto"
     bandwidth: Any = "median"
     n_components: int | None = 200
-    ridge: float = 0.1
+    ridge: float = 0.03
     random_state: Any = 0
 
 
@@ -213,19 +214,55 @@ class FittedQ:
 
     @cached_property
     def influence(self) -> Floats:
-        """What each row contributes to the estimate's error, (n,)."""
-        judged = self.judged
-        psi = judged.weight * self.ratio * self.residual
-        start = judged.initial_weight * (self.initial_values - self.value)
-        np.add.at(psi, judged.initial, start)
-        return psi
+        """What each row contributes to the estimate's error, to first order, (n,)."""
+        return self._contributions(self.residual)
+
+    @cached_property
+    def left_out_residual(self) -> Floats:
+        """δ of each row by the Q that is fitted without the row's episode, (n,).
+
+        (I − H_e)⁻¹ δ_e with H_e = D_e M⁻¹ Z_eᵀ P_e, as in the jackknife of least
+        squares: exact, without fitting again. δ itself is too small where the log is
+        thin, because w follows it.
+        """
+        judged, system = self.judged, self.system
+        m = system.n_features
+        inverse = lu_solve(self.factor, np.eye(self.weight.size))
+        out = self.residual.copy()
+        for rows in row_groups(judged):
+            codes = judged.codes[rows]
+            phi = system.phi(judged.state_index[rows]) * judged.weight[rows, None]
+            reached = np.empty((len(rows), self.weight.size))  # M⁻¹ z_i p_i
+            for action in np.unique(codes):
+                block, mine = slice(action * m, (action + 1) * m), codes == action
+                reached[mine] = phi[mine] @ inverse[:, block].T
+            difference = system.difference(rows)
+            for own in pieces(judged.episode[rows]):
+                out[rows[own]] = _without_itself(
+                    difference[own], reached[own], self.residual[rows[own]]
+                )
+        return out
 
     @cached_property
     def standard_error(self) -> float:
-        """By the influence function, episodes being independent of each other."""
-        return clustered_error(
-            self.influence, self.judged.episode, self.judged.n_episodes
+        """By what leaving each episode out would change, episodes being independent."""
+        judged = self.judged
+        change = np.bincount(
+            judged.episode,
+            self._contributions(self.left_out_residual),
+            judged.n_episodes,
         )
+        # Without the episode the value would be v − ψ_e: inside its range, too.
+        low, high = return_range(judged, self.system.discount)
+        change = np.clip(change, self.value - high, self.value - low)
+        return clustered_error(change, np.arange(len(change)), len(change))
+
+    def _contributions(self, residual: Floats) -> Floats:
+        judged = self.judged
+        psi = judged.weight * self.ratio * residual
+        start = judged.initial_weight * (self.initial_values - self.value)
+        np.add.at(psi, judged.initial, start)
+        return psi
 
     @cached_property
     def effective_sample_size(self) -> float:
@@ -249,6 +286,41 @@ class FittedQ:
             value = float(b @ lu_solve(factorise(left), right)) + system.anchor
             values[number] = np.clip(value, *limits)
         return values
+
+
+def row_groups(judged: JudgedLog) -> Iterator[NDArray[np.intp]]:
+    """Rows, some whole episodes at a time, each episode's rows together."""
+    order = np.argsort(judged.episode, kind="stable")
+    ends = np.cumsum(np.bincount(judged.episode))
+    start = 0
+    while start < len(order):
+        reach = np.searchsorted(ends, start + _BATCH_ROWS, side="right")
+        # At least one episode, however long.
+        end = ends[max(reach - 1, np.searchsorted(ends, start, side="right"))]
+        yield order[start:end]
+        start = end
+
+
+def pieces(codes: NDArray[np.intp]) -> list[slice]:
+    """Slices of equal codes that stand together."""
+    cuts = np.flatnonzero(np.diff(codes)) + 1
+    return [
+        slice(start, end)
+        for start, end in zip([0, *cuts], [*cuts, len(codes)], strict=True)
+    ]
+
+
+def _without_itself(difference: Floats, reached: Floats, residual: Floats) -> Floats:
+    """(I − D G)⁻¹ δ of one episode, D (k, p) and G = (M⁻¹ z p)ᵀ (p, k)."""
+    k, p = difference.shape
+    try:
+        if k <= p:
+            return np.linalg.solve(np.eye(k) - difference @ reached.T, residual)
+        # The same by a smaller system.
+        inner = np.linalg.solve(np.eye(p) - reached.T @ difference, reached.T @ residual)
+        return residual + difference @ inner
+    except np.linalg.LinAlgError:  # the rest of the log could not be solved alone
+        return residual
 
 
 def drawn_times(judged: JudgedLog, rng: np.random.RandomState) -> NDArray[np.intp]:
@@ -285,15 +357,26 @@ def fitted_q(
 
 
 def fit_features(judged: JudgedLog, settings: QSettings) -> LandmarkFeatures:
-    """Landmark features of the logged states; equal-or-not where states are finite."""
-    state, kernel = judged.state, settings.kernel
+    """Landmark features of the logged states, by a kernel that suits them.
+
+    Finite states are told apart and no more. Others get a Matérn kernel (ν = 5/2): a
+    Gaussian one is too smooth for values that break off where episodes end, and its
+    bias does not show in the standard error.
+    """
+    state, kernel, bandwidth = judged.state, settings.kernel, settings.bandwidth
+    rng = check_random_state(settings.random_state)
     if isinstance(kernel, str) and kernel == "auto":
-        kernel = "delta" if _are_finite(state, settings.n_components) else "rbf"
+        if _are_finite(state, settings.n_components):
+            kernel, bandwidth = "delta", "median"
+        else:
+            if isinstance(bandwidth, str) and bandwidth == "median":
+                bandwidth = median_bandwidth(state, "euclidean", rng)
+            kernel, bandwidth = Matern(bandwidth, nu=2.5), "median"
     return LandmarkFeatures(
         kernel,
-        bandwidth=settings.bandwidth,
+        bandwidth=bandwidth,
         n_components=settings.n_components,
-        random_state=settings.random_state,
+        random_state=rng,
     ).fit(state)
 
 
