@@ -17,10 +17,11 @@ from sklearn_stackelberg._processes.environments import (
     open_environment,
     playable,
 )
+from sklearn_stackelberg._processes.glucose import load_glucose
 from sklearn_stackelberg._processes.mdp import FiniteMDP
 from sklearn_stackelberg.transitions import Transitions
 
-__all__ = ["FiniteMDP", "log_episodes", "rollout_returns"]
+__all__ = ["FiniteMDP", "load_glucose", "log_episodes", "rollout_returns"]
 
 # Environments stepped at once: enough to share the cost of a call to predict.
 _LOCKSTEP = 256
