@@ -362,7 +362,12 @@ class StackelbergPolicyEstimator(BaseEstimator):
         """
         check_is_fitted(self)
         return fitted_q_value(
-            self, X, y, discount=self.discount, sample_weight=sample_weight
+            self,
+            X,
+            y,
+            discount=self.discount,
+            sample_weight=sample_weight,
+            standard_error=None,
         ).value
 
     def _project(self, X: Any, module: str) -> NDArray[np.floating]:

@@ -1,144 +1,15 @@
 """Off-policy estimates: what a policy is worth, from a log, and how sure that is."""
 
-from __future__ import annotations
+from ._evaluation.estimate import OffPolicyEstimate
+from ._evaluation.value_bellman import bellman_error
+from ._evaluation.value_doubly_robust import doubly_robust_value
+from ._evaluation.value_fitted_q import fitted_q_value
+from ._evaluation.value_importance import importance_sampling_value
 
-from typing import Any
-
-import numpy as np
-from numpy.typing import ArrayLike
-from sklearn.utils import check_random_state
-
-from ._evaluation.estimate import OffPolicyEstimate, check_level
-from ._evaluation.fitted_q import FittedQ, QSettings, fitted_q
-from ._evaluation.judged import judge
-from ._parameters import check_discount
-
-__all__ = ["OffPolicyEstimate", "fitted_q_value"]
-
-
-def fitted_q_value(
-    policy: Any,
-    X: Any,
-    y: Any = None,
-    *,
-    discount: float,
-    sample_weight: ArrayLike | None = None,
-    greedy: bool = False,
-    kernel: Any = "auto",
-    bandwidth: Any = "median",
-    n_components: int | None = 200,
-    ridge: float = 0.1,
-    standard_error: str = "influence",
-    n_bootstrap: int = 200,
-    confidence_level: float = 0.95,
-    random_state: Any = 0,
-) -> OffPolicyEstimate:
-    """Value of a policy by fitted-Q evaluation on a log, in closed form.
-
-    The fixed point of fitted-Q evaluation on landmark features z = e_a ⊗ φ(s), one copy
-    per action: the w with
-
-        Σ_i z_i (r_i − (1 − γ g_i) q₀ + γ g_i φ(s'_i, π)ᵀw − z_iᵀw) = ridge · w,
-
-    g = 1 − terminated, so that Q = q₀ + zᵀw. It is read off at the first states of the
-    episodes (at all states, if the log marks none as first). The ridge adds to the log
-    ``ridge`` rows for each direction of the features, that end at once with a return of
-    q₀ = r̄ / (1 − γ ḡ), the mean reward at every step: what to expect where nothing is
-    known. A value outside the range that the logged rewards allow is brought back to
-    its end.
-
-    The standard error takes episodes as independent. Episode e contributes
-
-        ψ_e = Σ_{s₀ in e} (V(s₀) − v) / n₀ + Σ_{i in e} ω_i δ_i / n,
-
-    where δ is what w leaves of the Bellman equation, ω_i = z_iᵀM⁻ᵀb the density ratio
-    that the dual of the same equations gives, and SE² = E/(E − 1) Σ_e (ψ_e − ψ̄)².
-
-    Parameters
-    ----------
-    policy : object with ``predict_proba`` and ``classes_``
-        A fitted policy; a pipeline or a search that ends in one, too.
-    X : Transitions, or array-like or DataFrame of shape (n, d)
-        The log, which should be one that the policy was not learned from.
-    y : DataFrame, structured array or array-like, default=None
-        As in `StackelbergPolicyEstimator.fit`.
-    discount : float
-        γ, in [0, 1).
-    sample_weight : array-like of shape (n,), default=None
-        Weights of the rows of X, >= 0. A row of weight 0 is as if it were not there.
-    greedy : bool, default=False
-        Judge the most probable action, which `predict` returns, instead of the
-        probabilities.
-    kernel : "auto", str, callable or Kernel, default="auto"
-        Similarity of states. ``"auto"`` tells states only apart (``"delta"``) where
-        there are at most ``n_components`` of them and ten rows for each on average;
-        else it is ``"rbf"``.
-    bandwidth : float, array-like of shape (d,) or "median", default="median"
-        Length scale of the states. Larger is smoother.
-    n_components : int or None, default=200
-        Number of landmarks. Larger can follow more detail, at its cube in time.
-    ridge : float, default=0.1
-        Rows for each direction of the features, > 0. Larger is stabler, and draws the
-        value to q₀.
-    standard_error : {"influence", "bootstrap"}, default="influence"
-        ``"bootstrap"`` draws episodes anew and solves again.
-    n_bootstrap : int, default=200
-        Number of such draws.
-    confidence_level : float, default=0.95
-        Of the estimate's interval, in (0, 1).
-    random_state : int, RandomState instance or None, default=0
-        Draws landmarks and the bootstrap. Fixed, so that policies are judged alike.
-
-    Returns
-    -------
-    OffPolicyEstimate
-        In units of discounted return; ``float`` of it is the value.
-
-    Raises
-    ------
-    ValueError
-        If the log holds actions that the policy does not know, if the policy gives more
-        than 5 % of its probability to actions that the log never holds, if the discount
-        is not in [0, 1), or if the weights are negative, all zero or too few.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sklearn_stackelberg import StackelbergPolicyEstimator, Transitions
-    >>> from sklearn_stackelberg.metrics import fitted_q_value
-    >>> state = np.repeat([[0.0], [1.0]], 20, axis=0)
-    >>> action = np.tile([0, 1], 20)
-    >>> log = Transitions(
-    ...     state, action, 1.0 * (action == state[:, 0]), state, terminated=np.ones(40)
-    ... )
-    >>> policy = StackelbergPolicyEstimator(discount=0.0).fit(log)
-    >>> round(float(fitted_q_value(policy, log, discount=0.0)), 2)
-    1.0
-    """
-    check_discount(discount)
-    check_level(confidence_level)
-    judged = judge(policy, X, y, sample_weight=sample_weight, greedy=greedy)
-    settings = QSettings(kernel, bandwidth, n_components, ridge, random_state)
-    fit = fitted_q(judged, discount, settings)
-    error, by = fit.standard_error, "the influence function"
-    if standard_error == "bootstrap":
-        drawn = fit.bootstrap(n_bootstrap, check_random_state(random_state))
-        error, by = float(np.std(drawn, ddof=1)), f"{n_bootstrap:,} bootstraps"
-    return summarise(fit, error, by, confidence_level)
-
-
-def summarise(
-    fit: FittedQ, error: float, by: str, confidence_level: float
-) -> OffPolicyEstimate:
-    """What is reported of an evaluation fit."""
-    judged = fit.judged
-    return OffPolicyEstimate(
-        value=fit.value,
-        standard_error=error,
-        effective_sample_size=fit.effective_sample_size,
-        n_episodes=judged.n_episodes,
-        n_transitions=len(judged),
-        method="Fitted-Q evaluation",
-        error_method=f"{by} over {judged.counted}",
-        confidence_level=confidence_level,
-    )
+__all__ = [
+    "OffPolicyEstimate",
+    "bellman_error",
+    "doubly_robust_value",
+    "fitted_q_value",
+    "importance_sampling_value",
+]

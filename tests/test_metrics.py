@@ -19,7 +19,7 @@ from numpy.testing import assert_allclose
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-import sklearn_stackelberg._evaluation.fitted_q as module
+import sklearn_stackelberg._evaluation.clusters as module
 from sklearn_stackelberg import Transitions
 from sklearn_stackelberg.datasets import FiniteMDP
 from sklearn_stackelberg.metrics import fitted_q_value
@@ -135,13 +135,13 @@ def test_it_is_linear_in_the_rewards(policy, log, factor):
     value = value_of(policy, log, discount=0.9)
     scaled = changed(log, reward=factor * log.reward)
     found = value_of(policy, scaled, discount=0.9)
-    assert_allclose(found, factor * value, rtol=1e-9)
+    assert_allclose(found, factor * value, rtol=1e-8)
 
 
 @pytest.mark.parametrize("rows", [1, 7])
 def test_batches_are_one_sum(policy, log, rows, monkeypatch):
     value = value_of(policy, log, discount=0.9)
-    monkeypatch.setattr(module, "_BATCH_ROWS", rows)
+    monkeypatch.setattr(module, "BATCH_ROWS", rows)
     assert_allclose(value_of(policy, log, discount=0.9), value, rtol=1e-6)
 
 

@@ -11,29 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import LinAlgWarning, lu_factor, lu_solve
-from sklearn.gaussian_process.kernels import Matern
-from sklearn.utils import check_random_state, gen_batches
+from sklearn.utils import gen_batches
 
-from ..kernels import LandmarkFeatures, median_bandwidth
-from ..solvers.rows import feature_rows
+from .._parameters import check_table_size
+from ..kernels import LandmarkFeatures
+from ..solvers.rows import FeatureRows, feature_rows
+from . import clusters
 from .estimate import clustered_error, effective_size
+from .features import fit_features
 from .judged import Floats, JudgedLog
-
-# Rows of dense features of (s, a) that are held at once.
-_BATCH_ROWS = 4096
-# Finite states get one feature each where this many rows stand for each on average.
-_ROWS_PER_STATE = 10
-
-
-@dataclass(frozen=True)
-class QSettings:
-    """How Q is fitted: of the evaluator, which must not follow those it compares."""
-
-    kernel: Any = "auto"
-    bandwidth: Any = "median"
-    n_components: int | None = 200
-    ridge: float = 0.03
-    random_state: Any = 0
+from .settings import QSettings
 
 
 class QSystem:
@@ -47,8 +34,8 @@ class QSystem:
     judged : JudgedLog
     discount : float
     settings : QSettings
-    features : LandmarkFeatures, default=None
-        Fitted ones; None fits them on the logged states.
+    whole : QSystem, default=None
+        That of a log of which this one is a part, whose features serve again.
     """
 
     def __init__(
@@ -56,14 +43,20 @@ class QSystem:
         judged: JudgedLog,
         discount: float,
         settings: QSettings,
-        features: LandmarkFeatures | None = None,
+        whole: QSystem | None = None,
     ) -> None:
         self.judged, self.discount = judged, discount
-        self.features = features or fit_features(judged, settings)
+        self.features: LandmarkFeatures = (
+            whole.features if whole else fit_features(judged, settings)
+        )
+        self.settings = settings
         self.ridge = settings.ridge / len(judged)
         self.n_features = self.features.n_features_out_
-        self._phi = feature_rows(
-            self.features.transform, judged.states, self.n_features
+        check_table_size(judged.n_actions, self.n_features)
+        self._phi: FeatureRows = (
+            whole._phi
+            if whole
+            else feature_rows(self.features.transform, judged.states, self.n_features)
         )
         log = judged.log
         # What to expect where the log is silent: the mean reward at every step, and an
@@ -72,13 +65,17 @@ class QSystem:
         self.anchor = float(judged.weight @ log.reward) / (1.0 - discount * goes_on)
         self.reward = log.reward - (1.0 - discount * judged.goes_on) * self.anchor
 
+    def part(self, rows: NDArray[np.intp]) -> QSystem:
+        """The equations of some rows, in the same features."""
+        return QSystem(self.judged.take(rows), self.discount, self.settings, self)
+
     def phi(self, index: NDArray[np.intp]) -> Floats:
         """Features of states, (k, m)."""
         return self._phi(index).numpy()
 
     def batches(self, n: int) -> Iterator[slice]:
         """Slices of n rows."""
-        return gen_batches(n, _BATCH_ROWS)
+        return gen_batches(n, clusters.BATCH_ROWS)
 
     def joint(self, index: NDArray[np.intp], share: Floats) -> Floats:
         """Σ_a share_a e_a ⊗ φ(s), (k, A m)."""
@@ -139,9 +136,7 @@ class QSystem:
         dual = lu_solve(factor, b, trans=1).reshape(shape)
         every = np.arange(len(judged.states))
         q = self.table(every, w) + self.anchor  # (N, A)
-        rows = np.arange(len(judged))
-        ratio = self.table(judged.state_index, dual)[rows, judged.codes]
-        return FittedQ(self, factor, w, q, ratio)
+        return FittedQ(self, factor, w, dual, q)
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,19 +150,17 @@ class FittedQ:
         LU factors of M.
     weight : array of shape (A, m)
         w.
+    dual : array of shape (A, m)
+        M⁻ᵀ b.
     q : array of shape (N, A)
         Q of the states of the log (``judged.states``).
-    ratio : array of shape (n,)
-        ω_i = z_iᵀ M⁻ᵀ b: how often the policy would be where the row is, discounted
-        and over the whole episode, over how often the log was. Σ p_i ω_i r_i is the
-        value, but for the ridge.
     """
 
     system: QSystem
     factor: Any
     weight: Floats
+    dual: Floats
     q: Floats
-    ratio: Floats
 
     @property
     def judged(self) -> JudgedLog:
@@ -179,6 +172,20 @@ class FittedQ:
         return self.system.features.transform(states) @ self.weight.T + (
             self.system.anchor
         )
+
+    @cached_property
+    def ratio(self) -> Floats:
+        """ω_i = z_iᵀ M⁻ᵀ b of the logged rows, (n,).
+
+        How often the policy would be where the row is, discounted and over the whole
+        episode, over how often the log was. Σ p_i ω_i r_i is the value, but for the
+        ridge.
+        """
+        return self.ratio_at(self.judged.state_index, self.judged.codes)
+
+    def ratio_at(self, index: NDArray[np.intp], codes: NDArray[np.intp]) -> Floats:
+        """ω of states at ``index`` of ``judged.states`` and actions, (k,)."""
+        return self.system.table(index, self.dual)[np.arange(len(index)), codes]
 
     @cached_property
     def state_values(self) -> Floats:
@@ -210,7 +217,7 @@ class FittedQ:
     def value(self) -> float:
         """Average V of the initial states, inside the range of returns."""
         value = float(self.judged.initial_weight @ self.initial_values)
-        return float(np.clip(value, *return_range(self.judged, self.system.discount)))
+        return float(np.clip(value, *self.judged.return_range(self.system.discount)))
 
     @cached_property
     def influence(self) -> Floats:
@@ -229,7 +236,7 @@ class FittedQ:
         m = system.n_features
         inverse = lu_solve(self.factor, np.eye(self.weight.size))
         out = self.residual.copy()
-        for rows in row_groups(judged):
+        for rows in clusters.row_groups(judged):
             codes = judged.codes[rows]
             phi = system.phi(judged.state_index[rows]) * judged.weight[rows, None]
             reached = np.empty((len(rows), self.weight.size))  # M⁻¹ z_i p_i
@@ -237,8 +244,8 @@ class FittedQ:
                 block, mine = slice(action * m, (action + 1) * m), codes == action
                 reached[mine] = phi[mine] @ inverse[:, block].T
             difference = system.difference(rows)
-            for own in pieces(judged.episode[rows]):
-                out[rows[own]] = _without_itself(
+            for own in clusters.pieces(judged.episode[rows]):
+                out[rows[own]] = clusters.without_itself(
                     difference[own], reached[own], self.residual[rows[own]]
                 )
         return out
@@ -253,7 +260,7 @@ class FittedQ:
             judged.n_episodes,
         )
         # Without the episode the value would be v − ψ_e: inside its range, too.
-        low, high = return_range(judged, self.system.discount)
+        low, high = judged.return_range(self.system.discount)
         change = np.clip(change, self.value - high, self.value - low)
         return clustered_error(change, np.arange(len(change)), len(change))
 
@@ -276,9 +283,9 @@ class FittedQ:
         """
         judged, system = self.judged, self.system
         values = np.empty(n_bootstrap)
-        limits = return_range(judged, system.discount)
+        limits = judged.return_range(system.discount)
         for number in range(n_bootstrap):
-            times = drawn_times(judged, rng)
+            times = clusters.drawn_times(judged, rng)
             weight = judged.weight * times[judged.episode]
             left, right = system.equations(weight / weight.sum())
             start = judged.initial_weight * times[judged.episode[judged.initial]]
@@ -288,56 +295,8 @@ class FittedQ:
         return values
 
 
-def row_groups(judged: JudgedLog) -> Iterator[NDArray[np.intp]]:
-    """Rows, some whole episodes at a time, each episode's rows together."""
-    order = np.argsort(judged.episode, kind="stable")
-    ends = np.cumsum(np.bincount(judged.episode))
-    start = 0
-    while start < len(order):
-        reach = np.searchsorted(ends, start + _BATCH_ROWS, side="right")
-        # At least one episode, however long.
-        end = ends[max(reach - 1, np.searchsorted(ends, start, side="right"))]
-        yield order[start:end]
-        start = end
-
-
-def pieces(codes: NDArray[np.intp]) -> list[slice]:
-    """Slices of equal codes that stand together."""
-    cuts = np.flatnonzero(np.diff(codes)) + 1
-    return [
-        slice(start, end)
-        for start, end in zip([0, *cuts], [*cuts, len(codes)], strict=True)
-    ]
-
-
-def _without_itself(difference: Floats, reached: Floats, residual: Floats) -> Floats:
-    """(I − D G)⁻¹ δ of one episode, D (k, p) and G = (M⁻¹ z p)ᵀ (p, k)."""
-    k, p = difference.shape
-    try:
-        if k <= p:
-            return np.linalg.solve(np.eye(k) - difference @ reached.T, residual)
-        # The same by a smaller system.
-        inner = np.linalg.solve(np.eye(p) - reached.T @ difference, reached.T @ residual)
-        return residual + difference @ inner
-    except np.linalg.LinAlgError:  # the rest of the log could not be solved alone
-        return residual
-
-
-def drawn_times(judged: JudgedLog, rng: np.random.RandomState) -> NDArray[np.intp]:
-    """How often each episode is drawn, (E,), such that there is an initial row."""
-    first = np.unique(judged.episode[judged.initial])
-    while True:
-        drawn = rng.randint(judged.n_episodes, size=judged.n_episodes)
-        times = np.bincount(drawn, minlength=judged.n_episodes)
-        if times[first].any():
-            return times
-
-
 def fitted_q(
-    judged: JudgedLog,
-    discount: float,
-    settings: QSettings | None = None,
-    features: LandmarkFeatures | None = None,
+    judged: JudgedLog, discount: float, settings: QSettings | None = None
 ) -> FittedQ:
     """Fit Q of the judged policy on its log, once for all that is read from it.
 
@@ -346,48 +305,12 @@ def fitted_q(
     judged : JudgedLog
     discount : float
     settings : QSettings, default=None
-    features : LandmarkFeatures, default=None
-        Fitted ones, of another part of the same log.
 
     Returns
     -------
     FittedQ
     """
-    return QSystem(judged, discount, settings or QSettings(), features).solve()
-
-
-def fit_features(judged: JudgedLog, settings: QSettings) -> LandmarkFeatures:
-    """Landmark features of the logged states, by a kernel that suits them.
-
-    Finite states are told apart and no more. Others get a Matérn kernel (ν = 5/2): a
-    Gaussian one is too smooth for values that break off where episodes end, and its
-    bias does not show in the standard error.
-    """
-    state, kernel, bandwidth = judged.state, settings.kernel, settings.bandwidth
-    rng = check_random_state(settings.random_state)
-    if isinstance(kernel, str) and kernel == "auto":
-        if _are_finite(state, settings.n_components):
-            kernel, bandwidth = "delta", "median"
-        else:
-            if isinstance(bandwidth, str) and bandwidth == "median":
-                bandwidth = median_bandwidth(state, "euclidean", rng)
-            kernel, bandwidth = Matern(bandwidth, nu=2.5), "median"
-    return LandmarkFeatures(
-        kernel,
-        bandwidth=bandwidth,
-        n_components=settings.n_components,
-        random_state=rng,
-    ).fit(state)
-
-
-def return_range(judged: JudgedLog, discount: float) -> tuple[float, float]:
-    """Between what returns must lie if rewards are no other than those logged."""
-    low, high = judged.log.reward.min(), judged.log.reward.max()
-    ends = bool(judged.log.terminated.any())
-    far_low, far_high = low / (1.0 - discount), high / (1.0 - discount)
-    if not ends:
-        return float(far_low), float(far_high)
-    return float(min(low, far_low)), float(max(high, far_high))
+    return QSystem(judged, discount, settings or QSettings()).solve()
 
 
 def factorise(left: Floats) -> Any:
@@ -401,13 +324,3 @@ def factorise(left: Floats) -> Any:
                 "The equations of fitted-Q evaluation have no solution on this log "
                 f"({error}). Set a larger ridge, such as 1."
             ) from error
-
-
-def _are_finite(state: Floats, n_components: int | None) -> bool:
-    """Whether one feature a state is what the log can bear."""
-    limit = len(state) // _ROWS_PER_STATE
-    limit = limit if n_components is None else min(limit, n_components)
-    # Most logs of measured states show more in their first rows.
-    if len(np.unique(state[: 4 * limit + 1], axis=0)) > limit:
-        return False
-    return len(np.unique(state, axis=0)) <= limit

@@ -16,7 +16,7 @@ from .._log.linking import encode
 from ..solvers.rows import index_states
 from ..transitions import Transitions, as_transitions, shared_next_rows
 
-Floats = NDArray[np.float64]
+Floats = NDArray[np.floating]
 
 # A policy that gives more than this share of its probability to actions that the log
 # never holds is not judged: whatever number came out would be made up.
@@ -29,6 +29,8 @@ class JudgedLog:
 
     Parameters
     ----------
+    policy : object
+        Without the search or the pipeline around it.
     log : Transitions
         The rows that have a weight, transformed as the policy's pipeline does.
     rows : int array of shape (n,)
@@ -45,6 +47,7 @@ class JudgedLog:
         Logged actions, as columns of ``chances``.
     """
 
+    policy: Any
     log: Transitions
     rows: NDArray[np.intp]
     weight: Floats
@@ -106,10 +109,19 @@ class JudgedLog:
             return f"{self.n_episodes:,} episode{'s' * (self.n_episodes != 1)}"
         return f"{self.n_episodes:,} rows, each taken as independent of the others"
 
+    def return_range(self, discount: float) -> tuple[float, float]:
+        """Where returns must lie if rewards are no others than those logged."""
+        low, high = float(self.log.reward.min()), float(self.log.reward.max())
+        far = low / (1.0 - discount), high / (1.0 - discount)
+        if not self.log.terminated.any():
+            return far
+        return min(low, far[0]), max(high, far[1])
+
     def take(self, rows: NDArray[np.intp]) -> JudgedLog:
         """The log of some rows, with weights that sum to 1."""
         weight = self.weight[rows]
         return JudgedLog(
+            self.policy,
             self.log[rows],
             self.rows[rows],
             weight / weight.sum(),
@@ -170,11 +182,18 @@ def judge(
     after = check_array(after, dtype=np.float64, input_name="next_state")
     shared = shared_next_rows(log.with_states(state, after))
     states, state_index, next_index = index_states(state, after, shared)
-    chances = _probabilities(policy, _like(log.state, states), greedy)
+    chances = _probabilities(policy, like(log.state, states), greedy)
     judged = JudgedLog(
-        log, rows, weight / weight.sum(), states, state_index, next_index, chances,
-        codes,
-    )  # fmt: skip
+        policy=policy,
+        log=log,
+        rows=rows,
+        weight=weight / weight.sum(),
+        states=states,
+        state_index=state_index,
+        next_index=next_index,
+        chances=chances,
+        codes=codes,
+    )
     _refuse_unseen(judged, np.asarray(policy.classes_))
     return judged
 
@@ -304,7 +323,7 @@ def _refuse_unseen(judged: JudgedLog, classes: NDArray[Any]) -> None:
         )
 
 
-def _like(template: Any, values: Floats) -> Any:
+def like(template: Any, values: Floats) -> Any:
     """Values with the columns of a DataFrame, where the log's states are one."""
     if hasattr(template, "columns"):
         return type(template)(values, columns=template.columns)

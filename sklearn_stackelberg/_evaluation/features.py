@@ -1,0 +1,48 @@
+"""Features that an evaluation is made in."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.gaussian_process.kernels import Matern
+from sklearn.utils import check_random_state
+
+from ..kernels import LandmarkFeatures, median_bandwidth
+from .judged import Floats, JudgedLog
+from .settings import QSettings
+
+# Finite states get one feature each where this many rows stand for each on average.
+_ROWS_PER_STATE = 10
+
+
+def fit_features(judged: JudgedLog, settings: QSettings) -> LandmarkFeatures:
+    """Landmark features of the logged states, by a kernel that suits them.
+
+    Finite states are told apart and no more. Others get a Matérn kernel (ν = 5/2): a
+    Gaussian one is too smooth for values that break off where episodes end, and its
+    bias does not show in the standard error.
+    """
+    state, kernel, bandwidth = judged.state, settings.kernel, settings.bandwidth
+    rng = check_random_state(settings.random_state)
+    if isinstance(kernel, str) and kernel == "auto":
+        if _are_finite(state, settings.n_components):
+            kernel, bandwidth = "delta", "median"
+        else:
+            if isinstance(bandwidth, str) and bandwidth == "median":
+                bandwidth = median_bandwidth(state, "euclidean", rng)
+            kernel, bandwidth = Matern(bandwidth, nu=2.5), "median"
+    return LandmarkFeatures(
+        kernel,
+        bandwidth=bandwidth,
+        n_components=settings.n_components,
+        random_state=rng,
+    ).fit(state)
+
+
+def _are_finite(state: Floats, n_components: int | None) -> bool:
+    """Whether one feature a state is what the log can bear."""
+    limit = len(state) // _ROWS_PER_STATE
+    limit = limit if n_components is None else min(limit, n_components)
+    # Most logs of measured states show more in their first rows.
+    if len(np.unique(state[: 4 * limit + 1], axis=0)) > limit:
+        return False
+    return len(np.unique(state, axis=0)) <= limit

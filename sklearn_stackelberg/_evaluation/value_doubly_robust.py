@@ -1,0 +1,145 @@
+"""`doubly_robust_value`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .doubly_robust import cross_fit, density_estimate, stepwise_estimate
+from .episodes import whole_episodes
+from .estimate import OffPolicyEstimate
+from .fitted_q import QSystem
+from .judged import judge
+from .propensities import episode_folds, step_ratios
+from .reported import reported
+from .settings import (
+    check_choice,
+    check_clip,
+    check_common,
+    check_iterations,
+    q_settings,
+)
+
+
+def doubly_robust_value(
+    policy: Any,
+    X: Any,
+    y: Any = None,
+    *,
+    discount: float,
+    ratios: str = "density",
+    weighted: bool = True,
+    clip: float | None = None,
+    propensity_model: Any = None,
+    n_folds: int = 5,
+    greedy: bool = False,
+    kernel: Any = "auto",
+    bandwidth: Any = "median",
+    n_components: int | None = 200,
+    ridge: float = 0.03,
+    regressor: Any = None,
+    n_iterations: int = 50,
+    confidence_level: float = 0.95,
+    random_state: Any = 0,
+) -> OffPolicyEstimate:
+    """Value of a policy by a fitted Q and what the log says against it.
+
+    With Q̂ of each episode fitted on the other folds' episodes, its value V̂ and
+    δ = r + γ (1 − terminated) V̂(s') − Q̂(s, a),
+
+        mean V̂(s₀) + Σ_i ω_i δ_i / n            (``ratios="density"``) [1]_,
+        mean V̂(s₀) + Σ_t γ^t Σ_e w_et δ_et      (``ratios="importance"``) [2]_ [3]_.
+
+    It is right where either Q̂ or the weights are: ω, the ratios of densities that the
+    dual of the closed form gives, or w, the weights of `importance_sampling_value`. The
+    former do not grow with the length of the episodes, and need no propensities. The
+    value after a truncated end is V̂ of the state reached.
+
+    Parameters
+    ----------
+    policy, X, y, discount, greedy, confidence_level
+        As in `fitted_q_value`. ``ratios="importance"`` needs whole episodes.
+    ratios : {"density", "importance"}, default="density"
+    weighted : bool, default=True
+        Divide the weights at each step by their sum, and the densities by what theirs
+        should be.
+    clip : float, default=None
+        Largest cumulative ratio, or ratio of densities, which are then >= 0, too.
+        Smaller has less spread and leans more on Q̂.
+    propensity_model : classifier, default=None
+        As in `importance_sampling_value`; for ``ratios="importance"`` alone.
+    n_folds : int, default=5
+        Folds of episodes among which Q̂, ω and the propensities are fitted.
+    kernel, bandwidth, n_components, ridge, regressor, n_iterations
+        Of Q̂, as in `fitted_q_value`.
+    random_state : int, RandomState instance or None, default=0
+        Draws landmarks and folds.
+
+    Returns
+    -------
+    OffPolicyEstimate
+        In units of discounted return. The standard error is that of the episodes'
+        contributions, Q̂ and weights taken as known; the effective sample size counts
+        rows, or episodes with ``ratios="importance"``.
+
+    Raises
+    ------
+    ValueError
+        As in `fitted_q_value` and `importance_sampling_value`, and if there are fewer
+        episodes than folds.
+
+    References
+    ----------
+    .. [1] N. Kallus and M. Uehara, "Double reinforcement learning for efficient
+       off-policy evaluation in Markov decision processes", 2020.
+    .. [2] N. Jiang and L. Li, "Doubly robust off-policy value evaluation for
+       reinforcement learning", 2016.
+    .. [3] P. Thomas and E. Brunskill, "Data-efficient off-policy policy evaluation for
+       reinforcement learning", 2016.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_stackelberg import StackelbergPolicyEstimator, Transitions
+    >>> from sklearn_stackelberg.metrics import doubly_robust_value
+    >>> state = np.repeat([[0.0], [1.0]], 20, axis=0)
+    >>> action = np.tile([0, 1], 20)
+    >>> log = Transitions(
+    ...     state, action, 1.0 * (action == state[:, 0]), state, terminated=np.ones(40)
+    ... )
+    >>> policy = StackelbergPolicyEstimator(discount=0.0).fit(log)
+    >>> round(float(doubly_robust_value(policy, log, discount=0.0)), 2)
+    1.0
+    """
+    check_common(discount, confidence_level)
+    check_clip(clip)
+    check_iterations(n_iterations)
+    check_choice("ratios", ratios, ("density", "importance"))
+    settings = q_settings(kernel, bandwidth, n_components, ridge, random_state)
+    judged = judge(policy, X, y, greedy=greedy)
+    fold = episode_folds(judged, n_folds, random_state)
+    options: dict[str, Any] = {"weighted": weighted, "clip": clip}
+    if ratios == "density":
+        fit = cross_fit(
+            QSystem(judged, discount, settings), fold, regressor, n_iterations
+        )
+        found = density_estimate(judged, fit, discount, **options)
+        source, unit = "density ratios", "rows"
+    else:
+        whole_episodes(judged)  # refused before anything is fitted
+        step_ratio, source = step_ratios(
+            judged, propensity_model, n_folds, random_state
+        )
+        fit = cross_fit(
+            QSystem(judged, discount, settings), fold, regressor, n_iterations
+        )
+        found = stepwise_estimate(judged, fit, step_ratio, discount, **options)
+        source, unit = f"importance weights, {source}", "episodes"
+    source += f", clipped at {clip:g}" if clip is not None else ""
+    return reported(
+        judged,
+        (found.value, found.standard_error, found.effective_sample_size),
+        f"Doubly robust evaluation ({source}; Q in {n_folds} folds)",
+        f"the influence function over {judged.counted}",
+        confidence_level,
+        unit,
+    )
