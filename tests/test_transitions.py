@@ -26,7 +26,8 @@ from sklearn.model_selection import (
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import _safe_indexing, resample, shuffle
 
-from sklearn_stackelberg._log.linking import link
+from sklearn_stackelberg import EpisodeKFold
+from sklearn_stackelberg._log.linking import encode, link
 from sklearn_stackelberg._log.rows import FIELDS
 from sklearn_stackelberg.transitions import (
     Transitions,
@@ -251,21 +252,63 @@ def test_scikit_learn_can_index_split_and_resample(log):
 
 
 def test_scikit_learn_can_search(log):
-    assert cross_val_score(MeanReward(), log, cv=3).shape == (3,)
     grid = {"shift": [0.0, 5.0]}
-    for X in (log, log.episodes):
-        search = GridSearchCV(MeanReward(), grid, cv=2).fit(X)
+    for X, cv in ((log, EpisodeKFold(2)), (log.episodes, 2)):
+        assert cross_val_score(MeanReward(), X, cv=cv).shape == (2,)
+        search = GridSearchCV(MeanReward(), grid, cv=cv).fit(X)
         assert search.best_params_ == {"shift": 0.0}
         assert search.best_estimator_.mean_ == log.reward.mean()
-    many = make_log([3] * 40)
+
+
+class Keeper(MeanReward):
+    """Keeps the logs that it was fitted to, whatever becomes of it."""
+
+    seen = []  # noqa: RUF012
+
+    def fit(self, X, y=None):
+        self.seen.append(as_transitions(X, y))
+        return super().fit(X, y)
+
+
+def assert_drawn_whole(part, log):
+    """Each episode of the part is some episode of the log, row by row."""
+    known = [log.episodes[k].reward.tolist() for k in range(len(log.episodes))]
+    view = part.episodes
+    for k in range(len(view)):
+        assert view[k].reward.tolist() in known
+    np.testing.assert_array_equal(view[:].reward, part.reward)
+
+
+def test_halving_learning_curves_and_bootstraps_draw_whole_episodes():
+    rng = np.random.default_rng(0)
+    log = make_log(rng.integers(1, 6, size=40))
+    Keeper.seen.clear()
     halving = HalvingGridSearchCV(
-        MeanReward(), grid, cv=KFold(2), min_resources=10, random_state=0
-    ).fit(many.episodes)
+        Keeper(),
+        {"shift": [0.0, 1.0, 5.0, 9.0]},
+        cv=KFold(2),
+        min_resources=10,
+        factor=2,
+        random_state=0,
+    ).fit(log.episodes)
     assert halving.best_params_ == {"shift": 0.0}
+    assert halving.n_resources_ == [10, 20, 40]
     sizes, *_ = learning_curve(
-        MeanReward(), many.episodes, None, cv=ShuffleSplit(2, random_state=0)
+        Keeper(), log.episodes, None, cv=ShuffleSplit(2, random_state=0)
     )
-    assert sizes[-1] == 36  # episodes, not rows
+    assert sizes.tolist() == [3, 11, 19, 27, 36]
+    counts = [len(part.episodes) for part in Keeper.seen]
+    # Halves of 10, 20 and 40 for four, two and one candidates, the refit, the curves.
+    expected = [5] * 8 + [10] * 4 + [20] * 2 + [40] + [3, 11, 19, 27, 36] * 2
+    assert sorted(counts) == sorted(expected)
+    drawn = resample(log.episodes, random_state=1)
+    assert len(np.unique(resample(np.arange(40), random_state=1))) < 40
+    assert len(drawn.episodes) == 40
+    for part in [*Keeper.seen, drawn, drawn.episodes[[0, 0, 3]]]:
+        assert_drawn_whole(part, log)
+        as_transitions(part)  # and nothing is said
+    with pytest.raises(AssertionError):
+        assert_drawn_whole(log[1:], log)
 
 
 def test_transformers_are_told_apart_from_arrays(log):
@@ -280,12 +323,17 @@ def test_hash_is_stable_and_pickles(log):
     before = joblib.hash(log), joblib.hash(log.episodes)
     log.shape, log.episodes[[0, 0]], log[3:], repr(log), log.describe()
     shared_next_rows(log), log.to_frame(), as_transitions(log)
-    GridSearchCV(MeanReward(), {"shift": [0.0]}, cv=2).fit(log)
+    GridSearchCV(MeanReward(), {"shift": [0.0]}, cv=EpisodeKFold(2)).fit(log)
     assert (joblib.hash(log), joblib.hash(log.episodes)) == before
     copy = pickle.loads(pickle.dumps(log))
     assert_same(copy, log)
     assert joblib.hash(copy) == before[0]
-    assert joblib.hash(log[:5]) != before[0]
+    assert joblib.hash(copy.episodes) == before[1]
+    assert joblib.hash(log[:5]) == joblib.hash(copy[:5]) != before[0]
+    made = Transitions(**{name: getattr(log, name) for name in FIELDS})
+    assert joblib.hash(made) == before[0]
+    kept = joblib.hash(log.with_states(log.state, log.next_state))
+    assert kept == before[0]
 
 
 def test_memory_maps_stay_on_disk(tmp_path):
@@ -436,6 +484,77 @@ def test_episodes_stand_in_order_of_appearance_even_when_mixed():
     assert_same(log.episodes[0], log[[0, 2, 5]])
     with pytest.raises(ValueError, match="pass episode="):
         Transitions(**GOOD).episodes  # noqa: B018
+
+
+# ---------------------------------------------------------------- cut episodes
+
+
+CUTS = {
+    "fold": lambda log: log[next(KFold(4).split(log))[0]],
+    "split": lambda log: train_test_split(log, random_state=0)[0],
+    "bootstrap": lambda log: resample(log, random_state=0),
+    "head": lambda log: log[:3],
+    "mask": lambda log: log[log.action == "a"],
+    "twice": lambda log: log[np.repeat(np.arange(13), 2)],
+    "of a fold": lambda log: log.episodes[[0, 2, 3]][1:],
+    "pickled": lambda log: pickle.loads(pickle.dumps(log[1:])),
+    "transformed": lambda log: log.with_states(2 * log.state, log.state)[:3],
+    "transformed fold": lambda log: log[:3].with_states(*2 * [log.state[:3]]),
+    "its episodes": lambda log: log[:3].episodes,
+    "drawn again": lambda log: log[1:].episodes[[0, 0, 1]],
+}
+WHOLE = {
+    "log": lambda log: log,
+    "slice": lambda log: log[:],
+    "shuffled": lambda log: shuffle(log, random_state=0),
+    "episodes": lambda log: log.episodes,
+    "chosen": lambda log: log.episodes[[3, 1]],
+    "chosen by rows": lambda log: log[5:],
+    "drawn twice": lambda log: log.episodes[[1, 2, 1, 0, 0]],
+    "bootstrap": lambda log: resample(log.episodes, random_state=0),
+    "fold": lambda log: log[next(EpisodeKFold(3).split(log))[0]],
+    "fold of a fold": lambda log: log.episodes[[0, 2, 3]].episodes[[2, 0]],
+    "pickled": lambda log: pickle.loads(pickle.dumps(log)).episodes[[2]],
+    "joined": lambda log: Transitions.concatenate(log, log),
+    "made anew": lambda log: Transitions(
+        **{name: getattr(log[2:7], name) for name in FIELDS}
+    ),
+    "without": lambda log: Transitions(*[getattr(log, n) for n in FIELDS[:4]])[:3],
+}
+
+
+@pytest.mark.parametrize("draw", CUTS)
+def test_cut_episodes_are_said_once_for_each_log(draw):
+    log, other = make_log(), make_log(seed=1)
+    for source in (log, other):
+        part = CUTS[draw](source)
+        with pytest.warns(UserWarning, match=r"^Cut episodes: .*EpisodeKFold\(5\), or"):
+            as_transitions(part)
+        as_transitions(part)
+        as_transitions(source[3:])
+
+
+@pytest.mark.parametrize("draw", WHOLE)
+def test_whole_episodes_pass_without_a_word(draw):
+    log = make_log()
+    as_transitions(WHOLE[draw](log))
+    if draw != "without":
+        with pytest.warns(UserWarning, match="of 4 episodes, 1 has fewer or more"):
+            as_transitions(log[1:])
+
+
+def test_a_search_says_it_once_and_where_it_was_called():
+    log = make_log([5] * 6)
+    with pytest.warns(UserWarning, match="Cut episodes") as told:
+        GridSearchCV(MeanReward(), {"shift": range(5)}, cv=KFold(4)).fit(log)
+    assert len(told) == 1
+    with pytest.warns(UserWarning, match="Cut episodes") as told:
+        MeanReward().fit(make_log(seed=4)[1:])
+    assert told[0].filename == __file__
+    # Turned into an error it is raised each time, as an error must.
+    for _ in range(2):
+        with pytest.raises(UserWarning, match="Cut episodes"):
+            MeanReward().fit(make_log(seed=5)[1:])
 
 
 # ---------------------------------------------------------------- tables
@@ -696,6 +815,13 @@ def test_from_frame_follows_a_permutation_of_the_table(pairs, data):
     log, again = read
     assert again.left_out == log.left_out
     assert_same(again[np.argsort(again.state["x"].to_numpy())], log)
+
+
+@given(names=st.lists(st.sampled_from(["b", "a", "ab", ""]), max_size=12))
+def test_episodes_are_numbered_as_they_appear(names):
+    order = list(dict.fromkeys(names))
+    expected = [order.index(name) for name in names]
+    assert encode(np.array(names, dtype=str)).tolist() == expected
 
 
 def test_extreme_steps_do_not_wrap_around():
