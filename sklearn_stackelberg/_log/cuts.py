@@ -51,8 +51,9 @@ def warn_of_cuts(log: LogRows, stacklevel: int) -> None:
     n_cut = np.unique(log.episode[cut]).size
     warnings.warn(
         f"Cut episodes: of {np.unique(log.episode).size:,} episodes, {n_cut:,} "
-        f"{'has' if n_cut == 1 else 'have'} fewer or more rows here than in the log they were taken from. Splits and "
-        "draws by rows do this (KFold, train_test_split, resample, log[rows]). "
+        f"{'has' if n_cut == 1 else 'have'} fewer or more rows here than in the log "
+        "that they were taken from. Splits and draws by rows do this (KFold, "
+        "train_test_split, resample, log[rows]). "
         f"Then the same {_HARM} Split and draw by episodes: cv=EpisodeKFold(5), or "
         "log.episodes in place of log. (Said once for each log.)",
         UserWarning,
