@@ -369,13 +369,7 @@ def as_transitions(
     """
     rows = None
     if isinstance(X, (Transitions, EpisodeView)):
-        if y is not None:
-            raise ValueError(
-                "y must be None with a Transitions, which holds its actions and "
-                f"rewards itself; got a y of type {type(y).__name__}. Call fit(log)."
-            )
-        log = X.transitions if isinstance(X, EpisodeView) else X
-        checks.check_same_length({"log": len(log)})
+        log = unwrap(X, y)
         warn_of_cuts(log, stacklevel=3)
     elif y is None:
         raise ValueError(
@@ -401,6 +395,18 @@ def as_transitions(
     return log, np.arange(len(log)) if rows is None else rows
 
 
+def unwrap(X: Transitions | EpisodeView, y: Any = None) -> Transitions:
+    """Return a log, or the log of a view, whether or not its episodes are whole."""
+    if y is not None:
+        raise ValueError(
+            "y must be None with a Transitions, which holds its actions and "
+            f"rewards itself; got a y of type {type(y).__name__}. Call fit(log)."
+        )
+    log = X.transitions if isinstance(X, EpisodeView) else X
+    checks.check_same_length({"log": len(log)})
+    return log
+
+
 def _imitation(state: Any, y: Any) -> Transitions:
     """Take actions alone as successes, and say so."""
     if np.ndim(y) != 1:
@@ -409,7 +415,8 @@ def _imitation(state: Any, y: Any) -> Transitions:
             "decision table, that is a DataFrame or a structured array with the "
             "columns action and reward (pandas.DataFrame(y, columns=[...]) names "
             "them), or actions alone, 1-D (use .ravel() if this is a single column of "
-            "them)."
+            "them). cross_val_predict(method='predict_proba') turns a table into "
+            "numbers before it gets here: give it a Transitions."
         )
     action = checks.check_labels(y, "y")
     ones = np.ones(len(action))

@@ -651,8 +651,9 @@ def test_a_missing_action_inside_an_episode_gives_a_next_state_only():
 def test_integers_that_closing_rows_turned_into_floats_are_integers_again():
     holes = Transitions.from_frame(visits(dose=[0, 1, None, 0, 0, 1]), **ROLES)
     assert holes.action.dtype.kind == "i"
-    half = Transitions.from_frame(visits(dose=[0.5, 1, None, 0, 0, 1]), **ROLES)
-    assert half.action.dtype.kind == "f"
+    for dose in ([0.5, 1, None, 0, 0, 1], [0.0, 1, 0, 0, 0, 1]):
+        table = visits(dose=dose, outcome=0.0)
+        assert Transitions.from_frame(table, **ROLES).action.dtype.kind == "f"
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def link(episode: np.ndarray, step: np.ndarray) -> Links:
         raise ValueError(
             f"Each (episode, step) must name one row; {twice.size:,} repeat another: "
             f"{examples}. Drop the duplicates, or give different episodes different "
-            "names."
+            "names; a bootstrap must draw whole episodes (log.episodes), not rows."
         )
     next_row = np.full(step.size, -1, dtype=np.intp)
     follows = np.flatnonzero(same & (apart == 1))

@@ -177,5 +177,4 @@ def _table_codes(y: Any) -> NDArray[np.intp]:
     codes[whole[chain.rows]] = encode(chain.episode[chain.rows])
     # Without a transition, an episode follows the one that appeared before it.
     known = np.maximum.accumulate(np.where(codes >= 0, np.arange(codes.size), -1))
-    first = codes[np.argmax(codes >= 0)]
-    return np.where(known >= 0, codes[known], first)[whole]
+    return np.where(known >= 0, codes[known], 0)[whole]
