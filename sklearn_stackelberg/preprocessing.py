@@ -33,7 +33,7 @@ from sklearn.utils.validation import (
 from ._log import checks
 from ._log.recorded import RecordedStates, put_back, recorded_states
 from ._log.views import EpisodeView
-from .transitions import Transitions, as_transitions
+from .transitions import Transitions, unwrap
 
 
 def _inner_has(method: str) -> Callable[[Any], bool]:
@@ -304,7 +304,7 @@ def _split(
 ) -> tuple[Any, tuple[RecordedStates, Transitions] | None]:
     """Return the states to be transformed and, of a log, where they belong."""
     if isinstance(X, (Transitions, EpisodeView)):
-        log = as_transitions(X, y)
+        log = unwrap(X, y)
         recorded = recorded_states(log)
         return recorded.states, (recorded, log)
     return (checks.check_states(X, "X") if issparse(X) else X), None

@@ -1,0 +1,117 @@
+"""Which candidate a search refits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class PessimisticRefit:
+    """Choose the most pessimistic candidate that is about as good as the best.
+
+    For the ``refit`` of `GridSearchCV` and its kin: of the candidates whose mean score
+    is within so many standard errors of the best one's, it takes those of the smallest
+    ``lam`` and, among them, the one of the best score. The standard error is that of
+    the best candidate's mean over the folds. Held-out values of policies are noisy, and
+    of values that cannot be told apart the most pessimistic policy relies least on what
+    the log does not show.
+
+    Parameters
+    ----------
+    metric : str, default="score"
+        Which of the scores to go by: ``"score"`` for a scorer that returns one number,
+        ``"value"`` for one with ``report=True``.
+    n_standard_errors : float, default=1.0
+        >= 0. Larger is more pessimistic; 0 takes the best candidate.
+
+    Raises
+    ------
+    ValueError
+        When called, if every candidate failed or could not be judged: scikit-learn's
+        own rule would take the first of them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_stackelberg.model_selection import PessimisticRefit
+    >>> results = {
+    ...     "params": [{"lam": 1.0}, {"lam": 10.0}, {"lam": 100.0}],
+    ...     "param_lam": np.ma.array([1.0, 10.0, 100.0]),
+    ...     "mean_test_score": np.array([0.2, 0.48, 0.5]),
+    ...     "split0_test_score": np.array([0.1, 0.44, 0.4]),
+    ...     "split1_test_score": np.array([0.3, 0.52, 0.6]),
+    ... }
+    >>> PessimisticRefit()(results)
+    1
+    """
+
+    def __init__(
+        self, metric: str = "score", *, n_standard_errors: float = 1.0
+    ) -> None:
+        self.metric = metric
+        self.n_standard_errors = n_standard_errors
+
+    def __call__(self, cv_results: dict[str, Any]) -> int:
+        """Return the index of the chosen candidate.
+
+        Parameters
+        ----------
+        cv_results : dict
+            A search's ``cv_results_``.
+
+        Returns
+        -------
+        int
+        """
+        mean = self._mean(cv_results)
+        judged = np.isfinite(mean)
+        if not judged.any():
+            raise ValueError(
+                f"None of the {len(mean)} candidates of this search could be fitted "
+                "and judged on every fold, so none can be chosen. Search again with "
+                "error_score='raise' to see the first error; often the folds are too "
+                "small to hold every action, or the policies do what is never logged."
+            )
+        best = int(np.argmax(np.where(judged, mean, -np.inf)))
+        splits = [
+            scores[best]
+            for name, scores in cv_results.items()
+            if name.startswith("split") and name.endswith(f"_test_{self.metric}")
+        ]
+        error = np.std(splits, ddof=1) / np.sqrt(len(splits)) if len(splits) > 1 else 0
+        close = judged & (mean >= mean[best] - self.n_standard_errors * error)
+        lam = _searched_lam(cv_results)
+        if lam is not None:
+            close &= lam == lam[close].min()
+        return int(np.argmax(np.where(close, mean, -np.inf)))
+
+    def __repr__(self) -> str:
+        return (
+            f"PessimisticRefit({self.metric!r}, "
+            f"n_standard_errors={self.n_standard_errors!r})"
+        )
+
+    def _mean(self, cv_results: dict[str, Any]) -> NDArray[np.float64]:
+        name = f"mean_test_{self.metric}"
+        if name not in cv_results:
+            prefix = "mean_test_"
+            known = [k.removeprefix(prefix) for k in cv_results if prefix in k]
+            raise ValueError(
+                f"The search has no metric {self.metric!r}; it has {known}. Pass one "
+                "of these as PessimisticRefit(metric)."
+            )
+        return np.asarray(cv_results[name], dtype=float)
+
+
+def _searched_lam(cv_results: dict[str, Any]) -> NDArray[np.float64] | None:
+    """Each candidate's ``lam``, whatever step it belongs to; None if none is varied."""
+    for name, values in cv_results.items():
+        if name == "param_lam" or (
+            name.startswith("param_") and name.endswith("__lam")
+        ):
+            return np.array(
+                [v if isinstance(v, int | float) else np.inf for v in values], float
+            )
+    return None

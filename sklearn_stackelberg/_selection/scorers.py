@@ -1,0 +1,202 @@
+"""Scorers: what a candidate of a search is worth, larger being better."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..metrics import (
+    OffPolicyEstimate,
+    bellman_error,
+    doubly_robust_value,
+    fitted_q_value,
+    importance_sampling_value,
+)
+
+
+class _Scorer:
+    """A callable ``scorer(estimator, X, y=None)``, as scikit-learn's searches take it.
+
+    Settings are those of the metric, and stay the same whatever the candidate.
+    """
+
+    _metric: Any = None
+    _sign = 1.0
+
+    def __init__(
+        self,
+        *,
+        discount: float | None = None,
+        reference: Any = None,
+        report: bool = False,
+        **settings: Any,
+    ) -> None:
+        self.discount = discount
+        self.reference = reference
+        self.report = report
+        self.settings = settings
+
+    def __call__(
+        self, estimator: Any, X: Any, y: Any = None, **weights: Any
+    ) -> float | dict[str, float]:
+        """Judge a fitted policy.
+
+        Parameters
+        ----------
+        estimator : object
+            A fitted policy, pipeline or search.
+        X, y : as in `StackelbergPolicyEstimator.fit`
+            The held-out log. Where the scorer has a ``reference``, not looked at.
+
+        Returns
+        -------
+        float, or dict of str to float
+            The score, or with ``report=True`` the score (``"value"``), its
+            ``"standard_error"``, the lower end of its confidence interval
+            (``"lower_limit"``) and its ``"effective_sample_size"``.
+        """
+        if self.reference is not None:
+            two = isinstance(self.reference, tuple)
+            X, y = self.reference if two else (self.reference, None)
+        estimate = self._estimate(estimator, X, y, **weights)
+        score = self._sign * estimate.value
+        if not self.report:
+            return score
+        low, high = estimate.confidence_interval
+        return {
+            "value": score,
+            "standard_error": estimate.standard_error,
+            "lower_limit": low if self._sign > 0 else -high,
+            "effective_sample_size": estimate.effective_sample_size,
+        }
+
+    def _estimate(self, estimator: Any, X: Any, y: Any, **kw: Any) -> OffPolicyEstimate:
+        discount = _discount(estimator) if self.discount is None else self.discount
+        return type(self)._metric(
+            estimator, X, y, discount=discount, **self._settings(), **kw
+        )
+
+    def _settings(self) -> dict[str, Any]:
+        return self.settings
+
+    def __repr__(self) -> str:
+        shown = {"discount": self.discount} if self.discount is not None else {}
+        if self.reference is not None:
+            shown["reference"] = self.reference
+        if self.report:
+            shown["report"] = True
+        shown |= self.settings
+        text = ", ".join(f"{name}={value!r:.60}" for name, value in shown.items())
+        return f"{type(self).__name__}({text})"
+
+
+class FittedQScorer(_Scorer):
+    """Score a policy by `metrics.fitted_q_value`: the default scorer.
+
+    ``StackelbergPolicyEstimator.score`` is ``FittedQScorer()`` on a fold.
+
+    Parameters
+    ----------
+    discount : float, default=None
+        γ. None takes the candidate's own, which is right unless the search varies it:
+        values of different discounts cannot be compared.
+    reference : Transitions or tuple (states, decision table), default=None
+        A log that every candidate is judged on, whatever its fold. With the *whole* log
+        each policy is learned from some folds and judged by Q-functions fitted to all
+        of them, its own training episodes among them: steadier than a small fold that
+        covers little, and a little too kind. None judges on the held-out fold.
+    report : bool, default=False
+        Whether to return a dict of several figures, all read from one evaluation fit:
+        for ``GridSearchCV(..., refit="value")``, or `PessimisticRefit`.
+    **settings
+        Further arguments of the metric, such as ``greedy=True``.
+
+    Examples
+    --------
+    >>> from sklearn_stackelberg.model_selection import FittedQScorer
+    >>> FittedQScorer(report=True, greedy=True)
+    FittedQScorer(report=True, greedy=True)
+    """
+
+    _metric = staticmethod(fitted_q_value)
+
+    def _settings(self) -> dict[str, Any]:
+        # An error that nobody asked for would cost as much as the value.
+        return (
+            self.settings if self.report else {"standard_error": None} | self.settings
+        )
+
+
+class DoublyRobustScorer(_Scorer):
+    """Score a policy by `metrics.doubly_robust_value`.
+
+    Parameters
+    ----------
+    discount, reference, report, **settings
+        As of `FittedQScorer`.
+
+    Examples
+    --------
+    >>> from sklearn_stackelberg.model_selection import DoublyRobustScorer
+    >>> DoublyRobustScorer(discount=0.9)
+    DoublyRobustScorer(discount=0.9)
+    """
+
+    _metric = staticmethod(doubly_robust_value)
+
+
+class ImportanceSamplingScorer(_Scorer):
+    """Score a policy by `metrics.importance_sampling_value`.
+
+    Parameters
+    ----------
+    discount, reference, report, **settings
+        As of `FittedQScorer`.
+
+    Examples
+    --------
+    >>> from sklearn_stackelberg.model_selection import ImportanceSamplingScorer
+    >>> ImportanceSamplingScorer(clip=10.0)
+    ImportanceSamplingScorer(clip=10.0)
+    """
+
+    _metric = staticmethod(importance_sampling_value)
+
+
+class BellmanErrorScorer(_Scorer):
+    """Score a policy's own Q-function by minus `metrics.bellman_error`.
+
+    It says whether the Q-function fits the policy, not whether the policy is good;
+    ``docs/choosing_lambda.md`` shows what comes of choosing by it.
+
+    Parameters
+    ----------
+    discount, reference, report, **settings
+        As of `FittedQScorer`.
+
+    Examples
+    --------
+    >>> from sklearn_stackelberg.model_selection import BellmanErrorScorer
+    >>> BellmanErrorScorer()
+    BellmanErrorScorer()
+    """
+
+    _metric = staticmethod(bellman_error)
+    _sign = -1.0
+
+
+def _discount(estimator: Any) -> float:
+    """The discount of a policy, of the last step of a pipeline, of a search's best."""
+    policy = estimator
+    while True:
+        if hasattr(policy, "best_estimator_"):
+            policy = policy.best_estimator_
+        elif hasattr(policy, "steps"):
+            policy = policy.steps[-1][1]
+        else:
+            break
+    if not hasattr(policy, "discount"):
+        raise ValueError(
+            f"The policy, a {type(policy).__name__}, has no discount to be judged by; "
+            "give the scorer one, such as FittedQScorer(discount=0.99)."
+        )
+    return policy.discount
