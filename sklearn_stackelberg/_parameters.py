@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ._evaluation.estimate import check_level
 from .kernels import check_kernel
 
 # M and 2λn MᵀM + βI, in float64, and as much again to solve with.
@@ -27,11 +28,14 @@ def check_parameters(estimator: Any) -> None:
     """
     params = estimator.get_params(deep=False)
     check_discount(params["discount"])
-    for name in ("lam", "beta"):
+    for name, other in (("lam", " or 'calibrated'"), ("beta", "")):
+        if isinstance(params[name], str) and repr(params[name]) in other:
+            continue
         if not _is_real(params[name]) or not 0 < params[name] < np.inf:
             raise ValueError(
-                f"{name} must be a positive finite number, got {params[name]!r}."
+                f"{name} must be a positive finite number{other}, got {params[name]!r}."
             )
+    check_level(params["confidence_level"])
     for name in ("ridge", "tol"):
         if not _is_real(params[name]) or not 0 <= params[name] < np.inf:
             raise ValueError(f"{name} must be a number >= 0, got {params[name]!r}.")

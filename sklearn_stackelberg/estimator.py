@@ -12,16 +12,18 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Tags, check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor
 
 from ._log.views import EpisodeView
 from ._parameters import check_parameters, check_table_size
+from .calibration import PlayedPolicy, calibrate
 from .equilibrium import measure_equilibrium
 from .followers import LinearQ
 from .game import anchored_reward, average_value
 from .kernels import LandmarkFeatures
 from .leaders import SoftmaxPolicy
 from .metrics import fitted_q_value
-from .solvers import ClosedFormSolver, Rows, RowSums
+from .solvers import ClosedFormSolver, Rows, RowSums, SolverResult
 from .solvers.rows import feature_rows, index_states
 from .transitions import Transitions, as_transitions, shared_next_rows
 
@@ -42,10 +44,16 @@ class StackelbergPolicyEstimator(BaseEstimator):
     ----------
     discount : float, default=0.99
         Weight of a reward one step later, in [0, 1). Larger looks further ahead.
-    lam : float, default=3.0
+    lam : float or "calibrated", default=3.0
         λ > 0, weight of the Bellman error. Larger makes the Q-function agree more with
         the logged transitions and be less pessimistic. The unit is the same for every
         log: rewards are divided by their root mean square, and λ multiplies n E_K.
+        ``"calibrated"`` tries a few, takes the one whose policy has the highest floor
+        under its value at `confidence_level`, and reports that floor as
+        ``policy_value_``: about three fits and as many evaluations.
+    confidence_level : float, default=0.95
+        In (0, 1), of the floor that ``lam="calibrated"`` asks for. Larger puts it
+        lower. Not used otherwise.
     beta : float, default=1e-3
         β > 0, curvature of the follower's objective. Larger keeps Q smaller where the
         log is silent, and makes the follower answer more smoothly.
@@ -104,9 +112,16 @@ class StackelbergPolicyEstimator(BaseEstimator):
         The map from states to features.
     policy_value_ : float
         The pessimistic value of the policy, in units of discounted return: the mean
-        over initial states of what the follower grants it.
+        over initial states of what the follower grants it. With ``lam="calibrated"``
+        the floor: fitted-Q value less quantile times standard error.
     pessimism_ : float
-        How far ``policy_value_`` lies below the ridge estimate of the same value.
+        How far ``policy_value_`` lies below the ridge estimate of the same value; with
+        ``lam="calibrated"``, below its fitted-Q value.
+    lam_ : float
+        The weight that was played with.
+    floor_ : Floor or None
+        What ``lam="calibrated"`` found: ``value``, ``standard_error``, ``quantile`` and
+        ``limit``, the floor itself. ``docs/floor.md`` says what it promises.
     bandwidth_ : ndarray of shape (n_features_in_,) or None
         The length scale of each column; None for kernels without one.
     equilibrium_ : Equilibrium
@@ -168,7 +183,8 @@ class StackelbergPolicyEstimator(BaseEstimator):
         self,
         *,
         discount: float = 0.99,
-        lam: float = 3.0,
+        lam: float | str = 3.0,
+        confidence_level: float = 0.95,
         beta: float = 1e-3,
         ridge: float = 0.0,
         kernel: Any = "rbf",
@@ -185,6 +201,7 @@ class StackelbergPolicyEstimator(BaseEstimator):
     ) -> None:
         self.discount = discount
         self.lam = lam
+        self.confidence_level = confidence_level
         self.beta = beta
         self.ridge = ridge
         self.kernel = kernel
@@ -242,17 +259,24 @@ class StackelbergPolicyEstimator(BaseEstimator):
             log, state, next_state, features, codes, len(classes), reward_scale, anchor
         )
         sums = RowSums(rows, self.discount, self.ridge)
-        solver = ClosedFormSolver(
-            self.lam,
-            self.beta,
-            leader_gradient=self.leader_gradient,
-            mirror_steps=self.mirror_steps,
-            max_iter=self.max_iter,
-            tol=self.tol,
-        )
         uniform = torch.zeros(sums.n_features, len(classes), dtype=torch.float64)
-        result = solver.solve(sums, [uniform])
-        equilibrium = measure_equilibrium(solver, sums, result.theta)
+
+        def solve(lam: float) -> SolverResult:
+            return self._solver(lam).solve(sums, [uniform])
+
+        def policy(theta: Tensor) -> PlayedPolicy:
+            return PlayedPolicy(classes, features, theta)
+
+        if isinstance(self.lam, str):
+            counted = log[:]
+            if self.initial_states == "all":
+                counted.is_initial = np.ones(len(log), dtype=bool)
+            lam, result, floor = calibrate(
+                solve, policy, counted, self.discount, self.confidence_level
+            )
+        else:
+            lam, result, floor = float(self.lam), solve(self.lam), None
+        equilibrium = measure_equilibrium(self._solver(lam), sums, result.theta)
 
         if result.shortfall:
             warnings.warn(result.shortfall, ConvergenceWarning, stacklevel=2)
@@ -267,8 +291,12 @@ class StackelbergPolicyEstimator(BaseEstimator):
         self.q_function_ = LinearQ(result.w * reward_scale)
         unit = reward_scale / (1.0 - self.discount)
         self.anchor_ = anchor
+        self.lam_ = lam
+        self.floor_ = floor
         self.policy_value_ = anchor + result.value * unit
         self.pessimism_ = result.pessimism * unit
+        if floor is not None:
+            self.policy_value_, self.pessimism_ = floor.limit, floor.pessimism
         self.equilibrium_ = equilibrium
         self.history_ = result.history.rescaled(anchor, unit)
         self.n_iter_ = result.n_iter
@@ -369,6 +397,16 @@ class StackelbergPolicyEstimator(BaseEstimator):
             sample_weight=sample_weight,
             standard_error=None,
         ).value
+
+    def _solver(self, lam: float) -> ClosedFormSolver:
+        return ClosedFormSolver(
+            lam,
+            self.beta,
+            leader_gradient=self.leader_gradient,
+            mirror_steps=self.mirror_steps,
+            max_iter=self.max_iter,
+            tol=self.tol,
+        )
 
     def _project(self, X: Any, module: str) -> NDArray[np.floating]:
         """k(s, L) times a module's weights, folded onto the landmarks."""

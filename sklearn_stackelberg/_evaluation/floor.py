@@ -17,26 +17,29 @@ class Floor:
     Parameters
     ----------
     value : float
-        By fitted-Q evaluation.
+        By fitted-Q evaluation, in units of discounted return.
     standard_error : float
         Guarded, see `guarded_error`.
     quantile : float
         One-sided.
+    lowest : float
+        The least that rewards such as the log's can add up to.
     """
 
     value: float
     standard_error: float
     quantile: float
-
-    @property
-    def pessimism(self) -> float:
-        """How far the floor lies under the estimate."""
-        return self.quantile * self.standard_error
+    lowest: float = -np.inf
 
     @property
     def limit(self) -> float:
         """The floor itself."""
-        return self.value - self.pessimism
+        return max(self.lowest, self.value - self.quantile * self.standard_error)
+
+    @property
+    def pessimism(self) -> float:
+        """How far the floor lies under the estimate."""
+        return self.value - self.limit
 
 
 def find_floor(fit: FittedQ, level: float, n_candidates: int = 1) -> Floor:
@@ -57,7 +60,8 @@ def find_floor(fit: FittedQ, level: float, n_candidates: int = 1) -> Floor:
     Floor
     """
     quantile = float(norm.ppf(1.0 - (1.0 - level) / n_candidates))
-    return Floor(fit.value, guarded_error(fit), quantile)
+    lowest = fit.judged.return_range(fit.system.discount)[0]
+    return Floor(fit.value, guarded_error(fit), quantile, lowest)
 
 
 def guarded_error(fit: FittedQ) -> float:
