@@ -152,23 +152,31 @@ def weighted_sum(
     Returns
     -------
     WeightedSum
-        With the delta method's influences.
+        The influences are what leaving each episode out would change.
     """
     n_episodes, n_steps = ratio.shape
     power = discount ** np.arange(n_steps)
-    total = ratio.mean(axis=0) if weighted else np.ones(n_steps)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        # Not a number where no episode has a weight, and then 0: see `refuse_unknown`.
-        weight = np.where(total > 0, ratio / total, 0.0) / n_episodes  # (E, T)
-    mean = (weight * x).sum(axis=0)  # (T,)
-    centre = mean if weighted else 0.0
-    influence = (weight * (x - centre)) @ power
-    if not weighted:
-        influence = influence - influence.mean()
+    if weighted:
+        total, gain = ratio.sum(axis=0), ratio * x  # (T,), (E, T)
+        mean = _quotient(gain.sum(axis=0), total)
+        # Leaving each episode out: the delta method takes an episode that carries most
+        # of a step's weight for one that explains its own mean.
+        without = _quotient(gain.sum(axis=0) - gain, total - ratio)
+        kept = total - ratio > 1e-12 * total  # alone, an episode cannot be left out
+        influence = np.where(kept, mean - without, mean / n_episodes) @ power
+        influence *= (n_episodes - 1) / n_episodes
+    else:
+        mean = (ratio * x).mean(axis=0)
+        influence = (ratio * x - mean) @ power / n_episodes
     sizes = np.array([effective_size(ratio[:, t]) for t in range(n_steps)])
     return WeightedSum(
         float(mean @ power), influence, float(sizes @ power / power.sum())
     )
+
+
+def _quotient(gain: Floats, total: Floats) -> Floats:
+    """0 where no episode has a weight: `refuse_unknown` says when that matters."""
+    return np.divide(gain, total, out=np.zeros(np.shape(gain)), where=total > 0)
 
 
 def refuse_unknown(ratio: Floats, logged: NDArray[np.bool_], discount: float) -> None:

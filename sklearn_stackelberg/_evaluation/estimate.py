@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -94,6 +95,19 @@ class OffPolicyEstimate:
             f"{self.error_method}), {100 * self.confidence_level:g} % interval "
             f"[{low}, {high}]; the policy is judged as if on "
             f"{self.effective_sample_size:,.1f} of {whole:,} {self.effective_unit}."
+        )
+
+
+def check_level(confidence_level: Any) -> None:
+    """Refuse what is not a probability strictly between 0 and 1."""
+    if (
+        not isinstance(confidence_level, Real)
+        or isinstance(confidence_level, bool | np.bool_)
+        or not 0 < confidence_level < 1
+    ):
+        raise ValueError(
+            "confidence_level must be a number strictly between 0 and 1, such as "
+            f"0.95; got {confidence_level!r}."
         )
 
 

@@ -13,7 +13,7 @@ from sklearn.base import clone
 from .clusters import drawn_times
 from .judged import Floats, JudgedLog
 
-# Iterations stop where no value moves by more than this share of the range of returns.
+# Iterations stop where no value moves by more than this share of the rewards' range.
 _TOLERANCE = 1e-4
 
 
@@ -84,7 +84,7 @@ def regressed_q(
         before, flat = q, np.asarray(fitted.predict(every), dtype=float)
         # The bounds keep an extrapolating regressor from running away.
         q = np.clip(flat.reshape(n_actions, -1).T, low, high)
-        if np.abs(q - before).max() <= _TOLERANCE * (high - low):
+        if np.abs(q - before).max() <= _TOLERANCE * np.ptp(judged.log.reward):
             break
     return RegressedQ(judged, q)
 

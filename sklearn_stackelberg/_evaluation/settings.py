@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .._parameters import check_discount
+from .estimate import check_level
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,7 @@ def q_settings(
 def check_common(discount: Any, confidence_level: Any) -> None:
     """Refuse a discount or a level that is out of range."""
     check_discount(discount)
-    if not is_real(confidence_level) or not 0 < confidence_level < 1:
-        raise ValueError(
-            "confidence_level must be a number strictly between 0 and 1, such as "
-            f"0.95; got {confidence_level!r}."
-        )
+    check_level(confidence_level)
 
 
 def check_clip(clip: Any) -> None:
