@@ -14,6 +14,11 @@ from .fitted_q import QSystem
 from .judged import Floats, JudgedLog
 from .regression import regressed_q
 
+# Rows for each direction in the equations of ω. On episodes that they were not fitted
+# on, ratios with the ridge of Q are mostly noise, which costs more than the little that
+# a larger ridge leaves of the error of Q.
+_DUAL_RIDGE = 1.0
+
 
 @dataclass(frozen=True, eq=False)
 class CrossFitted:
@@ -54,7 +59,7 @@ def cross_fit(
     state_value, residual, ratio = np.empty((3, len(judged)))
     for number in np.unique(fold):
         held = np.flatnonzero(fold == number)
-        fit = whole.part(np.flatnonzero(fold != number)).solve()
+        fit = whole.part(np.flatnonzero(fold != number)).solve(_DUAL_RIDGE)
         q = fit.q
         if regressor is not None:
             q = regressed_q(fit.judged, discount, regressor, n_iterations).q

@@ -125,15 +125,26 @@ class QSystem:
             out[batch] = self.phi(index[batch]) @ weight.T
         return out
 
-    def solve(self) -> FittedQ:
-        """Fit Q on the rows as they are weighted."""
+    def solve(self, dual_ridge: float | None = None) -> FittedQ:
+        """Fit Q on the rows as they are weighted.
+
+        Parameters
+        ----------
+        dual_ridge : float, default=None
+            Rows for each direction in the equations of the density ratios. None is
+            the ridge of Q, with which the ratios weigh the rewards into the value.
+        """
         judged = self.judged
         shape = (judged.n_actions, self.n_features)
         left, right = self.equations(judged.weight)
         factor = factorise(left)
         w = lu_solve(factor, right).reshape(shape)
         b = self.initial(judged.initial_weight)
-        dual = lu_solve(factor, b, trans=1).reshape(shape)
+        other = factor
+        if dual_ridge is not None:
+            more = dual_ridge / len(judged) - self.ridge
+            other = factorise(left + more * np.eye(len(left)))
+        dual = lu_solve(other, b, trans=1).reshape(shape)
         every = np.arange(len(judged.states))
         q = self.table(every, w) + self.anchor  # (N, A)
         return FittedQ(self, factor, w, dual, q)

@@ -245,7 +245,8 @@ def _transformed(step: Any, X: Any) -> Any:
         ended = X.terminated[:, None]
         after = X.next_state
         if ended.any() and hasattr(after, "columns"):
-            after = after.where(~ended, X.state.set_axis(after.index))
+            kept = np.broadcast_to(~ended, after.shape)
+            after = after.where(kept, X.state.set_axis(after.index))
         elif ended.any():
             after = np.where(ended, X.state, after)
         return X.with_states(step.transform(X.state), step.transform(after))

@@ -30,12 +30,12 @@ def doubly_robust_value(
     weighted: bool = True,
     clip: float | None = None,
     propensity_model: Any = None,
-    n_folds: int = 5,
+    n_folds: int = 10,
     greedy: bool = False,
     kernel: Any = "auto",
     bandwidth: Any = "median",
     n_components: int | None = 200,
-    ridge: float = 0.03,
+    ridge: float = 0.3,
     regressor: Any = None,
     n_iterations: int = 50,
     confidence_level: float = 0.95,
@@ -67,9 +67,12 @@ def doubly_robust_value(
         Smaller has less spread and leans more on Q̂.
     propensity_model : classifier, default=None
         As in `importance_sampling_value`; for ``ratios="importance"`` alone.
-    n_folds : int, default=5
-        Folds of episodes among which Q̂, ω and the propensities are fitted.
-    kernel, bandwidth, n_components, ridge, regressor, n_iterations
+    n_folds : int, default=10
+        Folds of episodes; Q̂, ω and estimated propensities of each are fitted on the
+        others. Larger is closer to the whole log, and slower.
+    ridge : float, default=0.3
+        As in `fitted_q_value`, and larger: Q̂ is read off on other episodes here.
+    kernel, bandwidth, n_components, regressor, n_iterations
         Of Q̂, as in `fitted_q_value`.
     random_state : int, RandomState instance or None, default=0
         Draws landmarks and folds.
