@@ -1,0 +1,1 @@
+"""Pictures; what is public is in `sklearn_stackelberg.inspection`."""
