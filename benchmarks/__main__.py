@@ -17,6 +17,8 @@ TABLES = (
     "throughput",
     "predict",
     "defaults",
+    "ope_peers",
+    "intervals",
 )
 
 

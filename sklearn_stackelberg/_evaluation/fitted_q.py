@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import LinAlgWarning, lu_factor, lu_solve
+from scipy.linalg import lu_solve
 from sklearn.utils import gen_batches
 
 from .._parameters import check_table_size
@@ -20,6 +19,7 @@ from . import clusters
 from .estimate import clustered_error, effective_size
 from .features import fit_features
 from .judged import Floats, JudgedLog
+from .linear import factorise, iterated
 from .settings import QSettings
 
 
@@ -131,8 +131,9 @@ class QSystem:
         Parameters
         ----------
         dual_ridge : float, default=None
-            Rows for each direction in the equations of the density ratios. None is
-            the ridge of Q, with which the ratios weigh the rewards into the value.
+            Rows for each direction in the equations of the density ratios, which are
+            then solved three times, each for what the last left. None is the ridge of
+            Q, with which the ratios weigh the rewards into the value.
         """
         judged = self.judged
         shape = (judged.n_actions, self.n_features)
@@ -140,11 +141,11 @@ class QSystem:
         factor = factorise(left)
         w = lu_solve(factor, right).reshape(shape)
         b = self.initial(judged.initial_weight)
-        other = factor
+        dual = lu_solve(factor, b, trans=1)
         if dual_ridge is not None:
-            more = dual_ridge / len(judged) - self.ridge
-            other = factorise(left + more * np.eye(len(left)))
-        dual = lu_solve(other, b, trans=1).reshape(shape)
+            plain = left - self.ridge * np.eye(len(left))
+            dual = iterated(plain.T, b, dual_ridge / len(judged))
+        dual = dual.reshape(shape)
         every = np.arange(len(judged.states))
         q = self.table(every, w) + self.anchor  # (N, A)
         return FittedQ(self, factor, w, dual, q)
@@ -322,16 +323,3 @@ def fitted_q(
     FittedQ
     """
     return QSystem(judged, discount, settings or QSettings()).solve()
-
-
-def factorise(left: Floats) -> Any:
-    """LU factors of M, or a sentence."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", LinAlgWarning)
-        try:
-            return lu_factor(left)
-        except (LinAlgWarning, ValueError) as error:
-            raise ValueError(
-                "The equations of fitted-Q evaluation have no solution on this log "
-                f"({error}). Set a larger ridge, such as 1."
-            ) from error

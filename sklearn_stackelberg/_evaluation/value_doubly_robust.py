@@ -35,7 +35,7 @@ def doubly_robust_value(
     kernel: Any = "auto",
     bandwidth: Any = "median",
     n_components: int | None = 200,
-    ridge: float = 0.3,
+    ridge: float = 0.1,
     regressor: Any = None,
     n_iterations: int = 50,
     confidence_level: float = 0.95,
@@ -70,7 +70,7 @@ def doubly_robust_value(
     n_folds : int, default=10
         Folds of episodes; Q̂, ω and estimated propensities of each are fitted on the
         others. Larger is closer to the whole log, and slower.
-    ridge : float, default=0.3
+    ridge : float, default=0.1
         As in `fitted_q_value`, and larger: Q̂ is read off on other episodes here.
     kernel, bandwidth, n_components, regressor, n_iterations
         Of Q̂, as in `fitted_q_value`.
