@@ -128,7 +128,7 @@ def test_it_is_a_number_a_row_and_a_sentence():
     [
         (1234.567, 87.6, "value 1,235 ± 88 "),
         (0.0123456, 0.00123, "value 0.0123 ± 0.0012 "),
-        (3.0, np.nan, "value 3 ± nan "),
+        (3.0, np.nan, "value 3, without a standard error (the influence"),
         (2e-12, 3e-13, "value 2e-12 ± 3e-13 "),
     ],
 )
@@ -719,3 +719,12 @@ def test_a_q_function_must_be_there_and_fit():
             discount=0.9,
             q_function=lambda s: np.zeros((len(s), 3)),
         )
+
+
+def test_one_episode_has_no_standard_error():
+    log = whole_log(n=9, propensity=np.full(9, 1 / 3))
+    policy = Constant(*np.bincount(log.action, minlength=3) / 9)
+    for metric in (fitted_q_value, importance_sampling_value):
+        found = metric(policy, log, discount=0.9)
+        assert np.isnan(found.standard_error)
+        assert "without a standard error (1 episode alone has none)" in str(found)

@@ -90,10 +90,14 @@ class OffPolicyEstimate:
         )
         rows = self.effective_unit == "rows"
         whole = self.n_transitions if rows else self.n_episodes
+        doubt = (
+            f" ± {error} (standard error by {self.error_method}), "
+            f"{100 * self.confidence_level:g} % interval [{low}, {high}]"
+            if np.isfinite(self.standard_error)
+            else f", without a standard error ({self.error_method})"
+        )
         return (
-            f"{self.method}: value {value} ± {error} (standard error by "
-            f"{self.error_method}), {100 * self.confidence_level:g} % interval "
-            f"[{low}, {high}]; the policy is judged as if on "
+            f"{self.method}: value {value}{doubt}; the policy is judged as if on "
             f"{self.effective_sample_size:,.1f} of {whole:,} {self.effective_unit}."
         )
 

@@ -58,7 +58,7 @@ def propensities(
     if model is None:
         features = fit_features(judged, QSettings(random_state=random_state))
         states = features.transform(judged.state)
-        model = LogisticRegression(C=10.0, max_iter=1000)
+        model = LogisticRegression(C=10.0, tol=1e-3, max_iter=1000)
     elif hasattr(states, "columns"):
         states = like(states, judged.state)
     fold = episode_folds(judged, n_folds, random_state)

@@ -16,6 +16,8 @@ def reported(
 ) -> OffPolicyEstimate:
     """The estimate of (value, standard error, effective sample size)."""
     value, error, size = numbers
+    if judged.n_episodes == 1:
+        by = f"{judged.counted} alone has none"
     return OffPolicyEstimate(
         value=float(value),
         standard_error=float(error),

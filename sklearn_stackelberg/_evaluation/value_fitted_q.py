@@ -138,7 +138,7 @@ def fitted_q_value(
     check_iterations(n_iterations)
     judged = judge(policy, X, y, sample_weight=sample_weight, greedy=greedy)
     fit = fitted_q(judged, discount, settings)
-    value, error, by = fit.value, float("nan"), "nothing: it was not asked for"
+    value, error, by = fit.value, float("nan"), "none was asked for"
     method = "Fitted-Q evaluation"
     if regressor is not None:
         value = regressed_q(judged, discount, regressor, n_iterations).value

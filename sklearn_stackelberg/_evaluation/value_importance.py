@@ -73,9 +73,10 @@ def importance_sampling_value(
     Returns
     -------
     OffPolicyEstimate
-        In units of discounted return. The standard error is by the delta method over
-        episodes, b taken as known. The effective sample size counts episodes, on
-        average over the discounted steps.
+        In units of discounted return. The standard error is by leaving out each
+        episode, b taken as known; it is too small where a few episodes carry all the
+        weight, which the effective sample size says: it counts episodes, on average
+        over the discounted steps.
 
     Raises
     ------
@@ -124,7 +125,7 @@ def importance_sampling_value(
         judged,
         (summed.value, summed.standard_error(), summed.effective_sample_size),
         f"Importance sampling ({kind}; {source})",
-        f"the delta method over {judged.counted}",
+        f"what leaving out each of {judged.counted} changes",
         confidence_level,
         "episodes",
     )
