@@ -22,6 +22,7 @@ FIELDS = (
 SETTINGS = dict(
     discount=0.9,
     lam=10.0,
+    confidence_level=0.95,
     beta=1e-4,
     ridge=1e-4,
     kernel="rbf",

@@ -1,0 +1,192 @@
+"""What a search chooses by each criterion, in units of the best of its candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+from sklearn.model_selection import GridSearchCV
+
+from benchmarks.report import Clock, Rows, markdown
+from benchmarks.tuning_problems import PROBLEMS, TuningProblem
+from sklearn_stackelberg import EpisodeKFold
+from sklearn_stackelberg._evaluation.fitted_q import fitted_q
+from sklearn_stackelberg._evaluation.floor import find_floor
+from sklearn_stackelberg._evaluation.judged import judge
+from sklearn_stackelberg._evaluation.settings import QSettings
+from sklearn_stackelberg.metrics import bellman_error, doubly_robust_value
+from sklearn_stackelberg.model_selection import PessimisticRefit
+from sklearn_stackelberg.solvers import RowSums
+from sklearn_stackelberg.solvers.closed_form import Evaluation
+
+N_LOGS = 10
+N_FOLDS = 3
+# λ at which every candidate's pessimistic value is taken.
+FIXED_LAM = 3.0
+# Criterion: what it is called in the table.
+CRITERIA = {
+    "fold": "fitted-Q on the fold",
+    "fold_greedy": "fitted-Q on the fold, greedy policy",
+    "whole": "fitted-Q on the whole log",
+    "whole_greedy": "fitted-Q on the whole log, greedy policy",
+    "robust": "doubly robust on the fold",
+    "pessimistic": "pessimistic value on the fold, λ = 3",
+    "bellman": "minus the Bellman error on the fold",
+    "tournament": "tournament: mean rank by the seven above",
+    "two": "mean rank by fitted-Q on the fold and on the whole log",
+    "own": "the fit's own policy_value_, no folds",
+    "floor": "floor at 0.95 of the fit on the whole log, no folds",
+    "refit": "fitted-Q of the fit on the whole log, no folds",
+}
+
+
+class Criteria:
+    """A scorer that returns every criterion; holds the whole log."""
+
+    def __init__(self, log: Any) -> None:
+        self.log = log
+        self._features: Any = None
+
+    def __call__(self, policy: Any, X: Any, y: Any = None) -> dict[str, float]:
+        """Judge a policy that was fitted without the rows X."""
+        discount = policy[-1].discount
+        scores: dict[str, float] = {}
+        for name, greedy in (("", False), ("_greedy", True)):
+            judged = judge(policy, X, greedy=greedy)
+            scores["fold" + name] = fitted_q(judged, discount).value
+            whole = fitted_q(judge(policy, self.log, greedy=greedy), discount)
+            scores["whole" + name] = whole.value
+        robust = doubly_robust_value(policy, X, discount=discount, n_folds=2)
+        scores["robust"] = robust.value
+        scores["pessimistic"] = pessimistic_value(policy, X)
+        scores["bellman"] = -bellman_error(policy, X, discount=discount).value
+        return scores
+
+
+def pessimistic_value(policy: Any, X: Any) -> float:
+    """v of the game at one λ for all, on held-out rows."""
+    estimator, log = policy[-1], policy[:-1].transform(X)
+    state, after = estimator._logged_states(log)
+    codes = np.searchsorted(estimator.classes_, log.action)
+    rows = estimator._rows(
+        log, state, after, estimator.features_, codes, len(estimator.classes_),
+        estimator.reward_scale_, estimator.anchor_,
+    )  # fmt: skip
+    sums = RowSums(rows, estimator.discount)
+    theta = estimator.policy_.weight.detach().to(torch.float64)
+    value = Evaluation(sums, theta, FIXED_LAM, 1e-3).value
+    unit = estimator.reward_scale_ / (1.0 - estimator.discount)
+    return estimator.anchor_ + float(value) * unit
+
+
+def run(rows: Rows, side: str = "both", seeds: int | None = None) -> str:
+    """Every candidate of every log; returns the table."""
+    for seed in range(seeds or N_LOGS) if side != "peers" else ():
+        for problem in PROBLEMS:
+            key = {"problem": problem.name, "seed": seed, "method": "ours"}
+            rows.once(key | {"setting": {}}, partial(_search, problem, seed))
+    return table(rows)
+
+
+def _search(problem: TuningProblem, seed: int) -> dict[str, Any]:
+    log = problem.log(seed)
+    with Clock() as clock:
+        search = GridSearchCV(
+            problem.pipeline(),
+            problem.grid(log),
+            scoring=Criteria(log),
+            cv=EpisodeKFold(N_FOLDS),
+            refit=False,
+            error_score="raise",
+        ).fit(log)
+    scores = {
+        name: search.cv_results_[f"mean_test_{name}"].tolist()
+        for name in CRITERIA
+        if f"mean_test_{name}" in search.cv_results_
+    }
+    splits = [
+        search.cv_results_[f"split{k}_test_fold"].tolist() for k in range(N_FOLDS)
+    ]
+    scores |= {"own": [], "floor": [], "refit": []}
+    truth: list[float] = []
+    greedy_truth: list[float] = []
+    for params in search.cv_results_["params"]:
+        policy = problem.pipeline().set_params(**params).fit(log)
+        fit = fitted_q(judge(policy, log), problem.discount, QSettings())
+        scores["own"].append(policy[-1].policy_value_)
+        scores["floor"].append(find_floor(fit, 0.95).limit)
+        scores["refit"].append(fit.value)
+        truth.append(problem.truth(policy, greedy=False))
+        greedy_truth.append(problem.truth(policy, greedy=True))
+    return {
+        "params": search.cv_results_["params"],
+        "truth": truth,
+        "greedy_truth": greedy_truth,
+        "scores": scores,
+        "splits": splits,
+        "cpu_seconds": clock.cpu_seconds,
+    }
+
+
+def final_scores(row: dict[str, Any], name: str) -> NDArray[np.float64]:
+    """Each candidate's score, larger being better."""
+    scores = row["scores"]
+    judges = {
+        "tournament": [k for k in CRITERIA if k in scores][:7],
+        "two": ["fold", "whole"],
+    }
+    if name not in judges:
+        return np.asarray(scores[name], dtype=float)
+    return np.mean([rankdata(scores[k]) for k in judges[name]], axis=0)
+
+
+def chosen(row: dict[str, Any], name: str, truth: str = "truth") -> float:
+    """True value of a criterion's choice over that of the best candidate."""
+    values = np.asarray(row[truth])
+    return float(values[int(np.argmax(final_scores(row, name)))] / values.max())
+
+
+def one_error(row: dict[str, Any], truth: str = "truth") -> float:
+    """The same of the most pessimistic candidate within a standard error."""
+    results = {"mean_test_score": np.array(row["scores"]["fold"])}
+    results |= {
+        f"split{k}_test_score": np.array(split) for k, split in enumerate(row["splits"])
+    }
+    results["param_lam"] = np.array([p["policy__lam"] for p in row["params"]])
+    values = np.asarray(row[truth])
+    return float(values[PessimisticRefit()(results)] / values.max())
+
+
+def table(rows: Rows) -> str:
+    """One line a criterion, one column a problem, for π and for its modes."""
+    parts = []
+    for truth, who in (("truth", "the policy"), ("greedy_truth", "`predict`")):
+        lines = [
+            _line(text, rows, partial(chosen, name=name, truth=truth))
+            for name, text in CRITERIA.items()
+        ]
+        rule = "fitted-Q on the fold, `PessimisticRefit`"
+        lines.append(_line(rule, rows, partial(one_error, truth=truth)))
+        lines.append(_line("a candidate drawn at random", rows, _average(truth)))
+        names = [problem.name for problem in PROBLEMS]
+        heading = f"True value of {who}, chosen over best: mean (least)"
+        parts.append(f"{heading}\n\n" + markdown(["criterion", *names, "all"], lines))
+    return "\n\n".join(parts)
+
+
+def _line(text: str, rows: Rows, share: Callable[[Any], float]) -> list[str]:
+    means, cells = [], [text]
+    for problem in PROBLEMS:
+        found = [share(row) for row in rows if row["problem"] == problem.name]
+        means.append(float(np.mean(found)) if found else np.nan)
+        cells.append(f"{means[-1]:.2f} ({min(found, default=np.nan):.2f})")
+    return [*cells, f"{np.mean(means):.3f}"]
+
+
+def _average(truth: str) -> Callable[[dict[str, Any]], float]:
+    return lambda row: float(np.mean(row[truth]) / np.max(row[truth]))
