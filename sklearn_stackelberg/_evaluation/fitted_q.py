@@ -132,7 +132,7 @@ class QSystem:
         ----------
         dual_ridge : float, default=None
             Rows for each direction in the equations of the density ratios, which are
-            then solved three times, each for what the last left. None is the ridge of
+            then solved five times, each for what the last left. None is the ridge of
             Q, with which the ratios weigh the rewards into the value.
         """
         judged = self.judged

@@ -10,7 +10,7 @@ from scipy.linalg import LinAlgWarning, lu_factor, lu_solve
 
 from .judged import Floats
 
-ITERATIONS = 3
+ITERATIONS = 5
 
 
 def iterated(matrix: Floats, right: Floats, ridge: float) -> Floats:
