@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,13 @@ from numpy.typing import NDArray
 class PessimisticRefit:
     """Choose the most pessimistic candidate that is about as good as the best.
 
-    For the ``refit`` of `GridSearchCV` and its kin: of the candidates whose mean score
-    is within so many standard errors of the best one's, it takes those of the smallest
-    ``lam`` and, among them, the one of the best score. The standard error is that of
-    the best candidate's mean over the folds. Held-out values of policies are noisy, and
-    of values that cannot be told apart the most pessimistic policy relies least on what
-    the log does not show.
+    For the ``refit`` of `GridSearchCV` and `RandomizedSearchCV`: of the candidates
+    whose mean score is within so many standard errors of the best one's, it takes those
+    of the smallest ``lam`` and, among them, the one of the best score. The standard
+    error is that of the best candidate's mean over the folds. Held-out values of
+    policies are noisy, and of values that cannot be told apart the most pessimistic
+    policy relies least on what the log does not show. Halving searches do not ask such
+    a rule: scikit-learn has them refit the best of their last round.
 
     Parameters
     ----------
@@ -112,6 +114,6 @@ def _searched_lam(cv_results: dict[str, Any]) -> NDArray[np.float64] | None:
             name.startswith("param_") and name.endswith("__lam")
         ):
             return np.array(
-                [v if isinstance(v, int | float) else np.inf for v in values], float
+                [v if isinstance(v, numbers.Real) else np.inf for v in values], float
             )
     return None

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
+
+from sklearn.utils.metadata_routing import MetadataRequest
 
 from ..metrics import (
     OffPolicyEstimate,
@@ -11,6 +14,8 @@ from ..metrics import (
     fitted_q_value,
     importance_sampling_value,
 )
+
+_REPORTED = ("value", "standard_error", "lower_limit", "effective_sample_size")
 
 
 class _Scorer:
@@ -53,14 +58,36 @@ class _Scorer:
             The score, or with ``report=True`` the score (``"value"``), its
             ``"standard_error"``, the lower end of its confidence interval
             (``"lower_limit"``) and its ``"effective_sample_size"``.
+
+        Warns
+        -----
+        UserWarning
+            With ``report=True``, if the policy cannot be judged: the figures are NaN.
+            Without, that is a ValueError.
         """
         if self.reference is not None:
+            if weights:
+                raise ValueError(
+                    f"{type(self).__name__} judges on its reference, whose rows a "
+                    "fold's sample_weight does not belong to; drop one of the two."
+                )
             two = isinstance(self.reference, tuple)
             X, y = self.reference if two else (self.reference, None)
-        estimate = self._estimate(estimator, X, y, **weights)
-        score = self._sign * estimate.value
         if not self.report:
-            return score
+            return self._sign * self._estimate(estimator, X, y, **weights).value
+        try:
+            estimate = self._estimate(estimator, X, y, **weights)
+        except ValueError as error:
+            # A search puts one number where a scorer fails, and cannot put it beside
+            # the dicts of other folds.
+            warnings.warn(
+                "A policy could not be judged, and all of its figures are NaN: "
+                f"{error}",
+                UserWarning,
+                stacklevel=2,
+            )
+            return dict.fromkeys(_REPORTED, float("nan"))
+        score = self._sign * estimate.value
         low, high = estimate.confidence_interval
         return {
             "value": score,
@@ -118,6 +145,36 @@ class FittedQScorer(_Scorer):
     """
 
     _metric = staticmethod(fitted_q_value)
+    _weighted: bool | str | None = None
+
+    def set_score_request(
+        self, *, sample_weight: bool | str | None = None
+    ) -> FittedQScorer:
+        """Say whether searches shall pass weights of rows on, with metadata routing.
+
+        Parameters
+        ----------
+        sample_weight : bool, str or None, default=None
+            As scikit-learn's estimators take it.
+
+        Returns
+        -------
+        FittedQScorer
+            Itself.
+        """
+        self._weighted = sample_weight
+        return self
+
+    def get_metadata_routing(self) -> MetadataRequest:
+        """Say which metadata it asks for.
+
+        Returns
+        -------
+        MetadataRequest
+        """
+        request = MetadataRequest(owner=self)
+        request.score.add_request(param="sample_weight", alias=self._weighted)
+        return request
 
     def _settings(self) -> dict[str, Any]:
         # An error that nobody asked for would cost as much as the value.
