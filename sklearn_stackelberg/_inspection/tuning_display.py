@@ -178,7 +178,7 @@ class TuningDisplay:
             color=self.line_.get_color(),
             alpha=0.2,
             lw=0,
-            label="± 1 standard error over folds",
+            label="± 1 standard error (folds)",
         )
         self.truth_ = self.chosen_ = None
         if self.truth is not None:
@@ -207,7 +207,9 @@ class TuningDisplay:
             xlabel=self.param_name.split("__")[-1],
             ylabel=f"held-out {self.metric}",
         )
-        ax.legend()
+        low, high = ax.get_ylim()
+        ax.set_ylim(low, high + 0.3 * (high - low))  # room that the lines leave free
+        ax.legend(loc="upper center", ncols=2, frameon=False)
         self.ax_, self.figure_ = ax, ax.figure
         return self
 
