@@ -19,6 +19,7 @@ TABLES = (
     "defaults",
     "ope_peers",
     "intervals",
+    "search",
 )
 
 
