@@ -82,7 +82,8 @@ def doubly_robust_value(
     OffPolicyEstimate
         In units of discounted return. The standard error is that of the episodes'
         contributions, Q̂ and weights taken as known; the effective sample size counts
-        rows, or episodes with ``ratios="importance"``.
+        rows, or episodes with ``ratios="importance"``, whose intervals are too narrow
+        where few episodes carry the weight.
 
     Raises
     ------
