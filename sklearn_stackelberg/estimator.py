@@ -14,6 +14,8 @@ from sklearn.utils import Tags, check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
+from ._evaluation.judged import judge
+from ._evaluation.learned import learn_evaluation
 from ._log.views import EpisodeView
 from ._parameters import check_parameters, check_table_size
 from .calibration import PlayedPolicy, calibrate
@@ -22,7 +24,6 @@ from .followers import LinearQ
 from .game import anchored_reward, average_value
 from .kernels import LandmarkFeatures
 from .leaders import SoftmaxPolicy
-from .metrics import fitted_q_value
 from .solvers import ClosedFormSolver, Rows, RowSums, SolverResult
 from .solvers.rows import feature_rows, index_states
 from .transitions import Transitions, as_transitions, shared_next_rows
@@ -124,6 +125,9 @@ class StackelbergPolicyEstimator(BaseEstimator):
         ``limit``, the floor itself. ``docs/floor.md`` says what it promises.
     bandwidth_ : ndarray of shape (n_features_in_,) or None
         The length scale of each column; None for kernels without one.
+    evaluation_ : LearnedEvaluation
+        Q of the policy and its density ratios on the training log, without pessimism
+        and by the evaluator's settings: what `score` starts from.
     equilibrium_ : Equilibrium
         First- and second-order conditions at the fitted point.
     history_ : dict of str to list
@@ -277,6 +281,7 @@ class StackelbergPolicyEstimator(BaseEstimator):
         else:
             lam, result, floor = float(self.lam), solve(self.lam), None
         equilibrium = measure_equilibrium(self._solver(lam), sums, result.theta)
+        evaluation = learn_evaluation(judge(policy(result.theta), log), self.discount)
 
         if result.shortfall:
             warnings.warn(result.shortfall, ConvergenceWarning, stacklevel=2)
@@ -291,6 +296,7 @@ class StackelbergPolicyEstimator(BaseEstimator):
         self.q_function_ = LinearQ(result.w * reward_scale)
         unit = reward_scale / (1.0 - self.discount)
         self.anchor_ = anchor
+        self.evaluation_ = evaluation
         self.lam_ = lam
         self.floor_ = floor
         self.policy_value_ = anchor + result.value * unit
@@ -370,33 +376,36 @@ class StackelbergPolicyEstimator(BaseEstimator):
     def score(
         self, X: Any, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
     ) -> float:
-        """Value of the policy by fitted-Q evaluation on a (held-out) log.
+        """Value of the policy on a held-out log, for choosing among candidates.
 
-        The evaluator's settings are its own, never those of this estimator, so that
-        candidates of a search are judged alike; see `metrics.fitted_q_value`.
+        Doubly robust: Q and the density ratios of the policy as its training log has
+        them, corrected by what ``X`` says against them. The evaluator's settings are
+        its own, never those of this estimator, so that candidates of a search are
+        judged alike; ``docs/choosing_lambda.md`` compares it with others. For a figure
+        to report, with its standard error, see `metrics`.
 
         Parameters
         ----------
         X : Transitions, or array-like or DataFrame of shape (n, n_features)
-        y : array-like of shape (n,), default=None
+            A log that the policy was not learned from.
+        y : DataFrame, structured array or array-like of shape (n,), default=None
             As in `fit`.
         sample_weight : array-like of shape (n,), default=None
-            Weights of the logged rows.
+            Weights of the rows of X, >= 0.
 
         Returns
         -------
         float
-            In units of discounted return; larger is better.
+            In units of discounted return, by the discount of `fit`; larger is better.
+
+        Raises
+        ------
+        ValueError
+            If the log holds actions that the policy does not know, or if the policy
+            gives more than 5 % of its probability to actions that the log never holds.
         """
         check_is_fitted(self)
-        return fitted_q_value(
-            self,
-            X,
-            y,
-            discount=self.discount,
-            sample_weight=sample_weight,
-            standard_error=None,
-        ).value
+        return self.evaluation_.value(judge(self, X, y, sample_weight=sample_weight))
 
     def _solver(self, lam: float) -> ClosedFormSolver:
         return ClosedFormSolver(

@@ -30,6 +30,7 @@ N_FOLDS = 3
 FIXED_LAM = 3.0
 # Criterion: what it is called in the table.
 CRITERIA = {
+    "score": "`score`: Q of the training folds, corrected by the fold (default)",
     "fold": "fitted-Q on the fold",
     "fold_greedy": "fitted-Q on the fold, greedy policy",
     "whole": "fitted-Q on the whole log",
@@ -37,34 +38,43 @@ CRITERIA = {
     "robust": "doubly robust on the fold",
     "pessimistic": "pessimistic value on the fold, λ = 3",
     "bellman": "minus the Bellman error on the fold",
-    "tournament": "tournament: mean rank by the seven above",
-    "two": "mean rank by fitted-Q on the fold and on the whole log",
-    "own": "the fit's own policy_value_, no folds",
+    "tournament": "tournament: mean rank by the eight above",
+    "own": "the fit's own `policy_value_`, no folds",
     "floor": "floor at 0.95 of the fit on the whole log, no folds",
     "refit": "fitted-Q of the fit on the whole log, no folds",
 }
+# The dear ones are computed on so many logs of each problem.
+DEAR = ("fold_greedy", "whole_greedy", "robust", "bellman", "pessimistic", "floor")
+N_DEAR_LOGS = 3
 
 
 class Criteria:
     """A scorer that returns every criterion; holds the whole log."""
 
-    def __init__(self, log: Any) -> None:
-        self.log = log
-        self._features: Any = None
+    def __init__(self, log: Any, dear: bool) -> None:
+        self.log, self.dear = log, dear
 
     def __call__(self, policy: Any, X: Any, y: Any = None) -> dict[str, float]:
         """Judge a policy that was fitted without the rows X."""
         discount = policy[-1].discount
-        scores: dict[str, float] = {}
-        for name, greedy in (("", False), ("_greedy", True)):
-            judged = judge(policy, X, greedy=greedy)
-            scores["fold" + name] = fitted_q(judged, discount).value
-            whole = fitted_q(judge(policy, self.log, greedy=greedy), discount)
-            scores["whole" + name] = whole.value
-        robust = doubly_robust_value(policy, X, discount=discount, n_folds=2)
-        scores["robust"] = robust.value
-        scores["pessimistic"] = pessimistic_value(policy, X)
-        scores["bellman"] = -bellman_error(policy, X, discount=discount).value
+
+        def value(log: Any, greedy: bool = False) -> float:
+            return fitted_q(judge(policy, log, greedy=greedy), discount).value
+
+        scores = {
+            "score": policy.score(X),
+            "fold": value(X),
+            "whole": value(self.log),
+        }
+        if self.dear:
+            robust = doubly_robust_value(policy, X, discount=discount, n_folds=2)
+            scores |= {
+                "fold_greedy": value(X, greedy=True),
+                "whole_greedy": value(self.log, greedy=True),
+                "robust": robust.value,
+                "pessimistic": pessimistic_value(policy, X),
+                "bellman": -bellman_error(policy, X, discount=discount).value,
+            }
         return scores
 
 
@@ -94,12 +104,12 @@ def run(rows: Rows, side: str = "both", seeds: int | None = None) -> str:
 
 
 def _search(problem: TuningProblem, seed: int) -> dict[str, Any]:
-    log = problem.log(seed)
+    log, dear = problem.log(seed), seed < N_DEAR_LOGS
     with Clock() as clock:
         search = GridSearchCV(
             problem.pipeline(),
             problem.grid(log),
-            scoring=Criteria(log),
+            scoring=Criteria(log, dear),
             cv=EpisodeKFold(N_FOLDS),
             refit=False,
             error_score="raise",
@@ -110,16 +120,17 @@ def _search(problem: TuningProblem, seed: int) -> dict[str, Any]:
         if f"mean_test_{name}" in search.cv_results_
     }
     splits = [
-        search.cv_results_[f"split{k}_test_fold"].tolist() for k in range(N_FOLDS)
+        search.cv_results_[f"split{k}_test_score"].tolist() for k in range(N_FOLDS)
     ]
-    scores |= {"own": [], "floor": [], "refit": []}
+    scores |= {"own": [], "refit": []} | ({"floor": []} if dear else {})
     truth: list[float] = []
     greedy_truth: list[float] = []
     for params in search.cv_results_["params"]:
         policy = problem.pipeline().set_params(**params).fit(log)
         fit = fitted_q(judge(policy, log), problem.discount, QSettings())
         scores["own"].append(policy[-1].policy_value_)
-        scores["floor"].append(find_floor(fit, 0.95).limit)
+        if dear:
+            scores["floor"].append(find_floor(fit, 0.95).limit)
         scores["refit"].append(fit.value)
         truth.append(problem.truth(policy, greedy=False))
         greedy_truth.append(problem.truth(policy, greedy=True))
@@ -136,13 +147,10 @@ def _search(problem: TuningProblem, seed: int) -> dict[str, Any]:
 def final_scores(row: dict[str, Any], name: str) -> NDArray[np.float64]:
     """Each candidate's score, larger being better."""
     scores = row["scores"]
-    judges = {
-        "tournament": [k for k in CRITERIA if k in scores][:7],
-        "two": ["fold", "whole"],
-    }
-    if name not in judges:
+    if name != "tournament":
         return np.asarray(scores[name], dtype=float)
-    return np.mean([rankdata(scores[k]) for k in judges[name]], axis=0)
+    judges = list(CRITERIA)[:8]
+    return np.mean([rankdata(scores[k]) for k in judges], axis=0)
 
 
 def chosen(row: dict[str, Any], name: str, truth: str = "truth") -> float:
@@ -153,7 +161,7 @@ def chosen(row: dict[str, Any], name: str, truth: str = "truth") -> float:
 
 def one_error(row: dict[str, Any], truth: str = "truth") -> float:
     """The same of the most pessimistic candidate within a standard error."""
-    results = {"mean_test_score": np.array(row["scores"]["fold"])}
+    results = {"mean_test_score": np.array(row["scores"]["score"])}
     results |= {
         f"split{k}_test_score": np.array(split) for k, split in enumerate(row["splits"])
     }
@@ -167,10 +175,15 @@ def table(rows: Rows) -> str:
     parts = []
     for truth, who in (("truth", "the policy"), ("greedy_truth", "`predict`")):
         lines = [
-            _line(text, rows, partial(chosen, name=name, truth=truth))
+            _line(
+                text,
+                rows,
+                partial(chosen, name=name, truth=truth),
+                name in (*DEAR, "tournament"),
+            )
             for name, text in CRITERIA.items()
         ]
-        rule = "fitted-Q on the fold, `PessimisticRefit`"
+        rule = "`score`, `refit=PessimisticRefit()`"
         lines.append(_line(rule, rows, partial(one_error, truth=truth)))
         lines.append(_line("a candidate drawn at random", rows, _average(truth)))
         names = [problem.name for problem in PROBLEMS]
@@ -179,10 +192,13 @@ def table(rows: Rows) -> str:
     return "\n\n".join(parts)
 
 
-def _line(text: str, rows: Rows, share: Callable[[Any], float]) -> list[str]:
-    means, cells = [], [text]
+def _line(
+    text: str, rows: Rows, share: Callable[[Any], float], dear: bool = False
+) -> list[str]:
+    means, cells = [], [f"{text} ({N_DEAR_LOGS} logs)" if dear else text]
     for problem in PROBLEMS:
-        found = [share(row) for row in rows if row["problem"] == problem.name]
+        mine = [row for row in rows if row["problem"] == problem.name]
+        found = [share(row) for row in mine if dear <= ("floor" in row["scores"])]
         means.append(float(np.mean(found)) if found else np.nan)
         cells.append(f"{means[-1]:.2f} ({min(found, default=np.nan):.2f})")
     return [*cells, f"{np.mean(means):.3f}"]

@@ -117,9 +117,10 @@ class _Scorer:
 
 
 class FittedQScorer(_Scorer):
-    """Score a policy by `metrics.fitted_q_value`: the default scorer.
+    """Score a policy by `metrics.fitted_q_value`, on a fold or on a whole log.
 
-    ``StackelbergPolicyEstimator.score`` is ``FittedQScorer()`` on a fold.
+    On a fold alone this knows less than ``StackelbergPolicyEstimator.score``, which
+    brings what the training folds say; it takes policies of any kind.
 
     Parameters
     ----------

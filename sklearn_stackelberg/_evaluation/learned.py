@@ -1,0 +1,104 @@
+"""What a training log says of the policy learned from it, held against other rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..kernels import LandmarkFeatures
+from .fitted_q import QSystem
+from .judged import Floats, JudgedLog
+from .settings import QSettings
+
+# Rows of the training log that Q is fitted on; more would not change which of two
+# policies looks better, and cost as much as the fit.
+_ROWS = 20_000
+# No more than so many weights: A · m.
+_WEIGHTS = 1_000
+# In rows for each direction of the features. Where each state is a direction of its
+# own, one row is what nothing is known from; smooth features have many directions that
+# no row is needed for.
+_RIDGE = {"delta": 1.0, "smooth": 0.03}
+# Held-out rows whose density ratio is beyond this quantile of its size are held to it:
+# the few that a policy visits far more often than the log did are mostly noise.
+_QUANTILE = 0.9
+
+
+@dataclass(frozen=True, eq=False)
+class LearnedEvaluation:
+    """Q of a policy and its density ratios, as its training log has them.
+
+    Parameters
+    ----------
+    features : LandmarkFeatures
+    weight : array of shape (A, m)
+        Of Q, less ``anchor``.
+    dual : array of shape (A, m)
+        Of the density ratios.
+    anchor : float
+        What Q is drawn to: the return of the log's mean reward.
+    discount : float
+    """
+
+    features: LandmarkFeatures
+    weight: Floats
+    dual: Floats
+    anchor: float
+    discount: float
+
+    def value(self, judged: JudgedLog) -> float:
+        """Value on rows that nothing was learned from, doubly robust.
+
+            mean V̂(s₀) + Σ_i p_i ω_i (r_i + γ V̂(s'_i, π) − Q̂(s_i, a_i)),
+
+        ω no larger than the 90 % quantile of its size. Q̂ and ω were learned elsewhere;
+        these rows correct what is wrong in Q̂ where the policy goes. It may leave the
+        range of returns, so that candidates at its end can still be told apart.
+
+        Parameters
+        ----------
+        judged : JudgedLog
+
+        Returns
+        -------
+        float
+        """
+        phi = self.features.transform(judged.states)  # (N, m)
+        q = phi @ self.weight.T + self.anchor  # (N, A)
+        v = (q * judged.chances).sum(axis=1)
+        ratio = (phi[judged.state_index] * self.dual[judged.codes]).sum(axis=1)
+        largest = np.quantile(np.abs(ratio), _QUANTILE)
+        ratio = ratio.clip(-largest, largest)
+        after = judged.goes_on * v[judged.next_index]
+        residual = judged.log.reward + self.discount * after
+        residual -= q[judged.state_index, judged.codes]
+        start = v[judged.state_index[judged.initial]]
+        return float(judged.initial_weight @ start + judged.weight @ (ratio * residual))
+
+
+def learn_evaluation(judged: JudgedLog, discount: float) -> LearnedEvaluation:
+    """Fit Q and the density ratios of a policy on the log that it was learned from.
+
+    Parameters
+    ----------
+    judged : JudgedLog
+    discount : float
+
+    Returns
+    -------
+    LearnedEvaluation
+    """
+    if len(judged) > _ROWS:
+        # A fixed seed: which rows stand for the log is nothing to choose.
+        rows = np.random.default_rng(0).choice(len(judged), _ROWS, replace=False)
+        judged = judged.take(np.sort(rows))
+    most = max(10, _WEIGHTS // judged.n_actions)
+    settings = QSettings(n_components=min(QSettings.n_components or most, most))
+    system = QSystem(judged, discount, settings)
+    finite = system.features.kernel == "delta"
+    system.ridge = _RIDGE["delta" if finite else "smooth"] / len(judged)
+    fit = system.solve()
+    return LearnedEvaluation(
+        system.features, fit.weight, fit.dual, system.anchor, discount
+    )
