@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from sklearn_stackelberg import StackelbergPolicyEstimator, Transitions
+from sklearn_stackelberg._evaluation.judged import unwrap
 from sklearn_stackelberg.datasets import FiniteMDP
 
 FIELDS = (
@@ -107,3 +108,41 @@ def counts_of(log: Transitions, mdp: FiniteMDP) -> FiniteMDP:
         n_actions=mdp.n_actions,
         encode=mdp.encode,
     )
+
+
+def held_out_value(policy, X, y=None, sample_weight=None) -> float:
+    """The estimator's score, in plain numpy, a row at a time."""
+    policy, log, rows, n_given = unwrap(policy, X, y)
+    learned = policy.evaluation_
+    weight = np.ones(n_given) if sample_weight is None else np.asarray(sample_weight)
+    weight = weight[rows] / weight[rows].sum()
+
+    def values(states):
+        phi = learned.features.transform(np.asarray(states, dtype=float))
+        return phi, phi @ learned.weight.T + learned.anchor
+
+    def mean(q, states):
+        return (q * policy.predict_proba(states)).sum(axis=1)
+
+    ended = log.terminated
+    # What follows a terminated row may be anything, and is not used.
+    after = log.next_state
+    if ended.any():
+        after = np.where(ended[:, None], np.asarray(log.state), np.asarray(after))
+        if hasattr(log.state, "columns"):
+            after = type(log.state)(after, columns=log.state.columns)
+    phi, q = values(log.state)
+    next_value = np.where(ended, 0.0, mean(values(after)[1], after))
+    value = mean(q, log.state)
+    ratio, residual = np.empty(len(log)), np.empty(len(log))
+    for i, action in enumerate(log.action):
+        a = list(policy.classes_).index(action)
+        ratio[i] = phi[i] @ learned.dual[a]
+        residual[i] = log.reward[i] + learned.discount * next_value[i] - q[i, a]
+    largest = np.quantile(np.abs(ratio[weight > 0]), 0.9)
+    ratio = np.clip(ratio, -largest, largest)
+    start = log.is_initial & (weight > 0)
+    if not start.any():
+        start = weight > 0
+    first = np.average(value[start], weights=weight[start])
+    return first + weight @ (ratio * residual)

@@ -91,7 +91,8 @@ def test_parameters_out_of_range(name, value):
 
 def test_every_parameter_is_checked():
     unchecked = set(estimator().get_params()) - set(BAD)
-    assert unchecked == {"random_state"}
+    # What a confidence level must be is in test_calibration.
+    assert unchecked == {"random_state", "confidence_level"}
     refuse(estimator(random_state="zero"), "cannot be used to seed", ours=False)
 
 

@@ -17,6 +17,7 @@ from _logs import (
     SETTINGS,
     changed,
     estimator,
+    held_out_value,
     ignore_convergence,
     ignore_imitation,
     random_mdp,
@@ -38,7 +39,6 @@ from sklearn_stackelberg import (
     StackelbergPolicyEstimator,
     Transitions,
 )
-from sklearn_stackelberg.metrics import fitted_q_value
 
 # Whether a climb ends in time is the subject of the tests that say so.
 pytestmark = ignore_convergence
@@ -250,15 +250,34 @@ def test_pipeline_of_a_scaler_and_actions_alone(log):
 
 def test_score_is_the_evaluators_own(log, fitted):
     held_out = walk_log(seed=1)
-    expected = fitted_q_value(fitted, held_out, discount=0.9).value
-    assert type(fitted.score(held_out)) is float
-    assert fitted.score(held_out) == expected
+    expected = fitted.score(held_out)
+    assert type(expected) is float
+    assert_allclose(expected, held_out_value(fitted, held_out), rtol=1e-10)
     assert fitted.score(held_out.episodes) == expected
     assert fitted.score(log) != expected
     # Settings of the candidate are nothing to its judge; its policy is all.
     other = copy.deepcopy(fitted).set_params(lam=1e-3, bandwidth=9.0, ridge=5.0)
     assert other.score(held_out) == expected
-    assert other.set_params(discount=0.5).score(held_out) < expected
+    assert other.set_params(discount=0.5).score(held_out) == expected
+    assert pickle.loads(pickle.dumps(other)).score(held_out) == expected
+
+
+@pytest.mark.parametrize("kernel", ["rbf", "linear"])
+def test_score_is_the_true_value_where_the_log_is_long(kernel):
+    mdp = random_mdp(n_states=4, n_actions=2)
+    log, held_out = uniform_log(mdp, 20_000, seed=0), uniform_log(mdp, 20_000, seed=1)
+    settings = dict(kernel=kernel, bandwidth="median", initial_states="first")
+    policy = estimator(**settings).fit(log)
+    chances = policy.predict_proba(np.arange(4.0)[:, None])
+    starts = held_out.state[held_out.is_initial][:, 0].astype(int)
+    truth = mdp.state_values(chances, 0.9)[starts].mean()
+    assert_allclose(policy.score(held_out), truth, rtol=0.03)
+
+
+def test_score_corrects_what_the_training_log_got_wrong(log, fitted):
+    held_out = walk_log(seed=1)
+    richer = changed(held_out, reward=held_out.reward + 1.0)
+    assert fitted.score(richer) > fitted.score(held_out) + 1.0
 
 
 def test_grid_search_over_a_log(log):
@@ -267,9 +286,8 @@ def test_grid_search_over_a_log(log):
     for number, (train, test) in enumerate(folds.split(log)):
         for row, lam in enumerate(GRID["lam"]):
             policy = estimator(max_iter=10, lam=lam).fit(log[train])
-            expected = fitted_q_value(policy, log[test], discount=0.9).value
             found = search.cv_results_[f"split{number}_test_score"][row]
-            assert found == expected
+            assert found == policy.score(log[test])
             assert np.isfinite(found)
     means = search.cv_results_["mean_test_score"]
     assert means[0] != means[1]

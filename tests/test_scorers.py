@@ -145,13 +145,9 @@ def test_one_evaluation_fit_and_no_error_that_is_not_asked_for(
     assert len(errors) == int(report)
 
 
-def test_score_is_the_default_scorer(log, policy):
-    assert policy.score(log) == FittedQScorer()(policy, log)
-    pipeline = piped()
-    assert_array_equal(
-        cross_val_score(pipeline, log, cv=FOLDS),
-        cross_val_score(pipeline, log, cv=FOLDS, scoring=FittedQScorer()),
-    )
+def test_a_reference_is_the_log_and_not_the_fold(log, policy):
+    scorer = FittedQScorer(reference=log)
+    assert scorer(policy, log[:50]) == FittedQScorer()(policy, log)
 
 
 @each

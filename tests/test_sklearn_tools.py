@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
-from _logs import FIELDS, estimator, ignore_convergence
+from _logs import FIELDS, estimator, held_out_value, ignore_convergence
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.stats import loguniform
 from sklearn.base import clone
@@ -148,8 +148,7 @@ class Route:
 
     def value(self, policy, rows, **settings):
         """What the default score must be."""
-        settings = {"discount": DISCOUNT, "standard_error": None} | settings
-        return fitted_q_value(policy, *self.take(rows), **settings).value
+        return held_out_value(policy, *self.take(rows), **settings)
 
     def by_hand(self, folds, **params):
         """Held-out value of each fold, in a plain loop."""
