@@ -20,6 +20,8 @@ TABLES = (
     "ope_peers",
     "intervals",
     "search",
+    "tuning",
+    "floor",
 )
 
 
