@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from _logs import FIELDS, changed, random_mdp, uniform_log, walk_log
+from _logs import FIELDS, changed, estimator, random_mdp, uniform_log, walk_log
 from numpy.testing import assert_allclose
 from scipy.stats import t as student_t
 from sklearn.ensemble import ExtraTreesRegressor
@@ -728,3 +728,13 @@ def test_one_episode_has_no_standard_error():
         found = metric(policy, log, discount=0.9)
         assert np.isnan(found.standard_error)
         assert "without a standard error (1 episode alone has none)" in str(found)
+
+
+def test_fewer_episodes_than_ten_are_as_many_folds():
+    log = uniform_log(random_mdp(n_states=3, n_actions=2), 300).episodes[np.arange(4)]
+    policy = estimator(kernel="delta", bandwidth="median").fit(log)
+    estimate = doubly_robust_value(policy, log, discount=0.9)
+    assert "Q in 4 folds" in str(estimate)
+    assert estimate == doubly_robust_value(policy, log, discount=0.9, n_folds=4)
+    with pytest.raises(ValueError, match="n_folds=2 cannot be made of 1 episode"):
+        doubly_robust_value(policy, log.episodes[[0]], discount=0.9)

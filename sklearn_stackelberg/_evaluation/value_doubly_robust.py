@@ -30,7 +30,7 @@ def doubly_robust_value(
     weighted: bool = True,
     clip: float | None = None,
     propensity_model: Any = None,
-    n_folds: int = 10,
+    n_folds: int | None = None,
     greedy: bool = False,
     kernel: Any = "auto",
     bandwidth: Any = "median",
@@ -67,11 +67,12 @@ def doubly_robust_value(
         Smaller has less spread and leans more on Q̂.
     propensity_model : classifier, default=None
         As in `importance_sampling_value`; for ``ratios="importance"`` alone.
-    n_folds : int, default=10
+    n_folds : int, default=None
         Folds of episodes; Q̂, ω and estimated propensities of each are fitted on the
-        others. Larger is closer to the whole log, and slower.
-    ridge : float, default=0.1
-        As in `fitted_q_value`, and larger: Q̂ is read off on other episodes here.
+        others. Larger is closer to the whole log, and slower. None means ten, or as
+        many as there are episodes, if those are fewer.
+    ridge : float, default=0.03
+        Of Q̂, as in `fitted_q_value`.
     kernel, bandwidth, n_components, regressor, n_iterations
         Of Q̂, as in `fitted_q_value`.
     random_state : int, RandomState instance or None, default=0
@@ -120,6 +121,7 @@ def doubly_robust_value(
     check_choice("ratios", ratios, ("density", "importance"))
     settings = q_settings(kernel, bandwidth, n_components, ridge, random_state)
     judged = judge(policy, X, y, greedy=greedy)
+    n_folds = max(2, min(10, judged.n_episodes)) if n_folds is None else n_folds
     fold = episode_folds(judged, n_folds, random_state)
     options: dict[str, Any] = {"weighted": weighted, "clip": clip}
     if ratios == "density":
