@@ -43,16 +43,15 @@ CRITERIA = {
     "floor": "floor at 0.95 of the fit on the whole log, no folds",
     "refit": "fitted-Q of the fit on the whole log, no folds",
 }
-# The dear ones are computed on so many logs of each problem.
-DEAR = ("fold_greedy", "whole_greedy", "robust", "bellman", "pessimistic", "floor")
-N_DEAR_LOGS = 3
+# Of each problem the default is computed on all logs, others on the first so many.
+N_COMPARED_LOGS, N_DEAR_LOGS = 5, 2
 
 
 class Criteria:
     """A scorer that returns every criterion; holds the whole log."""
 
-    def __init__(self, log: Any, dear: bool) -> None:
-        self.log, self.dear = log, dear
+    def __init__(self, log: Any, compared: bool, dear: bool) -> None:
+        self.log, self.compared, self.dear = log, compared, dear
 
     def __call__(self, policy: Any, X: Any, y: Any = None) -> dict[str, float]:
         """Judge a policy that was fitted without the rows X."""
@@ -61,11 +60,9 @@ class Criteria:
         def value(log: Any, greedy: bool = False) -> float:
             return fitted_q(judge(policy, log, greedy=greedy), discount).value
 
-        scores = {
-            "score": policy.score(X),
-            "fold": value(X),
-            "whole": value(self.log),
-        }
+        scores = {"score": policy.score(X)}
+        if self.compared:
+            scores |= {"fold": value(X), "whole": value(self.log)}
         if self.dear:
             robust = doubly_robust_value(policy, X, discount=discount, n_folds=2)
             scores |= {
@@ -104,12 +101,13 @@ def run(rows: Rows, side: str = "both", seeds: int | None = None) -> str:
 
 
 def _search(problem: TuningProblem, seed: int) -> dict[str, Any]:
-    log, dear = problem.log(seed), seed < N_DEAR_LOGS
+    log = problem.log(seed)
+    compared, dear = seed < N_COMPARED_LOGS, seed < N_DEAR_LOGS
     with Clock() as clock:
         search = GridSearchCV(
             problem.pipeline(),
             problem.grid(log),
-            scoring=Criteria(log, dear),
+            scoring=Criteria(log, compared, dear),
             cv=EpisodeKFold(N_FOLDS),
             refit=False,
             error_score="raise",
@@ -122,18 +120,20 @@ def _search(problem: TuningProblem, seed: int) -> dict[str, Any]:
     splits = [
         search.cv_results_[f"split{k}_test_score"].tolist() for k in range(N_FOLDS)
     ]
-    scores |= {"own": [], "refit": []} | ({"floor": []} if dear else {})
+    folds_free: dict[str, list[float]] = {"own": [], "refit": [], "floor": []}
     truth: list[float] = []
     greedy_truth: list[float] = []
     for params in search.cv_results_["params"]:
         policy = problem.pipeline().set_params(**params).fit(log)
-        fit = fitted_q(judge(policy, log), problem.discount, QSettings())
-        scores["own"].append(policy[-1].policy_value_)
+        folds_free["own"].append(policy[-1].policy_value_)
+        if compared:
+            fit = fitted_q(judge(policy, log), problem.discount, QSettings())
+            folds_free["refit"].append(fit.value)
         if dear:
-            scores["floor"].append(find_floor(fit, 0.95).limit)
-        scores["refit"].append(fit.value)
+            folds_free["floor"].append(find_floor(fit, 0.95).limit)
         truth.append(problem.truth(policy, greedy=False))
         greedy_truth.append(problem.truth(policy, greedy=True))
+    scores |= {name: found for name, found in folds_free.items() if found}
     return {
         "params": search.cv_results_["params"],
         "truth": truth,
@@ -175,34 +175,34 @@ def table(rows: Rows) -> str:
     parts = []
     for truth, who in (("truth", "the policy"), ("greedy_truth", "`predict`")):
         lines = [
-            _line(
-                text,
-                rows,
-                partial(chosen, name=name, truth=truth),
-                name in (*DEAR, "tournament"),
-            )
+            _line(text, rows, name, partial(chosen, name=name, truth=truth))
             for name, text in CRITERIA.items()
         ]
         rule = "`score`, `refit=PessimisticRefit()`"
-        lines.append(_line(rule, rows, partial(one_error, truth=truth)))
-        lines.append(_line("a candidate drawn at random", rows, _average(truth)))
+        lines.append(_line(rule, rows, "score", partial(one_error, truth=truth)))
+        drawn = "a candidate drawn at random"
+        lines.append(_line(drawn, rows, "score", partial(_average, truth=truth)))
         names = [problem.name for problem in PROBLEMS]
         heading = f"True value of {who}, chosen over best: mean (least)"
-        parts.append(f"{heading}\n\n" + markdown(["criterion", *names, "all"], lines))
+        columns = ["criterion", "logs", *names, "all"]
+        parts.append(f"{heading}\n\n" + markdown(columns, lines))
     return "\n\n".join(parts)
 
 
 def _line(
-    text: str, rows: Rows, share: Callable[[Any], float], dear: bool = False
+    text: str, rows: Rows, needed: str, share: Callable[[dict[str, Any]], float]
 ) -> list[str]:
-    means, cells = [], [f"{text} ({N_DEAR_LOGS} logs)" if dear else text]
+    """What a criterion's choices are worth, on the logs that it was computed on."""
+    needed = "floor" if needed == "tournament" else needed
+    means, cells, logs = [], [], 0
     for problem in PROBLEMS:
         mine = [row for row in rows if row["problem"] == problem.name]
-        found = [share(row) for row in mine if dear <= ("floor" in row["scores"])]
+        found = [share(row) for row in mine if needed in row["scores"]]
+        logs = max(logs, len(found))
         means.append(float(np.mean(found)) if found else np.nan)
         cells.append(f"{means[-1]:.2f} ({min(found, default=np.nan):.2f})")
-    return [*cells, f"{np.mean(means):.3f}"]
+    return [text, str(logs), *cells, f"{np.mean(means):.3f}"]
 
 
-def _average(truth: str) -> Callable[[dict[str, Any]], float]:
-    return lambda row: float(np.mean(row[truth]) / np.max(row[truth]))
+def _average(row: dict[str, Any], truth: str) -> float:
+    return float(np.mean(row[truth]) / np.max(row[truth]))
