@@ -281,7 +281,7 @@ class StackelbergPolicyEstimator(BaseEstimator):
         else:
             lam, result, floor = float(self.lam), solve(self.lam), None
         equilibrium = measure_equilibrium(self._solver(lam), sums, result.theta)
-        evaluation = learn_evaluation(judge(policy(result.theta), log), self.discount)
+        evaluation = learn_evaluation(policy(result.theta), log, self.discount)
 
         if result.shortfall:
             warnings.warn(result.shortfall, ConvergenceWarning, stacklevel=2)

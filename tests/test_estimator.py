@@ -39,6 +39,7 @@ from sklearn_stackelberg import (
     StackelbergPolicyEstimator,
     Transitions,
 )
+from sklearn_stackelberg._evaluation import learned
 
 # Whether a climb ends in time is the subject of the tests that say so.
 pytestmark = ignore_convergence
@@ -563,3 +564,13 @@ def test_finite_states_by_default_landmarks():
     left = estimator(kernel="delta", bandwidth="median", n_components=6).fit(log)
     right = estimator(kernel="delta", bandwidth="median", n_components=None).fit(log)
     assert left.policy_value_ == right.policy_value_
+
+
+def test_the_score_of_a_long_log_starts_from_a_part_of_it(monkeypatch):
+    mdp = random_mdp(n_states=4, n_actions=2)
+    log, held_out = uniform_log(mdp, 4000), uniform_log(mdp, 2000, seed=1)
+    whole = estimator(kernel="delta", bandwidth="median").fit(log).score(held_out)
+    monkeypatch.setattr(learned, "_ROWS", 1000)
+    part = estimator(kernel="delta", bandwidth="median").fit(log).score(held_out)
+    assert part != whole
+    assert_allclose(part, whole, rtol=0.1)

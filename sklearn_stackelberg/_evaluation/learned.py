@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from ..kernels import LandmarkFeatures
+from ..transitions import Transitions
 from .fitted_q import QSystem
-from .judged import Floats, JudgedLog
+from .judged import Floats, JudgedLog, judge
 from .settings import QSettings
 
 # Rows of the training log that Q is fitted on; more would not change which of two
@@ -77,22 +79,22 @@ class LearnedEvaluation:
         return float(judged.initial_weight @ start + judged.weight @ (ratio * residual))
 
 
-def learn_evaluation(judged: JudgedLog, discount: float) -> LearnedEvaluation:
+def learn_evaluation(
+    policy: Any, log: Transitions, discount: float
+) -> LearnedEvaluation:
     """Fit Q and the density ratios of a policy on the log that it was learned from.
 
     Parameters
     ----------
-    judged : JudgedLog
+    policy : object with ``predict_proba`` and ``classes_``
+    log : Transitions
     discount : float
 
     Returns
     -------
     LearnedEvaluation
     """
-    if len(judged) > _ROWS:
-        # A fixed seed: which rows stand for the log is nothing to choose.
-        rows = np.random.default_rng(0).choice(len(judged), _ROWS, replace=False)
-        judged = judged.take(np.sort(rows))
+    judged = judge(policy, _part(log))
     most = max(10, _WEIGHTS // judged.n_actions)
     settings = QSettings(n_components=min(QSettings.n_components or most, most))
     system = QSystem(judged, discount, settings)
@@ -102,3 +104,16 @@ def learn_evaluation(judged: JudgedLog, discount: float) -> LearnedEvaluation:
     return LearnedEvaluation(
         system.features, fit.weight, fit.dual, system.anchor, discount
     )
+
+
+def _part(log: Transitions) -> Transitions:
+    """Some rows of a long log, drawn at random, and an initial one among them."""
+    if len(log) <= _ROWS:
+        return log
+    # A fixed seed: which rows stand for the log is nothing to choose.
+    rows = np.random.default_rng(0).choice(len(log), _ROWS, replace=False)
+    if not log.is_initial[rows].any() and log.is_initial.any():
+        rows[0] = np.argmax(log.is_initial)
+    part = log[np.sort(np.unique(rows))]
+    part._episode_rows = None  # rows are what is wanted here, not episodes
+    return part
