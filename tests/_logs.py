@@ -145,4 +145,5 @@ def held_out_value(policy, X, y=None, sample_weight=None) -> float:
     if not start.any():
         start = weight > 0
     first = np.average(value[start], weights=weight[start])
-    return first + weight @ (ratio * residual)
+    value = first + weight @ (ratio * residual)
+    return min(value, 2 * learned.highest - value)

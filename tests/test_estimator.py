@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import pickle
 import tempfile
 import warnings
@@ -574,3 +575,12 @@ def test_the_score_of_a_long_log_starts_from_a_part_of_it(monkeypatch):
     part = estimator(kernel="delta", bandwidth="median").fit(log).score(held_out)
     assert part != whole
     assert_allclose(part, whole, rtol=0.1)
+
+
+def test_a_score_beyond_what_rewards_allow_loses_its_excess(log, fitted):
+    held_out = walk_log(seed=1)
+    score, highest = fitted.score(held_out), fitted.evaluation_.highest
+    assert highest == log.reward.max() / (1 - 0.9)
+    tight = copy.deepcopy(fitted)
+    tight.evaluation_ = dataclasses.replace(fitted.evaluation_, highest=score - 1.0)
+    assert_allclose(tight.score(held_out), score - 2.0)

@@ -111,11 +111,7 @@ class JudgedLog:
 
     def return_range(self, discount: float) -> tuple[float, float]:
         """Where returns must lie if rewards are no others than those logged."""
-        low, high = float(self.log.reward.min()), float(self.log.reward.max())
-        far = low / (1.0 - discount), high / (1.0 - discount)
-        if not self.log.terminated.any():
-            return far
-        return min(low, far[0]), max(high, far[1])
+        return return_range(self.log, discount)
 
     def take(self, rows: NDArray[np.intp]) -> JudgedLog:
         """The log of some rows, with weights that sum to 1."""
@@ -131,6 +127,15 @@ class JudgedLog:
             self.chances,
             self.codes[rows],
         )
+
+
+def return_range(log: Transitions, discount: float) -> tuple[float, float]:
+    """Where returns must lie if rewards are no others than those of a log."""
+    low, high = float(log.reward.min()), float(log.reward.max())
+    far = low / (1.0 - discount), high / (1.0 - discount)
+    if not log.terminated.any():
+        return far
+    return min(low, far[0]), max(high, far[1])
 
 
 def judge(

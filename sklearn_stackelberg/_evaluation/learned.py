@@ -10,7 +10,7 @@ import numpy as np
 from ..kernels import LandmarkFeatures
 from ..transitions import Transitions
 from .fitted_q import QSystem
-from .judged import Floats, JudgedLog, judge
+from .judged import Floats, JudgedLog, judge, return_range
 from .settings import QSettings
 
 # Rows of the training log that Q is fitted on; more would not change which of two
@@ -41,6 +41,8 @@ class LearnedEvaluation:
     anchor : float
         What Q is drawn to: the return of the log's mean reward.
     discount : float
+    highest : float
+        The largest return that the training log's rewards can add up to.
     """
 
     features: LandmarkFeatures
@@ -48,6 +50,7 @@ class LearnedEvaluation:
     dual: Floats
     anchor: float
     discount: float
+    highest: float
 
     def value(self, judged: JudgedLog) -> float:
         """Value on rows that nothing was learned from, doubly robust.
@@ -55,8 +58,9 @@ class LearnedEvaluation:
             mean V̂(s₀) + Σ_i p_i ω_i (r_i + γ V̂(s'_i, π) − Q̂(s_i, a_i)),
 
         ω no larger than the 90 % quantile of its size. Q̂ and ω were learned elsewhere;
-        these rows correct what is wrong in Q̂ where the policy goes. It may leave the
-        range of returns, so that candidates at its end can still be told apart.
+        these rows correct what is wrong in Q̂ where the policy goes. What comes out
+        higher than returns can be is wrong by the excess at least: that is taken off
+        the highest return, so that nonsense does not win a search.
 
         Parameters
         ----------
@@ -76,7 +80,8 @@ class LearnedEvaluation:
         residual = judged.log.reward + self.discount * after
         residual -= q[judged.state_index, judged.codes]
         start = v[judged.state_index[judged.initial]]
-        return float(judged.initial_weight @ start + judged.weight @ (ratio * residual))
+        value = judged.initial_weight @ start + judged.weight @ (ratio * residual)
+        return float(min(value, 2.0 * self.highest - value))
 
 
 def learn_evaluation(
@@ -101,8 +106,9 @@ def learn_evaluation(
     finite = system.features.kernel == "delta"
     system.ridge = _RIDGE["delta" if finite else "smooth"] / len(judged)
     fit = system.solve()
+    highest = return_range(log, discount)[1]
     return LearnedEvaluation(
-        system.features, fit.weight, fit.dual, system.anchor, discount
+        system.features, fit.weight, fit.dual, system.anchor, discount, highest
     )
 
 
