@@ -37,7 +37,7 @@ _RANK_TOLERANCE = {"float64": 1e-10, "float32": 1e-8}
 # Rows per landmark among which landmarks are drawn.
 _LANDMARK_POOL = 20
 _GRAM_BYTES = 2**31
-_BATCH_BYTES = 2**26
+_BATCH_BYTES = 2**24
 
 
 def delta_kernel(X: Array, Y: Array | None = None) -> NDArray[np.float64]:
