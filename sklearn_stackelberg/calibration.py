@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from ._evaluation.fitted_q import QSystem
 from ._evaluation.floor import Floor, find_floor
 from ._evaluation.judged import judge
 from ._evaluation.settings import QSettings
-from .kernels import LandmarkFeatures
-from .solvers import SolverResult
+from ._fitting.outcome import Outcome
 from .transitions import Transitions
 
 # Weights that are tried: from one that hardly trusts the log to one that trusts it
@@ -24,40 +20,16 @@ from .transitions import Transitions
 LAMS = (1.0, 10.0, 100.0)
 
 
-class PlayedPolicy:
-    """A policy in the middle of a fit, with what the metrics ask of one.
-
-    Parameters
-    ----------
-    classes : array of shape (n_actions,)
-    features : LandmarkFeatures
-    theta : Tensor of shape (m, n_actions)
-    """
-
-    def __init__(
-        self, classes: NDArray[Any], features: LandmarkFeatures, theta: Tensor
-    ) -> None:
-        self.classes_ = classes
-        self._features, self._folded = features, features.fold(theta.numpy())
-
-    def predict_proba(self, X: Any) -> NDArray[np.floating]:
-        """Probability of every action in each state, (n, n_actions)."""
-        states = np.asarray(X, dtype=self._features.dtype)
-        logits = torch.from_numpy(self._features.project(states, self._folded))
-        return torch.softmax(logits, dim=1).numpy()
-
-
 class Calibrated(NamedTuple):
-    """The weight that was found, what the solver made of it, and its floor."""
+    """The weight that was found, what came of it, and its floor."""
 
     lam: float
-    result: SolverResult
+    outcome: Outcome
     floor: Floor
 
 
 def calibrate(
-    solve: Callable[[float], SolverResult],
-    policy: Callable[[Tensor], PlayedPolicy],
+    solve: Callable[[float], Outcome],
     log: Transitions,
     discount: float,
     level: float,
@@ -68,9 +40,7 @@ def calibrate(
     Parameters
     ----------
     solve : callable
-        λ to the solver's result.
-    policy : callable
-        The weights θ of a policy to the policy.
+        λ to what comes of it.
     log : Transitions
         The log that it is learned from; values are counted from its initial states.
     discount : float
@@ -90,8 +60,8 @@ def calibrate(
     whole: QSystem | None = None
     best: Calibrated | None = None
     for lam in lams:
-        result = solve(lam)
-        judged = judge(policy(result.theta), log)
+        outcome = solve(lam)
+        judged = judge(outcome.acting, log)
         if judged.n_episodes < 2:
             raise ValueError(
                 "lam='calibrated' needs at least two episodes, which are what the "
@@ -101,7 +71,7 @@ def calibrate(
         # All policies are judged in the same features.
         whole = QSystem(judged, discount, QSettings(), whole)
         floor = find_floor(whole.solve(), level, len(lams))
-        found = Calibrated(lam, result, floor)
+        found = Calibrated(lam, outcome, floor)
         if best is None or found.floor.limit > best.floor.limit:
             best = found
     if best is None or not np.isfinite(best.floor.limit):

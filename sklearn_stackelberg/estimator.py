@@ -6,27 +6,20 @@ import warnings
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import Tags, check_array, check_random_state
+from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
-from torch import Tensor
 
 from ._evaluation.judged import judge
 from ._evaluation.learned import learn_evaluation
+from ._fitting.closed import DiscreteClosedForm
+from ._fitting.logged_game import LoggedGame
 from ._log.views import EpisodeView
-from ._parameters import check_parameters, check_table_size
-from .calibration import PlayedPolicy, calibrate
-from .equilibrium import measure_equilibrium
-from .followers import LinearQ
-from .game import anchored_reward, average_value
-from .kernels import LandmarkFeatures
-from .leaders import SoftmaxPolicy
-from .solvers import ClosedFormSolver, Rows, RowSums, SolverResult
-from .solvers.rows import feature_rows, index_states
-from .transitions import Transitions, as_transitions, shared_next_rows
+from ._parameters import check_parameters
+from .calibration import calibrate
+from .transitions import Transitions, as_transitions
 
 
 class StackelbergPolicyEstimator(BaseEstimator):
@@ -245,67 +238,50 @@ class StackelbergPolicyEstimator(BaseEstimator):
             Itself, fitted.
         """
         check_parameters(self)
+        params = self.get_params(deep=False)
         log = as_transitions(X, y)
-        state, next_state = self._logged_states(log)
-        classes, codes = _encode_actions(log.action)
-        features = LandmarkFeatures(
-            self.kernel,
-            bandwidth=self.bandwidth,
-            kernel_params=self.kernel_params,
-            n_components=self.n_components,
+        game = LoggedGame.from_log(
+            log,
+            discount=self.discount,
+            initial_states=self.initial_states,
             dtype=self.dtype,
-            random_state=check_random_state(self.random_state),
-        ).fit(state)
-        check_table_size(len(classes), features.n_features_out_)
-        reward_scale = _root_mean_square(log.reward)
-        anchor = average_value(log.reward, log.terminated, self.discount)
-        rows = self._rows(
-            log, state, next_state, features, codes, len(classes), reward_scale, anchor
+            estimator=self,
         )
-        sums = RowSums(rows, self.discount, self.ridge)
-        uniform = torch.zeros(sums.n_features, len(classes), dtype=torch.float64)
-
-        def solve(lam: float) -> SolverResult:
-            return self._solver(lam).solve(sums, [uniform])
-
-        def policy(theta: Tensor) -> PlayedPolicy:
-            return PlayedPolicy(classes, features, theta)
-
+        for note in game.notes:
+            warnings.warn(note, UserWarning, stacklevel=2)
+        fitting = DiscreteClosedForm(params, game)
         if isinstance(self.lam, str):
-            counted = log[:]
-            if self.initial_states == "all":
-                counted.is_initial = np.ones(len(log), dtype=bool)
-            lam, result, floor = calibrate(
-                solve, policy, counted, self.discount, self.confidence_level
+            lam, outcome, floor = calibrate(
+                fitting.solve, game.counted(), self.discount, self.confidence_level
             )
         else:
-            lam, result, floor = float(self.lam), solve(self.lam), None
-        equilibrium = measure_equilibrium(self._solver(lam), sums, result.theta)
-        evaluation = learn_evaluation(policy(result.theta), log, self.discount)
+            lam, outcome, floor = float(self.lam), fitting.solve(self.lam), None
+        equilibrium = outcome.equilibrium()
+        evaluation = learn_evaluation(outcome.acting, log, self.discount)
 
-        if result.shortfall:
-            warnings.warn(result.shortfall, ConvergenceWarning, stacklevel=2)
+        if outcome.shortfall:
+            warnings.warn(outcome.shortfall, ConvergenceWarning, stacklevel=2)
         # Nothing after this line can fail, and only it and those after it set anything,
         # so that a fit that fails leaves nothing that looks fitted.
         validate_data(self, X=log.state, skip_check_array=True)
-        self.classes_ = classes
-        self.features_ = features
-        self.bandwidth_ = features.bandwidth_
-        self.reward_scale_ = reward_scale
-        self.policy_ = SoftmaxPolicy(result.theta)
-        self.q_function_ = LinearQ(result.w * reward_scale)
-        unit = reward_scale / (1.0 - self.discount)
-        self.anchor_ = anchor
+        self._acting = outcome.acting
+        self.classes_ = fitting.classes
+        self.features_ = fitting.features
+        self.bandwidth_ = fitting.features.bandwidth_
+        self.reward_scale_ = game.scale
+        self.policy_ = outcome.policy
+        self.q_function_ = outcome.q_function
+        self.anchor_ = game.anchor
         self.evaluation_ = evaluation
         self.lam_ = lam
         self.floor_ = floor
-        self.policy_value_ = anchor + result.value * unit
-        self.pessimism_ = result.pessimism * unit
+        self.policy_value_ = game.anchor + outcome.value * game.unit
+        self.pessimism_ = outcome.pessimism * game.unit
         if floor is not None:
             self.policy_value_, self.pessimism_ = floor.limit, floor.pessimism
         self.equilibrium_ = equilibrium
-        self.history_ = result.history.rescaled(anchor, unit)
-        self.n_iter_ = result.n_iter
+        self.history_ = outcome.history.rescaled(game.anchor, game.unit)
+        self.n_iter_ = outcome.n_iter
         return self
 
     def predict(self, X: Any) -> NDArray[Any]:
@@ -322,7 +298,7 @@ class StackelbergPolicyEstimator(BaseEstimator):
             Labels as in ``classes_``.
         """
         check_is_fitted(self)
-        return self.classes_[self._project(X, "policy_").argmax(axis=1)]
+        return self._acting.predict(self._states(X))
 
     def predict_proba(self, X: Any) -> NDArray[np.floating]:
         """Probability of every action in each state.
@@ -337,8 +313,7 @@ class StackelbergPolicyEstimator(BaseEstimator):
             Columns in the order of ``classes_``.
         """
         check_is_fitted(self)
-        logits = torch.from_numpy(self._project(X, "policy_"))
-        return torch.softmax(logits, dim=1).numpy()
+        return self._acting.predict_proba(self._states(X))
 
     def q_values(self, X: Any) -> NDArray[np.floating]:
         """The follower's pessimistic Q-function, in units of discounted return.
@@ -353,7 +328,7 @@ class StackelbergPolicyEstimator(BaseEstimator):
             Columns in the order of ``classes_``.
         """
         check_is_fitted(self)
-        return self.anchor_ + self._project(X, "q_function_")
+        return self._acting.q_values(self._states(X))
 
     def sample(self, X: Any, random_state: Any = None) -> NDArray[Any]:
         """Draw an action in each state, as the policy would.
@@ -368,10 +343,8 @@ class StackelbergPolicyEstimator(BaseEstimator):
         ndarray of shape (n,)
             Labels as in ``classes_``.
         """
-        cumulative = self.predict_proba(X).astype(np.float64).cumsum(axis=1)
-        drawn = check_random_state(random_state).uniform(size=(len(cumulative), 1))
-        codes = (cumulative < drawn * cumulative[:, -1:]).sum(axis=1)
-        return self.classes_[codes]
+        check_is_fitted(self)
+        return self._acting.sample(self._states(X), check_random_state(random_state))
 
     def score(
         self, X: Any, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
@@ -407,114 +380,9 @@ class StackelbergPolicyEstimator(BaseEstimator):
         check_is_fitted(self)
         return self.evaluation_.value(judge(self, X, y, sample_weight=sample_weight))
 
-    def _solver(self, lam: float) -> ClosedFormSolver:
-        return ClosedFormSolver(
-            lam,
-            self.beta,
-            leader_gradient=self.leader_gradient,
-            mirror_steps=self.mirror_steps,
-            max_iter=self.max_iter,
-            tol=self.tol,
-        )
-
-    def _project(self, X: Any, module: str) -> NDArray[np.floating]:
-        """k(s, L) times a module's weights, folded onto the landmarks."""
+    def _states(self, X: Any) -> NDArray[np.floating]:
+        """Checked states, (n, d)."""
         # Not through the door: a policy may be asked about a part of an episode.
         if isinstance(X, (Transitions, EpisodeView)):
             X = (X.transitions if isinstance(X, EpisodeView) else X).state
-        states = validate_data(self, X, dtype=self.dtype, reset=False)
-        weight = getattr(self, module).weight.numpy()
-        return self.features_.project(states, self.features_.fold(weight))
-
-    def _logged_states(self, log: Transitions) -> tuple[Any, Any]:
-        """Checked states and next states, (n, d) each."""
-        checked = []
-        for name in ("state", "next_state"):
-            values = getattr(log, name)
-            checked.append(
-                check_array(
-                    values,
-                    dtype=self.dtype,
-                    ensure_all_finite=False,
-                    ensure_min_samples=2,
-                    estimator=self,
-                    input_name=name,
-                )
-            )
-        state, next_state = checked
-        if next_state is not state:
-            # What follows a terminated row is never used, and often not even recorded.
-            next_state = np.where(log.terminated[:, None], state, next_state)
-        _refuse_missing(state, "state")
-        _refuse_missing(next_state, "next_state")
-        return state, next_state
-
-    def _rows(
-        self,
-        log: Transitions,
-        state: Any,
-        next_state: Any,
-        features: LandmarkFeatures,
-        codes: NDArray[np.intp],
-        n_actions: int,
-        reward_scale: float,
-        anchor: float,
-    ) -> Rows:
-        states, state_index, next_index = index_states(
-            state, next_state, shared_next_rows(log.with_states(state, next_state))
-        )
-        initial = state_index
-        if self.initial_states == "first":
-            initial = np.flatnonzero(log.is_initial)
-            if not len(initial):
-                initial = state_index
-                warnings.warn(
-                    "No logged row is the first of its episode, so all states serve as "
-                    "initial. Give is_initial, or episode and step, to Transitions, or "
-                    "set initial_states='all'.",
-                    UserWarning,
-                    stacklevel=3,
-                )
-        return Rows(
-            feature_rows(features.transform, states, features.n_features_out_),
-            state_index,
-            next_index,
-            codes,
-            anchored_reward(log.reward, log.terminated, anchor, self.discount)
-            / reward_scale,
-            log.terminated.astype(float),
-            initial,
-            n_actions,
-        )
-
-
-def _encode_actions(action: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.intp]]:
-    classes, codes = np.unique(action, return_inverse=True)
-    if len(classes) < 2:
-        raise ValueError(
-            f"The log holds one class of action, {classes.tolist()[0]!r}, in all "
-            f"of its {len(action)} rows; a policy needs at least two to choose from. "
-            "Log another action too, or leave the decision as it is."
-        )
-    return classes, codes
-
-
-def _root_mean_square(reward: NDArray[np.floating]) -> float:
-    largest = float(np.abs(reward).max())
-    if largest == 0.0:
-        return 1.0
-    # Divided first, so that squares of 1e200 or 1e-200 neither overflow nor vanish.
-    return largest * float(np.sqrt(np.mean((reward / largest) ** 2)))
-
-
-def _refuse_missing(states: NDArray[np.floating], name: str) -> None:
-    bad = np.flatnonzero(~np.isfinite(states).all(axis=1))
-    if not len(bad):
-        return
-    kind = "NaN" if np.isnan(states[bad]).any() else "infinity"
-    shown = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
-    raise ValueError(
-        f"{name} contains {kind} in {len(bad)} of {len(states)} rows (rows {shown}). "
-        "Impute or drop them first; StackelbergPolicyEstimator does not accept missing "
-        "values encoded as NaN natively, nor infinity. A pipeline with an imputer does."
-    )
+        return validate_data(self, X, dtype=self.dtype, reset=False)

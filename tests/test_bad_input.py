@@ -15,7 +15,6 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.gaussian_process.kernels import DotProduct
 from sklearn.utils.validation import check_is_fitted
 
-import sklearn_stackelberg.estimator as module
 from sklearn_stackelberg import Transitions
 
 pytestmark = ignore_convergence
@@ -375,18 +374,18 @@ def broken(*args, **kwargs):
 @pytest.mark.parametrize(
     "name",
     [
-        "as_transitions",
-        "LandmarkFeatures",
-        "RowSums",
-        "ClosedFormSolver",
-        "measure_equilibrium",
-        "validate_data",
+        "estimator.as_transitions",
+        "_fitting.closed.LandmarkFeatures",
+        "_fitting.closed.RowSums",
+        "_fitting.closed.ClosedFormSolver",
+        "_fitting.closed.measure_equilibrium",
+        "estimator.validate_data",
     ],
 )
 def test_a_fit_that_breaks_anywhere_leaves_nothing(name, monkeypatch):
     fitted = estimator().fit(LOG)
     before = copy.deepcopy(vars(fitted))
-    monkeypatch.setattr(module, name, broken)
+    monkeypatch.setattr(f"sklearn_stackelberg.{name}", broken)
     policy = estimator()
     with pytest.raises(Broken):
         policy.fit(LOG)

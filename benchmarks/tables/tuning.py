@@ -19,10 +19,14 @@ from sklearn_stackelberg._evaluation.fitted_q import fitted_q
 from sklearn_stackelberg._evaluation.floor import find_floor
 from sklearn_stackelberg._evaluation.judged import judge
 from sklearn_stackelberg._evaluation.settings import QSettings
+from sklearn_stackelberg._fitting.logged_game import LoggedGame
+from sklearn_stackelberg.game import anchored_reward
 from sklearn_stackelberg.metrics import bellman_error, doubly_robust_value
 from sklearn_stackelberg.model_selection import PessimisticRefit
+from sklearn_stackelberg.solvers import Rows as GameRows
 from sklearn_stackelberg.solvers import RowSums
 from sklearn_stackelberg.solvers.closed_form import Evaluation
+from sklearn_stackelberg.solvers.rows import feature_rows
 
 N_LOGS = 10
 N_FOLDS = 3
@@ -78,12 +82,24 @@ class Criteria:
 def pessimistic_value(policy: Any, X: Any) -> float:
     """v of the game at one λ for all, on held-out rows."""
     estimator, log = policy[-1], policy[:-1].transform(X)
-    state, after = estimator._logged_states(log)
-    codes = np.searchsorted(estimator.classes_, log.action)
-    rows = estimator._rows(
-        log, state, after, estimator.features_, codes, len(estimator.classes_),
-        estimator.reward_scale_, estimator.anchor_,
-    )  # fmt: skip
+    game = LoggedGame.from_log(
+        log,
+        discount=estimator.discount,
+        initial_states=estimator.initial_states,
+        dtype=estimator.dtype,
+    )
+    features, anchor = estimator.features_, estimator.anchor_
+    reward = anchored_reward(log.reward, log.terminated, anchor, estimator.discount)
+    rows = GameRows(
+        feature_rows(features.transform, game.states, features.n_features_out_),
+        game.state_index,
+        game.next_index,
+        np.searchsorted(estimator.classes_, log.action),
+        reward / estimator.reward_scale_,
+        game.terminated,
+        game.initial,
+        len(estimator.classes_),
+    )
     sums = RowSums(rows, estimator.discount)
     theta = estimator.policy_.weight.detach().to(torch.float64)
     value = Evaluation(sums, theta, FIXED_LAM, 1e-3).value
