@@ -30,7 +30,7 @@ from sklearn.metrics.pairwise import (
     rbf_kernel,
 )
 
-from sklearn_stackelberg import kernels
+from sklearn_stackelberg._kernels import landmarks
 from sklearn_stackelberg.kernels import (
     LandmarkFeatures,
     check_kernel,
@@ -531,7 +531,7 @@ def test_folded_weights_predict_as_the_features_do(kernel, batch_rows, monkeypat
     weight = rng.normal(size=(features.n_features_out_, 3))
     expected = features.transform(other) @ weight
     bytes_of_a_row = 8 * len(features.landmarks_)
-    monkeypatch.setattr(kernels, "_BATCH_BYTES", batch_rows * bytes_of_a_row)
+    monkeypatch.setattr(landmarks, "_BATCH_BYTES", batch_rows * bytes_of_a_row)
     found = features.project(other, features.fold(weight))
     assert found.shape == (10, 3)
     # Weights on landmarks are as large as the smallest eigenvalue kept is small.
@@ -546,7 +546,7 @@ def test_batches_hold_as_many_rows_as_they_are_allowed(monkeypatch):
         return rbf_kernel(X, Y)
 
     features = fit(kernel, np.arange(5.0)[:, None])
-    monkeypatch.setattr(kernels, "_BATCH_BYTES", 4 * 8 * 5)
+    monkeypatch.setattr(landmarks, "_BATCH_BYTES", 4 * 8 * 5)
     seen.clear()
     assert features.transform(np.arange(11.0)[:, None]).shape[0] == 11
     assert seen == [4, 4, 3]
