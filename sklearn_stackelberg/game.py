@@ -124,10 +124,71 @@ def bellman_error(
     -------
     Tensor of shape ()
     """
+    mean = embedded_residual(residual, embedding, weight, ridge)
+    return mean @ mean
+
+
+def embedded_residual(
+    residual: Tensor,
+    embedding: Tensor,
+    weight: Tensor | None = None,
+    ridge: float = 0.0,
+) -> Tensor:
+    """Zᵀδ / n − ρ w, whose square is the Bellman error; parameters as there.
+
+    Returns
+    -------
+    Tensor of shape (p,)
+    """
     mean = embedding.T @ residual / len(residual)
     if weight is not None:
         mean = mean - ridge * weight
-    return mean @ mean
+    return mean
+
+
+def minibatch_bellman_error(
+    residual: Tensor,
+    embedding: Tensor,
+    n: int,
+    weight: Tensor | None = None,
+    ridge: float = 0.0,
+) -> Tensor:
+    """E_K of a log of n rows, estimated without bias from B rows drawn from it.
+
+        (1 − 1/n) U_B + (1/n) mean_B(k_ii δ_i²),
+        U_B = (|Zᵀδ|² − Σ_i |z_i|² δ_i²) / (B (B − 1)).
+
+    Of the n² pairs in E_K, n are of a row with itself; the plain double sum over the
+    batch would count those n/B times too often, and its minimiser would be that of the
+    squared residuals, double sampling bias and all.
+
+    Parameters
+    ----------
+    residual : Tensor of shape (B,)
+    embedding : Tensor of shape (B, p)
+    n : int
+        Rows of the log. All of them in the batch give E_K itself.
+    weight, ridge
+        As in `bellman_error`.
+
+    Returns
+    -------
+    Tensor of shape ()
+        It can be negative. One row alone, of more, has no pairs to tell U_B; what is
+        returned then is mean_B(k_ii δ_i²), which E_K never exceeds in the mean.
+    """
+    size = len(residual)
+    diagonal = torch.sum((embedding * embedding).sum(dim=1) * residual * residual)
+    total = embedding.T @ residual  # (p,)
+    if size == 1:
+        error = diagonal
+    else:
+        pairs = (total @ total - diagonal) / (size * (size - 1))
+        error = (1.0 - 1.0 / n) * pairs + diagonal / (size * n)
+    if weight is not None and ridge:
+        # |m − ρw|² = |m|² + ρ w·(ρ w − 2m): what is linear in m has no bias to correct.
+        error = error + ridge * weight @ (ridge * weight - 2.0 * total / size)
+    return error
 
 
 def leader_objective(initial_value: Tensor, discount: float) -> Tensor:

@@ -5,13 +5,17 @@ The follower's best response w*(θ) minimises F(w, θ), so ∂_w F(w*(θ), θ) =
 
     D_θ v = ∂_θ v − (∂²_{θw} F)ᵀ (∂²_{ww} F)⁻¹ ∂_w v    at w*(θ).
 
-`total_derivative` is this for any v and F; `moment_gradients` is the same thing for a
-follower that is quadratic in w, where it comes out as two rank-one matrices.
+`total_derivative` is this for any v and F, with the solve and the curvature to solve
+with as arguments: `conjugate_gradient` needs products alone, and `gauss_newton` gives
+products that are never negative, where those of F's own Hessian may be.
+`moment_gradients` is the same thing for a follower that is quadratic in w, where it
+comes out as two rank-one matrices.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -38,6 +42,114 @@ def dense_solve(matvec: MatVec, right: Tensor) -> Tensor:
     return torch.linalg.solve(matrix, right)
 
 
+class Solution(NamedTuple):
+    """What conjugate gradient found: x, |b − A x| / |b|, and the products it took."""
+
+    x: Tensor
+    residual: float
+    n_iter: int
+
+
+def conjugate_gradient(
+    matvec: MatVec,
+    right: Tensor,
+    start: Tensor | None = None,
+    *,
+    tol: float = 1e-6,
+    max_iter: int = 100,
+) -> Solution:
+    """Solve A x = b by products with A alone.
+
+    Parameters
+    ----------
+    matvec : callable
+        Product with a symmetric positive definite matrix. Where a product shows that it
+        is not (xᵀA x <= 0), the solution so far is returned.
+    right : Tensor of shape (p,)
+    start : Tensor of shape (p,), default=None
+        A guess; zero if none. A good one saves products.
+    tol : float, default=1e-6
+        |b − A x| / |b| under which x is good enough.
+    max_iter : int, default=100
+        At most so many products, beside the one that a start costs. Fewer are
+        a regularisation of their own: directions of little curvature come last.
+
+    Returns
+    -------
+    Solution
+
+    Examples
+    --------
+    >>> import torch
+    >>> matrix = torch.tensor([[2.0, 1.0], [1.0, 3.0]])
+    >>> conjugate_gradient(lambda x: matrix @ x, torch.tensor([3.0, 4.0])).x
+    tensor([1.0000, 1.0000])
+    """
+    x = torch.zeros_like(right) if start is None else start.clone()
+    residual = right.clone() if start is None else right - matvec(x)
+    size = float(right.norm())
+    if size == 0.0:
+        return Solution(torch.zeros_like(right), 0.0, 0)
+    direction, square = residual, residual @ residual
+    n_iter = 0
+    while n_iter < max_iter and float(square) > (tol * size) ** 2:
+        product = matvec(direction)
+        n_iter += 1
+        bend = direction @ product
+        if not float(bend) > 0.0:
+            break
+        length = square / bend
+        x = x + length * direction
+        residual = residual - length * product
+        before, square = square, residual @ residual
+        direction = residual + (square / before) * direction
+    return Solution(x, float(square) ** 0.5 / size, n_iter)
+
+
+def gauss_newton(
+    mean: Callable[[Tensor], Tensor], w: Tensor, scale: float, beta: float
+) -> MatVec:
+    """Products with 2λn JᵀJ + βI, the curvature of F where the mean residual is linear.
+
+    F's own Hessian adds the mean residual times its second derivatives, which is small
+    where q agrees with the log, zero where q is linear in w, and may be negative; this
+    one is positive definite wherever the follower stands. J = ∂m/∂w is never formed:
+    xᵀ ↦ xᵀJ is a backward pass, and J x the derivative of it by x.
+
+    Parameters
+    ----------
+    mean : callable
+        m(w), (p,) to (q,): the residuals in the kernel's space, Zᵀδ / B − ρ w, so that
+        λn |m|² is the follower's second term (`game.embedded_residual`).
+    w : Tensor of shape (p,)
+    scale : float
+        2λn.
+    beta : float
+
+    Returns
+    -------
+    callable
+        Tensor of shape (p,) to Tensor of shape (p,). It holds a graph over the rows.
+    """
+    w = w.detach().clone().requires_grad_()
+    value = mean(w)  # (q,)
+    dummy = torch.zeros_like(value, requires_grad=True)
+    (pulled,) = torch.autograd.grad(  # Jᵀ dummy, linear in it
+        value, w, dummy, create_graph=True, materialize_grads=True
+    )
+
+    def matvec(x: Tensor) -> Tensor:
+        (pushed,) = torch.autograd.grad(  # J x
+            pulled, dummy, x, retain_graph=True, materialize_grads=True
+        )
+        (product,) = torch.autograd.grad(
+            value, w, pushed, retain_graph=True, materialize_grads=True
+        )
+        return scale * product + beta * x
+
+    return matvec
+
+
 def total_derivative(
     leader_objective: Objective,
     follower_objective: Objective,
@@ -45,6 +157,7 @@ def total_derivative(
     theta: Tensor,
     *,
     solve: Callable[[MatVec, Tensor], Tensor] = dense_solve,
+    curvature: MatVec | None = None,
     damping: float = 0.0,
 ) -> Tensor:
     """D_θ v at a best response w of the follower to θ.
@@ -58,6 +171,9 @@ def total_derivative(
     theta : Tensor of shape (q,)
     solve : callable, default=dense_solve
         ``solve(matvec, b)`` returns the solution of ∂²_{ww} F x = b.
+    curvature : callable, default=None
+        Products with what stands for ∂²_{ww} F, such as those of `gauss_newton`. None
+        takes F's own Hessian, exact and, away from a minimum, not always positive.
     damping : float, default=0.0
         Added to ∂²_{ww} F inside the inverse alone, as the paper does. Zero is the
         exact derivative; as it grows the result tends to ∂_θ v, the individual one.
@@ -90,11 +206,11 @@ def total_derivative(
         follower_objective(w, theta), w, create_graph=True
     )[0]  # (p,)
 
-    def curvature(x: Tensor) -> Tensor:
-        product = torch.autograd.grad(follower_w, w, x, retain_graph=True)[0]
-        return product + damping * x
+    def hessian(x: Tensor) -> Tensor:
+        return torch.autograd.grad(follower_w, w, x, retain_graph=True)[0]
 
-    adjoint = solve(curvature, value_w).detach()  # (p,)
+    product = hessian if curvature is None else curvature
+    adjoint = solve(lambda x: product(x) + damping * x, value_w).detach()  # (p,)
     (cross,) = torch.autograd.grad(  # (q,)
         follower_w, theta, adjoint, materialize_grads=True
     )

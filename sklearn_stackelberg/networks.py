@@ -1,0 +1,239 @@
+"""Neural networks of either player: how they are specified, built and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
+from itertools import chain
+from numbers import Integral
+from typing import Any
+
+import torch
+from sklearn.base import BaseEstimator
+from torch import Tensor, nn
+
+Factory = Callable[[int, int], nn.Module]
+
+ACTIVATIONS = {
+    "relu": nn.ReLU,
+    "tanh": nn.Tanh,
+    "silu": nn.SiLU,
+    "gelu": nn.GELU,
+    "elu": nn.ELU,
+    "logistic": nn.Sigmoid,
+}
+# Rows on which a network is tried before it is played with; more than one, so that an
+# output without a batch dimension is seen.
+_TRIED_ROWS = 3
+
+
+class MLP(BaseEstimator):
+    """A multilayer perceptron to be built once inputs and outputs are known.
+
+    It holds parameters and nothing else, as estimators do, so that a search reaches
+    them: ``q_function__hidden_layer_sizes``.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : sequence of int, default=(64, 64)
+        Units of each hidden layer. More units or layers bend further and cost more;
+        none at all is a linear map.
+    activation : str, default="relu"
+        ``"relu"``, ``"tanh"``, ``"silu"``, ``"gelu"``, ``"elu"`` or ``"logistic"``,
+        after every hidden layer. The smooth ones suit the leader's foresight, which
+        differentiates Q twice.
+
+    Examples
+    --------
+    >>> from sklearn_stackelberg.networks import MLP
+    >>> MLP(hidden_layer_sizes=(8,), activation="tanh")(4, 2)
+    Sequential(
+      (0): Linear(in_features=4, out_features=8, bias=True)
+      (1): Tanh()
+      (2): Linear(in_features=8, out_features=2, bias=True)
+    )
+    """
+
+    def __init__(
+        self, hidden_layer_sizes: Sequence[int] = (64, 64), activation: str = "relu"
+    ) -> None:
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+
+    def __call__(self, n_inputs: int, n_outputs: int) -> nn.Module:
+        """Build the network, with torch's own initial weights.
+
+        Parameters
+        ----------
+        n_inputs, n_outputs : int
+
+        Returns
+        -------
+        Module
+            (k, n_inputs) to (k, n_outputs).
+
+        Raises
+        ------
+        ValueError
+            If a size is not a positive integer or the activation is not known.
+        """
+        sizes = self.hidden_layer_sizes
+        sizes = [sizes] if isinstance(sizes, Integral) else list(sizes)
+        for size in sizes:
+            if not isinstance(size, Integral) or isinstance(size, bool) or size < 1:
+                raise ValueError(
+                    "hidden_layer_sizes must be positive integers, one for each hidden "
+                    f"layer, got {self.hidden_layer_sizes!r}."
+                )
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(
+                f"activation must be one of {sorted(ACTIVATIONS)}, got "
+                f"{self.activation!r}."
+            )
+        layers: list[nn.Module] = []
+        for size in sizes:
+            layers += [nn.Linear(n_inputs, size), ACTIVATIONS[self.activation]()]
+            n_inputs = size
+        return nn.Sequential(*layers, nn.Linear(n_inputs, n_outputs))
+
+
+class NetworkSoftmax(nn.Module):
+    """π_θ(a|s), the softmax of a network's logits.
+
+    Parameters
+    ----------
+    module : Module
+        (k, d) to (k, n_actions).
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def logits(self, x: Tensor) -> Tensor:
+        """What the softmax is taken of, (k, n_actions)."""
+        return self.module(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Action probabilities, (k, n_actions)."""
+        return torch.softmax(self.module(x), dim=1)
+
+
+def build_network(
+    factory: Factory,
+    n_inputs: int,
+    n_outputs: int,
+    *,
+    name: str = "The factory",
+    dtype: torch.dtype = torch.float64,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    examples: Tensor | None = None,
+) -> nn.Module:
+    """Build a network, reproducibly, and see that it can be played with.
+
+    Parameters
+    ----------
+    factory : callable
+        ``factory(n_inputs, n_outputs)`` returns a `torch.nn.Module`. What it returns is
+        copied, so that one that returns a module of the caller's trains no such module.
+    n_inputs, n_outputs : int
+    name : str, default="The factory"
+        What messages call it.
+    dtype : dtype, default=torch.float64
+    seed : int, default=0
+        Of the initial weights. torch's own generator is left as it was found.
+    device : device or str, default="cpu"
+    examples : Tensor of shape (k, n_inputs), default=None
+        Inputs that the network is tried on; zeros if None.
+
+    Returns
+    -------
+    Module
+        In evaluation mode, which it stays in: dropout would make the game another one
+        at each turn.
+
+    Raises
+    ------
+    TypeError
+        If the factory returns no module, or the module no tensor.
+    ValueError
+        If there is nothing to train, if it lies on several devices, if its outputs have
+        the wrong shape or are not finite, or if it fails on the inputs.
+    """
+    if not callable(factory) or isinstance(factory, nn.Module):
+        raise TypeError(
+            f"{name} must be a callable, factory(n_inputs, n_outputs), that returns a "
+            f"torch.nn.Module; got {factory!r}."
+        )
+    # Weights are drawn on the CPU: the same ones for every device.
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        module = factory(n_inputs, n_outputs)
+    if not isinstance(module, nn.Module):
+        raise TypeError(
+            f"{name} must return a torch.nn.Module, and returned {type(module)!r} for "
+            f"n_inputs={n_inputs}, n_outputs={n_outputs}."
+        )
+    if not any(parameter.requires_grad for parameter in module.parameters()):
+        raise ValueError(
+            f"{name} returned a module without parameters to train "
+            f"({type(module).__name__}). Give it at least one layer, and leave "
+            "requires_grad as it is."
+        )
+    _check_devices(module, torch.device(device), name)
+    # What it built is copied: where the caller keeps it, it stays as it is.
+    module = deepcopy(module).to(device=device, dtype=dtype).eval()
+    if examples is None:
+        examples = torch.zeros(_TRIED_ROWS, n_inputs)
+    _try_out(module, examples.to(device=device, dtype=dtype), n_outputs, name)
+    return module
+
+
+def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    return chain(module.named_parameters(), module.named_buffers())
+
+
+def _check_devices(module: nn.Module, device: torch.device, name: str) -> None:
+    found: dict[str, str] = {}
+    for key, tensor in _tensors(module):
+        found.setdefault(tensor.device.type, key)
+    allowed = {"cpu", device.type}
+    for where, key in found.items():
+        if where not in allowed or len(found) > 1:
+            others = sorted({*found} - {where})
+            beside = f", others on {', '.join(others)}" if others else ""
+            raise ValueError(
+                f"{name} returned a module whose {key!r} is on the device {where!r}"
+                f"{beside}. Build all parameters and buffers on the CPU; they move "
+                f"to the device asked for, {str(device)!r}."
+            )
+
+
+def _try_out(module: nn.Module, examples: Tensor, n_outputs: int, name: str) -> None:
+    asked = f"{tuple(examples.shape)} inputs in {examples.dtype}"
+    try:
+        with torch.no_grad():
+            output: Any = module(examples)
+    except RuntimeError as error:
+        raise ValueError(
+            f"{name} returned a module that fails on {asked}, on the device "
+            f"{str(examples.device)!r}: {error} (Tensors that a module makes itself "
+            "must be registered as buffers to move with it.)"
+        ) from error
+    if not isinstance(output, Tensor):
+        raise TypeError(
+            f"{name} returned a module whose output is {type(output)!r}, expected a "
+            f"tensor of shape {(len(examples), n_outputs)}."
+        )
+    if tuple(output.shape) != (len(examples), n_outputs):
+        raise ValueError(
+            f"{name} returned a module that gives {tuple(output.shape)} outputs for "
+            f"{asked}; expected {(len(examples), n_outputs)}, one column for each of "
+            f"{n_outputs}."
+        )
+    if not bool(torch.isfinite(output).all()):
+        raise ValueError(
+            f"{name} returned a module whose initial outputs are not finite. Check its "
+            "initial weights, and scale the states (a StandardScaler before it)."
+        )
