@@ -60,9 +60,10 @@ def log_episodes(
     -------
     Transitions
         States are one integer column (Discrete observations) or flattened float64
-        rows (Box). An action of one number is kept as that number. ``terminated``
-        is False at a time limit, and the state reached there is kept in
-        ``next_state``. Propensities are there if the policy returned them.
+        rows (Box). An action of one number is kept as that number, one of several as a
+        row of float64. ``terminated`` is False at a time limit, and the state reached
+        there is kept in ``next_state``. Propensities are there if the policy returned
+        them.
 
     Raises
     ------
@@ -111,8 +112,8 @@ def log_episodes(
                 state = encode(observation)
     columns = [np.array(column) for column in zip(*rows, strict=True)]
     states, actions, rewards, nexts, ends, episodes, steps, chances = columns
-    if actions.ndim == 2 and actions.shape[1] == 1:
-        actions = actions[:, 0]  # a box of one number is a number
+    if actions.ndim > 2:  # a box of any shape is a row of numbers
+        actions = actions.reshape(len(actions), -1)
     unlogged = np.array([row[-1] is None for row in rows])
     if unlogged.any() and not unlogged.all():
         raise ValueError(

@@ -41,8 +41,9 @@ class Transitions(LogRows):
     state : array-like or DataFrame of shape (n, d)
         The state in which each action was taken. Kept as given, not copied. Missing
         values are allowed, for an imputer to fill.
-    action : array-like of shape (n,)
-        The actions taken: integers, strings, booleans or finite floats, of one type.
+    action : array-like of shape (n,), or array-like or DataFrame of shape (n, p)
+        The actions taken: integers, strings, booleans or finite floats, of one type; or
+        p finite numbers each, kept as float64. One column is taken as (n,).
     reward : array-like of shape (n,)
         The rewards that followed, finite, in any unit; larger is better.
     next_state : array-like or DataFrame of shape (n, d)
@@ -67,6 +68,8 @@ class Transitions(LogRows):
         The fields, 1-D ones as numpy arrays; the last three are None if not given.
     left_out : dict of str to int
         Rows that linking could not use, counted by reason.
+    action_names : tuple of str or None
+        Names of the columns of an action of several numbers, where they were given.
 
     Raises
     ------
@@ -102,7 +105,7 @@ class Transitions(LogRows):
         df: Any,
         *,
         state: str | Sequence[str],
-        action: str,
+        action: str | Sequence[str],
         reward: str,
         episode: str,
         step: str | None = None,
@@ -126,8 +129,11 @@ class Transitions(LogRows):
             of episodes show that it only stands newest first.
         state : str or list of str
             Columns that make up the state.
-        action, reward, episode : str
-            Columns of the action, its reward and the episode's name.
+        action : str or list of str
+            Column of the action, or the columns of one of several numbers. A row in
+            which all of these are missing has no action.
+        reward, episode : str
+            Columns of the action's reward and the episode's name.
         step : str, default=None
             Column of whole numbers; None means that each episode's rows stand together
             and in order.
@@ -204,8 +210,10 @@ class Transitions(LogRows):
         observations : list of array-likes of shape (T + 1, d)
             The states of each episode: one more than its T actions, the last being the
             state in which it ended.
-        actions, rewards : lists of array-likes of shape (T,)
-            The actions taken and the rewards that followed.
+        actions : list of array-likes of shape (T,) or (T, p)
+            The actions taken.
+        rewards : list of array-likes of shape (T,)
+            The rewards that followed.
         terminated : list of bool
             Whether each episode ended for good, not by a time limit.
 
@@ -260,11 +268,12 @@ class Transitions(LogRows):
     def to_frame(self) -> Any:
         """Return the log as a table that `from_frame` reads back.
 
-        The table has the state columns (``state_0``, ... for arrays) and `action`,
+        The table has the state columns (``state_0``, ... for arrays), `action`,
         `reward`, `episode`, `step`, `terminated`, `is_initial` and, where there is one,
-        `propensity`. A row without an action closes each episode that does not go on,
-        and each gap, to hold the last next state. Without `episode`, each transition
-        becomes an episode.
+        `propensity`. An action of several numbers has its columns' names, or
+        ``action_0``, ``action_1``, ... A row without an action closes each episode that
+        does not go on, and each gap, to hold the last next state. Without `episode`,
+        each transition becomes an episode.
 
         Returns
         -------
@@ -308,7 +317,9 @@ def as_transitions(
 
     A *decision table* y says what was done in each state of X, row by row, by its
     columns ``action`` and ``reward`` and, where there are any, ``episode``, ``step``,
-    ``terminated``, ``propensity`` and ``is_initial``. It is read as
+    ``terminated``, ``propensity`` and ``is_initial``. An action of several numbers has
+    columns ``action_0``, ``action_1``, ... instead, or in a structured array may be one
+    field with a shape, ``("action", float, (2,))``. It is read as
     `Transitions.from_frame` reads them: the next state of a row is that row of X whose
     y has the same episode and step + 1, wherever it stands; a row without an action
     (None or NaN) holds the state after the last step of a truncated episode; rows whose

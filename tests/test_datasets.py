@@ -479,6 +479,52 @@ def test_counts_are_positive_integers():
         log_episodes("CartPole-v1", Constant(0), 1.5)
 
 
+class Pushes(gymnasium.Env):
+    """A point that an action of any shape pushes by its sum; the reward tells which."""
+
+    def __init__(self, shape=(2,)):
+        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, shape)
+        self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (1,))
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.at = np.zeros(1, dtype=np.float32)
+        return self.at, {}
+
+    def step(self, action):
+        assert action.shape == self.action_space.shape
+        self.at = self.at + action.sum()
+        return self.at, float(action.flat[0] - action.flat[-1]), False, False, {}
+
+
+class Vectors:
+    """What an estimator of continuous actions predicts."""
+
+    def predict(self, states):
+        return np.stack([np.tanh(states[:, 0]), np.full(len(states), -0.25)], axis=1)
+
+
+@pytest.mark.parametrize("shape", [(2,), (2, 2), (1, 1)])
+def test_actions_of_several_numbers_are_logged_as_rows(shape):
+    def draw(observation, rng):
+        return rng.uniform(-1, 1, shape)
+
+    log = log_episodes(Pushes(shape), draw, 12, 0, horizon=4)
+    action = log.action.reshape(12, -1)
+    assert log.action.shape == ((12, action.shape[1]) if shape != (1, 1) else (12,))
+    assert_allclose(
+        log.next_state[:, 0] - log.state[:, 0], action.sum(axis=1), atol=1e-6
+    )
+    assert_allclose(log.reward, action[:, 0] - action[:, -1], atol=1e-6)
+
+
+def test_vectors_that_are_predicted_are_played():
+    log = log_episodes(Pushes(), Vectors(), 8, 0, horizon=4)
+    assert_allclose(log.action, Vectors().predict(log.state), atol=1e-6)
+    returns = rollout_returns(Pushes(), Vectors(), 3, 0, horizon=4)
+    assert_allclose(returns, log.reward[:4].sum(), atol=1e-6)
+
+
 def test_without_gymnasium_the_remedy_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "gymnasium", None)
     with pytest.raises(ImportError, match="pip install gymnasium"):

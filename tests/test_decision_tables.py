@@ -240,6 +240,63 @@ def test_structured_arrays_do_without_pandas():
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
+# ---------------------------------------------------------------- several numbers
+
+
+def vectors(log):
+    """The decisions of the test's table, with an action of two numbers."""
+    rng = np.random.default_rng(0)
+    table = decisions()
+    action = rng.normal(size=(len(table), 2))
+    action[table["action"].isna()] = np.nan
+    return table.drop(columns="action").assign(
+        action_0=action[:, 0], action_1=action[:, 1]
+    ), action
+
+
+def as_records(table, action):
+    """The same as a structured array, the action a field with a shape."""
+    kinds = [(n, table[n].to_numpy().dtype) for n in table if "action" not in n]
+    y = np.zeros(len(table), dtype=[*kinds, ("action", float, (2,))])
+    for name, _ in kinds:
+        y[name] = table[name]
+    y["action"] = action
+    return y
+
+
+def test_actions_of_several_numbers_in_columns_and_in_fields():
+    table, action = vectors(decisions())
+    frame, rows = as_transitions(X, table, return_rows=True)
+    assert_array_equal(frame.action, action[rows])
+    columns = ["action_0", "action_1"]
+    roles = {role: role for role in ROLES if role in table}
+    joined_ = table.assign(x=X)
+    log = Transitions.from_frame(joined_, state="x", action=columns, **roles)
+    for name in FIELDS:
+        left, right = getattr(frame, name), getattr(log, name)
+        assert_array_equal(np.asarray(left), np.asarray(right), err_msg=name)
+    assert_identical(as_transitions(X, as_records(table, action)), frame)
+    records = np.rec.fromrecords([*table.itertuples(index=False)], names=[*table])
+    assert_array_equal(as_transitions(X, records).action, frame.action)
+    one = table.drop(columns="action_1")
+    assert_array_equal(as_transitions(X, one).action, frame.action[:, 0])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"action_2": 0.0}, r"some of its numbers.*lacks others at row 2"),
+        ({"action_3": 0.0}, r"'action_0' and 'action_1' and 'action_2'"),
+        ({"action_1": "high"}, "some of its numbers|not all hold numbers"),
+        ({"Reward": 1.0, "reward": None}, "did you mean 'Reward'"),
+    ],
+)
+def test_bad_columns_of_vectors(change, words):
+    table = vectors(decisions())[0].assign(**change).dropna(axis=1, how="all")
+    with pytest.raises(ValueError, match=words):
+        as_transitions(X, table)
+
+
 # ---------------------------------------------------------------- what is refused
 
 

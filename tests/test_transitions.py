@@ -397,7 +397,14 @@ def other(name, rows, value, start=0.0):
         (other("action", [1], "a", 1), "action mixes the types int and str"),
         (other("action", [1], True, 1), "action mixes the types bool and int"),
         ({"action": np.array(["2020-01-01"] * 6, "M8[D]")}, "values of type datetime"),
-        ({"action": [(1, 2)] * 6}, "action must be 1-D"),
+        ({"action": np.zeros((6, 2, 2))}, "action must be 1-D"),
+        ({"action": np.zeros((6, 0))}, "action has no columns"),
+        ({"action": [(1, "a")] * 6}, r"not all hold numbers.*type str.*join labels"),
+        ({"action": [(1.5, True)] * 6}, "type bool"),
+        ({"action": [(1, 2)] * 5 + [(1, np.nan)]}, "NaN or infinite at row 5;"),
+        ({"action": np.array([(1, 2)] * 5 + [(np.inf, 0)])}, "infinite at row 5;"),
+        ({"action": [(1, 2)] * 5 + [(1, 2, 3)]}, r"list or an array at rows 0, 1"),
+        ({"action": [(1, 2)] * 5}, "state 6, action 5"),
         ({"action": [b"a"] * 6}, "action holds values of type bytes"),
         ({"action": np.zeros(6) + 1j}, "action holds values of type complex"),
         ({"propensity": [0.0] + [1.0] * 5}, r"\(0, 1\].*at row 0"),
@@ -973,6 +980,209 @@ def test_describe_tells_of_episodes_that_go_on_after_their_end():
 def test_describe_shortens_many_actions():
     log = Transitions([[0]] * 50, np.linspace(0, 1, 50), np.zeros(50), [[0]] * 50)
     assert "(50 in all)" in str(log.describe())
+
+
+# ---------------------------------------------------------------- several numbers
+
+
+def make_vectors(lengths=(4, 1, 3, 5), seed=0):
+    """The log of `make_log`, with actions of two numbers."""
+    rng = np.random.default_rng(seed)
+    log = make_log(lengths, seed=seed)
+    fields = {name: getattr(log, name) for name in FIELDS}
+    return Transitions(**fields | {"action": rng.normal(size=(len(log), 2))})
+
+
+DOSES = ["insulin", "carbs"]
+DOSE_ROLES = {
+    name: name for name in ("reward", "episode", "step", "terminated", "is_initial")
+}
+
+
+def dose_frame():
+    return pd.DataFrame(
+        {
+            "x": [0.0, 1, 2, 3, 4, 5],
+            "insulin": [1.0, 2, None, 3, 4, None],
+            "carbs": [10, 20, None, 30, 40.5, None],
+            "reward": [0.0, 1, None, 2, 3, None],
+            "episode": [*"aaabbb"],
+            "step": [0, 1, 2] * 2,
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    "given_",
+    [
+        np.array([[1.0, 2], [3, 4], [5, 6]]),
+        np.array([[1, 2], [3, 4], [5, 6]], dtype=np.int8),
+        [[1, 2], [3.0, 4], [5, 6]],
+        [np.array([1, 2]), np.array([3, 4]), np.array([5, 6])],
+        pd.DataFrame({"a": [1.0, 3, 5], "b": [2, 4, 6]}),
+        pd.DataFrame({"a": [1.0, 3, 5], "b": [2, 4, 6]}, dtype="Float64"),
+    ],
+)
+def test_actions_of_several_numbers_are_floats(given_):
+    states = np.zeros((3, 1))
+    log = Transitions(states, given_, [0, 0, 0], states)
+    assert log.action.dtype == np.float64
+    np.testing.assert_array_equal(log.action, [[1, 2], [3, 4], [5, 6]])
+    assert log.action_names == (("a", "b") if hasattr(given_, "columns") else None)
+
+
+@pytest.mark.parametrize("values", [[0.5, 1.5], [3, 4], ["a", "b"], [True, False]])
+def test_one_column_of_actions_is_that_column(values):
+    states = np.zeros((2, 1))
+    flat = Transitions(states, values, [0, 0], states)
+    for table in (
+        np.array(values)[:, None],
+        pd.DataFrame(values),
+        [[v] for v in values],
+    ):
+        log = Transitions(states, table, [0, 0], states)
+        assert log.action.dtype == flat.action.dtype
+        assert_same(log, flat)
+        assert joblib.hash(log) == joblib.hash(flat)
+
+
+def test_vectors_are_indexed_split_and_shown_as_rows():
+    log = make_vectors()
+    assert "2-column float64 actions" in repr(log)
+    for key in ([2, 0], slice(1, 5), log.reward > 0, 3):
+        rows = np.atleast_1d(np.arange(len(log))[key])
+        np.testing.assert_array_equal(log[key].action, log.action[rows])
+    train, _ = train_test_split(log, random_state=0)
+    assert train.action.shape == (len(train), 2)
+    np.testing.assert_array_equal(log.episodes[[3]].action, log.action[-5:])
+    assert joblib.hash(log) == joblib.hash(make_vectors())
+    assert_same(pickle.loads(pickle.dumps(log)), log)
+    flat = make_log()
+    pairs = zip(EpisodeKFold(2).split(log), EpisodeKFold(2).split(flat), strict=True)
+    for ours, theirs in pairs:
+        np.testing.assert_array_equal(np.concatenate(ours), np.concatenate(theirs))
+
+
+def test_from_frame_reads_actions_of_several_columns():
+    log = Transitions.from_frame(
+        dose_frame(),
+        state="x",
+        action=DOSES,
+        **{"reward": "reward", "episode": "episode", "step": "step"},
+    )
+    np.testing.assert_array_equal(log.action, [[1, 10], [2, 20], [3, 30], [4, 40.5]])
+    assert log.next_state["x"].tolist() == [1, 2, 4, 5]
+    assert log.action_names == ("insulin", "carbs")
+    assert log[:2].action_names == log.action_names
+    one = Transitions.from_frame(
+        dose_frame(),
+        state="x",
+        action=["insulin"],
+        **{"reward": "reward", "episode": "episode", "step": "step"},
+    )
+    assert one.action.shape == (4,)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            {"carbs": [10, None, None, 30, 40, None]},
+            "some of its.*lacks others at row 1",
+        ),
+        ({"carbs": [10, np.inf, None, 30, 40, None]}, "NaN or infinite at row 1;"),
+        ({"carbs": [*"abcdef"]}, r"some of its numbers.*rows 2, 5"),
+        ({"carbs": [*"ab", None, *"cd", None]}, "not all hold numbers"),
+        ({"action": ["insulin", "dose"]}, "no column 'dose'"),
+        ({"action": ["insulin", "insulin"]}, "occurs more than once"),
+        ({"action": ["insulin", "x"]}, "'x' is both the action and part of the state"),
+        ({"action": []}, "action must name at least one column"),
+    ],
+)
+def test_bad_columns_of_vectors(change, words):
+    table, action = dose_frame(), change.pop("action", DOSES)
+    with pytest.raises(ValueError, match=words):
+        Transitions.from_frame(
+            table.assign(**change),
+            state="x",
+            action=action,
+            **{"reward": "reward", "episode": "episode", "step": "step"},
+        )
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_tables_of_vectors_round_trip(named, tmp_path):
+    log = make_vectors()
+    names = ["action_0", "action_1"]
+    if named:
+        names = DOSES
+        fields = {name: getattr(log, name) for name in FIELDS}
+        log = Transitions(
+            **fields | {"action": pd.DataFrame(log.action, columns=DOSES)}
+        )
+    table = log.to_frame()
+    assert [*table.columns[2:4]] == names
+    again = Transitions.from_frame(
+        table, state=["state_0", "state_1"], action=names, **DOSE_ROLES
+    )
+    assert_same(again, log)
+    table.to_csv(tmp_path / "log.csv", index=False)
+    read = pd.read_csv(tmp_path / "log.csv")
+    again = Transitions.from_frame(
+        read, state=["state_0", "state_1"], action=names, **DOSE_ROLES
+    )
+    assert_same(again, log)
+
+
+def test_to_frame_refuses_actions_that_bear_names_of_fields():
+    log = make_vectors()
+    fields = {name: getattr(log, name) for name in FIELDS}
+    named = pd.DataFrame(log.action, columns=["reward", "dose"])
+    with pytest.raises(ValueError, match=r"action's columns \['reward'\]"):
+        Transitions(**fields | {"action": named}).to_frame()
+
+
+def test_episodes_and_logs_of_vectors_are_joined():
+    log = make_vectors()
+    ends = np.cumsum([4, 1, 3, 5])[:-1]
+    states = [
+        np.concatenate([now, then[-1:]])
+        for now, then in zip(
+            np.split(log.state, ends), np.split(log.next_state, ends), strict=True
+        )
+    ]
+    again = Transitions.from_episodes(
+        [*states, np.zeros((1, 2))],
+        [*np.split(log.action, ends), []],
+        [*np.split(log.reward, ends), []],
+        [True, False] * 2 + [False],
+    )
+    assert_same(again, log)
+    both = Transitions.concatenate(log, log[:3])
+    np.testing.assert_array_equal(
+        both.action, np.concatenate([log.action, log.action[:3]])
+    )
+    with pytest.raises(ValueError, match="some of 1 and of 2 numbers"):
+        Transitions.concatenate(log, make_log(actions=(0.5, 1.5)))
+    fields = {name: getattr(log, name) for name in FIELDS}
+    one, other_ = (
+        Transitions(**fields | {"action": pd.DataFrame(log.action, columns=[*names])})
+        for names in ("ab", "ba")
+    )
+    assert Transitions.concatenate(one, log).action_names == ("a", "b")
+    with pytest.raises(ValueError, match="different columns"):
+        Transitions.concatenate(one, other_)
+
+
+def test_describe_gives_the_ranges_of_vectors():
+    log = make_vectors()
+    summary = log.describe()
+    low, mean, high = summary.action_ranges["action_1"]
+    column = log.action[:, 1]
+    assert (low, mean, high) == (column.min(), column.mean(), column.max())
+    assert summary.action_counts == {}
+    assert "action_0: " in str(summary)
+    assert make_log().describe().action_ranges is None
 
 
 # ---------------------------------------------------------------- the one door

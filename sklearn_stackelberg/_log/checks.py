@@ -124,7 +124,8 @@ def check_same_length(lengths: dict[str, int]) -> None:
         )
 
 
-def _as_vector(values: Any, name: str) -> np.ndarray:
+def as_vector(values: Any, name: str) -> np.ndarray:
+    """Return a column as a 1-D array, lists as one of objects."""
     # As objects first: numpy would turn the list [1, "a"] into strings without a word.
     if isinstance(values, (list, tuple)):
         vector = np.array(values, dtype=object)
@@ -167,7 +168,8 @@ def missing(values: Any) -> np.ndarray:
     )
 
 
-def _kind(type_: type) -> str:
+def kind_of(type_: type) -> str:
+    """Name the kind of a plain value: bool, int, float, str, or else its type."""
     if issubclass(type_, (bool, np.bool_)):
         return "bool"
     if issubclass(type_, numbers.Integral):
@@ -184,7 +186,7 @@ def check_labels(
     allowed: tuple[str, ...] = ("int", "str", "bool", "float"),
 ) -> np.ndarray:
     """Return integers, strings, booleans or floats as an array of one plain type."""
-    vector = _as_vector(values, name)
+    vector = as_vector(values, name)
     if vector.dtype.kind == "O":
         missing = _missing(vector)
         if missing.any():
@@ -192,7 +194,7 @@ def check_labels(
                 f"{name} is missing (None or NaN) at {rows_text(missing, rows)}; every "
                 "transition needs one. Leave these rows out or fill them in."
             )
-        kinds = {_kind(type_) for type_ in set(map(type, vector))}
+        kinds = {kind_of(type_) for type_ in set(map(type, vector))}
         if len(kinds) > 1 and kinds != {"int", "float"}:
             _refuse_mixed(kinds, name)
         if kinds <= set(_KIND_NAMES.values()):
@@ -232,6 +234,13 @@ def join_labels(parts: list[np.ndarray], name: str) -> np.ndarray:
     kinds = {_KIND_NAMES[part.dtype.kind] for part in parts}
     if len(kinds) > 1 and kinds != {"int", "float"}:
         _refuse_mixed(kinds, name)
+    widths = {part.shape[1:] for part in parts}
+    if len(widths) > 1:
+        counts = sorted(width[0] if width else 1 for width in widths)
+        raise ValueError(
+            f"{name} must have the same columns everywhere; there are some of "
+            f"{' and of '.join(map(str, counts))} numbers."
+        )
     return np.concatenate(parts)
 
 
@@ -246,7 +255,7 @@ def check_steps(
     values: Any, rows: np.ndarray | None = None, name: str = "step"
 ) -> np.ndarray:
     """Return steps as 64-bit integers."""
-    vector = _as_vector(values, name)
+    vector = as_vector(values, name)
     if vector.dtype.kind in "mMUS":
         raise ValueError(
             f"{name} has dtype {vector.dtype}; whole numbers were expected, because "
@@ -254,7 +263,7 @@ def check_steps(
             "episode first, for example sort by time and use "
             "df.groupby(episode).cumcount()."
         )
-    vector = _to_float(vector, name, rows) if vector.dtype.kind in "Of" else vector
+    vector = to_float(vector, name, rows) if vector.dtype.kind in "Of" else vector
     if vector.dtype.kind == "f":
         bad = ~(vector == np.round(vector)) | ~np.isfinite(vector)
         if bad.any():
@@ -267,7 +276,7 @@ def check_steps(
     return vector.astype(np.int64)
 
 
-def _to_float(vector: np.ndarray, name: str, rows: np.ndarray | None) -> np.ndarray:
+def to_float(vector: np.ndarray, name: str, rows: np.ndarray | None) -> np.ndarray:
     """Return numbers as float64 with NaN for what is missing; refuse the rest."""
     if vector.dtype.kind in "biuf":
         return vector.astype(np.float64)
@@ -291,7 +300,7 @@ def _to_float(vector: np.ndarray, name: str, rows: np.ndarray | None) -> np.ndar
 
 def check_reals(values: Any, name: str, rows: np.ndarray | None = None) -> np.ndarray:
     """Return finite real numbers as float64."""
-    vector = _to_float(_as_vector(values, name), name, rows)
+    vector = to_float(as_vector(values, name), name, rows)
     bad = ~np.isfinite(vector)
     if bad.any():
         raise ValueError(
@@ -305,10 +314,10 @@ def check_flags(
     values: Any, name: str, rows: np.ndarray | None = None, unit: str = "row"
 ) -> np.ndarray:
     """Return booleans, or zeros and ones, as an array of booleans."""
-    vector = _as_vector(values, name)
+    vector = as_vector(values, name)
     if vector.dtype.kind == "b":
         return vector
-    vector = _to_float(vector, name, rows)
+    vector = to_float(vector, name, rows)
     bad = (vector != 0) & (vector != 1)
     if bad.any():
         raise ValueError(

@@ -7,11 +7,13 @@ alike. Columns may be pandas' or numpy's: this module does not import pandas.
 from __future__ import annotations
 
 import difflib
+import re
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from . import checks
+from .actions import check_actions, has_action
 from .linking import count_steps, link
 from .order import refuse_backward_steps, refuse_scattered_episodes
 
@@ -102,17 +104,46 @@ def find_columns(y: Any) -> dict[str, Column]:
         )
     known = [*(y.columns if checks.is_frame(y) else y.dtype.names)]
     checks.check_same_length({"y": len(y)})
-    _refuse_unknown(known, [*getattr(getattr(y, "index", None), "names", [])])
-    for role in ROLES:
+    numbered = _numbered_actions(known)
+    levels = [*getattr(getattr(y, "index", None), "names", [])]
+    _refuse_unknown(known, levels, numbered)
+    for role in (*ROLES, *numbered):
         if known.count(role) > 1:
             raise ValueError(
                 f"y has more than one column {role!r}; it must occur once. Rename or "
                 "drop the others."
             )
-    return {r: Column(y[r], f"y[{r!r}]") for r in ROLES if r in known}
+    columns = {r: Column(y[r], f"y[{r!r}]") for r in ROLES if r in known}
+    if len(numbered) > 1:
+        name = f"y[{numbered[0]!r}, ..., {numbered[-1]!r}]"
+        frame = checks.is_frame(y)
+        values = y[numbered] if frame else np.stack([y[c] for c in numbered], axis=1)
+        columns["action"] = Column(values, name)
+    elif numbered:
+        columns["action"] = Column(y[numbered[0]], f"y[{numbered[0]!r}]")
+    return columns
 
 
-def _refuse_unknown(known: list, levels: list) -> None:
+def _numbered_actions(known: list) -> list[str]:
+    """The columns action_0, action_1, ... that stand for an action of several numbers.
+
+    A column ``action`` goes before them.
+    """
+    if "action" in known:
+        return []
+    found = {name for name in known if re.fullmatch(r"action_\d+", str(name))}
+    names = [f"action_{j}" for j in range(len(found))]
+    if found != {*names}:
+        raise ValueError(
+            f"y has the columns {sorted(found)}; an action of {len(found)} "
+            f"number{'s' * (len(found) > 1)} is expected in "
+            f"{' and '.join(map(repr, names))}. Rename them, or give one column "
+            "'action'."
+        )
+    return names
+
+
+def _refuse_unknown(known: list, levels: list, numbered: list) -> None:
     """Refuse columns that are not there, or that are but for their spelling."""
     shown = ", ".join(repr(name) for name in known[:20])
     shown += ", ..." if len(known) > 20 else ""
@@ -135,9 +166,10 @@ def _refuse_unknown(known: list, levels: list) -> None:
                 "(truncated). Give a column 'terminated' that is True only where it "
                 f"ended for good, and drop {name!r}."
             )
-        if role and role not in known:
+        if role and role not in known and name not in numbered:
             meant.setdefault(role, name)
-    missing = [role for role in ("action", "reward") if role not in known]
+    needed = ("reward",) if numbered else ("action", "reward")
+    missing = [role for role in needed if role not in known]
     if missing:
         hints = [f"{meant[r]!r} for {r!r}" for r in missing if r in meant]
         hint = f" (did you mean {' and '.join(hints)}?)" if hints else ""
@@ -169,7 +201,7 @@ def chain_rows(columns: dict[str, Column], n: int) -> Chain:
         If an episode, step or flag is not as it should be, if the rows cannot be put
         in order, or if no row is a transition.
     """
-    acted = ~checks.missing(columns["action"].values)
+    acted = has_action(*columns["action"])
     if "episode" not in columns:
         return _chain_single_steps(columns, acted)
     episode = checks.check_episodes(**columns["episode"].at())
@@ -232,11 +264,12 @@ def read_fields(columns: dict[str, Column], chain: Chain) -> dict[str, Any]:
     rows = chain.rows
     actions = columns["action"].at(rows)
     whole = actions["values"]
-    if not chain.acted.all() and whole.dtype == np.float64 and (whole % 1 == 0).all():
+    one_float = np.ndim(whole) == 1 and whole.dtype == np.float64
+    if not chain.acted.all() and one_float and (whole % 1 == 0).all():
         # Without the holes that closing rows leave, pandas would hold integers.
         actions["values"] = whole.astype(np.int64)
     fields = {
-        "action": checks.check_labels(**actions),
+        "action": check_actions(**actions),
         "reward": checks.check_reals(**columns["reward"].at(rows)),
         "terminated": chain.ended[rows],
         "is_initial": chain.first[rows],

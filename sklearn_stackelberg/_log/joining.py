@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from . import checks
+from .actions import check_actions
 from .linking import count_steps
 from .rows import FIELDS, LogRows
 from .tables import stack
@@ -35,7 +36,7 @@ def chain_episodes(
         zip(observations, actions, rewards, strict=True)
     ):
         states.append(checks.check_states(seen, f"observations[{k}]"))
-        labels.append(checks.check_labels(chosen, f"actions[{k}]"))
+        labels.append(check_actions(chosen, f"actions[{k}]"))
         gains.append(checks.check_reals(gained, f"rewards[{k}]"))
         lengths.append(len(labels[-1]))
         if (len(states[-1]), len(gains[-1])) != (lengths[-1] + 1, lengths[-1]):
@@ -95,6 +96,14 @@ def join_logs(logs: Sequence[LogRows]) -> tuple[dict[str, int], int, dict[str, A
             fields[name] = np.concatenate(parts)
         else:
             fields[name] = stack(parts)
+    named = [log.action_names for log in logs if log.action_names]
+    if len({*named}) > 1:
+        raise ValueError(
+            f"The logs' actions have different columns, {named[0]} and "
+            f"{next(names for names in named if names != named[0])}; they must be the "
+            "same, in the same order."
+        )
+    fields["action_names"] = named[0] if named else None
     left_out: dict[str, int] = {}
     for log in logs:
         for why, n in log.left_out.items():

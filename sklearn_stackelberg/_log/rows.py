@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import checks
+from .actions import check_actions
 from .cuts import episode_rows, fingerprint
 from .linking import count_steps, link
 from .views import EpisodeView, LogSummary, as_rows
@@ -31,6 +32,9 @@ class LogRows:
     `Transitions` adds the ways in and out and documents the fields.
     """
 
+    # On an instance only where there are any, so that other logs hash as ever.
+    action_names: tuple[str, ...] | None = None
+
     def __init__(
         self,
         state: Any,
@@ -47,7 +51,9 @@ class LogRows:
         self.state = checks.check_states(state)
         self.next_state = checks.check_states(next_state, "next_state")
         checks.check_same_columns(self.state, self.next_state)
-        self.action = checks.check_labels(action, "action")
+        self.action = check_actions(action)
+        if checks.is_frame(action) and self.action.ndim == 2:
+            self.action_names = tuple(action.columns)
         self.reward = checks.check_reals(reward, "reward")
         self.terminated = (
             np.zeros(len(self.state), dtype=bool)
@@ -99,6 +105,8 @@ class LogRows:
         new = object.__new__(cls)
         for name in FIELDS:
             setattr(new, name, fields[name])
+        if fields.get("action_names"):
+            new.action_names = fields["action_names"]
         new.left_out = left_out or {}
         new._n_without_action = n_without_action
         if drawn is None:
@@ -160,6 +168,7 @@ class LogRows:
         fields["next_state"] = fields["state"] if same else take(self.next_state)
         for name in FIELDS[4:]:
             fields[name] = take(getattr(self, name))
+        fields["action_names"] = self.action_names
         drawn = take(self._episode_rows), self._source
         return self._from_checked(drawn=drawn, **fields)
 
@@ -173,6 +182,8 @@ class LogRows:
     def __repr__(self) -> str:
         columns = f"{self.n_features} state column{'s' * (self.n_features != 1)}"
         kind = "str" if self.action.dtype.kind == "U" else self.action.dtype.name
+        if self.action.ndim == 2:
+            kind = f"{self.action.shape[1]}-column {kind}"
         given = [name for name in FIELDS[6:] if getattr(self, name) is not None]
         with_ = f"; with {', '.join(given)}" if given else ""
         return f"<Transitions: {len(self):,} rows, {columns}, {kind} actions{with_}>"
@@ -198,12 +209,23 @@ class LogRows:
             checks.check_same_length({**lengths, "action": len(self)})
         fields = {name: getattr(self, name) for name in FIELDS}
         fields |= {"state": state, "next_state": next_state}
+        fields["action_names"] = self.action_names
         return self._from_checked(
             dict(self.left_out),
             self._n_without_action,
             (self._episode_rows, self._source),
             **fields,
         )
+
+    def action_columns(self) -> dict[str, np.ndarray]:
+        """The action by column: ``action``, or its several columns under their names.
+
+        Columns without names are ``action_0``, ``action_1`` and so on.
+        """
+        if self.action.ndim == 1:
+            return {"action": self.action}
+        names = [f"action_{j}" for j in range(self.action.shape[1])]
+        return dict(zip(self.action_names or names, self.action.T, strict=True))
 
     def describe(self) -> LogSummary:
         """Summarise the log: episodes, actions, ends, rewards, and what was left out.
@@ -228,17 +250,17 @@ class LogRows:
         """
         if not len(self):
             raise ValueError("This selection holds no rows, so nothing can be said.")
-        actions, counts = np.unique(self.action, return_counts=True)
+        one = self.action.ndim == 1
+        actions, counts = np.unique(self.action[: len(self) * one], return_counts=True)
         is_frame = checks.is_frame(self.state)
         summary = dict(
             n_transitions=len(self),
             state_columns=[*(self.state.columns if is_frame else range(self.shape[1]))],
             action_counts=dict(zip(actions.tolist(), counts.tolist(), strict=True)),
-            reward_range=(
-                float(self.reward.min()),
-                float(self.reward.mean()),
-                float(self.reward.max()),
-            ),
+            action_ranges=None
+            if one
+            else {name: _range(a) for name, a in self.action_columns().items()},
+            reward_range=_range(self.reward),
             n_terminated=int(self.terminated.sum()),
             n_initial=int(self.is_initial.sum()),
             n_left_out=self.n_left_out,
@@ -260,3 +282,8 @@ class LogRows:
                 n_terminated_inside=int((self.terminated & ~last).sum()),
             )
         return LogSummary(**summary)
+
+
+def _range(values: np.ndarray) -> tuple[float, float, float]:
+    """Smallest, mean and largest."""
+    return float(values.min()), float(values.mean()), float(values.max())

@@ -29,14 +29,20 @@ def read_frame(
     """
     states = [*state] if isinstance(state, (list, np.ndarray)) else [state]
     names = {role: name for role, name in names.items() if name is not None}
-    _check_columns(df, states, names)
+    action = names.pop("action")
+    actions = [*action] if isinstance(action, (list, np.ndarray)) else [action]
+    _check_columns(df, states, actions, names)
 
     columns = {
         role: Column(df[name], f"{role} (column {name!r})")
-        for role, name in names.items()
+        for role, name in {"action": actions[0], **names}.items()
     }
+    several = len(actions) > 1
+    if several:
+        columns["action"] = Column(df[actions], f"action (columns {actions})")
     chain = chain_rows(columns, len(df))
     fields = read_fields(columns, chain) | take_states(df[states], chain)
+    fields["action_names"] = tuple(actions) if several else None
     checks.check_states(fields["state"])
     return chain.left_out, chain.n_without_action, fields
 
@@ -76,10 +82,11 @@ def write_frame(log: LogRows) -> Any:
     # Nullable types: a plain column of integers cannot hold the missing actions.
     nullable = {"i": "Int64", "u": "UInt64", "f": "Float64", "b": "boolean"}
     dtype = nullable.get(log.action.dtype.kind, object)
+    actions = {
+        name: pd.Series(values.astype(object), dtype=dtype).reindex(range(total))
+        for name, values in log.action_columns().items()
+    }
     fields = {
-        "action": pd.Series(log.action.astype(object), dtype=dtype).reindex(
-            range(total)
-        ),
         "reward": column(log.reward, np.nan),
         "episode": column(episode, episode[closing]),
         "step": column(step, step[closing] + 1),
@@ -92,6 +99,13 @@ def write_frame(log: LogRows) -> Any:
     if not checks.is_frame(states):
         names = [f"state_{j}" for j in range(log.n_features)]
         states = pd.DataFrame(states, columns=names)
+    clash = [name for name in actions if name in fields]
+    if clash:
+        raise ValueError(
+            f"The action's columns {clash} bear the names of fields of the log; rename "
+            "them in the table that the log is made of."
+        )
+    fields = actions | fields
     clash = [name for name in states.columns if name in fields]
     if clash:
         raise ValueError(
@@ -113,19 +127,23 @@ def stack(parts: list) -> Any:
     return pd.concat(parts, ignore_index=True)
 
 
-def _check_columns(df: Any, states: list, names: dict[str, Any]) -> None:
+def _check_columns(df: Any, states: list, actions: list, names: dict[str, Any]) -> None:
     """Refuse columns that `df` does not have, naming those that it has."""
     if not checks.is_frame(df):
         raise TypeError(
             f"from_frame needs a pandas DataFrame; got {type(df).__name__}. Call "
             ".to_pandas() on it, or pandas.DataFrame(...)."
         )
-    if not states:
-        raise ValueError("state must name at least one column; got an empty list.")
+    for role, given in (("state", states), ("action", actions)):
+        if not given:
+            raise ValueError(
+                f"{role} must name at least one column; got an empty list."
+            )
     known = [*df.columns]
+    others = [*actions, *names.values()]
     by_text = {str(name).lower(): name for name in known}
     problems = []
-    for name in dict.fromkeys([*states, *names.values()]):
+    for name in dict.fromkeys([*states, *others]):
         if name not in known:
             near = difflib.get_close_matches(str(name).lower(), by_text, n=3)
             hint = " or ".join(repr(by_text[text]) for text in near)
@@ -136,16 +154,17 @@ def _check_columns(df: Any, states: list, names: dict[str, Any]) -> None:
             f"The table has no column {', nor '.join(problems)}. Its columns are "
             f"{shown}{', ...' if len(known) > 20 else ''}."
         )
-    for name in [*states, *names.values()]:
-        if known.count(name) > 1 or states.count(name) > 1:
+    for name in [*states, *others]:
+        if max(known.count(name), states.count(name), actions.count(name)) > 1:
             raise ValueError(
-                f"Column {name!r} occurs more than once, in the table or in state; "
-                "each must be named once. Rename it, or leave it out."
+                f"Column {name!r} occurs more than once, in the table or in state or "
+                "action; each must be named once. Rename it, or leave it out."
             )
-    for role in ("action", "reward"):
-        if names[role] in states:
+    chosen = [*(("action", name) for name in actions), ("reward", names["reward"])]
+    for role, name in chosen:
+        if name in states:
             raise ValueError(
-                f"Column {names[role]!r} is both the {role} and part of the state. A "
+                f"Column {name!r} is both the {role} and part of the state. A "
                 f"policy cannot know the {role} before it acts: leave it out of state "
                 "(an earlier one may stand there as a column of its own)."
             )

@@ -117,7 +117,9 @@ class EpisodeView:
 class LogSummary:
     """What a log holds; `str` gives it as text. Obtained from `describe()`.
 
-    `None` stands for what cannot be known, where the log has no episodes.
+    `None` stands for what cannot be known, where the log has no episodes. Actions of
+    several numbers are not counted: `action_ranges` has each one's smallest, mean and
+    largest.
     """
 
     n_transitions: int
@@ -133,16 +135,20 @@ class LogSummary:
     n_left_out: int = 0
     left_out: dict[str, int] = field(default_factory=dict)
     n_without_action: int = 0
+    action_ranges: dict[str, tuple[float, float, float]] | None = None
 
     def __str__(self) -> str:
         columns = _some([str(column) for column in self.state_columns])
         ranked = sorted(self.action_counts.items(), key=lambda pair: -pair[1])
-        low, mean, high = self.reward_range
+        actions = [f"{action!r}: {n:,}" for action, n in ranked]
+        if self.action_ranges is not None:
+            ranges = self.action_ranges.items()
+            actions = [f"{name}: {_range_text(*span)}" for name, span in ranges]
         lines = [
             ("transitions", f"{self.n_transitions:,}"),
             ("state columns", f"{len(self.state_columns)} ({columns})"),
-            ("actions", _some([f"{action!r}: {n:,}" for action, n in ranked])),
-            ("reward", f"{low:.4g} to {high:.4g}, mean {mean:.4g}"),
+            ("actions", _some(actions)),
+            ("reward", _range_text(*self.reward_range)),
             ("initial rows", f"{self.n_initial:,}"),
         ]
         if self.n_episodes is None:
@@ -173,3 +179,7 @@ class LogSummary:
 def _some(texts: list[str], limit: int = 8) -> str:
     more = f", ... ({len(texts):,} in all)" if len(texts) > limit else ""
     return ", ".join(texts[:limit]) + more
+
+
+def _range_text(low: float, mean: float, high: float) -> str:
+    return f"{low:.4g} to {high:.4g}, mean {mean:.4g}"
