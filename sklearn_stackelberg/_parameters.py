@@ -6,6 +6,7 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from ._evaluation.estimate import check_level
 from .kernels import check_kernel
@@ -39,9 +40,16 @@ def check_parameters(estimator: Any) -> None:
     for name in ("ridge", "tol"):
         if not _is_real(params[name]) or not 0 <= params[name] < np.inf:
             raise ValueError(f"{name} must be a number >= 0, got {params[name]!r}.")
-    for name in ("mirror_steps", "max_iter"):
-        if not _is_whole(params[name]) or params[name] < 0:
-            raise ValueError(f"{name} must be an integer >= 0, got {params[name]!r}.")
+    if not _is_whole(params["mirror_steps"]) or params["mirror_steps"] < 0:
+        raise ValueError(
+            f"mirror_steps must be an integer >= 0, got {params['mirror_steps']!r}."
+        )
+    _check_iterations(params)
+    for name in ("learning_rate", "leader_learning_rate"):
+        if not _is_real(params[name]) or not 0 < params[name] < np.inf:
+            raise ValueError(
+                f"{name} must be a positive finite number, got {params[name]!r}."
+            )
     components = params["n_components"]
     if components is not None and (not _is_whole(components) or components < 1):
         raise ValueError(
@@ -57,13 +65,87 @@ def check_parameters(estimator: Any) -> None:
     for name, options in (
         ("initial_states", ("first", "all")),
         ("leader_gradient", ("total", "individual")),
+        ("action_type", ("auto", "discrete", "continuous")),
+        ("action_distribution", ("candidates", "gaussian")),
+        ("solver", ("auto", "closed_form", "stochastic")),
+        ("device", ("auto", "cpu", "cuda")),
         ("dtype", ("float64", "float32")),
     ):
         if params[name] not in options:
             raise ValueError(
                 f"{name} must be one of {list(options)}, got {params[name]!r}."
             )
+    for name in ("q_function", "policy"):
+        _check_function_class(name, params[name])
+    if params["callback"] is not None and not callable(params["callback"]):
+        raise ValueError(
+            "callback must be a callable that takes the newest entry of the history, "
+            f"or None, got {params['callback']!r}."
+        )
+    if not isinstance(params["warm_start"], bool | np.bool_):
+        raise ValueError(
+            f"warm_start must be True or False, got {params['warm_start']!r}."
+        )
     check_kernel(params["kernel"])
+
+
+def choose_solver(params: dict[str, Any], action_type: str) -> str:
+    """The solver that ``solver="auto"`` stands for, or the one asked for.
+
+    Parameters
+    ----------
+    params : dict
+        The estimator's hyperparameters.
+    action_type : {"discrete", "continuous"}
+
+    Returns
+    -------
+    {"closed_form", "stochastic"}
+
+    Raises
+    ------
+    ValueError
+        If the closed form is asked for where there is none.
+    """
+    asked = params["solver"]
+    networks = [name for name in ("q_function", "policy") if is_network(params[name])]
+    if asked == "closed_form" and networks:
+        raise ValueError(
+            f"solver='closed_form' needs a Q-function and a policy that are linear in "
+            f"their weights, and {' and '.join(networks)} "
+            f"{'are networks' if len(networks) > 1 else 'is a network'}: its best "
+            "response is no linear system. Set solver='auto' or 'stochastic', or "
+            + " and ".join(f"{name}='kernel'" for name in networks)
+            + "."
+        )
+    same = params["q_function"] == params["policy"]
+    # The mean of a Gaussian has features of its own.
+    gaussian = (
+        action_type == "continuous" and params["action_distribution"] == "gaussian"
+    )
+    if asked == "closed_form" and not (same or gaussian):
+        raise ValueError(
+            f"solver='closed_form' needs both players in the same features, but "
+            f"q_function={params['q_function']!r} and policy={params['policy']!r}. "
+            "Make them equal, or set solver='auto' or 'stochastic'."
+        )
+    if asked != "auto":
+        return asked
+    return "stochastic" if networks or not (same or gaussian) else "closed_form"
+
+
+def is_network(function_class: Any) -> bool:
+    """Whether a `q_function` or `policy` is a neural network.
+
+    Parameters
+    ----------
+    function_class : str or callable
+
+    Returns
+    -------
+    bool
+    """
+    return function_class == "mlp" or not isinstance(function_class, str)
 
 
 def check_discount(discount: Any) -> None:
@@ -104,6 +186,44 @@ def check_table_size(n_actions: int, n_features: int) -> None:
             f"{size / 2**30:.1f} GiB, more than the {_GAME_BYTES / 2**30:.0f} GiB "
             "allowed. Set n_components lower, or group the actions; if they are "
             "measurements (doses, prices), round them to a few levels."
+        )
+
+
+def _check_iterations(params: dict[str, Any]) -> None:
+    """Refuse counts of steps, rows and lines that count nothing."""
+    for name, least in (
+        ("max_iter", 0),
+        ("batch_size", 1),
+        ("follower_steps", 1),
+        ("leader_steps", 0),
+        ("verbose", 0),
+    ):
+        value = params[name]
+        if value is None and name in {"max_iter", "batch_size"}:
+            continue
+        if name == "verbose" and isinstance(value, bool | np.bool_):
+            continue
+        if not _is_whole(value) or value < least:
+            or_none = " or None" if name in {"max_iter", "batch_size"} else ""
+            raise ValueError(
+                f"{name} must be an integer >= {least}{or_none}, got {value!r}."
+            )
+
+
+def _check_function_class(name: str, value: Any) -> None:
+    """Refuse what is no class of functions."""
+    if isinstance(value, nn.Module):
+        raise ValueError(
+            f"{name} is a module, a {type(value).__name__}, which a fit would change: "
+            "give what makes one, a callable that takes the numbers of inputs and "
+            "outputs and returns a torch.nn.Module (the class itself, perhaps)."
+        )
+    known = value in ("kernel", "linear", "mlp") if isinstance(value, str) else None
+    if known is False or (known is None and not callable(value)):
+        raise ValueError(
+            f"{name} must be 'kernel', 'linear', 'mlp', an MLP(...), or a callable "
+            "that takes the numbers of inputs and outputs and returns a "
+            f"torch.nn.Module, got {value!r}."
         )
 
 

@@ -78,21 +78,77 @@ class StackelbergPolicyEstimator(BaseEstimator):
     initial_states : {"first", "all"}, default="all"
         Where the value is counted from: the first state of each episode, as in [1]_, or
         every logged state, which steadies the learning where logs are short.
+    q_function, policy : {"kernel", "linear", "mlp"}, MLP or callable, default="kernel"
+        The functions that each player chooses from: linear in the kernel's features;
+        linear in the standardised states; a perceptron of them (`networks.MLP` has its
+        layers, for grids such as ``policy__hidden_layer_sizes``); or whatever
+        ``f(n_inputs, n_outputs)`` returns, a `torch.nn.Module` on the states as they
+        are. It maps (k, n_inputs) to (k, n_outputs): states to a value or a logit for
+        each action; with continuous actions, states and action to one value, and states
+        to a logit for each candidate, or to the means and log standard deviations of a
+        Gaussian.
+    action_type : {"auto", "discrete", "continuous"}, default="auto"
+        Whether actions are labels, each told apart from the others, or amounts, of
+        which close ones do nearly the same. ``"auto"`` takes names, truth values and
+        whole numbers for labels, and so it takes up to 20 distinct fractional numbers
+        that repeat; ``action_type_`` says which it was.
+    action_distribution : {"candidates", "gaussian"}, default="candidates"
+        The policy over continuous actions: a softmax over a few `candidates`, which
+        stays with what was logged and can have several peaks; or a Gaussian squashed
+        into the bounds, whose mean is a smooth function of the state.
+    candidates : int, array-like of shape (n_candidates, n_action_columns) or None
+        Amounts to choose among, or how many: an even grid between the bounds where
+        there is one column, k-means centres of the logged actions where there are more.
+        More of them let the policy choose more finely, and cost as much more time.
+        None is 9 or 25.
+    action_bounds : (low, high) or None, default=None
+        Numbers, or one for each column, that no action crosses. None takes them from
+        the log.
+    solver : {"auto", "closed_form", "stochastic"}, default="auto"
+        How the game is solved. ``"closed_form"``, where Q is linear in its weights and
+        the policy in the same features: the follower's exact answer, mirror steps and
+        L-BFGS. ``"stochastic"``, for everything: gradient steps of both on minibatches,
+        as in [1]_.
     leader_gradient : {"total", "individual"}, default="total"
         The derivative the leader climbs after its mirror steps. ``"individual"`` holds
         w fixed while the leader steps: an ablation.
     mirror_steps : int, default=40
-        At most so many mirror steps, with which every climb begins.
-    max_iter : int, default=50
-        At most so many steps along the derivative, after the mirror steps.
+        At most so many mirror steps, with which every climb in closed form begins.
+    max_iter : int or None, default=None
+        At most so many steps along the derivative, after the mirror steps, or turns of
+        the stochastic solver. None is 50 for labels in closed form, 0 for amounts and
+        300 turns.
     tol : float, default=1e-2
-        Relative gain of the value under which the climb ends. Smaller climbs further,
-        which raises ``policy_value_`` and, past what the log supports, not the policy's
-        true value.
+        Relative gain of the value under which the climb in closed form ends. Smaller
+        climbs further, which raises ``policy_value_`` and, past what the log supports,
+        not the policy's true value.
+    batch_size : int or None, default=None
+        Rows of a minibatch of the stochastic solver. Larger is steadier and slower.
+        None is 1024, or all rows where there are fewer.
+    learning_rate, leader_learning_rate : float, default=1e-3
+        Step sizes of the follower and the leader in the stochastic solver. Larger is
+        faster until it diverges; the follower's should be the larger of the two.
+    follower_steps, leader_steps : int, default=10, 1
+        Steps of each player in a turn of the stochastic solver. More steps of the
+        follower bring it nearer to its best response before the leader moves.
+    optimizer : str or callable, default="Adam"
+        A name of `torch.optim`, or a callable that takes parameters and a step size.
+    device : {"auto", "cpu", "cuda"}, default="auto"
+        Where the stochastic solver works; ``"auto"`` is a GPU if there is one. What is
+        fitted on a GPU predicts and unpickles without one.
     dtype : {"float64", "float32"}, default="float64"
         Precision of the features. ``"float32"`` halves memory and time on large logs.
     random_state : int, RandomState instance or None, default=None
-        Draws the landmarks. The same number gives bit-identical fits on one machine.
+        Draws the landmarks, the networks' first weights and the minibatches. The same
+        number gives bit-identical fits on one machine.
+    warm_start : bool, default=False
+        Whether `fit` goes on from where the last one ended: with the stochastic solver
+        exactly as if it had not stopped, in closed form from its policy.
+    verbose : int, default=0
+        1 prints a line every tenth evaluation, 2 for each.
+    callback : callable, default=None
+        Called with each new entry of ``history_``, a dict; True stops the fit there.
+        `set_callbacks` takes scikit-learn's own, from its version 1.9 on.
 
     Attributes
     ----------
@@ -189,12 +245,29 @@ class StackelbergPolicyEstimator(BaseEstimator):
         kernel_params: dict[str, Any] | None = None,
         n_components: int | None = 200,
         initial_states: str = "all",
+        q_function: Any = "kernel",
+        policy: Any = "kernel",
+        action_type: str = "auto",
+        action_distribution: str = "candidates",
+        candidates: int | ArrayLike | None = None,
+        action_bounds: Any = None,
+        solver: str = "auto",
         leader_gradient: str = "total",
         mirror_steps: int = 40,
-        max_iter: int = 50,
+        max_iter: int | None = None,
         tol: float = 1e-2,
+        batch_size: int | None = None,
+        learning_rate: float = 1e-3,
+        leader_learning_rate: float = 1e-3,
+        follower_steps: int = 10,
+        leader_steps: int = 1,
+        optimizer: Any = "Adam",
+        device: str = "auto",
         dtype: str = "float64",
         random_state: Any = None,
+        warm_start: bool = False,
+        verbose: int = 0,
+        callback: Any = None,
     ) -> None:
         self.discount = discount
         self.lam = lam
@@ -206,12 +279,29 @@ class StackelbergPolicyEstimator(BaseEstimator):
         self.kernel_params = kernel_params
         self.n_components = n_components
         self.initial_states = initial_states
+        self.q_function = q_function
+        self.policy = policy
+        self.action_type = action_type
+        self.action_distribution = action_distribution
+        self.candidates = candidates
+        self.action_bounds = action_bounds
+        self.solver = solver
         self.leader_gradient = leader_gradient
         self.mirror_steps = mirror_steps
         self.max_iter = max_iter
         self.tol = tol
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.leader_learning_rate = leader_learning_rate
+        self.follower_steps = follower_steps
+        self.leader_steps = leader_steps
+        self.optimizer = optimizer
+        self.device = device
         self.dtype = dtype
         self.random_state = random_state
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.callback = callback
 
     def __sklearn_tags__(self) -> Tags:
         """An estimator of its own kind: y may be given, and holds the decisions."""

@@ -44,6 +44,7 @@ def refuse(policy, words, *data, ours=True):
 # ---------------------------------------------------------------- parameters
 
 NUMBERS = ["1", None, True, np.True_, np.nan, 1j, [0.5], np.array([0.5])]
+SOME = [number for number in NUMBERS if number is not None]
 BAD = {
     "discount": (r"discount must be a number in \[0, 1\)", [*NUMBERS, -0.1, 1, 1.0, 2]),
     "lam": ("lam must be a positive finite number", [*NUMBERS, 0, -1.0, np.inf]),
@@ -51,10 +52,45 @@ BAD = {
     "ridge": ("ridge must be a number >= 0", [*NUMBERS, -1e-9, np.inf]),
     "tol": ("tol must be a number >= 0", [*NUMBERS, -1e-9, np.inf]),
     "mirror_steps": ("mirror_steps must be an integer >= 0", [*NUMBERS, -1, 2.0]),
-    "max_iter": ("max_iter must be an integer >= 0", [*NUMBERS, -1, 50.0]),
+    "max_iter": ("max_iter must be an integer >= 0 or None", [*SOME, -1, 50.0]),
+    "batch_size": ("batch_size must be an integer >= 1 or None", [*SOME, 0, 2.0]),
+    "follower_steps": ("follower_steps must be an integer >= 1", [*NUMBERS, 0, 2.0]),
+    "leader_steps": ("leader_steps must be an integer >= 0", [*NUMBERS, -1, 2.0]),
+    "learning_rate": ("learning_rate must be a positive", [*NUMBERS, 0, np.inf]),
+    "leader_learning_rate": (
+        "leader_learning_rate must be a positive",
+        [*NUMBERS, 0.0, -1.0],
+    ),
+    "verbose": ("verbose must be an integer >= 0", ["1", None, 0.5, -1]),
+    "warm_start": ("warm_start must be True or False", ["yes", None, 1]),
+    "callback": ("callback must be a callable", ["print", 3, [print]]),
+    "q_function": (
+        "q_function must be 'kernel', 'linear', 'mlp', an MLP",
+        ["rbf", None, 3, ["mlp"]],
+    ),
+    "policy": (
+        "policy must be 'kernel', 'linear', 'mlp', an MLP",
+        ["softmax", None, True],
+    ),
+    "action_type": (
+        r"action_type must be one of \['auto', 'discrete', 'continuous'\]",
+        ["dose", None, float],
+    ),
+    "action_distribution": (
+        r"action_distribution must be one of \['candidates', 'gaussian'\]",
+        ["normal", None, 0],
+    ),
+    "solver": (
+        r"solver must be one of \['auto', 'closed_form', 'stochastic'\]",
+        ["sgd", None, 1],
+    ),
+    "device": (
+        r"device must be one of \['auto', 'cpu', 'cuda'\]",
+        ["gpu", None, 0],
+    ),
     "n_components": (
         "n_components must be an integer >= 1, or None",
-        [number for number in NUMBERS if number is not None] + [0, -3, 2.5],
+        [*SOME, 0, -3, 2.5],
     ),
     "bandwidth": (
         "bandwidth must be a positive finite number, one such number for each column",
@@ -90,8 +126,10 @@ def test_parameters_out_of_range(name, value):
 
 def test_every_parameter_is_checked():
     unchecked = set(estimator().get_params()) - set(BAD)
-    # What a confidence level must be is in test_calibration.
-    assert unchecked == {"random_state", "confidence_level"}
+    # What a confidence level must be is in test_calibration; what depends on the log or
+    # on the solver is checked beside them.
+    elsewhere = {"confidence_level", "candidates", "action_bounds", "optimizer"}
+    assert unchecked == {"random_state"} | elsewhere
     refuse(estimator(random_state="zero"), "cannot be used to seed", ours=False)
 
 

@@ -15,7 +15,6 @@ import pytest
 import sklearn
 import torch
 from _logs import (
-    SETTINGS,
     changed,
     estimator,
     held_out_value,
@@ -77,7 +76,7 @@ def test_scikit_learn_checks_are_neither_skipped_nor_expected_to_fail():
 
 
 def test_parameters_are_stored_as_given():
-    given = {name: object() for name in SETTINGS}
+    given = {name: object() for name in StackelbergPolicyEstimator().get_params()}
     policy = StackelbergPolicyEstimator(**given)
     assert policy.get_params() == given
     assert vars(policy) == given

@@ -20,6 +20,9 @@ from .acting import DiscreteActing, Seat
 from .logged_game import LoggedGame
 from .outcome import Outcome
 
+# Steps along the derivative, where the user names no number.
+_MAX_ITER = 50
+
 
 class DiscreteClosedForm:
     """Labels as actions, k((s, a), (s', a')) = k(s, s')·1[a = a'].
@@ -73,7 +76,7 @@ class DiscreteClosedForm:
             params["beta"],
             leader_gradient=params["leader_gradient"],
             mirror_steps=params["mirror_steps"],
-            max_iter=params["max_iter"],
+            max_iter=_MAX_ITER if params["max_iter"] is None else params["max_iter"],
             tol=params["tol"],
         )
         uniform = torch.zeros(sums.n_features, sums.n_actions, dtype=torch.float64)
