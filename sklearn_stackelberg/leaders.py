@@ -5,6 +5,21 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ._leaders.candidates import CandidateSoftmax, choose_candidates
+from ._leaders.gaussian import SquashedGaussian
+from ._leaders.nodes import Nodes
+
+__all__ = [
+    "CandidateSoftmax",
+    "Nodes",
+    "SoftmaxPolicy",
+    "SquashedGaussian",
+    "action_probabilities",
+    "advantages",
+    "choose_candidates",
+    "pull_back",
+]
+
 
 class SoftmaxPolicy(nn.Module):
     """π_θ(a|s) ∝ exp(φ(s)ᵀθ_a): a softmax over actions, linear in features.

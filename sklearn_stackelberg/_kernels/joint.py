@@ -1,0 +1,255 @@
+"""Features of states and actions together: a kernel on the joint (s, a)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.gaussian_process.kernels import Kernel
+from sklearn.utils import check_random_state
+from torch import Tensor
+
+from .bandwidth import median_bandwidth
+from .landmarks import LandmarkFeatures
+from .names import BANDWIDTHS, Gram
+from .torch_forms import FORMS
+
+Array = NDArray[np.floating]
+
+# k((s, a), (s', a')) = k(s, s') k(a, a'): one Gram matrix of states serves all actions.
+_PRODUCTS = {"rbf", "laplacian", "chi2", "delta"}
+
+
+class JointFeatures:
+    """Features φ of states and actions with φ(s, a)ᵀφ(s', a') = k((s, a), (s', a')).
+
+    The Nyström features of `LandmarkFeatures`, on the columns of the state and of the
+    action side by side; landmarks are logged pairs.
+
+    Parameters
+    ----------
+    kernel : str, callable or `sklearn.gaussian_process.kernels.Kernel`
+        As in `LandmarkFeatures`; a callable is given rows of d + p columns.
+    bandwidth : float, array-like of shape (d + p,) or (d,), or "median"
+        Length scale, larger is smoother. ``"median"`` gives each column its standard
+        deviation, times the median distance between pairs so scaled. A number, or one
+        for each column of the state, leaves the columns of the action to the median.
+    kernel_params : dict, default=None
+        The kernel's other parameters, such as ``degree``.
+    n_components : int or None
+        Number of landmarks; None makes every distinct logged pair one.
+    dtype : {"float64", "float32"}
+    random_state : int, RandomState instance or None
+        Draws the landmarks and the rows of the median.
+
+    Attributes
+    ----------
+    landmarks_ : array of shape (n_landmarks, d + p)
+    projection_ : array of shape (n_landmarks, n_features_out_)
+    bandwidth_ : array of shape (d + p,) or None
+    n_features_out_ : int
+    n_state_columns_ : int
+        d.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> states, actions = rng.normal(size=(30, 2)), rng.normal(size=(30, 1))
+    >>> features = JointFeatures("rbf", n_components=None).fit(states, actions)
+    >>> norms = (features.transform(states, actions) ** 2).sum(axis=1)
+    >>> bool(np.allclose(norms, 1.0))
+    True
+    """
+
+    def __init__(
+        self,
+        kernel: str | Callable[..., Any] | Kernel = "rbf",
+        *,
+        bandwidth: float | Array | str = "median",
+        kernel_params: dict[str, Any] | None = None,
+        n_components: int | None = 200,
+        dtype: str = "float64",
+        random_state: Any = None,
+    ) -> None:
+        self.kernel = kernel
+        self.bandwidth = bandwidth
+        self.kernel_params = kernel_params
+        self.n_components = n_components
+        self.dtype = dtype
+        self.random_state = random_state
+
+    def fit(self, states: Array, actions: Array) -> JointFeatures:
+        """Choose the bandwidth and the landmarks.
+
+        Parameters
+        ----------
+        states : array of shape (n, d)
+        actions : array of shape (n, p)
+
+        Returns
+        -------
+        JointFeatures
+            Itself.
+
+        Raises
+        ------
+        ValueError
+            As `LandmarkFeatures.fit`.
+        """
+        self.n_state_columns_ = states.shape[1]
+        pairs = self._pairs(states, actions)
+        rng = check_random_state(self.random_state)
+        self._features = LandmarkFeatures(
+            self.kernel,
+            bandwidth=self._resolve_bandwidth(pairs, rng),
+            kernel_params=self.kernel_params,
+            n_components=self.n_components,
+            dtype=self.dtype,
+            random_state=rng,
+        ).fit(pairs)
+        # The draw is done; what remains of its generator is nobody's to keep.
+        self._features.random_state = None
+        self.landmarks_ = self._features.landmarks_
+        self.projection_ = self._features.projection_
+        self.bandwidth_ = self._features.bandwidth_
+        self.n_features_out_ = self._features.n_features_out_
+        return self
+
+    def transform(self, states: Array, actions: Array) -> Array:
+        """Features of pairs.
+
+        Parameters
+        ----------
+        states : array of shape (n, d)
+        actions : array of shape (n, p)
+
+        Returns
+        -------
+        array of shape (n, n_features_out_)
+        """
+        return self._features.transform(self._pairs(states, actions))
+
+    def fold(self, weight: Array) -> Array:
+        """Weights on the landmarks that stand for weights on the features.
+
+        Parameters
+        ----------
+        weight : array of shape (n_features_out_, c)
+
+        Returns
+        -------
+        array of shape (n_landmarks, c)
+        """
+        return self._features.fold(weight)
+
+    def project(self, states: Array, actions: Array, folded: Array) -> Array:
+        """k((s, a), L) times weights on the landmarks, a batch of pairs at a time.
+
+        Parameters
+        ----------
+        states : array of shape (n, d)
+        actions : array of shape (n, p)
+        folded : array of shape (n_landmarks, c)
+
+        Returns
+        -------
+        array of shape (n, c)
+        """
+        return self._features.project(self._pairs(states, actions), folded)
+
+    @property
+    def is_product(self) -> bool:
+        """Whether k((s, a), (s', a')) = k(s, s') k(a, a')."""
+        return isinstance(self.kernel, str) and self.kernel in _PRODUCTS
+
+    def gram(self, states: Array, actions: Array) -> Array:
+        """k((s, a), L), (n, n_landmarks)."""
+        return self._features._gram(self._pairs(states, actions), self.landmarks_)
+
+    def state_gram(self, states: Array) -> Array:
+        """k(s, L) of a product kernel, (n, n_landmarks)."""
+        return self._part(states, slice(None, self.n_state_columns_))
+
+    def action_gram(self, actions: Array) -> Array:
+        """k(a, L) of a product kernel, (n, n_landmarks)."""
+        return self._part(actions, slice(self.n_state_columns_, None))
+
+    def check_differentiable(self) -> None:
+        """Refuse a kernel that has no derivative in the action.
+
+        Raises
+        ------
+        ValueError
+            In a sentence that lists the kernels there are.
+        """
+        if not (isinstance(self.kernel, str) and self.kernel in FORMS):
+            raise ValueError(
+                f"kernel={self.kernel!r} cannot be differentiated in the action, which "
+                "a Gaussian policy is learned by. Use one of "
+                f"{sorted(FORMS)}, or action_distribution='candidates', which takes "
+                "any kernel."
+            )
+
+    def torch_gram(self, points: Tensor, columns: slice = slice(None)) -> Tensor:
+        """k((s, a), L), differentiable; or the part of a product kernel in its columns.
+
+        Parameters
+        ----------
+        points : Tensor of shape (..., d + p)
+            Or as many columns as ``columns`` selects.
+        columns : slice, default=slice(None)
+
+        Returns
+        -------
+        Tensor of shape (..., n_landmarks)
+        """
+        bound = self._bound(columns)
+        landmarks = torch.from_numpy(self.landmarks_[:, columns]).to(points)
+        if bound.bandwidth is not None:
+            scale = torch.from_numpy(bound.bandwidth).to(points)
+            points, landmarks = points / scale, landmarks / scale
+        params = {k: v for k, v in bound.params.items() if k != "metric"}
+        return FORMS[self.kernel](points, landmarks, **params)
+
+    def torch_action_gram(self, actions: Tensor) -> Tensor:
+        """k(a, L) of a product kernel, differentiable, (..., n_landmarks)."""
+        return self.torch_gram(actions, slice(self.n_state_columns_, None))
+
+    def _part(self, points: Array, columns: slice) -> Array:
+        points = np.asarray(points, dtype=self.dtype)
+        return self._bound(columns)(points, self.landmarks_[:, columns])
+
+    def _bound(self, columns: slice) -> Gram:
+        """The kernel, on some of the columns alone."""
+        function, params, bandwidth = self._features._gram
+        if bandwidth is not None:
+            return Gram(function, params, bandwidth[columns])
+        if params.get("gamma", 0) is None:
+            # scikit-learn's default is for all columns, not for some.
+            params = params | {"gamma": 1.0 / self.landmarks_.shape[1]}
+        return Gram(function, params, None)
+
+    def _pairs(self, states: Array, actions: Array) -> Array:
+        return np.concatenate([states, actions], axis=1, dtype=self.dtype)
+
+    def _resolve_bandwidth(self, pairs: Array, rng: Any) -> float | Array | str:
+        """A bandwidth for each column where the states' alone was given."""
+        has_bandwidth = isinstance(self.kernel, str) and self.kernel in BANDWIDTHS
+        if isinstance(self.bandwidth, str) or not has_bandwidth:
+            return self.bandwidth
+        given = np.asarray(self.bandwidth, dtype=float)
+        d, columns = self.n_state_columns_, pairs.shape[1]
+        if given.shape == (columns,):
+            return given
+        if given.shape not in ((), (d,)):
+            raise ValueError(
+                f"bandwidth has shape {given.shape}, but the states have {d} columns "
+                f"and the actions {columns - d}: give one number, one for each column "
+                "of the states, or one for each column of both."
+            )
+        median = median_bandwidth(pairs, BANDWIDTHS[self.kernel][1], rng)
+        return np.concatenate([np.broadcast_to(given, d), median[d:]])

@@ -1,0 +1,1 @@
+"""The parts of `leaders`: policies over continuous actions."""
