@@ -982,6 +982,15 @@ def test_describe_shortens_many_actions():
     assert "(50 in all)" in str(log.describe())
 
 
+def test_a_terminated_rows_own_state_stands_for_its_next(log):
+    used = log.next_or_own_state()
+    assert type(used) is type(log.state)
+    expected = np.where(log.terminated[:, None], log.state, log.next_state)
+    np.testing.assert_array_equal(np.asarray(used), expected)
+    going = log[~log.terminated]
+    assert going.next_or_own_state() is going.next_state
+
+
 # ---------------------------------------------------------------- several numbers
 
 

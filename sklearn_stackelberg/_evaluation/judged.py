@@ -179,11 +179,7 @@ def judge(
         log, rows, weight = log[kept], rows[kept], weight[kept]
     codes = _codes(log.action, np.asarray(policy.classes_))
     state = check_array(log.state, dtype=np.float64, input_name="state")
-    ended = log.terminated[:, None]
-    # What follows a terminated row is never used, and often not even recorded.
-    after = log.next_state
-    if ended.any():
-        after = np.where(ended, state, np.asarray(after, dtype=np.float64))
+    after = log.next_or_own_state()
     after = check_array(after, dtype=np.float64, input_name="next_state")
     shared = shared_next_rows(log.with_states(state, after))
     states, state_index, next_index = index_states(state, after, shared)
@@ -247,14 +243,8 @@ def _transformed(step: Any, X: Any) -> Any:
         return X
     if isinstance(X, Transitions) and not _takes_logs(step):
         # A pipeline that was fitted on states alone, judged on a log of them.
-        ended = X.terminated[:, None]
-        after = X.next_state
-        if ended.any() and hasattr(after, "columns"):
-            kept = np.broadcast_to(~ended, after.shape)
-            after = after.where(kept, X.state.set_axis(after.index))
-        elif ended.any():
-            after = np.where(ended, X.state, after)
-        return X.with_states(step.transform(X.state), step.transform(after))
+        after = step.transform(X.next_or_own_state())
+        return X.with_states(step.transform(X.state), after)
     return step.transform(X)
 
 

@@ -53,17 +53,16 @@ def recorded_states(log: LogRows) -> RecordedStates:
     rows = np.arange(len(log))
     if log.next_state is log.state:
         return RecordedStates(log.state, rows, rows, rows)
-    next_row = _next_rows(log)
-    extra = np.flatnonzero((next_row < 0) & ~log.terminated)
+    next_row = np.where(log.terminated, rows, _next_rows(log))
+    extra = np.flatnonzero(next_row < 0)
     if not extra.size:
-        next_rows = np.where(log.terminated, rows, next_row)
-        return RecordedStates(log.state, rows, next_rows, rows)
+        return RecordedStates(log.state, rows, next_row, rows)
 
     order = np.argsort(np.append(rows, extra), kind="stable")
     place = np.empty_like(order)
     place[order] = np.arange(order.size)
     state_rows = place[: len(log)]
-    next_rows = np.where(log.terminated, state_rows, state_rows[next_row])
+    next_rows = state_rows[next_row]
     next_rows[extra] = place[len(log) :]
     states = take_rows(stack([log.state, take_rows(log.next_state, extra)]), order)
     return RecordedStates(states, state_rows, next_rows, np.append(rows, extra)[order])

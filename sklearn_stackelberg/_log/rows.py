@@ -217,6 +217,19 @@ class LogRows:
             **fields,
         )
 
+    def next_or_own_state(self) -> Any:
+        """The next states, and a terminated row's own state in place of its next.
+
+        What follows a terminated row is never used, and often not even recorded.
+        """
+        if self.next_state is self.state or not self.terminated.any():
+            return self.next_state
+        ended = self.terminated[:, None]
+        if not checks.is_frame(self.state):
+            return np.where(ended, self.state, self.next_state)
+        own = self.state.set_axis(self.next_state.index)
+        return self.next_state.where(np.broadcast_to(~ended, self.shape), own)
+
     def action_columns(self) -> dict[str, np.ndarray]:
         """The action by column: ``action``, or its several columns under their names.
 
