@@ -504,6 +504,8 @@ def test_history_is_a_table():
         "follower_objective",
         "bellman_error",
         "leader_gradient_norm",
+        "follower_gradient_norm",
+        "cg_residual",
         "seconds",
     }
     assert (np.diff(entries["seconds"]) >= 0).all()

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from torch import Tensor
+
+# Called with each new entry of the history; True stops the climb.
+Observer = Callable[[dict[str, float]], bool | None]
 
 
 @dataclass
@@ -14,8 +18,10 @@ class History:
 
     ``value`` is v, ``pessimism`` the part of v that was given up for what the log does
     not say, ``follower_objective`` F, ``bellman_error`` E_K, ``leader_gradient_norm``
-    the norm of the derivative that the leader followed (NaN for a mirror step, which
-    computes none), all in units of the scaled rewards; ``seconds`` since the start.
+    the norm of the derivative that the leader followed, ``follower_gradient_norm`` that
+    of ∂_w F, all in units of the scaled rewards; ``cg_residual`` the relative residual
+    of (∂²F)⁻¹ ∂_w v by conjugate gradient; ``seconds`` since the start. NaN is what was
+    not computed: a mirror step takes no derivative, a closed form no gradient steps.
     """
 
     entries: dict[str, list[float]] = field(
@@ -25,16 +31,25 @@ class History:
             "follower_objective": [],
             "bellman_error": [],
             "leader_gradient_norm": [],
+            "follower_gradient_norm": [],
+            "cg_residual": [],
             "seconds": [],
         }
     )
     _start: float = field(default_factory=time.perf_counter)
 
     def add(self, **entry: float) -> None:
-        """Append one evaluation."""
-        for name, value in entry.items():
-            self.entries[name].append(float(value))
-        self.entries["seconds"].append(time.perf_counter() - self._start)
+        """Append one evaluation; NaN stands for what it leaves out."""
+        entry["seconds"] = time.perf_counter() - self._start
+        for name, column in self.entries.items():
+            given = entry.pop(name, float("nan"))
+            column.append(float(given))
+        if entry:
+            raise KeyError(f"History has no column {next(iter(entry))!r}.")
+
+    def last(self) -> dict[str, float]:
+        """The newest entry."""
+        return {name: column[-1] for name, column in self.entries.items()}
 
     def rescaled(self, anchor: float, unit: float) -> dict[str, list[float]]:
         """The entries, with ``value`` and ``pessimism`` in units of discounted return.
@@ -75,6 +90,8 @@ class SolverResult:
         Steps that the leader took.
     shortfall : str
         What was left undone when the iterations ran out, empty if nothing.
+    stopped : bool
+        Whether the observer stopped the climb.
     """
 
     theta: Tensor
@@ -84,3 +101,4 @@ class SolverResult:
     history: History
     n_iter: int
     shortfall: str = ""
+    stopped: bool = False
