@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -11,20 +11,50 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from ..followers import Factor
-from ..leaders import action_probabilities, advantages
 from ..total_derivative import moment_gradients
-from .moments import Moments, RowSums
-from .result import History, SolverResult
+from .moments import Moments
+from .result import History, Observer, SolverResult
 
 LeaderGradient = Literal["total", "individual"]
 
-# Logged states over which a mirror step measures the advantages.
-_STEP_ROWS = 2000
 # Each mirror step is this much longer than the one before: short ones while q still
 # changes a lot with the policy, long ones once it is nearly decided.
 _STEP_GROWTH = 1.1
 # Steps in a row without a gain of ``tol`` after which a phase has nothing left to give.
 _PATIENCE = 10
+
+
+class Sums(Protocol):
+    """What the solver asks of logged rows: `RowSums`, or `JointSums`.
+
+    θ is a matrix of the leader's weights, w flat; M is square, b and c as long as w.
+    """
+
+    c: Tensor
+    log_length: int
+
+    def __call__(self, theta: Tensor) -> Moments:
+        """M(θ) and b(θ)."""
+
+    def pull_back(
+        self,
+        theta: Tensor,
+        factors: tuple[Tensor, Tensor, Tensor, Tensor],
+        gradient_b: Tensor,
+    ) -> Tensor:
+        """D_θ v, from ∂v/∂M = x1 y1ᵀ + x2 y2ᵀ and ∂v/∂b."""
+
+    def weights(self, flat: Tensor) -> Tensor:
+        """w as the follower holds it, of shape (n_features, n_outputs)."""
+
+    def mirror_step(self, theta: Tensor, flat_w: Tensor, size: float) -> Tensor:
+        """θ after a step towards what q_w prefers; size is that of typical logits."""
+
+    def reach(self, direction: Tensor) -> float:
+        """How far θ + direction moves a typical output of the policy."""
+
+    def part(self) -> Sums:
+        """The same over some rows, where there are many; else itself."""
 
 
 class Evaluation:
@@ -34,12 +64,12 @@ class Evaluation:
 
     Parameters
     ----------
-    sums : RowSums
-    theta : Tensor of shape (m, n_actions)
+    sums : RowSums or JointSums
+    theta : Tensor
     lam, beta : float
     """
 
-    def __init__(self, sums: RowSums, theta: Tensor, lam: float, beta: float) -> None:
+    def __init__(self, sums: Sums, theta: Tensor, lam: float, beta: float) -> None:
         self.sums, self.theta, self.lam, self.beta = sums, theta, lam, beta
         self.scale = 2.0 * lam * sums.log_length
         self.moments: Moments = sums(theta)
@@ -52,8 +82,8 @@ class Evaluation:
 
     @property
     def w(self) -> Tensor:
-        """w, a column per action, (m, n_actions)."""
-        return self.flat_w.reshape(self.sums.n_actions, -1).T
+        """w as the follower holds it: a column per action, or one of the joint."""
+        return self.sums.weights(self.flat_w)
 
     @property
     def bellman_error(self) -> Tensor:
@@ -75,14 +105,14 @@ class Evaluation:
         return self.scale * fit + self.beta * self.flat_w + b
 
     def total_derivative(self) -> Tensor:
-        """D_θ v, (m, n_actions)."""
+        """D_θ v, shaped as θ."""
         factors, gradient_b = moment_gradients(
             self.moments.M, self.sums.c, self.flat_w, self.adjoint, self.scale
         )
         return self.sums.pull_back(self.theta, factors, gradient_b)
 
     def individual_derivative(self) -> Tensor:
-        """∂_θ v with w held fixed, (m, n_actions): b alone moves."""
+        """∂_θ v with w held fixed, shaped as θ: b alone moves."""
         none = torch.zeros_like(self.flat_w)
         factors = (none, none, none, none)
         return self.sums.pull_back(self.theta, factors, self.flat_w)
@@ -111,6 +141,9 @@ class ClosedFormSolver:
         At most so many steps of the second phase.
     tol : float
         Relative gain of v under which a phase ends.
+    observe : callable, default=None
+        Called after each evaluation with its entry of the history, a dict of str to
+        float; True stops the climb, and the best point so far is returned.
     """
 
     def __init__(
@@ -122,18 +155,20 @@ class ClosedFormSolver:
         mirror_steps: int = 40,
         max_iter: int = 50,
         tol: float = 1e-2,
+        observe: Observer | None = None,
     ) -> None:
         self.lam, self.beta = lam, beta
         self.leader_gradient = leader_gradient
         self.mirror_steps, self.max_iter, self.tol = mirror_steps, max_iter, tol
+        self.observe = observe
 
-    def evaluate(self, sums: RowSums, theta: Tensor) -> Evaluation:
+    def evaluate(self, sums: Sums, theta: Tensor) -> Evaluation:
         """The follower's best response to θ.
 
         Parameters
         ----------
-        sums : RowSums
-        theta : Tensor of shape (m, n_actions)
+        sums : RowSums or JointSums
+        theta : Tensor
 
         Returns
         -------
@@ -141,13 +176,13 @@ class ClosedFormSolver:
         """
         return Evaluation(sums, theta, self.lam, self.beta)
 
-    def solve(self, sums: RowSums, starts: Iterable[Tensor]) -> SolverResult:
+    def solve(self, sums: Sums, starts: Iterable[Tensor]) -> SolverResult:
         """Climb from the best of several policies.
 
         Parameters
         ----------
-        sums : RowSums
-        starts : iterable of Tensor of shape (m, n_actions)
+        sums : RowSums or JointSums
+        starts : iterable of Tensor
             Mirror steps start from the one of the largest v. Long logs are climbed on
             a part of their rows first.
 
@@ -156,19 +191,12 @@ class ClosedFormSolver:
         SolverResult
             The best point seen, never the last one for its own sake.
         """
-        part = sums.part()
         climb = _Climb(self, sums)
-        if part is sums:
-            climb.theta = max(starts, key=lambda theta: climb.visit(theta).value)
-            shortfall = climb.mirror_phase()
-        else:
-            # A part of a long log shows the way up; the whole log has the last word.
-            found = self.solve(part, starts)
-            climb.visit(found.theta)
-            climb.n_iter, shortfall = found.n_iter, found.shortfall
-        if self.max_iter > 0:
-            total = self.leader_gradient == "total"
-            shortfall = climb.quasi_newton() if total else climb.individual_phase()
+        stopped, shortfall = False, ""
+        try:
+            shortfall = climb.run(starts)
+        except _Stopped:
+            stopped = True
         best = climb.best
         return SolverResult(
             theta=best.theta,
@@ -178,20 +206,41 @@ class ClosedFormSolver:
             history=climb.history,
             n_iter=climb.n_iter,
             shortfall=shortfall,
+            stopped=stopped,
         )
+
+
+class _Stopped(Exception):
+    """The observer has seen enough."""
 
 
 class _Climb:
     """One run of the solver: where it is, and the best it has seen."""
 
-    def __init__(self, solver: ClosedFormSolver, sums: RowSums) -> None:
+    def __init__(self, solver: ClosedFormSolver, sums: Sums) -> None:
         self.solver, self.sums = solver, sums
         self.history = History()
         self.best: Evaluation
         self.n_iter = 0
         self.theta: Tensor
-        every = max(1, len(sums.rows.state) // _STEP_ROWS)
-        self._sample = sums.rows.features(sums.rows.state[::every]).double()
+
+    def run(self, starts: Iterable[Tensor]) -> str:
+        """All phases; what they left undone."""
+        solver, part = self.solver, self.sums.part()
+        if part is self.sums:
+            self.theta = max(starts, key=lambda theta: self.visit(theta).value)
+            shortfall = self.mirror_phase()
+        else:
+            # A part of a long log shows the way up; the whole log has the last word.
+            found = solver.solve(part, starts)
+            self.n_iter, shortfall = found.n_iter, found.shortfall
+            self.visit(found.theta)
+            if found.stopped:
+                raise _Stopped
+        if solver.max_iter > 0:
+            total = solver.leader_gradient == "total"
+            shortfall = self.quasi_newton() if total else self.individual_phase()
+        return shortfall
 
     def visit(self, theta: Tensor, derivative: Tensor | None = None) -> Evaluation:
         """Evaluate θ, reached along a derivative, and keep it if it is the best."""
@@ -211,17 +260,18 @@ class _Climb:
             bellman_error=evaluation.bellman_error,
             leader_gradient_norm=norm,
         )
+        observe = self.solver.observe
+        if observe is not None and observe(self.history.last()):
+            raise _Stopped
 
     def mirror_phase(self) -> str:
-        """θ += η w*, η such that 95 % of the advantages move a logit by under 1."""
+        """θ += η w*, by steps that grow."""
         evaluation, stale = self.best, 0
         for step in range(self.solver.mirror_steps):
-            w = evaluation.w - evaluation.w.mean(dim=1, keepdim=True)
-            probabilities = action_probabilities(self._sample, self.theta)
-            advantage = advantages(probabilities, self._sample @ w)
-            length = _STEP_GROWTH**step / _typical(advantage)
             before = self.best.value
-            self.theta = self.theta + length * w
+            self.theta = self.sums.mirror_step(
+                self.theta, evaluation.flat_w, _STEP_GROWTH**step
+            )
             evaluation = self.visit(self.theta)
             self.n_iter += 1
             stale = 0 if self._gained(before) else stale + 1
@@ -262,7 +312,7 @@ class _Climb:
         evaluation, stale = self.best, 0
         for _ in range(self.solver.max_iter):
             derivative = evaluation.individual_derivative()
-            length = 1.0 / _typical(self._sample @ derivative)
+            length = 1.0 / self.sums.reach(derivative)
             before = self.best.value
             evaluation = self.visit(evaluation.theta + length * derivative, derivative)
             self.n_iter += 1
@@ -286,9 +336,3 @@ class _Climb:
             f"scaled rewards) when {name}={limit} ended the climb. Raise {name}, raise "
             "tol, or raise beta so that the follower answers more smoothly."
         )
-
-
-def _typical(logits: Tensor) -> float:
-    """95 % quantile of the size of logits; 1 where all are zero."""
-    size = float(np.quantile(logits.abs().numpy(), 0.95))
-    return size if size > 0 else 1.0

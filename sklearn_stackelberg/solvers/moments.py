@@ -13,6 +13,7 @@ rows at a time, and derivatives go back to θ the same way: memory is O(chunk ·
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -20,12 +21,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..leaders import action_probabilities, pull_back
-from .rows import FeatureRows, Index, Rows
+from ..leaders import action_probabilities, advantages, pull_back
+from .rows import FeatureRows, Index, Rows, typical
 
 # Rows of a chunk: the features of one chunk and their products with the probabilities
 # stay in a processor's cache, and a matrix product is still large.
 CHUNK_ROWS = 512
+
+# Logged states over which a step measures what it moves.
+STEP_ROWS = 2000
 
 # A climb on a longer log starts on a part of it, of so many rows.
 PART_ROWS = 50_000
@@ -163,6 +167,38 @@ class RowSums:
         prior = self._ridge * torch.eye(m, dtype=torch.float64)
         self._gram, self._following = gram / self.n + prior, following / self.n
         self.c = (reward / self.n).ravel()  # (A m,)
+
+    def weights(self, flat: Tensor) -> Tensor:
+        """w as the follower holds it, a column per action, (m, n_actions)."""
+        return flat.reshape(self.n_actions, -1).T
+
+    def mirror_step(self, theta: Tensor, flat_w: Tensor, size: float) -> Tensor:
+        """θ + η w, with η such that 95 % of the advantages move a logit by under size.
+
+        Parameters
+        ----------
+        theta : Tensor of shape (m, n_actions)
+        flat_w : Tensor of shape (A m,)
+        size : float
+
+        Returns
+        -------
+        Tensor of shape (m, n_actions)
+        """
+        w = self.weights(flat_w)
+        w = w - w.mean(dim=1, keepdim=True)
+        probabilities = action_probabilities(self._sample, theta)
+        advantage = advantages(probabilities, self._sample @ w)
+        return theta + size / typical(advantage) * w
+
+    def reach(self, direction: Tensor) -> float:
+        """How far θ + direction moves a logit: the 95 % quantile."""
+        return typical(self._sample @ direction)
+
+    @cached_property
+    def _sample(self) -> Tensor:
+        every = max(1, len(self.rows.state) // STEP_ROWS)
+        return self.rows.features(self.rows.state[::every]).double()
 
     def __call__(self, theta: Tensor) -> Moments:
         """M(θ) and b(θ).

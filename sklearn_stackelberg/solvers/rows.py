@@ -94,3 +94,18 @@ def feature_rows(
         return lambda index: torch.from_numpy(transform(states[index]))
     table = torch.from_numpy(transform(states))
     return lambda index: table[torch.from_numpy(index)]
+
+
+def typical(outputs: Tensor) -> float:
+    """95 % quantile of the size of outputs; 1 where all are zero.
+
+    Parameters
+    ----------
+    outputs : Tensor
+
+    Returns
+    -------
+    float
+    """
+    size = float(np.quantile(outputs.abs().numpy(), 0.95))
+    return size if size > 0 else 1.0
