@@ -1,4 +1,4 @@
-"""The logged problems whose actions are numbers: a pendulum's torque, a plane's force."""
+"""The logged problems whose actions are numbers: a torque, a force in a plane."""
 
 from __future__ import annotations
 
@@ -158,6 +158,17 @@ def riccati() -> Optimum:
         gains.insert(0, gain)
     spread = np.diag(PointMass.START**2 / 3.0)  # of a uniform start
     return Optimum(tuple(gains), -(float(np.trace(cost @ spread)) + constant))
+
+
+class OptimalForce:
+    """Riccati's optimum as a policy of roll-outs that all start together."""
+
+    def __init__(self) -> None:
+        self._gains = iter(riccati().gains)
+
+    def predict(self, states: Array) -> Array:
+        """The force of each state, all of them at the same step."""
+        return -states @ next(self._gains).T
 
 
 def poor_feedback(state: Array) -> Array:

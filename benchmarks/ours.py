@@ -12,6 +12,7 @@ from benchmarks.problems import DISCOUNT
 from sklearn_stackelberg import StackelbergPolicyEstimator, Transitions
 
 NAME = "ours"
+MLP_NAME = "ours mlp"
 # Five weights of the Bellman error, the same for every FrozenLake cell.
 FROZEN_LAKE_GRID = grid(lam=(1.0, 10.0, 100.0, 300.0, 1000.0))
 # One grid of eight for the three control problems.
@@ -19,6 +20,22 @@ CONTROL_GRID = grid(lam=(100.0, 1000.0), ridge=(0.0, 1e-4), bandwidth=(0.5, 2.0)
 # What the control problems share beside the grid: little curvature, and mirror
 # steps alone (L-BFGS raises v there, and lowers the return of the policy).
 CONTROL_SETTING = {"beta": 1e-6, "max_iter": 0, "tol": 1e-4}
+# Networks on both sides.
+MLP_GRID = grid(lam=(3.0, 100.0))
+MLP_SETTING = {"q_function": "mlp", "policy": "mlp"}
+# Torque: a softmax over three of them, on the states as they are.
+TORQUE = {
+    "action_type": "continuous",
+    "candidates": [[-2.0], [0.0], [2.0]],
+    "action_bounds": [-2.0, 2.0],
+}
+PENDULUM_GRID = ({"lam": 100.0, "n_components": 600, "mirror_steps": 60},)
+# A force in a plane: as many candidates as k-means centres, or a squashed Gaussian.
+FORCE = {"action_type": "continuous", "action_bounds": [-1.0, 1.0]}
+CANDIDATES_GRID = ({"lam": 100.0, "candidates": 25, "n_components": 400},)
+GAUSSIAN_GRID = (
+    {"lam": 100.0, "action_distribution": "gaussian", "n_components": 400},
+)
 
 
 class ScaledStates:
@@ -71,6 +88,36 @@ def fit_control(
     )
 
 
+def fit_control_mlp(
+    log: Transitions, random_state: int, **setting: Any
+) -> ScaledStates:
+    """Fit networks on scaled states."""
+    return ScaledStates(
+        log,
+        StackelbergPolicyEstimator(
+            discount=DISCOUNT,
+            random_state=random_state,
+            **{**MLP_SETTING, **setting},
+        ),
+    )
+
+
+def fit_torque(log: Transitions, random_state: int, **setting: Any) -> Any:
+    """Fit a torque; mirror steps alone, as in `CONTROL_SETTING`."""
+    return StackelbergPolicyEstimator(
+        discount=DISCOUNT,
+        random_state=random_state,
+        **{**TORQUE, "max_iter": 0, **setting},
+    ).fit(log)
+
+
+def fit_force(log: Transitions, random_state: int, **setting: Any) -> Any:
+    """Fit a force in a plane."""
+    return StackelbergPolicyEstimator(
+        discount=DISCOUNT, random_state=random_state, **{**FORCE, **setting}
+    ).fit(log)
+
+
 def median_distance(log: Transitions, n_rows: int = 1_000) -> float:
     """Median distance between scaled states, on a sample of the rows."""
     state = as_floats(log.state)
@@ -91,3 +138,9 @@ def fit_default(log: Transitions, random_state: int) -> Any:
 
 FROZEN_LAKE = Method(NAME, fit_frozen_lake, FROZEN_LAKE_GRID)
 CONTROL = Method(NAME, fit_control, CONTROL_GRID)
+CONTROL_MLP = Method(MLP_NAME, fit_control_mlp, MLP_GRID)
+PENDULUM = Method(NAME, fit_torque, PENDULUM_GRID)
+POINT_MASS = (
+    Method("ours candidates", fit_force, CANDIDATES_GRID),
+    Method("ours gaussian", fit_force, GAUSSIAN_GRID),
+)

@@ -1,4 +1,4 @@
-"""d3rlpy 2.8.1: behaviour cloning, DiscreteCQL and DoubleDQN on the same logs."""
+"""d3rlpy 2.8.1 on the same logs; here its learners for discrete actions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CHECKPOINT = 500
 FASTER = {"learning_rate": 1e-3, "target_update_interval": 100}
 
 
-def _d3rlpy() -> Any:
+def import_d3rlpy() -> Any:
     """Import d3rlpy without its messages, nor those of the old gym that it imports."""
     with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")
@@ -36,19 +36,21 @@ def _d3rlpy() -> Any:
 
 
 class _Learner:
-    """A d3rlpy learner that predicts the labels that were logged."""
+    """A d3rlpy learner that predicts the labels, or the numbers, that were logged."""
 
-    def __init__(self, learner: Any, classes: NDArray[Any]) -> None:
+    def __init__(self, learner: Any, classes: NDArray[Any] | None) -> None:
         self._learner = learner
         self._classes = classes
 
     def predict(self, states: NDArray[Any]) -> NDArray[Any]:
         """The action of each state."""
-        rows = as_floats(states).astype(np.float32)
-        return self._classes[self._learner.predict(rows)]
+        action = self._learner.predict(as_floats(states).astype(np.float32))
+        return action if self._classes is None else self._classes[action]
 
 
-def replay_buffer(log: Any) -> tuple[Any, NDArray[Any]]:
+def replay_buffer(
+    log: Any, continuous: bool = False
+) -> tuple[Any, NDArray[Any] | None]:
     """A log as d3rlpy's replay buffer, every logged row a transition of it.
 
     d3rlpy reads the next state from the next row, and so has none for the last row of
@@ -58,12 +60,17 @@ def replay_buffer(log: Any) -> tuple[Any, NDArray[Any]]:
     Returns
     -------
     buffer : d3rlpy.dataset.ReplayBuffer
-    classes : array of shape (n_actions,)
+    classes : array of shape (n_actions,), or None where actions are numbers
     """
-    d3rlpy = _d3rlpy()
+    d3rlpy = import_d3rlpy()
     state = as_floats(log.state).astype(np.float32)
     next_state = as_floats(log.next_state).astype(np.float32)
-    classes, code = np.unique(np.asarray(log.action), return_inverse=True)
+    classes = None
+    if continuous:
+        action = as_floats(log.action).astype(np.float32)  # (n, p)
+    else:
+        classes, code = np.unique(np.asarray(log.action), return_inverse=True)
+        action = code.astype(np.int64)[:, None]
     reward = np.asarray(log.reward, dtype=np.float32)
     terminated = np.asarray(log.terminated, dtype=bool)
     episode, step = np.asarray(log.episode), np.asarray(log.step)
@@ -73,16 +80,16 @@ def replay_buffer(log: Any) -> tuple[Any, NDArray[Any]]:
         rows = rows[np.argsort(step[rows], kind="stable")]
         if np.any(np.diff(step[rows]) != 1):
             raise ValueError(f"Episode {one!r} has gaps; d3rlpy needs every step.")
-        observations, actions, rewards = state[rows], code[rows], reward[rows]
+        observations, actions, rewards = state[rows], action[rows], reward[rows]
         ends = bool(terminated[rows[-1]])
         if not ends:
             observations = np.vstack([observations, next_state[rows[-1:]]])
-            actions = np.append(actions, 0)
+            actions = np.vstack([actions, np.zeros_like(actions[:1])])
             rewards = np.append(rewards, np.float32(0.0))
         episodes.append(
             d3rlpy.dataset.Episode(
                 observations=observations,
-                actions=actions.astype(np.int64)[:, None],
+                actions=actions,
                 rewards=rewards[:, None],
                 terminated=ends,
             )
@@ -90,8 +97,10 @@ def replay_buffer(log: Any) -> tuple[Any, NDArray[Any]]:
     buffer = d3rlpy.dataset.ReplayBuffer(
         d3rlpy.dataset.InfiniteBuffer(),
         episodes=episodes,
-        action_space=d3rlpy.ActionSpace.DISCRETE,
-        action_size=len(classes),
+        action_space=getattr(
+            d3rlpy.ActionSpace, "CONTINUOUS" if continuous else "DISCRETE"
+        ),
+        action_size=action.shape[1] if classes is None else len(classes),
     )
     if buffer.transition_count != len(state):
         raise RuntimeError(
@@ -107,6 +116,7 @@ def fit_learner(
     config: str,
     n_steps: int = N_STEPS,
     discount: float = 0.99,
+    continuous: bool = False,
     at_checkpoint: Callable[[int, float, Any], bool] | None = None,
     **setting: Any,
 ) -> _Learner:
@@ -120,6 +130,8 @@ def fit_learner(
         The name of a configuration of ``d3rlpy.algos``.
     n_steps : int
         Gradient steps, a multiple of ``CHECKPOINT``.
+    continuous : bool
+        Whether actions are numbers; else they are labels.
     at_checkpoint : callable, optional
         Called every ``CHECKPOINT`` steps with the steps done, the seconds of training
         so far (its own time not counted) and the policy; True ends the training.
@@ -128,11 +140,11 @@ def fit_learner(
     """
     if n_steps % CHECKPOINT:
         raise ValueError(f"n_steps must be a multiple of {CHECKPOINT}, got {n_steps}.")
-    d3rlpy = _d3rlpy()
+    d3rlpy = import_d3rlpy()
     d3rlpy.seed(random_state)
     start = time.perf_counter()
-    buffer, classes = replay_buffer(log)
-    if "BC" not in config:
+    buffer, classes = replay_buffer(log, continuous)
+    if config not in ("BCConfig", "DiscreteBCConfig"):
         setting = {"gamma": discount, **setting}
     learner = getattr(d3rlpy.algos, config)(**setting).create(device=False)
     policy = _Learner(learner, classes)

@@ -20,7 +20,7 @@ def run(rows: Rows, side: str = "both", seeds: int | None = None) -> str:
     if side != "peers":
         from benchmarks import ours
 
-        methods.append(ours.CONTROL)
+        methods += [ours.CONTROL, ours.CONTROL_MLP]
     if side != "ours":
         methods += [*fitted.METHODS, *d3rlpy_peers.METHODS]
     for seed in range(seeds or N_LOGS):
@@ -87,15 +87,19 @@ def _verdicts(best: list[dict[str, Any]]) -> list[str]:
     text = []
     for problem in CONTROL:
         found = {e["method"]: e for e in best if e["problem"] == problem.name}
-        mine = found.pop("ours", None)
-        if mine is None or not found:
+        both = [found.pop(n) for n in ("ours", "ours mlp") if n in found]
+        if not both or not found:
             continue
+        mine = max(both, key=lambda entry: entry["mean"])
         top = max(found.values(), key=lambda entry: entry["mean"])
         met = "at least" if mine["mean"] >= top["mean"] else "below"
         times = [e["seconds"] for n, e in found.items() if n.startswith("d3rlpy")]
         text.append(
-            f"{problem.name}: ours {mine['mean']:.1f}, {met} the best peer's "
-            f"{top['mean']:.1f} ({top['method']}); {mine['seconds']:.2f} s against "
-            f"{min(times, default=float('nan')):.2f} s of d3rlpy's fastest."
+            f"{problem.name}: {mine['method']} {mine['mean']:.1f}, {met} the best "
+            f"peer's {top['mean']:.1f} ({top['method']}); {mine['seconds']:.2f} s "
+            f"against {min(times, default=float('nan')):.2f} s of d3rlpy's fastest."
         )
+        if len(both) == 2:
+            apart = both[1]["mean"] - both[0]["mean"]
+            text[-1] += f" Networks less kernel: {apart:+.1f}."
     return text
