@@ -13,7 +13,7 @@ Array = NDArray[np.floating]
 
 # The log of σ stays between e^-4 (the squashed action moves by under 2 % of the bounds)
 # and e^0.5 (wider ones sit on the bounds); an output of zero is σ = 0.75, most of them.
-_LOG_STD = (-4.0, 0.5)
+_MIDDLE, _HALF = -1.75, 2.25
 N_NODES_LINE, N_NODES_MORE = 7, 16
 
 
@@ -83,10 +83,31 @@ class SquashedGaussian(nn.Module):
 
     def nodes(self, outputs: Tensor) -> Nodes:
         """Actions at the nodes, from the outputs of the head, (n, 2 p)."""
-        mean, log_std = mean_and_log_std(outputs)
-        reach = log_std.exp()[:, None, :] * self.epsilon  # (n, S, p)
         weights = self.node_weights.expand(len(outputs), -1)
-        return Nodes(self.squash(mean[:, None, :] + reach), weights)
+        return Nodes(self.squash(self.free_nodes(outputs)), weights)
+
+    def free_nodes(self, outputs: Tensor) -> Tensor:
+        """The nodes μ + σ ε before squashing, (n, S, p)."""
+        mean, log_std = mean_and_log_std(outputs)
+        return mean[:, None, :] + log_std.exp()[:, None, :] * self.epsilon
+
+    def matching(self, free: Tensor, weights: Tensor) -> Tensor:
+        """Outputs of the Gaussian with the mean and spread of weighted nodes.
+
+        Parameters
+        ----------
+        free : Tensor of shape (n, S, p)
+            Before squashing.
+        weights : Tensor of shape (n, S)
+
+        Returns
+        -------
+        Tensor of shape (n, 2 p)
+        """
+        weights = weights[:, :, None]
+        mean = (weights * free).sum(dim=1)
+        variance = (weights * (free - mean[:, None, :]) ** 2).sum(dim=1)
+        return outputs_of(mean, 0.5 * torch.log(variance.clamp(min=1e-12)))
 
     def squash(self, free: Tensor) -> Tensor:
         """From all numbers to those within the bounds, (..., p)."""
@@ -123,9 +144,13 @@ def mean_and_log_std(outputs: Tensor) -> tuple[Tensor, Tensor]:
     The log of σ is clamped smoothly, so that its derivative never quite vanishes.
     """
     mean, raw = outputs.chunk(2, dim=1)
-    low, high = _LOG_STD
-    middle, half = 0.5 * (low + high), 0.5 * (high - low)
-    return mean, middle + half * torch.tanh((raw - middle) / half)
+    return mean, _MIDDLE + _HALF * torch.tanh((raw - _MIDDLE) / _HALF)
+
+
+def outputs_of(mean: Tensor, log_std: Tensor) -> Tensor:
+    """The inverse of `mean_and_log_std`, where σ is within its clamp."""
+    share = ((log_std - _MIDDLE) / _HALF).clamp(-0.99, 0.99)
+    return torch.cat([mean, _MIDDLE + _HALF * torch.atanh(share)], dim=1)
 
 
 def inward(low: Array, high: Array, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
