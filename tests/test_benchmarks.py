@@ -6,6 +6,15 @@ import numpy as np
 import pytest
 
 pytest.importorskip("gymnasium")
+from benchmarks.continuous_problems import (
+    PENDULUM,
+    POINT_MASS,
+    OptimalForce,
+    PointMass,
+    noisy,
+    riccati,
+    swing_up,
+)
 from benchmarks.peers.tabular import (
     Counts,
     behaviour_cloning,
@@ -90,3 +99,35 @@ def test_the_best_setting_is_chosen_by_the_mean():
     (best,) = best_settings(rows)  # setting 3 lacks a seed
     assert best["setting"] == {"c": 2}
     assert best["mean"] == pytest.approx(0.6)
+
+
+def test_riccati_s_value_is_what_its_force_earns():
+    returns = POINT_MASS.returns(OptimalForce(), n_episodes=250)
+    error = returns.std(ddof=1) / np.sqrt(len(returns))
+    assert abs(returns.mean() - riccati().value) < 4.0 * error
+
+
+def test_the_optimal_force_hardly_ever_meets_its_bounds():
+    gains = riccati().gains
+    rng = np.random.default_rng(0)
+    state = rng.uniform(-PointMass.START, PointMass.START, size=(1_000, 4))
+    outside = 0
+    for gain in gains:
+        force = -state @ gain.T
+        outside += np.sum(np.abs(force) > 1.0)
+        state = state @ PointMass.A.T + force @ PointMass.B.T
+    assert outside / (1_000 * len(gains) * 2) < 1e-3
+
+
+@pytest.mark.parametrize("random", [0.0, 0.5, 1.0])
+def test_a_noisy_torque_keeps_its_bounds_and_its_share_of_uniform_draws(random):
+    behave = noisy(lambda observation: np.array([9.0]), random, 0.1, PENDULUM.bounds)
+    rng = np.random.default_rng(0)
+    torque = np.array([behave(np.zeros(3), rng)[0] for _ in range(2_000)])
+    assert np.abs(torque).max() <= 2.0
+    assert np.mean(torque < 2.0) == pytest.approx(random, abs=0.04)
+
+
+def test_the_swing_up_stands_and_the_logger_is_mediocre():
+    assert PENDULUM.returns(lambda s, _: swing_up(s), n_episodes=20).mean() > -250
+    assert -1_000 < PENDULUM.returns(PENDULUM.behaviour, n_episodes=50).mean() < -600
