@@ -134,6 +134,22 @@ def choose_solver(params: dict[str, Any], action_type: str) -> str:
     return "stochastic" if networks or not (same or gaussian) else "closed_form"
 
 
+def may_be_stochastic(params: dict[str, Any]) -> bool:
+    """Whether a fit would be by gradient steps, as far as parameters tell.
+
+    Parameters
+    ----------
+    params : dict
+
+    Returns
+    -------
+    bool
+    """
+    if params["solver"] != "auto":
+        return params["solver"] == "stochastic"
+    return any(is_network(params[name]) for name in ("q_function", "policy"))
+
+
 def is_network(function_class: Any) -> bool:
     """Whether a `q_function` or `policy` is a neural network.
 
@@ -185,7 +201,8 @@ def check_table_size(n_actions: int, n_features: int) -> None:
             f"{n_actions} actions times {n_features} features need matrices of "
             f"{size / 2**30:.1f} GiB, more than the {_GAME_BYTES / 2**30:.0f} GiB "
             "allowed. Set n_components lower, or group the actions; if they are "
-            "measurements (doses, prices), round them to a few levels."
+            "measurements (doses, prices), set action_type='continuous', or round them "
+            "to a few levels."
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,19 +11,43 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Tags, check_random_state
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ._evaluation.floor import Floor
 from ._evaluation.judged import judge
 from ._evaluation.learned import learn_evaluation
-from ._fitting.closed import DiscreteClosedForm
+from ._fitting.actions import read_actions
+from ._fitting.begin import Fit, begin
 from ._fitting.logged_game import LoggedGame
+from ._fitting.outcome import Outcome
+from ._fitting.watching import CallbackSupportMixin, watch_fit, with_callbacks
 from ._log.views import EpisodeView
-from ._parameters import check_parameters
+from ._parameters import check_parameters, may_be_stochastic
 from .calibration import calibrate
 from .transitions import Transitions, as_transitions
 
+# What a fit sets or leaves unset, as its players are.
+_OF_PLAYERS = (
+    "classes_",
+    "candidates_",
+    "action_bounds_",
+    "features_",
+    "bandwidth_",
+    "policy_",
+    "q_function_",
+)
 
-class StackelbergPolicyEstimator(BaseEstimator):
+
+def _is_stochastic(estimator: Any) -> bool:
+    return may_be_stochastic(estimator.get_params(deep=False))
+
+
+def _has_amounts(estimator: Any) -> bool:
+    return getattr(estimator, "action_type_", None) == "continuous"
+
+
+class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
     """A policy learned from logged transitions, against a pessimistic Q-function.
 
     The policy π_θ leads and maximises v(w*(θ), θ), the value that the follower grants
@@ -152,14 +177,21 @@ class StackelbergPolicyEstimator(BaseEstimator):
 
     Attributes
     ----------
+    action_type_ : {"discrete", "continuous"}
+        What the actions were taken for.
     classes_ : ndarray of shape (n_actions,)
-        The actions, as given, sorted.
-    policy_ : SoftmaxPolicy
-        π_θ on features: a torch module.
-    q_function_ : LinearQ
-        q_w on features, in units of discounted return: a torch module.
-    features_ : LandmarkFeatures
-        The map from states to features.
+        The labels, as given, sorted. With labels only.
+    action_bounds_ : tuple of two ndarrays of shape (n_action_columns,)
+        The smallest and the largest amounts. With amounts only.
+    candidates_ : ndarray of shape (n_candidates, n_action_columns)
+        The amounts to choose among. With a softmax over them only.
+    policy_, q_function_ : Module
+        π_θ and q_w, on features or on columns of the states: torch modules. Kernel and
+        linear ones hold q_w in units of discounted return, networks in those of the
+        game (``reward_scale_``, ``anchor_``).
+    features_ : LandmarkFeatures, JointFeatures or LinearColumns
+        The map from states, or from states and amounts, to the features of Q, or of
+        the kernel that the Bellman error of a network is measured by.
     policy_value_ : float
         The pessimistic value of the policy, in units of discounted return: the mean
         over initial states of what the follower grants it. With ``lam="calibrated"``
@@ -328,39 +360,72 @@ class StackelbergPolicyEstimator(BaseEstimator):
             Itself, fitted.
         """
         check_parameters(self)
-        params = self.get_params(deep=False)
+        kept = getattr(self, "_kept", None) if self.warm_start else None
+        return self._learn(X, y, as_transitions(X, y), kept)
+
+    @available_if(_is_stochastic)
+    def partial_fit(self, X: Any, y: Any = None) -> StackelbergPolicyEstimator:
+        """Go on learning for one pass over a part of the log.
+
+        The first part settles what the game is: the actions, the bounds, the scales of
+        states and rewards, the kernel's landmarks. Each call takes the turns in which
+        the follower's minibatches go once over the rows given; ``max_iter`` is not
+        used. With the stochastic solver only.
+
+        Parameters
+        ----------
+        X : Transitions, or array-like or DataFrame of shape (n, n_features)
+        y : DataFrame, structured array or array-like of shape (n,), default=None
+            As in `fit`.
+
+        Returns
+        -------
+        StackelbergPolicyEstimator
+            Itself, fitted.
+
+        Raises
+        ------
+        ValueError
+            If the rows hold actions that the first part did not have.
+        """
+        check_parameters(self)
         log = as_transitions(X, y)
+        return self._learn(X, y, log, getattr(self, "_kept", None), one_pass=True)
+
+    def _learn(
+        self, X: Any, y: Any, log: Transitions, kept: Any, one_pass: bool = False
+    ) -> StackelbergPolicyEstimator:
+        """Set up the game, solve it, and set what was found."""
+        params = self.get_params(deep=False)
         game = LoggedGame.from_log(
             log,
             discount=self.discount,
             initial_states=self.initial_states,
             dtype=self.dtype,
             estimator=self,
+            units=kept.units if kept else None,
         )
-        for note in game.notes:
-            warnings.warn(note, UserWarning, stacklevel=2)
-        fitting = DiscreteClosedForm(params, game)
-        if isinstance(self.lam, str):
-            lam, outcome, floor = calibrate(
-                fitting.solve, game.counted(), self.discount, self.confidence_level
-            )
-        else:
-            lam, outcome, floor = float(self.lam), fitting.solve(self.lam), None
+        actions, note = (kept.actions, "") if kept else read_actions(log.action, params)
+        for text in filter(None, (*game.notes, note)):
+            warnings.warn(text, UserWarning, stacklevel=3)
+        fitting = begin(params, game, actions, kept)
+        if one_pass:
+            fitting.play_one_pass()
+        lam, outcome, floor = self._solve(fitting, X, y)
         equilibrium = outcome.equilibrium()
         evaluation = learn_evaluation(outcome.acting, log, self.discount)
 
-        if outcome.shortfall:
-            warnings.warn(outcome.shortfall, ConvergenceWarning, stacklevel=2)
+        for text in filter(None, (outcome.diverged, outcome.shortfall)):
+            warnings.warn(text, ConvergenceWarning, stacklevel=3)
         # Nothing after this line can fail, and only it and those after it set anything,
         # so that a fit that fails leaves nothing that looks fitted.
         validate_data(self, X=log.state, skip_check_array=True)
-        self._acting = outcome.acting
-        self.classes_ = fitting.classes
-        self.features_ = fitting.features
-        self.bandwidth_ = fitting.features.bandwidth_
+        for name in _OF_PLAYERS:
+            self.__dict__.pop(name, None)
+        vars(self).update(outcome.attributes)
+        self._acting, self._kept = outcome.acting, outcome.kept
+        self.action_type_ = actions.type
         self.reward_scale_ = game.scale
-        self.policy_ = outcome.policy
-        self.q_function_ = outcome.q_function
         self.anchor_ = game.anchor
         self.evaluation_ = evaluation
         self.lam_ = lam
@@ -374,8 +439,26 @@ class StackelbergPolicyEstimator(BaseEstimator):
         self.n_iter_ = outcome.n_iter
         return self
 
+    @with_callbacks
+    def _solve(
+        self, fitting: Fit, X: Any, y: Any
+    ) -> tuple[float, Outcome, Floor | None]:
+        """Climb, watched; at several λ if one is to be found."""
+        watch, finish = watch_fit(self, fitting, X, y)
+        if not isinstance(self.lam, str):
+            lam, outcome, floor = float(self.lam), fitting.solve(self.lam, watch), None
+        else:
+            lam, outcome, floor = calibrate(
+                partial(fitting.solve, observe=watch),
+                fitting.game.counted(),
+                self.discount,
+                self.confidence_level,
+            )
+        finish(outcome)
+        return lam, outcome, floor
+
     def predict(self, X: Any) -> NDArray[Any]:
-        """The most probable action in each state.
+        """The most probable action in each state; a Gaussian's median.
 
         Parameters
         ----------
@@ -384,8 +467,8 @@ class StackelbergPolicyEstimator(BaseEstimator):
 
         Returns
         -------
-        ndarray of shape (n,)
-            Labels as in ``classes_``.
+        ndarray of shape (n,) or (n, n_action_columns)
+            Labels as in ``classes_``; or amounts, in the shape of the log's.
         """
         check_is_fitted(self)
         return self._acting.predict(self._states(X))
@@ -400,13 +483,19 @@ class StackelbergPolicyEstimator(BaseEstimator):
         Returns
         -------
         ndarray of shape (n, n_actions)
-            Columns in the order of ``classes_``.
+            Columns in the order of ``classes_``, or of ``candidates_``.
+
+        Raises
+        ------
+        ValueError
+            If the policy is a Gaussian over amounts.
         """
         check_is_fitted(self)
         return self._acting.predict_proba(self._states(X))
 
-    def q_values(self, X: Any) -> NDArray[np.floating]:
-        """The follower's pessimistic Q-function, in units of discounted return.
+    @available_if(_has_amounts)
+    def action_nodes(self, X: Any) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+        """The policy over amounts as a finite mixture: its candidates, or nodes.
 
         Parameters
         ----------
@@ -414,11 +503,29 @@ class StackelbergPolicyEstimator(BaseEstimator):
 
         Returns
         -------
-        ndarray of shape (n, n_actions)
-            Columns in the order of ``classes_``.
+        actions : ndarray of shape (n, n_nodes, n_action_columns)
+        weights : ndarray of shape (n, n_nodes)
+            Their probabilities.
         """
         check_is_fitted(self)
-        return self._acting.q_values(self._states(X))
+        return self._acting.action_nodes(self._states(X))
+
+    def q_values(self, X: Any, action: Any = None) -> NDArray[np.floating]:
+        """The follower's pessimistic Q-function, in units of discounted return.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n, n_features), or Transitions
+        action : array-like of shape (n,) or (n, n_action_columns), default=None
+            One action for each state. None asks for all labels, or all candidates.
+
+        Returns
+        -------
+        ndarray of shape (n, n_actions) or (n,)
+            Columns in the order of ``classes_`` or ``candidates_``.
+        """
+        check_is_fitted(self)
+        return self._acting.q_values(self._states(X), action)
 
     def sample(self, X: Any, random_state: Any = None) -> NDArray[Any]:
         """Draw an action in each state, as the policy would.
@@ -430,8 +537,8 @@ class StackelbergPolicyEstimator(BaseEstimator):
 
         Returns
         -------
-        ndarray of shape (n,)
-            Labels as in ``classes_``.
+        ndarray of shape (n,) or (n, n_action_columns)
+            As `predict` returns them.
         """
         check_is_fitted(self)
         return self._acting.sample(self._states(X), check_random_state(random_state))

@@ -325,7 +325,9 @@ def test_measurements_are_too_many_actions():
     log = walk_log(n=400)
     log = changed(log, action=np.random.default_rng(0).normal(size=400))
     words = r"400 actions times 60 features need .* GiB.*n_components lower.*round them"
-    refuse(estimator(bandwidth=0.1, n_components=60), words, log)
+    refuse(
+        estimator(bandwidth=0.1, n_components=60, action_type="discrete"), words, log
+    )
     # Rounded as it says, they can be fitted.
     rounded = changed(log, action=np.round(np.clip(log.action, -1, 1)))
     assert len(estimator(n_components=60).fit(rounded).classes_) == 3
@@ -413,7 +415,7 @@ def broken(*args, **kwargs):
     "name",
     [
         "estimator.as_transitions",
-        "_fitting.closed.LandmarkFeatures",
+        "_fitting.inputs.LandmarkFeatures",
         "_fitting.closed.RowSums",
         "_fitting.closed.ClosedFormSolver",
         "_fitting.closed.measure_equilibrium",

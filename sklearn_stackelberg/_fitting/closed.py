@@ -1,27 +1,38 @@
-"""The fit whose follower answers in closed form: Q and policy in the same features."""
+"""The fit over labels whose follower answers in closed form."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from sklearn.utils import check_random_state
+from torch import Tensor
 
 from .._parameters import check_table_size
 from ..equilibrium import measure_equilibrium
 from ..followers import LinearQ
-from ..kernels import LandmarkFeatures
 from ..leaders import SoftmaxPolicy
 from ..solvers import ClosedFormSolver, Rows, RowSums
+from ..solvers.result import Observer
 from ..solvers.rows import feature_rows
-from .acting import DiscreteActing, Seat
+from .acting import DiscreteActing, LinearSeat
+from .actions import Labels
+from .inputs import state_features
 from .logged_game import LoggedGame
 from .outcome import Outcome
 
 # Steps along the derivative, where the user names no number.
-_MAX_ITER = 50
+MAX_ITER = 50
+
+
+@dataclass(frozen=True, eq=False)
+class KeptPolicy:
+    """What a later climb goes on from: the actions, the features, and θ."""
+
+    actions: Any
+    features: Any
+    theta: Tensor
+    units: tuple[float, float]
 
 
 class DiscreteClosedForm:
@@ -32,90 +43,115 @@ class DiscreteClosedForm:
     params : dict
         The estimator's hyperparameters.
     game : LoggedGame
+    labels : Labels
+    kept : KeptPolicy, default=None
+        Where to go on from.
     """
 
-    def __init__(self, params: dict[str, Any], game: LoggedGame) -> None:
-        self.params, self.game = params, game
-        self.classes, codes = encode_actions(game.log.action)
-        self.features = LandmarkFeatures(
-            params["kernel"],
-            bandwidth=params["bandwidth"],
-            kernel_params=params["kernel_params"],
-            n_components=params["n_components"],
-            dtype=params["dtype"],
-            random_state=check_random_state(params["random_state"]),
-        ).fit(game.state)
+    def __init__(
+        self,
+        params: dict[str, Any],
+        game: LoggedGame,
+        labels: Labels,
+        kept: KeptPolicy | None = None,
+    ) -> None:
+        self.params, self.game, self.actions = params, game, labels
+        n_actions = len(labels.classes)
+        self.features = (
+            kept.features
+            if kept
+            else state_features(params["q_function"], params, game.state)
+        )
         n_features = self.features.n_features_out_
-        check_table_size(len(self.classes), n_features)
+        check_table_size(n_actions, n_features)
         rows = Rows(
             feature_rows(self.features.transform, game.states, n_features),
             game.state_index,
             game.next_index,
-            codes,
+            labels.read(game.log.action),
             game.reward,
             game.terminated,
             game.initial,
-            len(self.classes),
+            n_actions,
         )
         self.sums = RowSums(rows, game.discount, params["ridge"])
+        uniform = torch.zeros(n_features, n_actions, dtype=torch.float64)
+        self.start = kept.theta if kept else uniform
 
-    def solve(self, lam: float) -> Outcome:
+    def solve(self, lam: float, observe: Observer | None = None) -> Outcome:
         """Climb at one λ.
 
         Parameters
         ----------
         lam : float
+        observe : callable, default=None
+            Hears of each evaluation.
 
         Returns
         -------
         Outcome
         """
-        params, sums = self.params, self.sums
-        solver = ClosedFormSolver(
-            lam,
-            params["beta"],
-            leader_gradient=params["leader_gradient"],
-            mirror_steps=params["mirror_steps"],
-            max_iter=_MAX_ITER if params["max_iter"] is None else params["max_iter"],
-            tol=params["tol"],
+        solver, sums = (
+            closed_form_solver(self.params, lam, observe, MAX_ITER),
+            self.sums,
         )
-        uniform = torch.zeros(sums.n_features, sums.n_actions, dtype=torch.float64)
-        result = solver.solve(sums, [uniform])
-        policy = SoftmaxPolicy(result.theta)
-        q_function = LinearQ(result.w * self.game.scale)
+        result = solver.solve(sums, [self.start])
+        units = self.game.anchor, self.game.scale
+        acting, attributes = self.players(result.theta, result.w)
         return Outcome(
-            policy=policy,
-            q_function=q_function,
-            acting=DiscreteActing(
-                self.classes,
-                Seat(self.features, policy),
-                Seat(self.features, q_function),
-                self.game.anchor,
-            ),
+            acting=acting,
+            attributes=attributes,
             value=result.value,
             pessimism=result.pessimism,
             history=result.history,
             n_iter=result.n_iter,
             shortfall=result.shortfall,
             equilibrium=lambda: measure_equilibrium(solver, sums, result.theta),
+            kept=KeptPolicy(self.actions, self.features, result.theta, units),
         )
 
+    def players(self, theta: Tensor, w: Tensor) -> tuple[DiscreteActing, dict]:
+        """The players on states, and what the estimator shows of them."""
+        policy, q_function = SoftmaxPolicy(theta), LinearQ(w * self.game.scale)
+        acting = DiscreteActing(
+            self.actions.classes,
+            LinearSeat(self.features, policy),
+            LinearSeat(self.features, q_function),
+            self.game.anchor,
+            self.params["dtype"],
+        )
+        return acting, {
+            "classes_": self.actions.classes,
+            "features_": self.features,
+            "bandwidth_": self.features.bandwidth_,
+            "policy_": policy,
+            "q_function_": q_function,
+        }
 
-def encode_actions(
-    action: NDArray[Any],
-) -> tuple[NDArray[Any], NDArray[np.intp]]:
-    """Labels, sorted, and the code of each logged action.
 
-    Raises
-    ------
-    ValueError
-        If there is one label: nothing to choose from.
+def closed_form_solver(
+    params: dict[str, Any], lam: float, observe: Observer | None, max_iter: int
+) -> ClosedFormSolver:
+    """The solver that hyperparameters ask for.
+
+    Parameters
+    ----------
+    params : dict
+    lam : float
+    observe : callable or None
+    max_iter : int
+        Where the user names none.
+
+    Returns
+    -------
+    ClosedFormSolver
     """
-    classes, codes = np.unique(action, return_inverse=True)
-    if len(classes) < 2:
-        raise ValueError(
-            f"The log holds one class of action, {classes.tolist()[0]!r}, in all "
-            f"of its {len(action)} rows; a policy needs at least two to choose from. "
-            "Log another action too, or leave the decision as it is."
-        )
-    return classes, codes
+    return ClosedFormSolver(
+        lam,
+        params["beta"],
+        leader_gradient=params["leader_gradient"],
+        mirror_steps=params["mirror_steps"],
+        max_iter=max_iter if params["max_iter"] is None else params["max_iter"],
+        tol=params["tol"],
+        observe=observe,
+    )

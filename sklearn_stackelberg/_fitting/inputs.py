@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.utils import check_random_state
+
+from ..kernels import LandmarkFeatures
 
 Floats = NDArray[np.floating]
 
@@ -97,3 +102,34 @@ class LinearColumns(StateColumns):
     def project(self, states: Floats, folded: Floats) -> Floats:
         """The columns times weights, (n, c)."""
         return self.transform(states) @ folded.astype(self.dtype, copy=False)
+
+
+def state_features(
+    function_class: str, params: dict[str, Any], states: Floats
+) -> LandmarkFeatures | LinearColumns:
+    """Features of states that a kernel or a linear player is linear in.
+
+    Parameters
+    ----------
+    function_class : {"kernel", "linear"}
+    params : dict
+        The estimator's hyperparameters.
+    states : array of shape (n, d)
+
+    Returns
+    -------
+    LandmarkFeatures or LinearColumns
+    """
+    if function_class == "linear":
+        return LinearColumns(params["dtype"]).fit(states)
+    return LandmarkFeatures(
+        params["kernel"],
+        random_state=check_random_state(params["random_state"]),
+        **kernel_settings(params),
+    ).fit(states)
+
+
+def kernel_settings(params: dict[str, Any]) -> dict[str, Any]:
+    """The hyperparameters of a kernel's features."""
+    names = ("bandwidth", "kernel_params", "n_components", "dtype")
+    return {name: params[name] for name in names}

@@ -70,6 +70,7 @@ class LoggedGame:
         initial_states: str,
         dtype: str,
         estimator: Any = None,
+        units: tuple[float, float] | None = None,
     ) -> LoggedGame:
         """Check a log's states and scale its rewards.
 
@@ -82,6 +83,8 @@ class LoggedGame:
             Of the states.
         estimator : estimator, default=None
             Named in messages.
+        units : tuple of float, default=None
+            Anchor and scale of a game that this one goes on with.
 
         Returns
         -------
@@ -106,8 +109,10 @@ class LoggedGame:
                     "initial. Give is_initial, or episode and step, to Transitions, or "
                     "set initial_states='all'.",
                 )
-        scale = _root_mean_square(log.reward)
-        anchor = average_value(log.reward, log.terminated, discount)
+        anchor, scale = units or (
+            average_value(log.reward, log.terminated, discount),
+            _root_mean_square(log.reward),
+        )
         reward = anchored_reward(log.reward, log.terminated, anchor, discount) / scale
         return cls(
             log=log,
@@ -133,22 +138,19 @@ class LoggedGame:
 
 def _checked_states(log: Transitions, dtype: str, estimator: Any) -> tuple[Any, Any]:
     """Checked states and next states, (n, d) each."""
-    checked = []
-    for name in ("state", "next_state"):
-        checked.append(
-            check_array(
-                getattr(log, name),
-                dtype=dtype,
-                ensure_all_finite=False,
-                ensure_min_samples=2,
-                estimator=estimator,
-                input_name=name,
-            )
+    # What follows a terminated row is never used, and often not even recorded.
+    given = {"state": log.state, "next_state": log.next_or_own_state()}
+    state, next_state = (
+        check_array(
+            values,
+            dtype=dtype,
+            ensure_all_finite=False,
+            ensure_min_samples=2,
+            estimator=estimator,
+            input_name=name,
         )
-    state, next_state = checked
-    if next_state is not state:
-        # What follows a terminated row is never used, and often not even recorded.
-        next_state = np.where(log.terminated[:, None], state, next_state)
+        for name, values in given.items()
+    )
     _refuse_missing(state, "state")
     _refuse_missing(next_state, "next_state")
     return state, next_state

@@ -6,8 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
-
 from ..equilibrium import Equilibrium
 from ..solvers.result import History
 
@@ -18,25 +16,30 @@ class Outcome:
 
     Parameters
     ----------
-    policy, q_function : nn.Module
-        On their inputs; Q in units of discounted return.
-    acting : DiscreteActing
-        The same on states.
+    acting : DiscreteActing or ContinuousActing
+        The players on states.
+    attributes : dict
+        Fitted attributes that tell of the players: ``policy_``, ``features_``, ...
     value, pessimism : float
         In units of the game.
     history : History
     n_iter : int
     shortfall : str
+    diverged : str
+        Why the solver gave up, empty if it did not.
     equilibrium : callable
         Measures the conditions of an equilibrium.
+    kept : object
+        What a later fit goes on from.
     """
 
-    policy: nn.Module
-    q_function: nn.Module
     acting: Any
+    attributes: dict[str, Any]
     value: float
     pessimism: float
     history: History
     n_iter: int
     shortfall: str
     equilibrium: Callable[[], Equilibrium]
+    kept: Any
+    diverged: str = ""

@@ -43,7 +43,7 @@ class Watch:
     def __init__(self, game: LoggedGame, listeners: Sequence[Listener]) -> None:
         self._game, self._listeners = game, listeners
 
-    def __call__(self, entry: Entry, point: Point) -> bool:
+    def __call__(self, entry: Entry, point: Point | None = None) -> bool:
         """Whether anyone wants the climb to stop."""
         game = self._game
         told = entry | {
@@ -111,3 +111,66 @@ class CallbackBridge:
             reconstruction_attributes=lambda: self._attributes(point()),
             **self._data,
         )
+
+
+def watch_fit(
+    estimator: Any, fitting: Any, X: Any, y: Any
+) -> tuple[Watch | None, Callable[[Any], None]]:
+    """Who watches a fit of the estimator, and what to call when it is over.
+
+    Parameters
+    ----------
+    estimator : StackelbergPolicyEstimator
+        With ``verbose`` and ``callback``.
+    fitting : object
+        With ``game``, and ``players``, which makes fitted attributes of the two.
+    X, y : object
+        What `fit` was given.
+
+    Returns
+    -------
+    watch : Watch or None
+    finish : callable
+        Takes the outcome.
+    """
+    listeners: list[Listener] = []
+    if estimator.verbose:
+        listeners.append(Printer(int(estimator.verbose)))
+    if estimator.callback is not None:
+        listeners.append(lambda entry, point: estimator.callback(entry))
+    finish: Callable[[Any], None] = _nothing
+    if getattr(estimator, "_skl_callbacks", None) or hasattr(
+        estimator, "_parent_callback_ctx"
+    ):
+        data = {"X": X, "y": y}
+        context = estimator._init_callback_context(max_subtasks=None)
+        context.call_on_fit_task_begin(estimator=estimator, **data)
+
+        def attributes(players: tuple[Any, Any]) -> dict[str, Any]:
+            acting, shown = fitting.players(*players)
+            return shown | {
+                "_acting": acting,
+                "action_type_": fitting.actions.type,
+                "n_features_in_": fitting.game.states.shape[1],
+            }
+
+        def finish(outcome: Any) -> None:
+            context.call_on_fit_task_end(
+                estimator=estimator,
+                reconstruction_attributes=lambda: (
+                    outcome.attributes
+                    | {
+                        "_acting": outcome.acting,
+                        "action_type_": fitting.actions.type,
+                        "n_features_in_": fitting.game.states.shape[1],
+                    }
+                ),
+                **data,
+            )
+
+        listeners.append(CallbackBridge(context, estimator, data, attributes))
+    return (Watch(fitting.game, listeners) if listeners else None), finish
+
+
+def _nothing(outcome: Any) -> None:
+    """What is called where nobody waits for the end."""

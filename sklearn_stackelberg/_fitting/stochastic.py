@@ -1,0 +1,6 @@
+class KeptPlay:
+    pass
+
+
+class StochasticFit:
+    pass
