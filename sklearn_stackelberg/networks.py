@@ -195,19 +195,16 @@ def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def _check_devices(module: nn.Module, device: torch.device, name: str) -> None:
-    found: dict[str, str] = {}
-    for key, tensor in _tensors(module):
-        found.setdefault(tensor.device.type, key)
-    allowed = {"cpu", device.type}
-    for where, key in found.items():
-        if where not in allowed or len(found) > 1:
-            others = sorted({*found} - {where})
-            beside = f", others on {', '.join(others)}" if others else ""
-            raise ValueError(
-                f"{name} returned a module whose {key!r} is on the device {where!r}"
-                f"{beside}. Build all parameters and buffers on the CPU; they move "
-                f"to the device asked for, {str(device)!r}."
-            )
+    found = {tensor.device.type: key for key, tensor in _tensors(module)}
+    elsewhere = sorted({*found} - {"cpu"})
+    if not elsewhere or [*found] == [device.type]:
+        return
+    beside = ", others on cpu" if "cpu" in found else ""
+    raise ValueError(
+        f"{name} returned a module whose {found[elsewhere[0]]!r} is on the device "
+        f"{elsewhere[0]!r}{beside}. Build all parameters and buffers on the CPU; they "
+        f"move to the device asked for, {str(device)!r}."
+    )
 
 
 def _try_out(module: nn.Module, examples: Tensor, n_outputs: int, name: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -12,7 +13,15 @@ from sklearn.metrics.pairwise import PAIRWISE_KERNEL_FUNCTIONS, rbf_kernel
 from torch import Tensor
 
 from sklearn_stackelberg import game
+from sklearn_stackelberg.followers import DiscreteQ
+from sklearn_stackelberg.networks import MLP, NetworkSoftmax, build_network
 from sklearn_stackelberg.solvers import ClosedFormSolver, Rows, RowSums
+from sklearn_stackelberg.solvers.sampled import (
+    Batch,
+    Players,
+    SampledGame,
+    SampledRows,
+)
 
 INDEFINITE = {"sigmoid", "additive_chi2"}
 NAMED_KERNELS = sorted({*PAIRWISE_KERNEL_FUNCTIONS} - INDEFINITE)
@@ -140,6 +149,78 @@ class DenseGame:
 def joint(features: Tensor, share: Tensor) -> Tensor:
     """φ(s, π) = π ⊗ φ(s), (n, A m)."""
     return (share[:, :, None] * features[:, None, :]).flatten(1)
+
+
+@dataclass(frozen=True)
+class NetworkGame:
+    """The game of two small networks on random rows, of flat w and θ."""
+
+    seed: int = 0
+    activation: str = "tanh"
+    n: int = 40
+    lam: float = 0.5
+    beta: float = 0.1
+    discount: float = 0.9
+
+    @cached_property
+    def sampled(self) -> SampledGame:
+        rng = np.random.default_rng(self.seed)
+        inputs = torch.from_numpy(rng.normal(size=(2 * self.n, 2)))
+        embedding = torch.from_numpy(rng.normal(size=(self.n, 5)))
+        rows = SampledRows(
+            lambda index: inputs[torch.from_numpy(index)],
+            lambda index: inputs[torch.from_numpy(index)],
+            lambda index: embedding[torch.from_numpy(index)],
+            np.arange(self.n),
+            self.n + np.arange(self.n),
+            rng.integers(3, size=self.n),
+            rng.normal(size=self.n),
+            (rng.random(self.n) < 0.2).astype(float),
+            np.arange(0, self.n, 4),
+        )
+        return SampledGame(rows, self.discount)
+
+    @cached_property
+    def players(self) -> Players:
+        mlp = MLP((4,), self.activation)
+        return Players(
+            NetworkSoftmax(build_network(mlp, 2, 3, seed=self.seed)),
+            DiscreteQ(build_network(mlp, 2, 3, seed=self.seed + 1)),
+            self.discount,
+        )
+
+    @property
+    def batch(self) -> Batch:
+        n, n_initial = self.sampled.n, self.sampled.n_initial
+        return self.sampled.batch(np.arange(n), np.arange(n_initial))
+
+    def v(self, w: Tensor, theta: Tensor) -> Tensor:
+        return self.sampled.value(self.players.at(self.batch, w, theta))
+
+    def F(self, w: Tensor, theta: Tensor) -> Tensor:
+        play = self.players.at(self.batch, w, theta)
+        return self.sampled.follower_objective(play, self.batch, w, self.lam, self.beta)
+
+    def mean(self, w: Tensor, theta: Tensor) -> Tensor:
+        play = self.players.at(self.batch, w, theta)
+        return self.sampled.embedded(play, self.batch, w)
+
+    def response(self, theta: Tensor, w: Tensor, steps: int = 100) -> Tensor:
+        """A minimum of F by damped Newton steps from w."""
+        damping = 1.0
+        for _ in range(steps):
+            gradient = autograd(lambda w: self.F(w, theta), w)
+            hessian = torch.autograd.functional.hessian(lambda w: self.F(w, theta), w)
+            values, rotation = torch.linalg.eigh(hessian)
+            inverse = (rotation / (values.abs() + damping)) @ rotation.T
+            tried = w - inverse @ gradient
+            if self.F(tried, theta) < self.F(w, theta):
+                w, damping = tried, damping / 10
+            else:
+                damping = 10 * damping
+            if gradient.norm() < 1e-10:
+                break
+        return w
 
 
 def finite_differences(

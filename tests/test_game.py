@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from _problems import DenseGame, autograd, joint, random_rows, random_theta
@@ -95,6 +97,48 @@ def test_bellman_error_is_the_largest_weighted_average_over_the_unit_ball():
     tried = [average(normal(seed, 4)) for seed in range(200)]
     assert max(tried) <= float(error)
     assert average(Z.T @ residual) == pytest.approx(float(error), rel=1e-12)
+
+
+@pytest.mark.parametrize("size", range(2, 7))
+@pytest.mark.parametrize("ridge", [0.0, 0.3])
+def test_minibatches_estimate_the_bellman_error_without_bias(size, ridge):
+    n = 6
+    reward, design, Z = normal(0, n), normal(1, n, 4), normal(2, n, 4)
+    batches = list(itertools.combinations(range(n), size))
+
+    def full(w):
+        return game.bellman_error(reward - torch.tanh(design @ w), Z, w, ridge)
+
+    def mean(w):
+        residual = reward - torch.tanh(design @ w)
+        found = [
+            game.minibatch_bellman_error(residual[list(b)], Z[list(b)], n, w, ridge)
+            for b in batches
+        ]
+        return torch.stack(found).mean()
+
+    w = normal(3, 4)
+    assert_close(mean(w), full(w), rtol=1e-10, atol=1e-12)
+    assert_close(autograd(mean, w), autograd(full, w), rtol=1e-10, atol=1e-12)
+    if size < n:
+        plain = [game.bellman_error(reward[list(b)], Z[list(b)]) for b in batches]
+        # The plain double sum counts a row's pair with itself n/B times too often.
+        assert torch.stack(plain).mean() > 1.1 * game.bellman_error(reward, Z)
+
+
+@given(seed=st.integers(0, 99), n=st.integers(1, 8), p=st.integers(1, 5))
+def test_a_minibatch_of_all_rows_is_the_bellman_error(seed, n, p):
+    residual, Z = normal(seed, n), normal(seed + 1, n, p)
+    found = game.minibatch_bellman_error(residual, Z, n)
+    assert_close(found, game.bellman_error(residual, Z), rtol=1e-10, atol=1e-12)
+
+
+def test_a_minibatch_of_one_row_of_many_is_a_bound():
+    n = 7
+    residual, Z = normal(0, n), normal(1, n, 3)
+    rows = [game.minibatch_bellman_error(residual[[i]], Z[[i]], n) for i in range(n)]
+    assert_close(rows[2], (Z[2] @ Z[2]) * residual[2] ** 2)
+    assert torch.stack(rows).mean() >= game.bellman_error(residual, Z)
 
 
 @pytest.mark.parametrize("repeats", [1, 3])

@@ -8,6 +8,7 @@ import torch
 from _problems import (
     KERNELS,
     DenseGame,
+    NetworkGame,
     autograd,
     finite_differences,
     kernel_id,
@@ -20,10 +21,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
+from sklearn_stackelberg import game
 from sklearn_stackelberg.kernels import LandmarkFeatures
 from sklearn_stackelberg.solvers import RowSums
+from sklearn_stackelberg.solvers.sampled import flat
 from sklearn_stackelberg.total_derivative import (
+    conjugate_gradient,
     dense_solve,
+    gauss_newton,
     moment_gradients,
     total_derivative,
 )
@@ -137,34 +142,151 @@ def test_damping_leads_from_the_total_to_the_individual_derivative(seed):
     assert near[0] > 1e-6
 
 
+def by_conjugate_gradient(matvec, right):
+    return conjugate_gradient(matvec, right, tol=1e-14, max_iter=20 * len(right)).x
+
+
 def test_the_solve_is_an_argument():
     dense = DenseGame(random_rows(0), 0.9, 2.0, 0.5)
     theta = random_theta(dense.sums)
     w = dense.solver.evaluate(dense.sums, theta).flat_w
-    products = 0
-
-    def conjugate_gradient(matvec, right):
-        nonlocal products
-        x = torch.zeros_like(right)
-        residual, direction = right.clone(), right.clone()
-        for _ in range(4 * len(right)):
-            product = matvec(direction)
-            products += 1
-            length = residual @ residual / (direction @ product)
-            x = x + length * direction
-            after = residual - length * product
-            if after.norm() < 1e-14 * right.norm():
-                break
-            direction = after + (after @ after) / (residual @ residual) * direction
-            residual = after
-        return x
-
     found = total_derivative(
-        dense.v, dense.F, w, theta.ravel(), solve=conjugate_gradient
+        dense.v, dense.F, w, theta.ravel(), solve=by_conjugate_gradient
     )
-    assert products > 1
     expected = total_derivative(dense.v, dense.F, w, theta.ravel(), solve=dense_solve)
     assert relative_error(found, expected) < 1e-9
+
+
+@pytest.mark.parametrize("curvature", ["Gauss-Newton", "exact"])
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+@pytest.mark.parametrize("seed", range(2))
+def test_networks_by_conjugate_gradient_and_by_a_dense_solve(
+    activation, seed, curvature
+):
+    played = NetworkGame(seed, activation)
+    theta, w = flat(played.players.leader), flat(played.players.follower)
+    product, least = None, 0.0
+    if curvature == "Gauss-Newton":
+        scale = 2.0 * played.lam * played.n
+        product = gauss_newton(lambda w: played.mean(w, theta), w, scale, played.beta)
+    else:
+        # Away from a minimum the exact Hessian is positive only where it is damped.
+        hessian = torch.autograd.functional.hessian(lambda w: played.F(w, theta), w)
+        least = 0.1 - float(torch.linalg.eigvalsh(hessian)[0])
+
+    def derivative(solve, damping=least):
+        return total_derivative(
+            played.v,
+            played.F,
+            w,
+            theta,
+            solve=solve,
+            curvature=product,
+            damping=damping,
+        )
+
+    expected = derivative(dense_solve)
+    assert relative_error(derivative(by_conjugate_gradient), expected) <= 1e-5
+    # β inside the solve alone leads to the individual derivative.
+    individual = autograd(lambda theta: played.v(w, theta), theta)
+    away = [
+        relative_error(derivative(by_conjugate_gradient, damping), individual)
+        for damping in (least, 1e3, 1e6, 1e12)
+    ]
+    assert away == sorted(away, reverse=True)
+    assert away[0] > 1e-2
+    assert away[-1] < 1e-9
+
+
+def test_networks_by_differences_of_the_best_response():
+    played = NetworkGame(0, "tanh")
+    theta = flat(played.players.leader)
+    w = played.response(theta, flat(played.players.follower))
+    assert autograd(lambda w: played.F(w, theta), w).norm() < 1e-9
+    found = total_derivative(played.v, played.F, w, theta)
+    step = 1e-4
+    for coordinate in (0, 7, 20):
+        ahead = torch.zeros_like(theta)
+        ahead[coordinate] = step
+        values = [
+            played.v(played.response(theta + sign * ahead, w, 20), theta + sign * ahead)
+            for sign in (1, -1)
+        ]
+        expected = float(values[0] - values[1]) / (2 * step)
+        assert float(found[coordinate]) == pytest.approx(expected, rel=1e-4, abs=1e-8)
+
+
+@pytest.mark.parametrize("ridge", [0.0, 0.05])
+def test_gauss_newton_is_the_hessian_where_q_is_linear(ridge):
+    dense = DenseGame(random_rows(0), 0.9, 2.0, 0.5, ridge)
+    theta = random_theta(dense.sums)
+    at = dense.solver.evaluate(dense.sums, theta)
+    flat_theta = theta.ravel()
+
+    def mean(w):
+        residual = dense.residual(w, flat_theta)
+        return game.embedded_residual(residual, dense.Z, w, ridge)
+
+    curvature = gauss_newton(mean, torch.zeros_like(at.flat_w), at.scale, dense.beta)
+    hessian = torch.autograd.functional.hessian(
+        lambda w: dense.F(w, flat_theta), at.flat_w
+    )
+    columns = [curvature(x) for x in torch.eye(len(hessian), dtype=torch.float64)]
+    assert_close(torch.stack(columns, dim=1), hessian, rtol=1e-9, atol=1e-9)
+    found = total_derivative(
+        dense.v,
+        dense.F,
+        at.flat_w,
+        flat_theta,
+        solve=by_conjugate_gradient,
+        curvature=curvature,
+    )
+    assert relative_error(found, at.total_derivative().ravel()) <= 1e-8
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+@pytest.mark.parametrize("seed", range(2))
+def test_gauss_newton_is_symmetric_and_holds_beta(activation, seed):
+    played = NetworkGame(seed, activation)
+    theta, w = flat(played.players.leader), flat(played.players.follower)
+    curvature = gauss_newton(lambda w: played.mean(w, theta), w, 3.0, played.beta)
+    jacobian = torch.autograd.functional.jacobian(lambda w: played.mean(w, theta), w)
+    expected = 3.0 * jacobian.T @ jacobian + played.beta * torch.eye(len(w)).double()
+    columns = [curvature(x) for x in torch.eye(len(w), dtype=torch.float64)]
+    assert_close(torch.stack(columns), expected, rtol=1e-9, atol=1e-9)
+
+
+@given(seed=st.integers(0, 99), size=st.integers(1, 8))
+def test_conjugate_gradient_ends_after_as_many_products_as_unknowns(seed, size):
+    generator = torch.Generator().manual_seed(seed)
+    root = torch.randn(size, size, generator=generator, dtype=torch.float64)
+    matrix = root @ root.T + torch.eye(size, dtype=torch.float64)
+    right = torch.randn(size, generator=generator, dtype=torch.float64)
+    x, residual, n_iter = conjugate_gradient(
+        lambda x: matrix @ x, right, tol=1e-10, max_iter=3 * size
+    )
+    assert n_iter <= size + 2
+    assert_close(matrix @ x, right, rtol=1e-8, atol=1e-8)
+    true = float((right - matrix @ x).norm() / right.norm())
+    assert residual == pytest.approx(true, abs=1e-9)
+    # From the solution there is nothing left to do.
+    assert conjugate_gradient(lambda x: matrix @ x, right, x, tol=1e-8).n_iter == 0
+    few = conjugate_gradient(lambda x: matrix @ x, right, max_iter=1)
+    assert few.n_iter == 1
+
+
+def test_conjugate_gradient_of_nothing_and_of_what_is_not_positive():
+    zero = torch.zeros(3, dtype=torch.float64)
+    start = torch.ones(3, dtype=torch.float64)
+    assert conjugate_gradient(lambda x: 2.0 * x, zero, start) == (
+        pytest.approx(zero),
+        0.0,
+        0,
+    )
+    signs = torch.tensor([1.0, -1.0, -1.0], dtype=torch.float64)
+    x, residual, n_iter = conjugate_gradient(lambda x: signs * x, start)
+    assert torch.isfinite(x).all()
+    assert (residual, n_iter) == (1.0, 1)
 
 
 @given(seed=st.integers(0, 99), size=st.integers(1, 6))
