@@ -278,10 +278,9 @@ def test_leaving_out_is_fitting_without(episodes, rows, monkeypatch):
         weight[held] = 0.0
         left, right = fit.system.equations(weight)  # the anchor stays
         w = np.linalg.solve(left, right).reshape(fit.weight.shape)
-        q = fit.system.table(np.arange(len(judged.states)), w) + fit.system.anchor
-        value = (q * judged.chances).sum(axis=1)
+        value, q = fit.system.pairs.values(w, fit.system.anchor)
         residual = judged.log.reward + 0.9 * judged.goes_on * value[judged.next_index]
-        residual -= q[judged.state_index, judged.codes]
+        residual -= q
         assert_allclose(fit.left_out_residual[held], residual[held], rtol=1e-6)
         assert np.abs(fit.left_out_residual[held] - fit.residual[held]).max() > 1e-3
 
@@ -293,7 +292,7 @@ def test_long_episodes_are_left_out_by_a_smaller_system():
     assert few.weight.size < 30
     monolith = few.left_out_residual
     d = few.system.difference(np.arange(60))
-    z = few.system.joint(few.judged.state_index, np.eye(3)[few.judged.codes])
+    z = few.system.pairs.logged(np.arange(60))
     left, _ = few.system.equations(few.judged.weight)
     own = np.arange(30)
     h = d[own] @ np.linalg.solve(left, z[own].T) / 60

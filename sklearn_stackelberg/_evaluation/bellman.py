@@ -10,11 +10,27 @@ from numpy.typing import NDArray
 
 from .clusters import row_groups
 from .estimate import clustered_error
-from .judged import Floats, JudgedLog, like
+from .judged import JudgedLog, like
+from .nodes import Floats
+from .pairs import Pairs, node_batches, pairs_of
 
 
 def td_residual_of(judged: JudgedLog, q_function: Any, discount: float) -> Floats:
-    """δ of the logged rows by a callable, states (k, d) to Q (k, A)."""
+    """δ of the logged rows by a callable, states (k, d) to Q (k, A).
+
+    Of continuous actions: states (k, d) and actions (k, p) to Q (k,).
+    """
+    value, logged = (
+        _of_labels(judged, q_function)
+        if judged.nodes is None
+        else _of_nodes(judged, q_function)
+    )
+    after = judged.goes_on * value[judged.next_index]
+    return judged.log.reward + discount * after - logged
+
+
+def _of_labels(judged: JudgedLog, q_function: Any) -> tuple[Floats, Floats]:
+    """V of the states, (N,), and Q of the logged rows, (n,)."""
     q = np.asarray(q_function(like(judged.log.state, judged.states)), dtype=float)
     shape = (len(judged.states), judged.n_actions)
     if q.shape != shape or not np.isfinite(q).all():
@@ -23,8 +39,30 @@ def td_residual_of(judged: JudgedLog, q_function: Any, discount: float) -> Float
             f"and {shape[1]} actions; finite values of shape {shape} were expected."
         )
     value = (q * judged.chances).sum(axis=1)
-    after = judged.goes_on * value[judged.next_index]
-    return judged.log.reward + discount * after - q[judged.state_index, judged.codes]
+    return value, q[judged.state_index, judged.codes]
+
+
+def _of_nodes(judged: JudgedLog, q_function: Any) -> tuple[Floats, Floats]:
+    def ask(states: Floats, actions: Floats) -> Floats:
+        q = q_function(like(judged.log.state, states), actions)
+        q = np.asarray(q, dtype=float)
+        if (
+            q.shape not in ((len(states),), (len(states), 1))
+            or not np.isfinite(q).all()
+        ):
+            raise ValueError(
+                f"q_function returned an array of shape {q.shape} for {len(states)} "
+                f"states and as many actions; {len(states)} finite values were "
+                "expected."
+            )
+        return q.ravel()
+
+    value = np.empty(len(judged.states))
+    for batch, states, actions in node_batches(judged, 1):
+        weights = judged.chances[batch]
+        q = ask(states, actions).reshape(weights.shape)
+        value[batch] = (weights * q).sum(axis=1)
+    return value, ask(judged.state, judged.actions)
 
 
 class PairSums(NamedTuple):
@@ -47,29 +85,27 @@ class PairSums(NamedTuple):
 
 
 def pair_sums(judged: JudgedLog, residual: Floats, features: Any) -> PairSums:
-    """Sums of z_i δ_i by episode, with z = e_a ⊗ φ(s) of the kernel's features."""
-    shape = (judged.n_actions, features.n_features_out_)
-    total = np.zeros(shape)
-    for _, sums in _episode_sums(judged, residual, features, shape):
+    """Sums of z_i δ_i by episode, with the kernel's features z, see `Pairs`."""
+    pairs = pairs_of(judged, features)
+    total = np.zeros(pairs.size)
+    for _, sums in _episode_sums(pairs, residual):
         total += sums.sum(axis=0)
     own, cross = np.empty((2, judged.n_episodes))
-    for episodes, sums in _episode_sums(judged, residual, features, shape):
-        own[episodes] = (sums**2).sum(axis=(1, 2))
-        cross[episodes] = np.tensordot(sums, total, 2)
+    for episodes, sums in _episode_sums(pairs, residual):
+        own[episodes] = (sums**2).sum(axis=1)
+        cross[episodes] = sums @ total
     lengths = np.bincount(judged.episode).astype(float)
     return PairSums(float((total**2).sum()), own, cross, lengths)
 
 
 def _episode_sums(
-    judged: JudgedLog, residual: Floats, features: Any, shape: tuple[int, int]
+    pairs: Pairs, residual: Floats
 ) -> Iterator[tuple[NDArray[np.intp], Floats]]:
-    """Episodes, some at a time, and their S_e, (k, A, m)."""
-    for rows in row_groups(judged):
-        phi = features.transform(judged.state[rows]) * residual[rows, None]
-        episodes, local = np.unique(judged.episode[rows], return_inverse=True)
-        sums = np.zeros((len(episodes), *shape))
-        np.add.at(sums, (local, judged.codes[rows]), phi)
-        yield episodes, sums
+    """Episodes, some at a time, and their S_e, (k, M)."""
+    for rows in row_groups(pairs.judged):
+        episodes, starts = np.unique(pairs.judged.episode[rows], return_index=True)
+        weighted = pairs.logged(rows) * residual[rows, None]
+        yield episodes, np.add.reduceat(weighted, starts)
 
 
 def pair_average(sums: PairSums, *, unbiased: bool) -> tuple[float, float]:

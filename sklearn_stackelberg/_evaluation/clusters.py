@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from .judged import Floats, JudgedLog
+from .judged import JudgedLog
+from .nodes import Floats
 
 # Rows that are held at once.
 BATCH_ROWS = 4096

@@ -10,7 +10,8 @@ import numpy as np
 from .coverage_words import CoverageReport, concerns_of
 from .estimate import effective_size
 from .fitted_q import FittedQ, fitted_q
-from .judged import Floats, judge
+from .judged import judge
+from .nodes import Floats
 from .settings import check_common, is_real, is_whole, q_settings
 from .support import support_counts
 
@@ -45,6 +46,8 @@ def coverage_report(
     Q(s, a) as from all rows of that action. For states that are only told apart it is
     the count of (s, a). Where the policy would be is known by its flow along the log:
     the first states, and the next state of each row γ ω_i times.
+    Of continuous actions, N(s, a) counts the logged pairs near (s, a), and what the
+    policy would do are its nodes.
 
     Parameters
     ----------
@@ -173,9 +176,10 @@ def _heaviest_rows(fit: FittedQ, mass: Floats, n_rows: int) -> list[dict[str, An
         if log.step is not None:
             row["step"] = _plain(log.step[i])
         row["action"] = _plain(log.action[i])
-        row["probability"] = float(
-            judged.chances[judged.state_index[i], judged.codes[i]]
-        )
+        if judged.codes is not None:  # amounts have densities
+            row["probability"] = float(
+                judged.chances[judged.state_index[i], judged.codes[i]]
+            )
         out.append(row | {"ratio": float(ratio[i]), "share": float(weight[i])})
     return out
 
@@ -206,4 +210,4 @@ def _share(mass: Floats) -> Floats:
 
 
 def _plain(label: Any) -> Any:
-    return label.item() if isinstance(label, np.generic) else label
+    return label.tolist() if isinstance(label, np.generic | np.ndarray) else label

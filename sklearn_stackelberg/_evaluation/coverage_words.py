@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .judged import Floats
+from .nodes import Floats
 
 # Rows that a warning names; the report has them all.
 _NAMED_ROWS = 5
@@ -29,7 +29,8 @@ class CoverageReport:
         this action, discounted, over how often the log did. Their average is 1. Where
         all are 0, the log holds nothing of what the policy does.
     support : array of shape (n, A)
-        How many logged rows there are near the row's state, for each action.
+        How many logged rows there are near the row's state, for each action; for each
+        of the policy's nodes where actions are continuous.
     effective_rows : float
         (Σ ω)² / Σ ω² of the ratios: the number of equally weighted rows that would
         tell as much. Larger is better.
@@ -40,7 +41,8 @@ class CoverageReport:
     top_rows : list of dict
         The rows that weigh most, heaviest first: ``row``, ``episode`` and ``step``
         where the log has them, ``action``, ``probability`` (the policy's, of that
-        action), ``ratio`` and ``share`` of the whole weight Σ |ω|.
+        action; not where actions are continuous), ``ratio`` and ``share`` of the whole
+        weight Σ |ω|.
     top_episodes : list of dict
         The episodes that weigh most: ``episode``, ``n_rows`` and ``share``.
     share_unseen : float

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from .episodes import refuse_unknown, weighted_sum, whole_episodes
 from .estimate import clustered_error, effective_size
 from .fitted_q import QSystem
-from .judged import Floats, JudgedLog
+from .judged import JudgedLog
+from .nodes import Floats
 from .regression import regressed_q
 
 # Rows for each direction in the equations of ω, see `QSystem.solve`. On episodes that
@@ -61,16 +62,16 @@ def cross_fit(
     for number in np.unique(fold):
         held = np.flatnonzero(fold == number)
         fit = whole.part(np.flatnonzero(fold != number)).solve(_DUAL_RIDGE)
-        q = fit.q
-        if regressor is not None:
-            q = regressed_q(fit.judged, discount, regressor, n_iterations).q
         # Any Q will do, so one that leaves the range of returns is brought back.
-        q = np.clip(q, *limits)
-        value = (q * judged.chances).sum(axis=1)
+        if regressor is None:
+            value, logged = fit.values(whole.pairs, limits)
+        else:
+            value, logged = regressed_q(
+                fit.judged, discount, regressor, n_iterations, asked=judged
+            ).values(limits)
         after = judged.goes_on[held] * value[judged.next_index[held]]
-        logged = q[judged.state_index[held], judged.codes[held]]
-        residual[held] = judged.log.reward[held] + discount * after - logged
-        ratio[held] = fit.ratio_at(judged.state_index[held], judged.codes[held])
+        residual[held] = judged.log.reward[held] + discount * after - logged[held]
+        ratio[held] = whole.pairs.times(held, fit.dual.ravel())
         state_value[held] = value[judged.state_index[held]]
     return CrossFitted(state_value, residual, ratio)
 

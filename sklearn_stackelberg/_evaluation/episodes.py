@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from .._log.checks import rows_text
 from .estimate import clustered_error, effective_size
-from .judged import Floats, JudgedLog
+from .judged import JudgedLog
+from .nodes import Floats
 
 # Later rewards that no logged episode speaks of may have at most this share of the
 # discounted horizon; they count as nothing.

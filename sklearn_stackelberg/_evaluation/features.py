@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from sklearn.gaussian_process.kernels import Matern
 from sklearn.utils import check_random_state
 
-from ..kernels import LandmarkFeatures, median_bandwidth
-from .judged import Floats, JudgedLog
+from ..kernels import JointFeatures, LandmarkFeatures, median_bandwidth
+from .judged import JudgedLog
+from .nodes import Floats
 from .settings import QSettings
 
 # Finite states get one feature each where this many rows stand for each on average.
 _ROWS_PER_STATE = 10
 
 
-def fit_features(judged: JudgedLog, settings: QSettings) -> LandmarkFeatures:
-    """Landmark features of the logged states, by a kernel that suits them.
+def fit_features(judged: JudgedLog, settings: QSettings) -> Any:
+    """Landmark features of the logged states, or pairs, by a kernel that suits them.
 
     Finite states are told apart and no more. Others get a Matérn kernel (ν = 5/2): a
     Gaussian one is too smooth for values that break off where episodes end, and its
-    bias does not show in the standard error.
+    bias does not show in the standard error. Continuous actions join the states.
+
+    Returns
+    -------
+    LandmarkFeatures, or JointFeatures where actions are continuous
     """
+    if judged.nodes is not None:
+        return _fit_joint_features(judged, settings)
     state, kernel, bandwidth = judged.state, settings.kernel, settings.bandwidth
     rng = check_random_state(settings.random_state)
     if isinstance(kernel, str) and kernel == "auto":
@@ -36,6 +45,24 @@ def fit_features(judged: JudgedLog, settings: QSettings) -> LandmarkFeatures:
         n_components=settings.n_components,
         random_state=rng,
     ).fit(state)
+
+
+def _fit_joint_features(judged: JudgedLog, settings: QSettings) -> JointFeatures:
+    state, action = judged.state, judged.actions
+    kernel, bandwidth = settings.kernel, settings.bandwidth
+    rng = check_random_state(settings.random_state)
+    if isinstance(kernel, str) and kernel == "auto":
+        pairs = np.concatenate([state, action], axis=1)
+        scale = median_bandwidth(pairs, "euclidean", rng)
+        if not isinstance(bandwidth, str):
+            scale[: state.shape[1]] = bandwidth
+        kernel, bandwidth = Matern(scale, nu=2.5), "median"
+    return JointFeatures(
+        kernel,
+        bandwidth=bandwidth,
+        n_components=settings.n_components,
+        random_state=rng,
+    ).fit(state, action)
 
 
 def _are_finite(state: Floats, n_components: int | None) -> bool:

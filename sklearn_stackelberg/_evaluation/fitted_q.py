@@ -13,21 +13,22 @@ from scipy.linalg import lu_solve
 from sklearn.utils import gen_batches
 
 from .._parameters import check_table_size
-from ..kernels import LandmarkFeatures
-from ..solvers.rows import FeatureRows, feature_rows
 from . import clusters
 from .estimate import clustered_error, effective_size
 from .features import fit_features
-from .judged import Floats, JudgedLog
+from .judged import JudgedLog
 from .linear import factorise, iterated
+from .nodes import Floats
+from .pairs import Pairs, pairs_of
 from .settings import QSettings
 
 
 class QSystem:
     """The equations that w solves, kept so that other weights can be put on the rows.
 
-    M = Σ_i p_i z_i d_iᵀ + ρ I and c = Σ_i p_i z_i r_i, with z = e_a ⊗ φ(s) of the
-    logged action, d = z − γ (1 − terminated) π(s') ⊗ φ(s') and ρ = ridge / n.
+    M = Σ_i p_i z_i d_iᵀ + ρ I and c = Σ_i p_i z_i r_i, with z the features of the
+    logged pair (see `Pairs`: of labels e_a ⊗ φ(s)), d = z − γ (1 − terminated) z(s', π)
+    and ρ = ridge / n.
 
     Parameters
     ----------
@@ -35,7 +36,8 @@ class QSystem:
     discount : float
     settings : QSettings
     whole : QSystem, default=None
-        That of a log of which this one is a part, whose features serve again.
+        That of a log of which this one is a part, or of another policy on the same
+        log; its features serve again.
     """
 
     def __init__(
@@ -46,18 +48,16 @@ class QSystem:
         whole: QSystem | None = None,
     ) -> None:
         self.judged, self.discount = judged, discount
-        self.features: LandmarkFeatures = (
-            whole.features if whole else fit_features(judged, settings)
-        )
         self.settings = settings
         self.ridge = settings.ridge / len(judged)
-        self.n_features = self.features.n_features_out_
-        check_table_size(judged.n_actions, self.n_features)
-        self._phi: FeatureRows = (
-            whole._phi
-            if whole
-            else feature_rows(self.features.transform, judged.states, self.n_features)
-        )
+        self.pairs: Pairs
+        if whole is not None:
+            self.pairs = whole.pairs.of(judged)
+        else:
+            features = fit_features(judged, settings)
+            copies = judged.n_actions if judged.nodes is None else 1
+            check_table_size(copies, features.n_features_out_)
+            self.pairs = pairs_of(judged, features)
         log = judged.log
         # What to expect where the log is silent: the mean reward at every step, and an
         # end as often as there is one among the rows.
@@ -69,60 +69,38 @@ class QSystem:
         """The equations of some rows, in the same features."""
         return QSystem(self.judged.take(rows), self.discount, self.settings, self)
 
-    def phi(self, index: NDArray[np.intp]) -> Floats:
-        """Features of states, (k, m)."""
-        return self._phi(index).numpy()
-
     def batches(self, n: int) -> Iterator[slice]:
         """Slices of n rows."""
         return gen_batches(n, clusters.BATCH_ROWS)
 
-    def joint(self, index: NDArray[np.intp], share: Floats) -> Floats:
-        """Σ_a share_a e_a ⊗ φ(s), (k, A m)."""
-        phi = self.phi(index)
-        return (share[:, :, None] * phi[:, None, :]).reshape(len(phi), -1)
-
     def difference(self, batch: Any) -> Floats:
-        """d of rows, (k, A m)."""
-        judged = self.judged
-        after = judged.next_index[batch]
-        carried = self.discount * judged.goes_on[batch, None] * judged.chances[after]
-        out = self.joint(after, -carried)
-        own = out.reshape(len(out), judged.n_actions, self.n_features)
-        own[np.arange(len(out)), judged.codes[batch]] += self.phi(
-            judged.state_index[batch]
-        )
-        return out
+        """d of rows, (k, M)."""
+        return self.pairs.difference(batch, self.discount * self.judged.goes_on[batch])
 
     def equations(self, weight: Floats) -> tuple[Floats, Floats]:
-        """M, (A m, A m), and c, (A m,), of rows so weighted."""
-        judged, m = self.judged, self.n_features
-        left = self.ridge * np.eye(judged.n_actions * m)
-        right = np.zeros(judged.n_actions * m)
-        for batch in self.batches(len(judged)):
-            phi = self.phi(judged.state_index[batch]) * weight[batch, None]
-            d, codes = self.difference(batch), judged.codes[batch]
-            for action in np.unique(codes):
-                block, mine = slice(action * m, (action + 1) * m), codes == action
-                left[block] += phi[mine].T @ d[mine]
-                right[block] += phi[mine].T @ self.reward[batch][mine]
+        """M, a square matrix, and c, of rows so weighted."""
+        left = self.ridge * np.eye(self.pairs.size)
+        right = np.zeros(self.pairs.size)
+        for batch in self.batches(len(self.judged)):
+            p = weight[batch]
+            left += self.pairs.crossed(batch, p, self.difference(batch))
+            right += self.pairs.crossed(batch, p, self.reward[batch])
         return left, right
 
     def initial(self, weight: Floats) -> Floats:
-        """b = Σ p_0 φ(s_0, π), (A m,), with weights of the initial rows."""
+        """b = Σ p_0 z(s_0, π), with weights of the initial rows."""
         judged = self.judged
         index = judged.state_index[judged.initial]
-        out = np.zeros(judged.n_actions * self.n_features)
+        out = np.zeros(self.pairs.size)
         for batch in self.batches(len(index)):
-            share = judged.chances[index[batch]] * weight[batch, None]
-            out += (share.T @ self.phi(index[batch])).ravel()
+            out += weight[batch] @ self.pairs.mean(index[batch])
         return out
 
-    def table(self, index: NDArray[np.intp], weight: Floats) -> Floats:
-        """φ(s)ᵀ of weights (A, m), (k, A)."""
-        out = np.empty((len(index), len(weight)))
-        for batch in self.batches(len(index)):
-            out[batch] = self.phi(index[batch]) @ weight.T
+    def ratio(self, dual: Floats) -> Floats:
+        """ω = zᵀ dual of the logged rows, (n,)."""
+        out = np.empty(len(self.judged))
+        for batch in self.batches(len(out)):
+            out[batch] = self.pairs.times(batch, dual.ravel())
         return out
 
     def solve(self, dual_ridge: float | None = None) -> FittedQ:
@@ -136,19 +114,16 @@ class QSystem:
             Q, with which the ratios weigh the rewards into the value.
         """
         judged = self.judged
-        shape = (judged.n_actions, self.n_features)
         left, right = self.equations(judged.weight)
         factor = factorise(left)
-        w = lu_solve(factor, right).reshape(shape)
+        w = lu_solve(factor, right)
         b = self.initial(judged.initial_weight)
         dual = lu_solve(factor, b, trans=1)
         if dual_ridge is not None:
             plain = left - self.ridge * np.eye(len(left))
             dual = iterated(plain.T, b, dual_ridge / len(judged))
-        dual = dual.reshape(shape)
-        every = np.arange(len(judged.states))
-        q = self.table(every, w) + self.anchor  # (N, A)
-        return FittedQ(self, factor, w, dual, q)
+        shape = self.pairs.shape
+        return FittedQ(self, factor, w.reshape(shape), dual.reshape(shape))
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,30 +135,21 @@ class FittedQ:
     system : QSystem
     factor : tuple
         LU factors of M.
-    weight : array of shape (A, m)
+    weight : array of the shape of ``pairs``
         w.
-    dual : array of shape (A, m)
+    dual : array of the same shape
         M⁻ᵀ b.
-    q : array of shape (N, A)
-        Q of the states of the log (``judged.states``).
     """
 
     system: QSystem
     factor: Any
     weight: Floats
     dual: Floats
-    q: Floats
 
     @property
     def judged(self) -> JudgedLog:
         """The log and the policy."""
         return self.system.judged
-
-    def q_values(self, states: Floats) -> Floats:
-        """Q of any states, (k, d) to (k, A)."""
-        return self.system.features.transform(states) @ self.weight.T + (
-            self.system.anchor
-        )
 
     @cached_property
     def ratio(self) -> Floats:
@@ -193,26 +159,32 @@ class FittedQ:
         episode, over how often the log was. Σ p_i ω_i r_i is the value, but for the
         ridge.
         """
-        return self.ratio_at(self.judged.state_index, self.judged.codes)
+        return self.system.ratio(self.dual)
 
-    def ratio_at(self, index: NDArray[np.intp], codes: NDArray[np.intp]) -> Floats:
-        """ω of states at ``index`` of ``judged.states`` and actions, (k,)."""
-        return self.system.table(index, self.dual)[np.arange(len(index)), codes]
+    def values(
+        self, pairs: Pairs, limits: tuple[float, float] | None = None
+    ) -> tuple[Floats, Floats]:
+        """V of the states and Q of the logged rows of `pairs` of the same states."""
+        return pairs.values(self.weight, self.system.anchor, limits)
 
     @cached_property
+    def _values(self) -> tuple[Floats, Floats]:
+        return self.values(self.system.pairs)
+
+    @property
     def state_values(self) -> Floats:
         """V of every state of ``judged.states``, (N,)."""
-        return (self.q * self.judged.chances).sum(axis=1)
+        return self._values[0]
 
     @cached_property
     def initial_values(self) -> Floats:
         """V of the initial rows' states."""
         return self.state_values[self.judged.state_index[self.judged.initial]]
 
-    @cached_property
+    @property
     def logged_q(self) -> Floats:
         """Q of the logged actions, (n,)."""
-        return self.q[self.judged.state_index, self.judged.codes]
+        return self._values[1]
 
     @cached_property
     def next_values(self) -> Floats:
@@ -245,16 +217,11 @@ class FittedQ:
         thin, because w follows it.
         """
         judged, system = self.judged, self.system
-        m = system.n_features
         inverse = lu_solve(self.factor, np.eye(self.weight.size))
         out = self.residual.copy()
         for rows in clusters.row_groups(judged):
-            codes = judged.codes[rows]
-            phi = system.phi(judged.state_index[rows]) * judged.weight[rows, None]
-            reached = np.empty((len(rows), self.weight.size))  # M⁻¹ z_i p_i
-            for action in np.unique(codes):
-                block, mine = slice(action * m, (action + 1) * m), codes == action
-                reached[mine] = phi[mine] @ inverse[:, block].T
+            reached = system.pairs.times(rows, inverse.T)  # M⁻¹ z_i p_i
+            reached *= judged.weight[rows, None]
             difference = system.difference(rows)
             for own in clusters.pieces(judged.episode[rows]):
                 out[rows[own]] = clusters.without_itself(

@@ -15,8 +15,17 @@ from sklearn.utils.validation import check_is_fitted
 from .._log.linking import encode
 from ..solvers.rows import index_states
 from ..transitions import Transitions, as_transitions, shared_next_rows
-
-Floats = NDArray[np.floating]
+from .nodes import (
+    Floats,
+    action_nodes,
+    as_numbers,
+    check_chances,
+    check_numbers,
+    far_share,
+    is_continuous,
+    refuse_far,
+    refuse_labels_of,
+)
 
 # A policy that gives more than this share of its probability to actions that the log
 # never holds is not judged: whatever number came out would be made up.
@@ -42,9 +51,11 @@ class JudgedLog:
     state_index, next_index : int array of shape (n,)
         Where each row's are in ``states``.
     chances : array of shape (N, A)
-        π(a | s) of ``states``.
-    codes : int array of shape (n,)
-        Logged actions, as columns of ``chances``.
+        π(a | s) of ``states``; of a continuous policy the weights of its nodes.
+    codes : int array of shape (n,), or None
+        Logged actions, as columns of ``chances``; None of a continuous policy.
+    nodes : array of shape (N, A, p), default=None
+        The actions that stand for a continuous policy in each of ``states``.
     """
 
     policy: Any
@@ -55,15 +66,21 @@ class JudgedLog:
     state_index: NDArray[np.intp]
     next_index: NDArray[np.intp]
     chances: Floats
-    codes: NDArray[np.intp]
+    codes: Any
+    nodes: Floats | None = None
 
     def __len__(self) -> int:
-        return len(self.codes)
+        return len(self.weight)
 
     @property
     def n_actions(self) -> int:
         """A."""
         return self.chances.shape[1]
+
+    @property
+    def actions(self) -> Floats:
+        """The logged actions of a continuous policy's log, (n, p)."""
+        return as_numbers(self.log.action)
 
     @property
     def state(self) -> Floats:
@@ -125,7 +142,8 @@ class JudgedLog:
             self.state_index[rows],
             self.next_index[rows],
             self.chances,
-            self.codes[rows],
+            None if self.codes is None else self.codes[rows],
+            self.nodes,
         )
 
 
@@ -150,13 +168,15 @@ def judge(
 
     Parameters
     ----------
-    policy : object with ``predict_proba`` and ``classes_``
-        Pipelines and searches included.
+    policy : object with ``predict_proba`` and ``classes_``, or ``action_nodes``
+        Pipelines and searches included. What has ``action_nodes`` and no ``classes_``
+        is a continuous policy.
     X, y : as in `StackelbergPolicyEstimator.fit`
     sample_weight : array-like, default=None
         One weight for each row of X.
     greedy : bool, default=False
-        Judge the most probable action instead of the probabilities.
+        Judge the most probable action, or what `predict` of a continuous policy
+        returns, instead of the probabilities.
 
     Returns
     -------
@@ -177,13 +197,20 @@ def judge(
     kept = np.flatnonzero(weight > 0)
     if len(kept) < len(log):
         log, rows, weight = log[kept], rows[kept], weight[kept]
-    codes = _codes(log.action, np.asarray(policy.classes_))
+    continuous = is_continuous(policy)
+    if continuous:
+        check_numbers(log.action)
+    codes = None if continuous else _codes(log.action, np.asarray(policy.classes_))
     state = check_array(log.state, dtype=np.float64, input_name="state")
     after = log.next_or_own_state()
     after = check_array(after, dtype=np.float64, input_name="next_state")
     shared = shared_next_rows(log.with_states(state, after))
     states, state_index, next_index = index_states(state, after, shared)
-    chances = _probabilities(policy, like(log.state, states), greedy)
+    seen, nodes = like(log.state, states), None
+    if continuous:
+        nodes, chances = action_nodes(policy, seen, as_numbers(log.action), greedy)
+    else:
+        chances = _probabilities(policy, seen, greedy)
     judged = JudgedLog(
         policy=policy,
         log=log,
@@ -194,8 +221,13 @@ def judge(
         next_index=next_index,
         chances=chances,
         codes=codes,
+        nodes=nodes,
     )
-    _refuse_unseen(judged, np.asarray(policy.classes_))
+    if continuous:
+        share = judged.weight @ far_share(judged.actions, nodes, chances)[state_index]
+        refuse_far(float(share), judged.actions)
+    else:
+        _refuse_unseen(judged, np.asarray(policy.classes_))
     return judged
 
 
@@ -227,11 +259,12 @@ def unwrap(
         else:
             break
     for name in ("predict_proba", "classes_"):
-        if not hasattr(policy, name):
+        if not hasattr(policy, name) and not is_continuous(policy):
             raise ValueError(
                 f"The policy, a {type(policy).__name__}, has no {name}: it must be a "
-                "fitted object with predict_proba and classes_. Fit it first; a search "
-                "must have refit its best estimator."
+                "fitted object with predict_proba and classes_, or with action_nodes "
+                "where actions are continuous. Fit it first; a search must have refit "
+                "its best estimator."
             )
     log, rows = as_transitions(X, y, return_rows=True)
     n_given = len(log) if y is None else len(X)
@@ -275,6 +308,7 @@ def _weights(sample_weight: Any, n: int) -> Floats:
 
 
 def _codes(action: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.intp]:
+    refuse_labels_of(action, classes)
     unknown = np.setdiff1d(action, classes)
     if len(unknown):
         raise ValueError(
@@ -294,15 +328,7 @@ def _probabilities(policy: Any, states: Any, greedy: bool) -> Floats:
             f"predict_proba returned an array of shape {chances.shape} for "
             f"{shape[0]} states and {shape[1]} classes_; {shape} was expected."
         )
-    wrong = ~np.isfinite(chances).all(axis=1) | (chances < -1e-9).any(axis=1)
-    wrong |= np.abs(chances.sum(axis=1) - 1.0) > 1e-4
-    if wrong.any():
-        row = int(np.argmax(wrong))
-        raise ValueError(
-            f"predict_proba returned {chances[row].tolist()} for the state "
-            f"{np.asarray(states)[row].tolist()}; probabilities that sum to 1 were "
-            "expected."
-        )
+    check_chances(chances, "predict_proba", states)
     return np.eye(shape[1])[chances.argmax(axis=1)] if greedy else chances
 
 

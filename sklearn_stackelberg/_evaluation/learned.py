@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ..kernels import LandmarkFeatures
 from ..transitions import Transitions
 from .fitted_q import QSystem
-from .judged import Floats, JudgedLog, judge, return_range
+from .judged import JudgedLog, judge, return_range
+from .nodes import Floats
+from .pairs import pairs_of
 from .settings import QSettings
 
 # Rows of the training log that Q is fitted on; more would not change which of two
@@ -33,10 +34,10 @@ class LearnedEvaluation:
 
     Parameters
     ----------
-    features : LandmarkFeatures
-    weight : array of shape (A, m)
+    features : LandmarkFeatures or JointFeatures
+    weight : array of shape (A, m), or (m,) where actions are continuous
         Of Q, less ``anchor``.
-    dual : array of shape (A, m)
+    dual : array of the same shape
         Of the density ratios.
     anchor : float
         What Q is drawn to: the return of the log's mean reward.
@@ -45,7 +46,7 @@ class LearnedEvaluation:
         The largest return that the training log's rewards can add up to.
     """
 
-    features: LandmarkFeatures
+    features: Any
     weight: Floats
     dual: Floats
     anchor: float
@@ -70,15 +71,13 @@ class LearnedEvaluation:
         -------
         float
         """
-        phi = self.features.transform(judged.states)  # (N, m)
-        q = phi @ self.weight.T + self.anchor  # (N, A)
-        v = (q * judged.chances).sum(axis=1)
-        ratio = (phi[judged.state_index] * self.dual[judged.codes]).sum(axis=1)
+        pairs = pairs_of(judged, self.features)
+        v, q = pairs.values(self.weight, self.anchor)  # (N,), (n,)
+        ratio = pairs.times(slice(None), self.dual.ravel())
         largest = np.quantile(np.abs(ratio), _QUANTILE)
         ratio = ratio.clip(-largest, largest)
         after = judged.goes_on * v[judged.next_index]
-        residual = judged.log.reward + self.discount * after
-        residual -= q[judged.state_index, judged.codes]
+        residual = judged.log.reward + self.discount * after - q
         start = v[judged.state_index[judged.initial]]
         value = judged.initial_weight @ start + judged.weight @ (ratio * residual)
         return float(min(value, 2.0 * self.highest - value))
@@ -91,7 +90,7 @@ def learn_evaluation(
 
     Parameters
     ----------
-    policy : object with ``predict_proba`` and ``classes_``
+    policy : object with ``predict_proba`` and ``classes_``, or ``action_nodes``
     log : Transitions
     discount : float
 
@@ -100,15 +99,17 @@ def learn_evaluation(
     LearnedEvaluation
     """
     judged = judge(policy, _part(log))
-    most = max(10, _WEIGHTS // judged.n_actions)
+    copies = judged.n_actions if judged.nodes is None else 1
+    most = max(10, _WEIGHTS // copies)
     settings = QSettings(n_components=min(QSettings.n_components or most, most))
     system = QSystem(judged, discount, settings)
-    finite = system.features.kernel == "delta"
+    features = system.pairs.features
+    finite = isinstance(features.kernel, str) and features.kernel == "delta"
     system.ridge = _RIDGE["delta" if finite else "smooth"] / len(judged)
     fit = system.solve()
     highest = return_range(log, discount)[1]
     return LearnedEvaluation(
-        system.features, fit.weight, fit.dual, system.anchor, discount, highest
+        features, fit.weight, fit.dual, system.anchor, discount, highest
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.linalg import LinAlgWarning, lu_factor, lu_solve
 
-from .judged import Floats
+from .nodes import Floats
 
 ITERATIONS = 5
 

@@ -11,7 +11,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.utils import check_random_state
 
 from .features import fit_features
-from .judged import Floats, JudgedLog, like
+from .judged import JudgedLog, like
+from .nodes import Floats
 from .settings import QSettings, is_whole
 
 # Estimated probabilities are raised to this: one row shall not stand for a thousand.
@@ -69,6 +70,17 @@ def propensities(
         out[held] = _estimated(model, states, judged.log.action, rest, held)
     by = f"propensities estimated by {type(model).__name__} in {n_folds} folds"
     return np.maximum(out, SMALLEST_PROPENSITY), by
+
+
+def refuse_densities(judged: JudgedLog) -> None:
+    """Refuse to weigh continuous actions by their probabilities, which are zero."""
+    if judged.codes is None:
+        raise ValueError(
+            "Importance sampling divides the probability of each logged action by the "
+            "logger's, and continuous actions have densities, of which neither the log "
+            "nor the policy's nodes tell enough. Use doubly_robust_value with "
+            "ratios='density' (DoublyRobustScorer), or fitted_q_value (FittedQScorer)."
+        )
 
 
 def step_ratios(

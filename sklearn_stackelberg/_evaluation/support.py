@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 from sklearn.utils import gen_batches
 
 from .fitted_q import FittedQ
-from .judged import Floats
+from .nodes import Floats
+from .pairs import node_batches
 
 # States whose similarity to themselves is read off a Gram matrix at once.
 _DIAGONAL_ROWS = 64
@@ -15,34 +18,66 @@ _BATCH_ROWS = 4096
 
 
 def support_counts(fit: FittedQ) -> Floats:
-    """N_a(s) of every state of ``judged.states`` and every action, (N, A)."""
-    judged, system = fit.judged, fit.system
-    itself = _similarity_to_itself(fit)  # (N,)
+    """N_a(s) of every state of ``judged.states`` and every action, (N, A).
+
+    Of a continuous policy N(s, a) of its nodes, all logged pairs being of one kind.
+    """
+    judged = fit.judged
+    if judged.nodes is not None:
+        return _support_of_nodes(fit)
+    pairs = fit.system.pairs
+    gram_of = pairs.features._gram
+    itself = _similarity_to_itself(gram_of, judged.states)  # (N,)
     # A state that is like nothing, not even itself, has no rows near it.
     scale = np.sqrt(np.where(itself > 0, itself, np.inf))
     out = np.zeros((len(judged.states), judged.n_actions))
     for action in range(judged.n_actions):
         rows = np.flatnonzero(judged.codes == action)
-        gram = np.eye(system.n_features)
+        gram = np.eye(pairs.features.n_features_out_)
         for batch in gen_batches(len(rows), _BATCH_ROWS):
             index = judged.state_index[rows[batch]]
-            unit = system.phi(index) / scale[index, None]
+            unit = pairs.phi(index) / scale[index, None]
             gram += unit.T @ unit
         factor = cho_factor(gram)
         for batch in gen_batches(len(judged.states), _BATCH_ROWS):
-            unit = system.phi(np.arange(len(out))[batch]) / scale[batch, None]
-            explained = (unit * (unit - cho_solve(factor, unit.T).T)).sum(axis=1)
-            unknown = np.maximum(1.0 - explained, np.finfo(float).eps)
-            out[batch, action] = 1.0 / unknown - 1.0
+            unit = pairs.phi(np.arange(len(out))[batch]) / scale[batch, None]
+            out[batch, action] = _counts(unit, factor)
     # The row itself is near, even if the features cannot tell.
     logged = judged.state_index, judged.codes
     out[logged] = np.maximum(out[logged], 1.0)
     return np.maximum(out, 0.0)
 
 
-def _similarity_to_itself(fit: FittedQ) -> Floats:
+def _support_of_nodes(fit: FittedQ) -> Floats:
+    """N(s, a) of every state's nodes, (N, S)."""
+    judged, features = fit.judged, fit.system.pairs.features
+    gram_of = features._features._gram
+
+    def unit(states: Floats, actions: Floats) -> Floats:
+        itself = _similarity_to_itself(gram_of, np.hstack([states, actions]))
+        scale = np.sqrt(np.where(itself > 0, itself, np.inf))
+        return features.transform(states, actions) / scale[:, None]
+
+    gram = np.eye(features.n_features_out_)
+    for batch in gen_batches(len(judged), _BATCH_ROWS):
+        rows = unit(judged.states[judged.state_index[batch]], judged.actions[batch])
+        gram += rows.T @ rows
+    factor = cho_factor(gram)
+    out = np.empty(judged.chances.shape)
+    for batch, states, actions in node_batches(judged, features.n_features_out_):
+        found = _counts(unit(states, actions), factor)
+        out[batch] = found.reshape(-1, judged.n_actions)
+    return np.maximum(out, 0.0)
+
+
+def _counts(unit: Floats, factor: Any) -> Floats:
+    """Rows from which as much could be learned, of features of unit length, (k,)."""
+    explained = (unit * (unit - cho_solve(factor, unit.T).T)).sum(axis=1)
+    return 1.0 / np.maximum(1.0 - explained, np.finfo(float).eps) - 1.0
+
+
+def _similarity_to_itself(gram: Any, states: Floats) -> Floats:
     """k(s, s), which the features reach at the landmarks alone, (N,)."""
-    states, gram = fit.judged.states, fit.system.features._gram
     out = np.empty(len(states))
     for batch in gen_batches(len(states), _DIAGONAL_ROWS):
         out[batch] = np.diagonal(gram(states[batch], states[batch]))

@@ -44,7 +44,8 @@ def bellman_error(
         As in `fitted_q_value`.
     q_function : callable, default=None
         Takes states, (k, d), and returns Q of each action, (k, A), in the order of
-        ``policy.classes_``. None is the policy's own ``q_values``.
+        ``policy.classes_``; of a continuous policy takes states and actions, (k, p),
+        and returns Q, (k,). None is the policy's own ``q_values``.
     unbiased : bool, default=True
         Leave out pairs of rows of the same episode, whose δ are not independent. The
         estimate may then be negative, near zero. False is E_K as above.
@@ -83,7 +84,8 @@ def bellman_error(
     if q_function is None:
         raise ValueError(
             f"The policy, a {type(judged.policy).__name__}, has no q_values: give a "
-            "q_function that takes states and returns the value of each action."
+            "q_function that takes states and returns the value of each action (of "
+            "continuous actions: that takes states and actions)."
         )
     residual = td_residual_of(judged, q_function, discount)
     sums = pair_sums(judged, residual, fit_features(judged, settings))

@@ -9,7 +9,7 @@ from .episodes import whole_episodes
 from .estimate import OffPolicyEstimate
 from .fitted_q import QSystem
 from .judged import judge
-from .propensities import episode_folds, step_ratios
+from .propensities import episode_folds, refuse_densities, step_ratios
 from .reported import reported
 from .settings import (
     check_choice,
@@ -131,6 +131,7 @@ def doubly_robust_value(
         found = density_estimate(judged, fit, discount, **options)
         source, unit = "density ratios", "rows"
     else:
+        refuse_densities(judged)
         whole_episodes(judged)  # refused before anything is fitted
         step_ratio, source = step_ratios(
             judged, propensity_model, n_folds, random_state

@@ -65,8 +65,10 @@ def fitted_q_value(
 
     Parameters
     ----------
-    policy : object with ``predict_proba`` and ``classes_``
-        A fitted policy; a pipeline or a search that ends in one, too.
+    policy : object with ``predict_proba`` and ``classes_``, or ``action_nodes``
+        A fitted policy; a pipeline or a search that ends in one, too. One of continuous
+        actions has no ``classes_``, and ``action_nodes(states)`` gives actions,
+        (n, S, p), and weights, (n, S), that stand for it.
     X : Transitions, or array-like or DataFrame of shape (n, d)
         The log, which should be one that the policy was not learned from.
     y : DataFrame, structured array or array-like, default=None
@@ -115,7 +117,8 @@ def fitted_q_value(
     ------
     ValueError
         If the log holds actions that the policy does not know, if the policy gives more
-        than 5 % of its probability to actions that the log never holds, if the discount
+        than 5 % of its probability to actions that the log never holds (or continuous
+        ones far outside the range of those that it holds), if the discount
         is not in [0, 1), or if the weights are negative, all zero or too few.
 
     Examples

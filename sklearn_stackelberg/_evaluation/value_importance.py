@@ -9,7 +9,7 @@ import numpy as np
 from .episodes import refuse_unknown, weighted_sum, whole_episodes
 from .estimate import OffPolicyEstimate
 from .judged import judge
-from .propensities import step_ratios
+from .propensities import refuse_densities, step_ratios
 from .reported import reported
 from .settings import check_clip, check_common
 
@@ -81,8 +81,9 @@ def importance_sampling_value(
     Raises
     ------
     ValueError
-        As in `fitted_q_value`, and if episodes are not whole, or if no episode is one
-        that the policy could have taken for as long as matters.
+        As in `fitted_q_value`, and if actions are continuous, if episodes are not
+        whole, or if no episode is one that the policy could have taken for as long as
+        matters.
 
     Examples
     --------
@@ -109,6 +110,7 @@ def importance_sampling_value(
     check_common(discount, confidence_level)
     check_clip(clip)
     judged = judge(policy, X, y, greedy=greedy)
+    refuse_densities(judged)
     rows = whole_episodes(judged)
     step_ratio, source = step_ratios(judged, propensity_model, n_folds, random_state)
     ratio = rows.cumulate(step_ratio, clip)

@@ -1,0 +1,304 @@
+"""Features of states and actions together, and what a policy makes of them.
+
+Everything that an evaluation asks of features it asks here, so that labels and
+continuous actions differ in nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils import gen_batches
+
+from ..kernels import JointFeatures, LandmarkFeatures
+from ..solvers.rows import FeatureRows, feature_rows
+from .judged import JudgedLog
+from .nodes import Floats
+
+Index = NDArray[np.intp]
+
+# Rows whose features are held at once, and entries of the Gram matrix of their nodes.
+BATCH_ROWS = 4096
+_GRAM_ENTRIES = 2**22
+
+
+class Pairs(Protocol):
+    """Features z of state-action pairs, M in all, of a judged log.
+
+    ``rows`` are rows of the log, and ``index`` places in its ``states``.
+    """
+
+    judged: JudgedLog
+    features: Any
+    shape: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """M."""
+
+    def logged(self, rows: Any) -> Floats:
+        """Z of the logged pairs, (k, M)."""
+
+    def times(self, rows: Any, matrix: Floats) -> Floats:
+        """Z times (M, c), or (M,)."""
+
+    def crossed(self, rows: Any, weight: Floats, right: Floats) -> Floats:
+        """Zᵀ diag(weight) times (k, c), or (k,)."""
+
+    def mean(self, index: Index) -> Floats:
+        """Σ_a π(a|s) z(s, a), (k, M)."""
+
+    def difference(self, rows: Any, carried: Floats) -> Floats:
+        """Z less ``carried`` times the mean of the next states, (k, M)."""
+
+    def values(
+        self, weight: Floats, anchor: float, limits: tuple[float, float] | None = None
+    ) -> tuple[Floats, Floats]:
+        """V of all ``states``, (N,), and Q of all logged pairs, (n,).
+
+        Q = zᵀ weight + anchor; where the actions are labels, inside the limits.
+        """
+
+    def of(self, judged: JudgedLog) -> Pairs:
+        """The same features for some rows of the log, or for another policy."""
+
+
+class LabelPairs:
+    """z = e_a ⊗ φ(s): one copy of the states' features for each label.
+
+    Parameters
+    ----------
+    judged : JudgedLog
+    features : LandmarkFeatures
+    phi : callable, default=None
+        Features of ``states`` by index, if known.
+    """
+
+    def __init__(
+        self,
+        judged: JudgedLog,
+        features: LandmarkFeatures,
+        phi: FeatureRows | None = None,
+    ) -> None:
+        self.judged, self.features = judged, features
+        m = features.n_features_out_
+        self.shape = judged.n_actions, m
+        self._phi = phi or feature_rows(features.transform, judged.states, m)
+
+    @property
+    def size(self) -> int:
+        """A m."""
+        return self.shape[0] * self.shape[1]
+
+    def phi(self, index: Index) -> Floats:
+        """Features of states, (k, m)."""
+        return self._phi(index).numpy()
+
+    def logged(self, rows: Any) -> Floats:
+        """Z of the logged pairs, (k, A m)."""
+        return self._add_logged(
+            rows, np.zeros((len(self.judged.codes[rows]), self.size))
+        )
+
+    def times(self, rows: Any, matrix: Floats) -> Floats:
+        """Z times a matrix, a block for each label."""
+        phi, codes = self._own(rows)
+        out = np.empty((len(phi), *matrix.shape[1:]))
+        for block, mine in self._blocks(codes):
+            out[mine] = phi[mine] @ matrix[block]
+        return out
+
+    def crossed(self, rows: Any, weight: Floats, right: Floats) -> Floats:
+        """Zᵀ diag(weight) times a matrix, a block for each label."""
+        phi, codes = self._own(rows)
+        phi = phi * weight[:, None]
+        out = np.zeros((self.size, *right.shape[1:]))
+        for block, mine in self._blocks(codes):
+            out[block] = phi[mine].T @ right[mine]
+        return out
+
+    def mean(self, index: Index) -> Floats:
+        """π(s) ⊗ φ(s), (k, A m)."""
+        return self._spread(index, self.judged.chances[index])
+
+    def difference(self, rows: Any, carried: Floats) -> Floats:
+        """Z less ``carried`` times the mean of the next states, (k, A m)."""
+        after = self.judged.next_index[rows]
+        share = -(carried[:, None] * self.judged.chances[after])
+        return self._add_logged(rows, self._spread(after, share))
+
+    def values(
+        self, weight: Floats, anchor: float, limits: tuple[float, float] | None = None
+    ) -> tuple[Floats, Floats]:
+        """V of all ``states``, (N,), and Q of all logged pairs, (n,)."""
+        judged, weight = self.judged, weight.reshape(self.shape)
+        q = np.empty((len(judged.states), self.shape[0]))
+        for batch in gen_batches(len(q), BATCH_ROWS):
+            q[batch] = self.phi(np.arange(len(q))[batch]) @ weight.T
+        q += anchor
+        if limits is not None:
+            q = np.clip(q, *limits)
+        return (q * judged.chances).sum(axis=1), q[judged.state_index, judged.codes]
+
+    def of(self, judged: JudgedLog) -> LabelPairs:
+        """The same features for some rows of the log, or for another policy."""
+        return LabelPairs(judged, self.features, self._phi)
+
+    def _own(self, rows: Any) -> tuple[Floats, Index]:
+        return self.phi(self.judged.state_index[rows]), self.judged.codes[rows]
+
+    def _blocks(self, codes: Index) -> Any:
+        m = self.shape[1]
+        for action in np.unique(codes):
+            yield slice(action * m, (action + 1) * m), codes == action
+
+    def _spread(self, index: Index, share: Floats) -> Floats:
+        """Σ_a share_a e_a ⊗ φ(s), (k, A m)."""
+        phi = self.phi(index)
+        return (share[:, :, None] * phi[:, None, :]).reshape(len(phi), -1)
+
+    def _add_logged(self, rows: Any, out: Floats) -> Floats:
+        phi, codes = self._own(rows)
+        out.reshape(len(out), *self.shape)[np.arange(len(out)), codes] += phi
+        return out
+
+
+class NodePairs:
+    """Features of (s, a) themselves, and their mean over a continuous policy's nodes.
+
+    Parameters
+    ----------
+    judged : JudgedLog
+    features : JointFeatures
+    logged, mean : callable, default=None
+        Features of the logged pairs, by the place of their state in ``states``, and
+        means over the nodes, if known.
+    """
+
+    def __init__(
+        self,
+        judged: JudgedLog,
+        features: JointFeatures,
+        logged: FeatureRows | None = None,
+        mean: FeatureRows | None = None,
+    ) -> None:
+        self.judged, self.features = judged, features
+        m = features.n_features_out_
+        self.shape = (m,)
+        if logged is None:
+            # Rows of a part of the log are found by the place of their state.
+            row = np.zeros(len(judged.states), dtype=np.intp)
+            row[judged.state_index] = np.arange(len(judged))
+            states, actions = judged.states, judged.actions
+            logged = feature_rows(
+                lambda place: features.transform(states[place], actions[row[place]]),
+                np.arange(judged.state_index.max() + 1),
+                m,
+            )
+        self._logged = logged
+        self._mean = mean or feature_rows(
+            self._average, np.arange(len(judged.states)), m
+        )
+
+    @property
+    def size(self) -> int:
+        """m."""
+        return self.shape[0]
+
+    def logged(self, rows: Any) -> Floats:
+        """Z of the logged pairs, (k, m)."""
+        return self._logged(self.judged.state_index[rows]).numpy()
+
+    def times(self, rows: Any, matrix: Floats) -> Floats:
+        """Z times a matrix."""
+        return self.logged(rows) @ matrix
+
+    def crossed(self, rows: Any, weight: Floats, right: Floats) -> Floats:
+        """Zᵀ diag(weight) times a matrix."""
+        return (self.logged(rows) * weight[:, None]).T @ right
+
+    def mean(self, index: Index) -> Floats:
+        """Σ_j weight_j z(s, a_j), (k, m)."""
+        return self._mean(index).numpy()
+
+    def difference(self, rows: Any, carried: Floats) -> Floats:
+        """Z less ``carried`` times the mean of the next states, (k, m)."""
+        mean = self.mean(self.judged.next_index[rows])
+        return self.logged(rows) - carried[:, None] * mean
+
+    def values(
+        self, weight: Floats, anchor: float, limits: tuple[float, float] | None = None
+    ) -> tuple[Floats, Floats]:
+        """V of all ``states``, (N,), and Q of all logged pairs, (n,).
+
+        The limits are not kept: V is the mean of Q, and stays so.
+        """
+        judged = self.judged
+        v, q = np.empty(len(judged.states)), np.empty(len(judged))
+        for batch in gen_batches(len(v), BATCH_ROWS):
+            v[batch] = self.mean(np.arange(len(v))[batch]) @ weight
+        for batch in gen_batches(len(q), BATCH_ROWS):
+            q[batch] = self.times(batch, weight)
+        return v + anchor, q + anchor
+
+    def of(self, judged: JudgedLog) -> NodePairs:
+        """The same features for some rows of the log, or for another policy."""
+        same = judged.nodes is self.judged.nodes and (
+            judged.chances is self.judged.chances
+        )
+        mean = self._mean if same else None
+        return NodePairs(judged, self.features, self._logged, mean)
+
+    def _average(self, index: Index) -> Floats:
+        """Means over the nodes: of Gram rows, which are fewer to project, (k, m)."""
+        judged, features = self.judged, self.features
+        landmarks = len(features.landmarks_)
+        out = np.empty((len(index), landmarks))
+        for batch in gen_batches(len(index), _rows_at_once(judged, landmarks)):
+            some = index[batch]
+            weights, nodes = judged.chances[some], judged.nodes[some]
+            gram = features.gram(*_flat(judged.states[some], nodes))
+            gram = np.reshape(gram, (*weights.shape, landmarks))
+            out[batch] = (weights[:, None, :] @ gram)[:, 0]
+        return out @ features.projection_
+
+
+def pairs_of(judged: JudgedLog, features: Any) -> Pairs:
+    """Features of a judged log's pairs, be its actions labels or continuous."""
+    kind = LabelPairs if judged.nodes is None else NodePairs
+    return kind(judged, features)
+
+
+def node_batches(
+    judged: JudgedLog, width: int
+) -> Iterator[tuple[slice, Floats, Floats]]:
+    """States with each of their nodes, some at a time.
+
+    Parameters
+    ----------
+    judged : JudgedLog
+        Of a continuous policy.
+    width : int
+        Numbers that are made of each.
+
+    Yields
+    ------
+    batch : slice
+        Of ``judged.states``, k of them.
+    states : array of shape (k S, d)
+    actions : array of shape (k S, p)
+    """
+    for batch in gen_batches(len(judged.states), _rows_at_once(judged, width)):
+        yield batch, *_flat(judged.states[batch], judged.nodes[batch])
+
+
+def _flat(states: Floats, nodes: Floats) -> tuple[Floats, Floats]:
+    each = np.repeat(states, nodes.shape[1], axis=0)
+    return each, nodes.reshape(len(each), -1)
+
+
+def _rows_at_once(judged: JudgedLog, width: int) -> int:
+    return max(1, _GRAM_ENTRIES // (width * judged.n_actions))
