@@ -12,6 +12,12 @@ from .._log.actions import action_type, check_bounds
 
 Floats = NDArray[np.floating]
 
+LINEAR_IN_AMOUNTS = (
+    "q_function='linear' with amounts as actions would be linear in the amount, whose "
+    "best is then always one of the bounds. Use q_function='kernel' "
+    "(kernel='polynomial' for a curve of low degree), or 'mlp'."
+)
+
 
 @dataclass(frozen=True, eq=False)
 class Labels:

@@ -18,7 +18,7 @@ from ..leaders import CandidateSoftmax, SquashedGaussian, choose_candidates
 from ..solvers import CandidateLeader, GaussianLeader, JointRows, JointSums
 from ..solvers.result import Observer
 from .acting_amounts import CandidateChooser, ContinuousActing, GaussianChooser
-from .actions import Amounts
+from .actions import LINEAR_IN_AMOUNTS, Amounts
 from .closed import KeptPolicy, closed_form_solver
 from .inputs import kernel_settings, state_features
 from .logged_game import LoggedGame
@@ -53,12 +53,7 @@ class ContinuousClosedForm:
     ) -> None:
         self.params, self.game, self.actions = params, game, amounts
         if params["q_function"] == "linear":
-            raise ValueError(
-                "q_function='linear' with amounts as actions would be linear in the "
-                "amount, whose best is then always one of the bounds. Use "
-                "q_function='kernel' (kernel='polynomial' for a curve of low degree), "
-                "or 'mlp'."
-            )
+            raise ValueError(LINEAR_IN_AMOUNTS)
         action = amounts.read(game.log.action)
         self.leader = (
             kept.features if kept else make_leader(params, game.state, action, amounts)

@@ -43,7 +43,7 @@ class Watch:
     def __init__(self, game: LoggedGame, listeners: Sequence[Listener]) -> None:
         self._game, self._listeners = game, listeners
 
-    def __call__(self, entry: Entry, point: Point | None = None) -> bool:
+    def __call__(self, entry: Entry, point: Point) -> bool:
         """Whether anyone wants the climb to stop."""
         game = self._game
         told = entry | {

@@ -143,7 +143,8 @@ class ClosedFormSolver:
         Relative gain of v under which a phase ends.
     observe : callable, default=None
         Called after each evaluation with its entry of the history, a dict of str to
-        float; True stops the climb, and the best point so far is returned.
+        float, and a callable that gives θ and w; True stops the climb, and the best
+        point so far is returned.
     """
 
     def __init__(
@@ -261,7 +262,9 @@ class _Climb:
             leader_gradient_norm=norm,
         )
         observe = self.solver.observe
-        if observe is not None and observe(self.history.last()):
+        if observe is None:
+            return
+        if observe(self.history.last(), lambda: (evaluation.theta, evaluation.w)):
             raise _Stopped
 
     def mirror_phase(self) -> str:

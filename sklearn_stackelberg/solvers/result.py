@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor
 
-# Called with each new entry of the history; True stops the climb.
-Observer = Callable[[dict[str, float]], bool | None]
+# Called with each new entry of the history and what gives the leader's and the
+# follower's weights, or modules, as they are then; True stops the climb.
+Observer = Callable[[dict[str, float], Callable[[], tuple[Any, Any]]], bool | None]
 
 
 @dataclass
