@@ -82,6 +82,27 @@ def walk_log(n=90, seed=0, n_actions=3, offset=1.0, frame=False) -> Transitions:
     )
 
 
+def best_dose(state, p=1):
+    """What `dose_log` rewards most: one column a column of the state."""
+    return 0.6 * np.stack([np.tanh(state[:, 0]), -np.tanh(state[:, 1])], axis=1)[:, :p]
+
+
+def dose_log(n=400, p=1, seed=0, flat=True) -> Transitions:
+    """Amounts in [-1, 1]; whoever is near `best_dose` is well, whatever came before."""
+    rng = np.random.default_rng(seed)
+    state = rng.normal(size=(n, 2))
+    action = rng.uniform(-1, 1, size=(n, p))
+    reward = -((action - best_dose(state, p)) ** 2).sum(axis=1)
+    return Transitions(
+        state,
+        action[:, 0] if flat and p == 1 else action,
+        reward + 0.05 * rng.normal(size=n),
+        0.5 * state + 0.3 * rng.normal(size=(n, 2)),
+        episode=np.arange(n) // 10,
+        step=np.arange(n) % 10,
+    )
+
+
 def random_mdp(seed=0, n_states=6, n_actions=3, encode="integer") -> FiniteMDP:
     rng = np.random.default_rng(seed)
     shape = (n_states, n_actions, n_states)
