@@ -636,3 +636,66 @@ def test_a_long_log_is_climbed_on_a_part_and_judged_as_a_whole(monkeypatch):
     assert found.value == pytest.approx(on_the_whole, rel=1e-12)
     assert found.value == max(found.history.entries["value"])
     assert found.value == pytest.approx(direct.value, rel=0.02)
+
+
+# ------------------------------------------------------------------- observers
+
+
+@pytest.mark.parametrize("leader_gradient", ["total", "individual"])
+def test_an_observer_hears_every_entry_and_changes_nothing(leader_gradient):
+    heard, players = [], []
+
+    def observe(entry, playing):
+        heard.append(entry)
+        players.append(playing())
+
+    sums = RowSums(process_rows(0, n=100), 0.9)
+    settings = {"leader_gradient": leader_gradient, "mirror_steps": 4, "max_iter": 4}
+    watched = solver_of(observe=observe, **settings).solve(sums, [uniform_theta(sums)])
+    alone = solver_of(**settings).solve(sums, [uniform_theta(sums)])
+    entries = watched.history.entries
+    assert [entry["value"] for entry in heard] == entries["value"]
+    assert all(list(entry) == list(entries) for entry in heard)
+    assert torch.equal(watched.theta, alone.theta)
+    assert not watched.stopped
+    best = np.argmax(entries["value"])
+    assert torch.equal(players[best][0], watched.theta)
+    assert torch.equal(players[best][1], watched.w)
+
+
+@pytest.mark.parametrize("leader_gradient", ["total", "individual"])
+@pytest.mark.parametrize("after", [1, 3, 8])
+def test_an_observer_stops_the_climb_at_the_best_so_far(leader_gradient, after):
+    heard = []
+
+    def observe(entry, _):
+        heard.append(entry["value"])
+        return len(heard) == after
+
+    sums = RowSums(process_rows(0, n=100), 0.9)
+    result = solver_of(
+        leader_gradient=leader_gradient,
+        mirror_steps=4,
+        max_iter=20,
+        tol=1e-9,
+        observe=observe,
+    ).solve(sums, [uniform_theta(sums)])
+    assert len(heard) == after == len(result.history.entries["value"])
+    assert result.value == max(heard)
+    assert result.stopped
+    assert result.shortfall == ""
+
+
+def test_an_observer_stops_the_climb_on_a_part_too(monkeypatch):
+    sums = RowSums(process_rows(3, n=900), 0.9)
+    short = RowSums.part
+    monkeypatch.setattr(RowSums, "part", lambda self: short(self, n_rows=300))
+    heard = []
+    solver = solver_of(
+        lam=10.0, max_iter=20, observe=lambda entry, _: heard.append(entry) or True
+    )
+    result = solver.solve(sums, [uniform_theta(sums)])
+    assert result.stopped
+    # Once on the part, and once to see what that comes to on the whole.
+    assert len(heard) == 2
+    assert result.value == heard[1]["value"]

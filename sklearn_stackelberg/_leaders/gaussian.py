@@ -59,6 +59,7 @@ class SquashedGaussian(nn.Module):
         super().__init__()
         self.head = as_head(head)
         dtype = head_dtype(self.head)
+        self._settings = (low, high, n_nodes, seed)
         low, high = inward(low, high, dtype)
         if n_nodes is None:
             n_nodes = N_NODES_LINE if len(low) == 1 else N_NODES_MORE
@@ -67,6 +68,10 @@ class SquashedGaussian(nn.Module):
         self.register_buffer("high", high)
         self.register_buffer("epsilon", epsilon.to(dtype))
         self.register_buffer("node_weights", weights.to(dtype))
+
+    def with_head(self, head: Tensor | nn.Module) -> SquashedGaussian:
+        """The same bounds and nodes, in the precision of another head."""
+        return SquashedGaussian(head, *self._settings)
 
     def forward(self, x: Tensor) -> Nodes:
         """Actions at the nodes, and their weights.

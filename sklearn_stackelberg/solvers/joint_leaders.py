@@ -139,8 +139,8 @@ class GaussianLeader:
         self.features, self.inputs = features, inputs
         self.gram = NodeGram(features)
         self.width = self.gram.width + inputs.n_features_out_
-        dtype = getattr(torch, features.dtype)
-        self.policy = policy.to(dtype)
+        none = torch.zeros(1, 1, dtype=getattr(torch, features.dtype))
+        self.policy = policy.with_head(none)
         self._projection = torch.from_numpy(features.projection_)
 
     def start(self) -> Tensor:
