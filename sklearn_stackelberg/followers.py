@@ -22,6 +22,10 @@ class Follower(Protocol):
         """q(s, π), (k,), from the inputs (k, d) of states and the leader's choices."""
         ...
 
+    def each(self, x: Tensor, choice: Any) -> Tensor:
+        """q(s, a) of every action that the leader chooses from, (k, S)."""
+        ...
+
 
 class LinearQ(nn.Module):
     """q_w(s, a) = φ(s)ᵀw_a: linear in features, a column of weights per action.
@@ -84,6 +88,10 @@ class DiscreteQ(nn.Module):
         """q(s, π), (k,), of probabilities (k, n_actions)."""
         return expected_value(self.module(x), choice)
 
+    def each(self, x: Tensor, choice: Tensor) -> Tensor:
+        """q(s, a) of every action that is chosen from, (k, n_actions)."""
+        return self.module(x)
+
 
 def side_by_side(x: Tensor, action: Tensor) -> Tensor:
     """(s, a) as one row, (k, d + p)."""
@@ -120,11 +128,14 @@ class ContinuousQ(nn.Module):
 
     def expected(self, x: Tensor, choice: Any) -> Tensor:
         """q(s, π) = Σ_j weight_j q(s, action_j), (k,), of nodes (k, S, p), (k, S)."""
-        actions, weights = choice
+        return expected_value(self.each(x, choice), choice[1])
+
+    def each(self, x: Tensor, choice: Any) -> Tensor:
+        """q(s, action_j) of every node, (k, S)."""
+        actions = choice[0]
         k, S, p = actions.shape
         repeated = x[:, None, :].expand(k, S, x.shape[1]).reshape(k * S, -1)
-        q_values = self(repeated, actions.reshape(k * S, p)).reshape(k, S)
-        return expected_value(q_values, weights)
+        return self(repeated, actions.reshape(k * S, p)).reshape(k, S)
 
 
 class Factor:

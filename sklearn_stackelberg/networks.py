@@ -195,7 +195,9 @@ def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def _check_devices(module: nn.Module, device: torch.device, name: str) -> None:
-    found = {tensor.device.type: key for key, tensor in _tensors(module)}
+    found: dict[str, str] = {}
+    for key, tensor in _tensors(module):
+        found.setdefault(tensor.device.type, key)
     elsewhere = sorted({*found} - {"cpu"})
     if not elsewhere or [*found] == [device.type]:
         return

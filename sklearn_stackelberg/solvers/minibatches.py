@@ -1,4 +1,4 @@
-"""Minibatches without replacement, epoch after epoch, that can be put down and resumed."""
+"""Minibatches without replacement, epoch after epoch, to be put down and resumed."""
 
 from __future__ import annotations
 

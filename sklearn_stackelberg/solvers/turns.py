@@ -1,0 +1,400 @@
+"""Turns of a play on samples: the follower's steps, the leader's, what came of them."""
+
+from __future__ import annotations
+
+import zlib
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .board import Board
+from .minibatches import Minibatches
+from .mirror import mirror_loss, mirror_target
+from .play import BestPlay, PlayResult, PlayState
+from .result import History, Observer
+from .sampled import Batch, Players, SampledGame, assign, flat, trained
+
+# Rows on which a play is measured, on which a mirror step is fitted, and on which the
+# last answer is settled.
+_MEASURED_ROWS, _MIRROR_ROWS, _SETTLED_ROWS = 2_000, 5_000, 20_000
+_CHUNK = 10_000
+# A mirror step of a network is fitted by so many steps on so many states each.
+_FITS, _FIT_ROWS = 50, 512
+# Each mirror step is this much longer than the one before, as in closed form.
+_STEP_GROWTH = 1.1
+# Step sizes fall as (1 + turn / _DECAY) ** -0.5, whatever the number of turns to come.
+_DECAY = 100.0
+# q beyond so many times what rewards allow is no pessimism any more.
+_EXPLODED = 1e3
+# Measurements over which v must stand still for the play to end.
+_PATIENCE = 5
+# Steps to the last answer, unless F falls by less than so much.
+_SETTLING_STEPS, _SETTLED = 10, 1e-4
+_CG_TOL = 1e-6
+
+
+class Play:
+    """One run of a solver, on the game's device: where it is, and what it does next.
+
+    Parameters
+    ----------
+    solver : StochasticSolver
+    sampled : SampledGame
+    state : PlayState
+        Taken over, not copied.
+    observe : callable or None
+    """
+
+    def __init__(
+        self,
+        solver: Any,
+        sampled: SampledGame,
+        state: PlayState,
+        observe: Observer | None,
+    ) -> None:
+        self.solver, self.sampled, self.observe = solver, sampled, observe
+        self.history, self.stopped = History(), False
+        self.shortfall = self.diverged = ""
+        for player in (state.leader, state.follower):
+            if not trained(player):
+                player.requires_grad_()
+            player.to(device=sampled.device, dtype=sampled.dtype).eval()
+        self.players = Players(state.leader, state.follower, sampled.discount)
+        self.board = Board(sampled, self.players, solver.lam, solver.beta)
+        self.rates = {
+            "leader": solver.leader_learning_rate,
+            "follower": solver.learning_rate,
+        }
+        self.optimizers = {}
+        for name, rate in self.rates.items():
+            parameters = trained(getattr(self.players, name))
+            self.optimizers[name] = solver.optimizer(parameters, rate)
+            if name in state.optimizers:
+                self.optimizers[name].load_state_dict(state.optimizers[name])
+        sizes = {"rows": sampled.n, "initial": sampled.n_initial}
+        self.batches = {
+            name: Minibatches(n, solver.batch_size) for name, n in sizes.items()
+        }
+        # On the same rows a play goes on as if never stopped; on others, epochs begin
+        # anew, and values measured before are of another game.
+        self.log = zlib.crc32(np.ascontiguousarray(sampled.rows.reward).tobytes())
+        self.best: BestPlay | None = None
+        if state.log == self.log:
+            self.best = state.best
+            for name, saved in state.batches.items():
+                if saved.size == self.batches[name].size:
+                    self.batches[name] = saved
+        self.played = 0
+        self.rng, self.turn, self.damping = state.rng, state.turn, state.damping
+        self.adjoint = state.adjoint
+        if self.adjoint is not None:
+            self.adjoint = self.adjoint.to(sampled.device, sampled.dtype)
+        self.whole: Batch | None = None
+        self.measured = self._some(_MEASURED_ROWS)
+        self.sound = self.state()
+
+    @property
+    def over(self) -> bool:
+        """Nothing more to play for."""
+        return self.stopped or bool(self.diverged) or self._stands_still()
+
+    def _some(self, limit: int) -> Batch:
+        """Fixed rows and initial states, all of them if there are no more."""
+        rng = np.random.default_rng(0)
+        sizes = (self.sampled.n, self.sampled.n_initial)
+        return self.sampled.batch(
+            *(np.sort(rng.choice(n, min(n, limit), replace=False)) for n in sizes)
+        )
+
+    def _draw(self) -> Batch:
+        places = [self.batches[name].draw(self.rng) for name in ("rows", "initial")]
+        if any(b.size < b.n for b in self.batches.values()):
+            return self.sampled.batch(*places)
+        # All rows and all initial states: the same batch at each turn.
+        if self.whole is None:
+            self.whole = self.sampled.batch(*places)
+        return self.whole
+
+    def take_turn(self) -> None:
+        """The follower's steps, a measurement where it is due, the leader's steps."""
+        solver = self.solver
+        for name, rate in self.rates.items():
+            for group in self.optimizers[name].param_groups:
+                group["lr"] = rate * (1.0 + self.turn / _DECAY) ** -0.5
+        for _ in range(solver.follower_steps):
+            if solver.gauss_newton:
+                self._respond(self._draw())
+            else:
+                self._descend(self._draw())
+        self._check()
+        # Between the two: the follower has answered the policy that is measured.
+        if self.turn % solver.measure_every == 0 and not self.diverged:
+            self.measure()
+        if self.over:
+            return
+        if self.turn == solver.mirror_steps:
+            self._take_up(self.best)
+        if self.turn < solver.mirror_steps:
+            self._mirror()
+        else:
+            for _ in range(solver.leader_steps):
+                self._climb(self._draw())
+        self._check()
+        self.turn += 1
+        self.played += 1
+
+    def _respond(self, batch: Batch) -> None:
+        w, self.damping, _ = self.board.respond(
+            batch,
+            flat(self.board.follower),
+            self.damping,
+            _CG_TOL,
+            self.solver.cg_steps,
+        )
+        assign(self.board.follower, w)
+
+    def _descend(self, batch: Batch) -> None:
+        """One step of the follower's optimiser on F, estimated by a batch."""
+        with torch.no_grad():
+            choices = self.players.choices(batch)
+        parameters = trained(self.board.follower)
+        optimizer = self.optimizers["follower"]
+
+        def closure() -> Tensor:
+            optimizer.zero_grad()
+            w = torch.cat([parameter.reshape(-1) for parameter in parameters])
+            objective = self.sampled.follower_objective(
+                self.players(batch, choices),
+                batch,
+                w,
+                self.solver.lam,
+                self.solver.beta,
+            )
+            objective.backward()
+            return objective
+
+        optimizer.step(closure)
+
+    def _climb(self, batch: Batch) -> None:
+        """One step of the leader's optimiser up the derivative of v."""
+        if self.solver.leader_gradient == "individual":
+            derivative = self.board.individual_derivative(batch)
+        else:
+            seen = self.board.foresee(
+                batch, self.adjoint, _CG_TOL, self.solver.cg_steps
+            )
+            derivative, self.adjoint = seen.derivative, seen.adjoint
+        start = 0
+        for parameter in trained(self.board.leader):
+            part = derivative[start : start + parameter.numel()]
+            parameter.grad = -part.reshape(parameter.shape)
+            start += parameter.numel()
+        self.optimizers["leader"].step()
+
+    def _mirror(self) -> None:
+        """π ← π exp(η A) / Z at many logged states, as near as the leader comes."""
+        places = [
+            self.rng.choice(n, min(n, _MIRROR_ROWS), replace=False)
+            for n in (self.sampled.n, self.sampled.n_initial)
+        ]
+        batch = self.sampled.batch(*places)
+        x = torch.cat([batch.leader_next, batch.leader_initial])
+        y = torch.cat([batch.follower_next, batch.follower_initial])
+        eta = _STEP_GROWTH**self.turn
+        leader, optimizer = self.board.leader, self.optimizers["leader"]
+        target = mirror_target(leader, self.board.follower, x, y, eta)
+        for _ in range(_FITS):
+            rows = torch.from_numpy(self.rng.integers(len(x), size=_FIT_ROWS))
+            rows = rows.to(x.device)
+
+            def closure(rows: Tensor = rows) -> Tensor:
+                optimizer.zero_grad()
+                loss = mirror_loss(leader, x[rows], target[rows])
+                loss.backward()
+                return loss
+
+            optimizer.step(closure)
+
+    def measure(self) -> None:
+        """Add an entry to the history, and keep what is sound."""
+        board, batch = self.board, self.measured
+        seen = board.foresee(batch, self.adjoint, _CG_TOL, self.solver.cg_steps)
+        followed = seen.derivative
+        if self.solver.leader_gradient == "individual":
+            followed = board.individual_derivative(batch)
+        with torch.no_grad():
+            choices = self.players.choices(batch)
+        w = flat(board.follower).requires_grad_()
+        play = self.players.at(batch, w, choices=choices)
+        objective = self.sampled.follower_objective(
+            play, batch, w, self.solver.lam, self.solver.beta
+        )
+        (gradient,) = torch.autograd.grad(objective, w)
+        self.history.add(
+            value=self.sampled.value(play).detach(),
+            pessimism=seen.pessimism,
+            follower_objective=objective.detach(),
+            bellman_error=self.sampled.error(play, batch, w).detach(),
+            leader_gradient_norm=followed.norm(),
+            follower_gradient_norm=gradient.norm(),
+            cg_residual=seen.cg_residual,
+        )
+        if self.best is None or self.history.last()["value"] > self.best.value:
+            self.best = BestPlay(self.history.last()["value"], *self._weights())
+        self.sound = self.state()
+        if self.observe is not None:
+            self.stopped = bool(self.observe(self.history.last()))
+
+    def _check(self) -> None:
+        """Divergence, named by who diverged."""
+        solver = self.solver
+        finite = {
+            name: bool(torch.isfinite(flat(getattr(self.players, name))).all())
+            for name in ("leader", "follower")
+        }
+        with torch.no_grad():
+            batch = self.measured
+            q = self.board.follower.expected(
+                batch.follower_initial, self.board.leader(batch.leader_initial)
+            )
+        largest, limit = float(q.abs().max()), _EXPLODED * self.sampled.largest_value
+        if all(finite.values()) and largest <= limit:
+            return
+        if finite["follower"] and not finite["leader"]:
+            what = "The policy's weights are not finite any more"
+            remedy = (
+                f"Lower leader_learning_rate={solver.leader_learning_rate:g}, or raise "
+                f"beta={solver.beta:g} so that the follower answers more smoothly."
+            )
+        else:
+            what = (
+                f"Q grew to {largest:.3g} in scaled rewards, where rewards allow "
+                f"{self.sampled.largest_value:.3g}"
+            )
+            rate = f"Lower learning_rate={solver.learning_rate:g}"
+            if solver.gauss_newton:
+                rate = f"Raise batch_size={solver.batch_size}"
+            remedy = (
+                f"{rate}, raise beta={solver.beta:g}, which holds Q where the log is "
+                f"silent, or raise lam={solver.lam:g}, which holds it to the log."
+            )
+        self.diverged = (
+            f"{what}: the play was given up in turn {self.turn}, and what it had in "
+            f"turn {self.sound.turn} is kept. {remedy}"
+        )
+
+    def _stands_still(self) -> bool:
+        values = self.history.entries["value"][-1 - _PATIENCE :]
+        first = self.turn - _PATIENCE * self.solver.measure_every
+        if len(values) <= _PATIENCE or first < self.solver.mirror_steps:
+            return False
+        return max(values) - min(values) <= self.solver.tol * abs(values[-1])
+
+    def state(self) -> PlayState:
+        """A copy of where the play stands, on the CPU."""
+        adjoint = None if self.adjoint is None else self.adjoint.clone().cpu()
+        return PlayState(
+            *(_at_rest(getattr(self.players, name)) for name in self.rates),
+            rng=deepcopy(self.rng),
+            turn=self.turn,
+            optimizers={
+                name: _on_cpu(deepcopy(optimizer.state_dict()))
+                for name, optimizer in self.optimizers.items()
+            },
+            batches=deepcopy(self.batches),
+            adjoint=adjoint,
+            damping=self.damping,
+            best=self.best,
+            log=self.log,
+        )
+
+    def _weights(self) -> tuple[Tensor, Tensor]:
+        return flat(self.board.leader).cpu(), flat(self.board.follower).cpu()
+
+    def _take_up(self, best: BestPlay) -> None:
+        """Go on from weights that were measured."""
+        assign(self.board.leader, best.theta)
+        assign(self.board.follower, best.w)
+
+    def _settle(self) -> None:
+        """Bring the follower to its best response on the whole log, or nearly."""
+        batch, w, damping = self._some(_SETTLED_ROWS), flat(self.board.follower), 1.0
+        for _ in range(_SETTLING_STEPS):
+            w, damping, fall = self.board.respond(
+                batch, w, damping, _CG_TOL, self.solver.cg_steps
+            )
+            if fall <= _SETTLED:
+                break
+        assign(self.board.follower, w)
+
+    def _value(self) -> float:
+        """v, over all initial states."""
+        total, n = 0.0, self.sampled.n_initial
+        with torch.no_grad():
+            for start in range(0, n, _CHUNK):
+                places = np.arange(start, min(n, start + _CHUNK))
+                batch = self.sampled.batch(places[:1] * 0, places)
+                total += float(self.players(batch).initial_value.sum())
+        return (1.0 - self.sampled.discount) * total / n
+
+    def result(self) -> PlayResult:
+        """What is returned: the last policy or the best, and the settled answer to it.
+
+        v of a follower that has not answered yet proves nothing, so that the two are
+        compared once it has.
+        """
+        state = self.sound if self.diverged else self.state()
+        if self.played and not self.over:
+            self.shortfall = (
+                "The policy's value had not stood still "
+                f"(tol={self.solver.tol:g}) when max_iter={self.solver.max_iter} turns "
+                "ended the play. Raise max_iter, or raise tol."
+            )
+        tried = []
+        if not self.diverged:
+            self._settle()
+            tried.append(BestPlay(self._value(), *self._weights()))
+        if self.best is not None:
+            self._take_up(self.best)
+            self._settle()
+            tried.append(BestPlay(self._value(), *self._weights()))
+        best = max(tried, key=lambda play: play.value)
+        self._take_up(best)
+        self.observe = None
+        self.measure()
+        leader, follower = (
+            _at_rest(getattr(self.players, name)).requires_grad_(False)
+            for name in self.rates
+        )
+        return PlayResult(
+            leader=leader,
+            follower=follower,
+            value=best.value,
+            pessimism=self.history.last()["pessimism"],
+            history=self.history,
+            n_iter=state.turn,
+            state=state,
+            shortfall=self.shortfall,
+            diverged=self.diverged,
+            stopped=self.stopped,
+        )
+
+
+def _at_rest(player: nn.Module) -> nn.Module:
+    """A copy on the CPU without gradients."""
+    player = deepcopy(player).cpu()
+    player.zero_grad(set_to_none=True)
+    return player
+
+
+def _on_cpu(saved: Any) -> Any:
+    if isinstance(saved, Tensor):
+        return saved.cpu()
+    if isinstance(saved, dict):
+        return {key: _on_cpu(value) for key, value in saved.items()}
+    if isinstance(saved, list | tuple):
+        return type(saved)(_on_cpu(value) for value in saved)
+    return saved
