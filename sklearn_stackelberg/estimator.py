@@ -125,7 +125,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         Amounts to choose among, or how many: an even grid between the bounds where
         there is one column, k-means centres of the logged actions where there are more.
         More of them let the policy choose more finely, and cost as much more time.
-        None is 9 or 25.
+        None is 5 or 16.
     action_bounds : (low, high) or None, default=None
         Numbers, or one for each column, that no action crosses. None takes them from
         the log.
@@ -138,26 +138,30 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         The derivative the leader climbs after its mirror steps. ``"individual"`` holds
         w fixed while the leader steps: an ablation.
     mirror_steps : int, default=40
-        At most so many mirror steps, with which every climb in closed form begins.
+        At most so many mirror steps of the leader, with which every climb begins: they
+        improve the policy in all logged states at once, visited or not.
     max_iter : int or None, default=None
-        At most so many steps along the derivative, after the mirror steps, or turns of
-        the stochastic solver. None is 50 for labels in closed form, 0 for amounts and
-        300 turns.
+        At most so many steps along the derivative after the mirror steps, in closed
+        form (None is 50 for labels, 0 for amounts); or turns of the stochastic solver,
+        those with mirror steps included (None is 40).
     tol : float, default=1e-2
-        Relative gain of the value under which the climb in closed form ends. Smaller
-        climbs further, which raises ``policy_value_`` and, past what the log supports,
-        not the policy's true value.
+        Relative gain of the value under which the climb ends. Smaller climbs further,
+        which raises ``policy_value_`` and, past what the log supports, not the policy's
+        true value.
     batch_size : int or None, default=None
-        Rows of a minibatch of the stochastic solver. Larger is steadier and slower.
-        None is 1024, or all rows where there are fewer.
-    learning_rate, leader_learning_rate : float, default=1e-3
+        Rows, and initial states, of a minibatch of the stochastic solver. Larger is
+        steadier and slower. None is 5,000, or all rows where there are fewer.
+    learning_rate, leader_learning_rate : float, default=1e-3, 3e-3
         Step sizes of the follower and the leader in the stochastic solver. Larger is
-        faster until it diverges; the follower's should be the larger of the two.
-    follower_steps, leader_steps : int, default=10, 1
+        faster until it diverges. Gauss-Newton steps have none.
+    follower_steps, leader_steps : int, default=1
         Steps of each player in a turn of the stochastic solver. More steps of the
         follower bring it nearer to its best response before the leader moves.
-    optimizer : str or callable, default="Adam"
-        A name of `torch.optim`, or a callable that takes parameters and a step size.
+    optimizer : str or callable, default="gauss-newton"
+        How the follower steps: ``"gauss-newton"``, damped and solved by conjugate
+        gradient, beside which the leader takes Adam's steps; or, for both, a name of
+        `torch.optim`, such as ``"adam"`` or ``"sgd"``, or a callable that takes
+        parameters and a step size and returns an optimiser.
     device : {"auto", "cpu", "cuda"}, default="auto"
         Where the stochastic solver works; ``"auto"`` is a GPU if there is one. What is
         fitted on a GPU predicts and unpickles without one.
@@ -290,10 +294,10 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         tol: float = 1e-2,
         batch_size: int | None = None,
         learning_rate: float = 1e-3,
-        leader_learning_rate: float = 1e-3,
-        follower_steps: int = 10,
+        leader_learning_rate: float = 3e-3,
+        follower_steps: int = 1,
         leader_steps: int = 1,
-        optimizer: Any = "Adam",
+        optimizer: Any = "gauss-newton",
         device: str = "auto",
         dtype: str = "float64",
         random_state: Any = None,
