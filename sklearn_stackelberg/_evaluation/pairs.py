@@ -259,10 +259,17 @@ class NodePairs:
         out = np.empty((len(index), landmarks))
         for batch in gen_batches(len(index), _rows_at_once(judged, landmarks)):
             some = index[batch]
-            weights, nodes = judged.chances[some], judged.nodes[some]
-            gram = features.gram(*_flat(judged.states[some], nodes))
-            gram = np.reshape(gram, (*weights.shape, landmarks))
-            out[batch] = (weights[:, None, :] @ gram)[:, 0]
+            weights, states = judged.chances[some], judged.states[some]
+            if not features.is_product:
+                gram = features.gram(*_flat(states, judged.nodes[some]))
+                out[batch] = _weighted(weights, gram)
+                continue
+            if judged.nodes.strides[0] == 0:  # candidates, the same in every state
+                mean = weights @ features.action_gram(judged.nodes[0])
+            else:
+                nodes = judged.nodes[some].reshape(weights.size, -1)
+                mean = _weighted(weights, features.action_gram(nodes))
+            out[batch] = features.state_gram(states) * mean
         return out @ features.projection_
 
 
@@ -293,6 +300,11 @@ def node_batches(
     """
     for batch in gen_batches(len(judged.states), _rows_at_once(judged, width)):
         yield batch, *_flat(judged.states[batch], judged.nodes[batch])
+
+
+def _weighted(weights: Floats, gram: Floats) -> Floats:
+    """Σ_j weights_j of the rows of k states' S nodes, (k S, L) to (k, L)."""
+    return (weights[:, None, :] @ np.reshape(gram, (*weights.shape, -1)))[:, 0]
 
 
 def _flat(states: Floats, nodes: Floats) -> tuple[Floats, Floats]:

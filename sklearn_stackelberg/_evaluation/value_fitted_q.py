@@ -84,11 +84,13 @@ def fitted_q_value(
         Similarity of states. ``"auto"`` tells states only apart (``"delta"``) where
         there are at most ``n_components`` of them and ten rows for each on average;
         else it is the Matérn kernel with ν = 5/2, which follows a value that breaks off
-        where episodes end better than ``"rbf"``.
+        where episodes end better than ``"rbf"``. Where actions are continuous,
+        similarity is that of pairs (s, a), and ``"auto"`` is ``"laplacian"``.
     bandwidth : float, array-like of shape (d,) or "median", default="median"
         Length scale of the states. Larger is smoother.
     n_components : int or None, default=200
-        Number of landmarks. Larger can follow more detail, at its cube in time.
+        Number of landmarks; of pairs (s, a), twice as many. Larger can follow more
+        detail, at its cube in time.
     ridge : float, default=0.03
         Rows for each direction of the features, > 0. Larger is stabler, and draws the
         value to q₀.
