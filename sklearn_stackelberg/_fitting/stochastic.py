@@ -1,6 +1,264 @@
+"""The fit by gradient steps of both players: any Q-function, any policy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from .._parameters import is_network
+from ..followers import LinearQ
+from ..leaders import SquashedGaussian
+from ..solvers import PlayState, SampledGame, SampledRows, StochasticSolver
+from ..solvers.result import Observer
+from ..solvers.rows import FeatureRows, Index, feature_rows
+from ..solvers.sampled import discrete_embedding
+from .acting import DiscreteActing, LinearSeat, NetworkSeat
+from .acting_amounts import CandidateChooser, ContinuousActing, GaussianChooser
+from .actions import LINEAR_IN_AMOUNTS, Amounts, Labels
+from .logged_game import LoggedGame
+from .outcome import Outcome
+from .seats import Seats, first_follower, first_leader, take_seats
+
+Floats = NDArray[np.floating]
+
+# Turns, and rows of a minibatch, where the user names no number.
+MAX_ITER = 40
+BATCH_SIZE = 5_000
+# States that a network is tried on.
+_EXAMPLES = 3
+
+
+@dataclass(frozen=True, eq=False)
 class KeptPlay:
-    pass
+    """What a later play goes on from: actions, inputs, and where the solver stands."""
+
+    actions: Labels | Amounts
+    seats: Seats
+    state: PlayState
+    units: tuple[float, float]
 
 
 class StochasticFit:
-    pass
+    """Both players by gradient steps on minibatches.
+
+    Parameters
+    ----------
+    params : dict
+        The estimator's hyperparameters.
+    game : LoggedGame
+    actions : Labels or Amounts
+    kept : KeptPlay, default=None
+        Where to go on from.
+    """
+
+    def __init__(
+        self,
+        params: dict[str, Any],
+        game: LoggedGame,
+        actions: Labels | Amounts,
+        kept: KeptPlay | None = None,
+    ) -> None:
+        self.params, self.game, self.actions, self.kept = params, game, actions, kept
+        self._is_linear = not is_network(params["q_function"])
+        if isinstance(actions, Amounts) and params["q_function"] == "linear":
+            raise ValueError(LINEAR_IN_AMOUNTS)
+        if params["ridge"] and not self._is_linear:
+            raise ValueError(
+                f"ridge={params['ridge']!r} is for a Q-function that is linear in "
+                "features, and q_function is a network. Set ridge=0.0; beta keeps a "
+                "network's weights small."
+            )
+        self.seats = kept.seats if kept else take_seats(params, game, actions)
+        self.batch_size = params["batch_size"] or BATCH_SIZE
+        self.max_iter = MAX_ITER if params["max_iter"] is None else params["max_iter"]
+        self.tol = params["tol"]
+        self.sampled = SampledGame(
+            self._rows(),
+            game.discount,
+            ridge=params["ridge"],
+            dtype=getattr(torch, params["dtype"]),
+            device=choose_device(params["device"]),
+        )
+
+    def play_one_pass(self) -> None:
+        """Let `solve` take the turns that go once over the rows."""
+        n = len(self.game.state_index)
+        drawn = min(n, self.batch_size) * self.params["follower_steps"]
+        self.max_iter, self.tol = -(-n // drawn), 0.0
+
+    def solve(self, lam: float, observe: Observer | None = None) -> Outcome:
+        """Play at one λ.
+
+        Parameters
+        ----------
+        lam : float
+        observe : callable, default=None
+            Hears of each evaluation.
+
+        Returns
+        -------
+        Outcome
+        """
+        params = self.params
+        solver = StochasticSolver(
+            lam,
+            params["beta"],
+            leader_gradient=params["leader_gradient"],
+            mirror_steps=params["mirror_steps"],
+            max_iter=self.max_iter,
+            tol=self.tol,
+            batch_size=self.batch_size,
+            learning_rate=params["learning_rate"],
+            leader_learning_rate=params["leader_learning_rate"],
+            follower_steps=params["follower_steps"],
+            leader_steps=params["leader_steps"],
+            optimizer=params["optimizer"],
+            seed=self.seats.seed,
+        )
+        if self.kept:
+            start: dict[str, Any] = {"state": self.kept.state}
+        else:
+            few = self.game.states[:_EXAMPLES]
+            start = {
+                "leader": first_leader(params, self.seats, self.actions, few),
+                "follower": first_follower(params, self.seats, self.actions, few),
+            }
+        result = solver.solve(self.sampled, **start, observe=observe)
+        acting, attributes = self.players(result.leader, result.follower)
+        units = self.game.anchor, self.game.scale
+        return Outcome(
+            acting=acting,
+            attributes=attributes,
+            value=result.value,
+            pessimism=result.pessimism,
+            history=result.history,
+            n_iter=result.n_iter,
+            shortfall=result.shortfall,
+            diverged=result.diverged,
+            equilibrium=lambda: None,
+            kept=KeptPlay(self.actions, self.seats, result.state, units),
+        )
+
+    def players(self, leader: nn.Module, follower: nn.Module) -> tuple[Any, dict]:
+        """The players on states, and what the estimator shows of them."""
+        seats, actions, game = self.seats, self.actions, self.game
+        q_function = follower.module
+        if self._is_linear:
+            q_function = LinearQ(follower.module.weight.detach() * game.scale)
+        attributes = {
+            "features_": seats.embedded,
+            "bandwidth_": getattr(seats.embedded, "bandwidth_", None),
+            "policy_": leader,
+            "q_function_": q_function,
+        }
+        dtype = self.params["dtype"]
+        if isinstance(actions, Labels):
+            logits = (
+                NetworkSeat(seats.leader, leader.logits)
+                if is_network(self.params["policy"])
+                else LinearSeat(seats.leader, leader)
+            )
+            values = (
+                LinearSeat(seats.follower, q_function)
+                if self._is_linear
+                else NetworkSeat(seats.follower, q_function, game.scale)
+            )
+            acting = DiscreteActing(actions.classes, logits, values, game.anchor, dtype)
+            return acting, attributes | {"classes_": actions.classes}
+        attributes["action_bounds_"] = (actions.low, actions.high)
+        if isinstance(leader, SquashedGaussian):
+            chooser = GaussianChooser(seats.leader.transform, leader)
+        else:
+            scores = NetworkSeat(seats.leader, leader.logits)
+            chooser = CandidateChooser(scores, seats.candidates)
+            attributes["candidates_"] = seats.candidates
+        q = PairValues(seats.follower, follower, game.scale)
+        acting = ContinuousActing(actions, chooser, q, game.anchor, dtype)
+        return acting, attributes
+
+    def _rows(self) -> SampledRows:
+        game, seats = self.game, self.seats
+        action = self.actions.read(game.log.action)
+
+        def table(inputs: Any) -> FeatureRows:
+            width = inputs.n_features_out_
+            return feature_rows(inputs.transform, game.states, width)
+
+        leader = table(seats.leader)
+        follower = leader if seats.follower is seats.leader else table(seats.follower)
+        if isinstance(self.actions, Labels):
+            features = {id(seats.leader): leader, id(seats.follower): follower}
+            embedded = features.get(id(seats.embedded)) or table(seats.embedded)
+            n_actions = len(self.actions.classes)
+            embedding = discrete_embedding(
+                embedded, game.state_index, action, n_actions
+            )
+        else:
+
+            def embedding(index: Index) -> torch.Tensor:
+                state = game.states[game.state_index[index]]
+                return torch.from_numpy(seats.embedded.transform(state, action[index]))
+
+        return SampledRows(
+            leader_inputs=leader,
+            follower_inputs=follower,
+            embedding=embedding,
+            state=game.state_index,
+            next_state=game.next_index,
+            action=action,
+            reward=game.reward,
+            terminated=game.terminated,
+            initial=game.initial,
+        )
+
+
+class PairValues:
+    """q(s, a) of pairs, by a module.
+
+    Parameters
+    ----------
+    inputs : object
+        With ``transform``.
+    follower : ContinuousQ
+    scale : float
+    """
+
+    def __init__(self, inputs: Any, follower: nn.Module, scale: float) -> None:
+        self.inputs, self.follower, self.scale = inputs, follower, scale
+
+    def __call__(self, states: Floats, amounts: Floats) -> Floats:
+        """Values, (n,)."""
+        x = torch.from_numpy(self.inputs.transform(states))
+        with torch.no_grad():
+            found = self.follower(x, torch.from_numpy(np.array(amounts)).to(x))
+        return self.scale * found.numpy()
+
+
+def choose_device(asked: str) -> str:
+    """The device that ``device="auto"`` stands for, or the one asked for.
+
+    Parameters
+    ----------
+    asked : {"auto", "cpu", "cuda"}
+
+    Returns
+    -------
+    {"cpu", "cuda"}
+
+    Raises
+    ------
+    ValueError
+        If there is no such device.
+    """
+    there = torch.cuda.is_available()
+    if asked == "cuda" and not there:
+        raise ValueError(
+            "device='cuda' was asked for, and torch finds no GPU here. Set "
+            "device='auto' or 'cpu', or install a build of torch for your GPU."
+        )
+    return "cuda" if there and asked != "cpu" else "cpu"
