@@ -26,8 +26,13 @@ def _gamma(gamma: float | None, y: Tensor) -> float:
 
 def rbf(x: Tensor, y: Tensor, gamma: float | None = None) -> Tensor:
     """exp(−γ |x − y|²)."""
-    distance = _by_column(x, y, lambda a, b: (a - b) ** 2)
-    return torch.exp(-_gamma(gamma, y) * distance)
+    # −γ|x|² + 2γ xᵀy − γ|y|² in one product; centred, so that its terms stay small.
+    gamma, middle = _gamma(gamma, y), y.mean(dim=0)
+    x, y = x - middle, y - middle
+    square, other = (-gamma * (z**2).sum(dim=-1, keepdim=True) for z in (x, y))
+    left = torch.cat([x, square, torch.ones_like(square)], dim=-1)
+    right = torch.cat([2.0 * gamma * y, torch.ones_like(other), other], dim=-1)
+    return torch.exp(left @ right.T)
 
 
 def laplacian(x: Tensor, y: Tensor, gamma: float | None = None) -> Tensor:

@@ -6,8 +6,13 @@ With φ of the joint (s, a), Φ the features of the logged pairs, Z = Φ, and me
     M(θ) = Zᵀ(Φ − γ (1 − terminated) Φ̄'_θ) / n + ρI,   c = Zᵀr / n,
     b(θ) = (1 − γ) mean φ̄_θ(s0).
 
-Mean features come first, so that M costs one product of n · m² whatever the number of
-actions. Sums and derivatives run over chunks of rows, as in `moments`.
+Both sums run over states, a chunk at a time: with z̃(s) = Σ γ (1 − terminated) z of the
+rows that lead to s, and n0(s) how often s is initial,
+
+    M(θ) = ZᵀΦ / n − Σ_s z̃(s) φ̄_θ(s)ᵀ / n + ρI,   b(θ) ∝ Σ_s n0(s) φ̄_θ(s),
+
+so that each state's mean is taken once, and M costs one product of n · m² whatever the
+number of actions.
 """
 
 from __future__ import annotations
@@ -27,7 +32,7 @@ from .rows import Index, typical
 
 Floats = NDArray[np.floating]
 
-# Rows of a chunk; wider chunks than those of discrete actions, since each adds one
+# States of a chunk; wider chunks than those of discrete actions, since each adds one
 # product to one matrix.
 CHUNK_ROWS = 1024
 
@@ -59,9 +64,9 @@ class JointRows(NamedTuple):
 
 
 class _Chunk(NamedTuple):
-    z: Tensor  # φ of the logged pairs, (k, m)
-    after: Read  # what the leader reads of the next states
-    weight: Tensor  # γ (1 − terminated), (k, 1)
+    read: Read  # what the leader reads of the states
+    led: Tensor  # z̃, of the rows that lead to each state, (k, m)
+    initial: Tensor  # n0 / Σ n0, how often a state is initial, (k,)
 
 
 class JointSums:
@@ -100,9 +105,13 @@ class JointSums:
         self._chunk_rows, self._ridge = chunk_rows, ridge
         # Where the episode terminated, nothing of the next state enters any sum.
         going = np.flatnonzero(rows.terminated < 1.0)
-        self._going = list(self._batches(going))
-        self._initial = list(self._batches(rows.initial))
-        self._kept: dict[tuple[str, int], _Chunk | Read] = {}
+        self._leading = going[np.argsort(rows.next_state[going], kind="stable")]
+        self._states, where = np.unique(
+            np.concatenate([rows.initial, rows.next_state[going]]), return_inverse=True
+        )
+        counts = np.bincount(where[: len(rows.initial)], minlength=len(self._states))
+        self._initial_share = counts / len(rows.initial)
+        self._kept: dict[int, _Chunk] = {}
         self._room = _CACHE_BYTES
         self._sum_fixed()
 
@@ -184,13 +193,12 @@ class JointSums:
         Moments
         """
         following = torch.zeros(self.n_features, len(self._projection)).double()
-        for chunk in self._chunks():
-            mean = self.leader.mean(chunk.after, theta)  # (k, L)
-            following = following + chunk.z.T @ (chunk.weight * mean)
         first = torch.zeros(len(self._projection), dtype=torch.float64)
-        for rows in self._firsts():
-            first = first + self.leader.mean(rows, theta).sum(dim=0)
-        b = (1.0 - self.discount) / len(self.rows.initial) * (first @ self._projection)
+        for chunk in self._chunks():
+            mean = self.leader.mean(chunk.read, theta)  # (k, L)
+            following = following + chunk.led.T @ mean
+            first = first + chunk.initial @ mean
+        b = (1.0 - self.discount) * (first @ self._projection)
         return Moments(self._gram - following @ self._projection / self.n, b)
 
     def pull_back(
@@ -201,8 +209,7 @@ class JointSums:
     ) -> Tensor:
         """D_θ v, from ∂v/∂M = x1 y1ᵀ + x2 y2ᵀ and ∂v/∂b.
 
-        A row's share of M is −γ (1 − terminated) z φ̄'ᵀ / n, so
-        ∂v/∂φ̄' = −γ (1 − terminated) (zᵀx1 y1 + zᵀx2 y2) / n.
+        ∂v/∂φ̄(s) = −(z̃ᵀx1 y1 + z̃ᵀx2 y2) / n + (1 − γ) n0(s) / Σ n0 · ∂v/∂b.
 
         Parameters
         ----------
@@ -217,16 +224,12 @@ class JointSums:
         """
         x1, y1, x2, y2 = factors
         x = torch.stack([x1, x2], dim=1).to(self.dtype)  # (m, 2)
-        y = self._folded(torch.stack([y1, y2], dim=1))  # (L, 2)
+        y = self._folded(torch.stack([y1, y2, gradient_b], dim=1))  # (L, 3)
         total = torch.zeros_like(theta, dtype=torch.float64)
         for chunk in self._chunks():
-            left = -chunk.weight / self.n * (chunk.z @ x)  # (k, 2)
-            total = total + self.leader.pull_back(chunk.after, theta, left, y)
-        share = (1.0 - self.discount) / len(self.rows.initial)
-        folded = self._folded(gradient_b[:, None])
-        for rows in self._firsts():
-            left = torch.full((len(rows[0]), 1), share, dtype=self.dtype)
-            total = total + self.leader.pull_back(rows, theta, left, folded)
+            first = (1.0 - self.discount) * chunk.initial[:, None]
+            left = torch.cat([-chunk.led @ x / self.n, first], dim=1)  # (k, 3)
+            total = total + self.leader.pull_back(chunk.read, theta, left, y)
         return total
 
     def _folded(self, weight: Tensor) -> Tensor:
@@ -257,31 +260,30 @@ class JointSums:
             yield index[start : start + self._chunk_rows]
 
     def _chunks(self) -> Iterator[_Chunk]:
-        for number, index in enumerate(self._going):
-            key = ("row", number)
-            if key in self._kept:
-                yield self._kept[key]
-                continue
-            weight = self.discount * (1.0 - self.rows.terminated[index])
-            after = self.leader.read(self.rows.states[self.rows.next_state[index]])
-            weight = torch.as_tensor(weight, dtype=self.dtype)[:, None]
-            chunk = _Chunk(self._pairs(index), after, weight)
-            self._keep(key, chunk, len(index) * (self.n_features + self.leader.width))
+        """Chunks, from memory or read anew."""
+        for start in range(0, len(self._states), self._chunk_rows):
+            chunk = self._kept.get(start)
+            if chunk is None:
+                chunk = self._read(start)
+                size = sum(tensor.nbytes for tensor in (*chunk.read, *chunk[1:]))
+                if size <= self._room:
+                    self._room -= size
+                    self._kept[start] = chunk
             yield chunk
 
-    def _firsts(self) -> Iterator[Read]:
-        for number, index in enumerate(self._initial):
-            key = ("initial", number)
-            if key in self._kept:
-                yield self._kept[key]
-                continue
-            rows = self.leader.read(self.rows.states[index])
-            self._keep(key, rows, len(index) * self.leader.width)
-            yield rows
-
-    def _keep(self, key: tuple[str, int], read: _Chunk | Read, numbers: int) -> None:
-        """Keep what was read, while there is room."""
-        size = numbers * self.dtype.itemsize
-        if size <= self._room:
-            self._room -= size
-            self._kept[key] = read
+    def _read(self, start: int) -> _Chunk:
+        states = self._states[start : start + self._chunk_rows]
+        after = self.rows.next_state[self._leading]
+        low, high = np.searchsorted(after, [states[0], states[-1] + 1])
+        led = torch.zeros(len(states), self.n_features, dtype=self.dtype)
+        for index in self._batches(self._leading[low:high]):
+            weight = self.discount * (1.0 - self.rows.terminated[index])
+            where = np.searchsorted(states, self.rows.next_state[index])
+            weighted = torch.from_numpy(weight).to(self.dtype)[:, None]
+            led.index_add_(0, torch.from_numpy(where), weighted * self._pairs(index))
+        share = self._initial_share[start : start + self._chunk_rows]
+        return _Chunk(
+            self.leader.read(self.rows.states[states]),
+            led,
+            torch.from_numpy(share).to(self.dtype),
+        )
