@@ -15,14 +15,9 @@ from numpy.typing import NDArray
 from sklearn.utils import check_consistent_length
 
 from ._log import checks
+from ._log.columns import find_columns, is_table
 from ._log.cuts import warn_of_cuts, warn_of_gaps
-from ._log.decisions import (
-    chain_rows,
-    find_columns,
-    is_table,
-    read_fields,
-    take_states,
-)
+from ._log.decisions import chain_rows, read_fields, take_states
 from ._log.joining import chain_episodes, join_logs
 from ._log.linking import comparable, next_rows_by_value
 from ._log.rows import LogRows

@@ -24,7 +24,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import shuffle
 
 from sklearn_stackelberg import EpisodeKFold, Transitions, as_transitions
-from sklearn_stackelberg._log.decisions import ROLES
+from sklearn_stackelberg._log.columns import ROLES
 from sklearn_stackelberg._log.rows import FIELDS
 
 STATES = ["x", "y"]

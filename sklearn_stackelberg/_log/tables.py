@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import checks
-from .decisions import Column, chain_rows, read_fields, take_states
+from .columns import Column
+from .decisions import chain_rows, read_fields, take_states
 from .linking import comparable, count_steps, link, rows_equal
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import check_random_state
 
 from .._log.checks import check_episodes, check_same_length
-from .._log.decisions import chain_rows, find_columns, is_table
+from .._log.columns import find_columns, is_table
+from .._log.decisions import chain_rows
 from .._log.linking import encode
 from .._log.views import EpisodeView
 from ..transitions import Transitions
