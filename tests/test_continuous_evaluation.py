@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -315,6 +316,17 @@ def test_weights_of_rows_count():
     weight = (np.arange(len(log)) < 200).astype(float)
     weighted = fitted_q_value(LINE, log, discount=G, sample_weight=weight)
     assert_allclose(weighted.value, values(LINE, log[:200])[0])
+
+
+def test_heavy_rows_of_amounts_are_named_shortly():
+    log = linear_log(8, p=2)
+    with pytest.warns(
+        UserWarning, match=r"action \(-?\d\.\d+, -?\d\.\d+\): \d"
+    ) as told:
+        report = coverage_report(PLANE, log, discount=G)
+    assert re.search(r"\d\.\d{9}", str(told[0].message)) is None
+    row = report.top_rows[0]
+    assert row["action"] == log.action[row["row"]].tolist()
 
 
 # ---------------------------------------------------------------- scorers

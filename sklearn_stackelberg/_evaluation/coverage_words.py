@@ -151,9 +151,17 @@ def concerns_of(report: CoverageReport, limits: dict[str, float]) -> list[str]:
 
 def _named(row: dict[str, Any]) -> str:
     told = [f"{name} {row[name]}" for name in ("episode", "step") if name in row]
-    told.append(f"action {row['action']!r}")
+    told.append(f"action {_action(row)}")
     share = _percent(row["share"])
     return f"row {row['row']} ({', '.join(told)}: {share} of the weight)"
+
+
+def _action(row: dict[str, Any]) -> str:
+    """A label as it is, amounts with the figures that matter."""
+    if "probability" in row:
+        return repr(row["action"])
+    amounts = ", ".join(f"{amount:.4g}" for amount in np.ravel(row["action"]))
+    return f"({amounts})" if np.ndim(row["action"]) else amounts
 
 
 def _sum_shares(table: list[dict[str, Any]]) -> float:

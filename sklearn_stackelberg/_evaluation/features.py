@@ -26,7 +26,7 @@ def fit_features(judged: JudgedLog, settings: QSettings) -> Any:
     Finite states are told apart and no more. Others get a Matérn kernel (ν = 5/2): a
     Gaussian one is too smooth for values that break off where episodes end, and its
     bias does not show in the standard error. Pairs of states and continuous actions get
-    a Laplacian one: by the others, 95 % intervals of Pendulum held the truth in 75 %.
+    a Laplacian one: by the other, 95 % intervals of Pendulum held the truth in 75 %.
 
     Returns
     -------

@@ -59,6 +59,7 @@ def doubly_robust_value(
     policy, X, y, discount, greedy, confidence_level
         As in `fitted_q_value`. ``ratios="importance"`` needs whole episodes.
     ratios : {"density", "importance"}, default="density"
+        Continuous actions have ``"density"`` alone.
     weighted : bool, default=True
         Divide the weights at each step by their sum, and the densities by what theirs
         should be.

@@ -203,7 +203,7 @@ class DoublyRobustScorer(_Scorer):
 
 
 class ImportanceSamplingScorer(_Scorer):
-    """Score a policy by `metrics.importance_sampling_value`.
+    """Score a policy by `metrics.importance_sampling_value`; not of continuous actions.
 
     Parameters
     ----------
