@@ -171,7 +171,7 @@ class Board:
         damping : float
             To begin the next step with.
         fall : float
-            How much F fell.
+            How much F fell, as a share of its size.
         """
         with torch.no_grad():
             choices = self.players.choices(batch)
@@ -192,8 +192,8 @@ class Board:
             if after < before:
                 return (
                     w + step,
-                    max(damping / 4.0, _LEAST_DAMPING),
-                    float(before - after),
+                    max(damping / 10.0, _LEAST_DAMPING),
+                    float((before - after) / before.abs()),
                 )
             damping = 10.0 * max(damping, 1e-4)
         return w, damping, 0.0

@@ -31,9 +31,9 @@ _DECAY = 100.0
 _EXPLODED = 1e3
 # Measurements over which v must stand still for the play to end.
 _PATIENCE = 5
-# Steps to the last answer, unless F falls by less than so much.
-_SETTLING_STEPS, _SETTLED = 10, 1e-4
-_CG_TOL = 1e-6
+# Steps to the last answer, unless F falls by less than so much of itself.
+_SETTLING_STEPS, _SETTLED = 15, 1e-6
+_CG_TOL = 1e-8
 
 
 class Play:
@@ -180,19 +180,23 @@ class Play:
 
     def _climb(self, batch: Batch) -> None:
         """One step of the leader's optimiser up the derivative of v."""
-        if self.solver.leader_gradient == "individual":
-            derivative = self.board.individual_derivative(batch)
-        else:
-            seen = self.board.foresee(
-                batch, self.adjoint, _CG_TOL, self.solver.cg_steps
-            )
-            derivative, self.adjoint = seen.derivative, seen.adjoint
-        start = 0
-        for parameter in trained(self.board.leader):
-            part = derivative[start : start + parameter.numel()]
-            parameter.grad = -part.reshape(parameter.shape)
-            start += parameter.numel()
-        self.optimizers["leader"].step()
+        board, solver = self.board, self.solver
+
+        def closure() -> Tensor:
+            if solver.leader_gradient == "individual":
+                derivative = board.individual_derivative(batch)
+            else:
+                seen = board.foresee(batch, self.adjoint, _CG_TOL, solver.cg_steps)
+                derivative, self.adjoint = seen.derivative, seen.adjoint
+            start = 0
+            for parameter in trained(board.leader):
+                part = derivative[start : start + parameter.numel()]
+                parameter.grad = -part.reshape(parameter.shape)
+                start += parameter.numel()
+            with torch.no_grad():
+                return -self.sampled.value(self.players(batch))
+
+        self.optimizers["leader"].step(closure)
 
     def _mirror(self) -> None:
         """π ← π exp(η A) / Z at many logged states, as near as the leader comes."""
@@ -246,7 +250,7 @@ class Play:
             self.best = BestPlay(self.history.last()["value"], *self._weights())
         self.sound = self.state()
         if self.observe is not None:
-            self.stopped = bool(self.observe(self.history.last()))
+            self.stopped = bool(self.observe(self.history.last(), self._resting))
 
     def _check(self) -> None:
         """Divergence, named by who diverged."""
@@ -321,7 +325,8 @@ class Play:
 
     def _settle(self) -> None:
         """Bring the follower to its best response on the whole log, or nearly."""
-        batch, w, damping = self._some(_SETTLED_ROWS), flat(self.board.follower), 1.0
+        batch = self._some(_SETTLED_ROWS)
+        w, damping = flat(self.board.follower), self.damping
         for _ in range(_SETTLING_STEPS):
             w, damping, fall = self.board.respond(
                 batch, w, damping, _CG_TOL, self.solver.cg_steps
@@ -365,10 +370,7 @@ class Play:
         self._take_up(best)
         self.observe = None
         self.measure()
-        leader, follower = (
-            _at_rest(getattr(self.players, name)).requires_grad_(False)
-            for name in self.rates
-        )
+        leader, follower = self._resting()
         return PlayResult(
             leader=leader,
             follower=follower,
@@ -381,6 +383,14 @@ class Play:
             diverged=self.diverged,
             stopped=self.stopped,
         )
+
+    def _resting(self) -> tuple[nn.Module, nn.Module]:
+        """Copies of the players that nobody trains."""
+        leader, follower = (
+            _at_rest(getattr(self.players, name)).requires_grad_(False)
+            for name in self.rates
+        )
+        return leader, follower
 
 
 def _at_rest(player: nn.Module) -> nn.Module:

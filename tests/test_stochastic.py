@@ -1,0 +1,435 @@
+"""Plays on samples: the closed form's game, put down and resumed, given up in time."""
+
+from __future__ import annotations
+
+import itertools
+import pickle
+from copy import deepcopy
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from _problems import NetworkGame, autograd, random_rows, relative_error
+from torch.testing import assert_close
+
+from sklearn_stackelberg.datasets import FiniteMDP, log_episodes
+from sklearn_stackelberg.followers import DiscreteQ, LinearQ
+from sklearn_stackelberg.kernels import LandmarkFeatures
+from sklearn_stackelberg.leaders import SoftmaxPolicy
+from sklearn_stackelberg.solvers import (
+    ClosedFormSolver,
+    Rows,
+    RowSums,
+    SampledGame,
+    SampledRows,
+    StochasticSolver,
+)
+from sklearn_stackelberg.solvers.minibatches import Minibatches
+from sklearn_stackelberg.solvers.sampled import discrete_embedding, flat
+
+CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+
+
+def sampled_rows(rows: Rows) -> SampledRows:
+    """The same rows for a Q linear in the features of its kernel."""
+    embedding = discrete_embedding(
+        rows.features, rows.state, rows.action, rows.n_actions
+    )
+    return SampledRows(
+        rows.features,
+        rows.features,
+        embedding,
+        rows.state,
+        rows.next_state,
+        rows.action,
+        rows.reward,
+        rows.terminated,
+        rows.initial,
+    )
+
+
+def linear_players(rows: Rows):
+    m = rows.features(rows.state[:1]).shape[1]
+    zero = torch.zeros(m, rows.n_actions, dtype=torch.float64)
+    return SoftmaxPolicy(zero.clone()), DiscreteQ(LinearQ(zero.clone()))
+
+
+def rows_of(log, kernel, **settings) -> Rows:
+    states = np.concatenate([np.asarray(log.state), np.asarray(log.next_state)])
+    states = states.reshape(len(states), -1).astype(float)
+    features = LandmarkFeatures(
+        kernel, bandwidth="median", random_state=0, **settings
+    ).fit(states)
+    table = torch.from_numpy(features.transform(states))
+    n = len(log)
+    reward = np.asarray(log.reward, dtype=float)
+    _, codes = np.unique(log.action, return_inverse=True)
+    return Rows(
+        lambda index: table[torch.from_numpy(index)],
+        np.arange(n),
+        n + np.arange(n),
+        codes,
+        reward / np.sqrt(np.mean(reward**2)),
+        np.asarray(log.terminated, dtype=float),
+        np.arange(n),
+        int(codes.max()) + 1,
+    )
+
+
+def frozen_lake():
+    mdp = FiniteMDP.from_gymnasium(gym.make("FrozenLake-v1", is_slippery=True))
+    log = mdp.sample(np.full((16, 4), 0.25), 800, np.random.default_rng(0))
+    return rows_of(log, "delta", n_components=None)
+
+
+def cartpole():
+    log = log_episodes(
+        gym.make("CartPole-v1"), lambda _, rng: int(rng.integers(2)), 500, 0
+    )
+    return rows_of(log, "rbf", n_components=8)
+
+
+def chain():
+    """Eight places in a row; each step to the right may slip, the last place pays."""
+    rng = np.random.default_rng(0)
+    n, length = 400, 8
+    state, action = rng.integers(length, size=n), rng.integers(2, size=n)
+    moved = np.where((action == 1) & (rng.random(n) < 0.8), state + 1, state - 1)
+    after = moved.clip(0, length - 1)
+    table = torch.eye(length, dtype=torch.float64)
+    return Rows(
+        lambda index: table[torch.from_numpy(index)],
+        state,
+        after,
+        action,
+        (after == length - 1) * 2.0,
+        np.zeros(n),
+        np.arange(length),
+        2,
+    )
+
+
+def small_play(**settings):
+    """Networks on a small game, with settings under which a turn takes little time."""
+    played = NetworkGame(0, "tanh")
+    settings = {"batch_size": 16, "max_iter": 4, "mirror_steps": 2, **settings}
+    solver = StochasticSolver(played.lam, played.beta, **{"seed": 3, **settings})
+    return solver, played
+
+
+def assert_same(a, b):
+    """Bit for bit."""
+    for name in ("leader", "follower"):
+        pairs = zip(
+            getattr(a, name).state_dict().values(),
+            getattr(b, name).state_dict().values(),
+            strict=True,
+        )
+        assert all(torch.equal(x, y) for x, y in pairs)
+
+
+# The closed form's game.
+
+
+@pytest.mark.parametrize(
+    ("problem", "discount", "settings"),
+    [
+        (chain, 0.9, {}),
+        (chain, 0.9, {"batch_size": 200}),
+        (frozen_lake, 0.95, {"cg_steps": 100}),
+        (cartpole, 0.9, {}),
+    ],
+)
+def test_both_solvers_reach_one_game_where_q_is_linear(problem, discount, settings):
+    rows, (lam, beta) = problem(), (10.0, 1e-3)
+    sums = RowSums(rows, discount)
+    closed = ClosedFormSolver(lam, beta, max_iter=100, tol=1e-6)
+    m, actions = sums.n_features, sums.n_actions
+    expected = closed.solve(sums, [torch.zeros(m, actions, dtype=torch.float64)])
+    settings = {"cg_steps": 40, "max_iter": 60, **settings}
+    solver = StochasticSolver(lam, beta, leader_learning_rate=1.0, **settings)
+    sampled = SampledGame(sampled_rows(rows), discount)
+    played = solver.solve(sampled, *linear_players(rows))
+    theta = played.leader.weight
+    # What it says of its policy is what the closed form says of it ...
+    at = closed.evaluate(sums, theta)
+    assert played.value == pytest.approx(float(at.value), rel=1e-4)
+    assert_close(played.follower.module.weight, at.w, rtol=1e-2, atol=1e-2)
+    assert played.pessimism == pytest.approx(float(at.pessimism), rel=1e-2)
+    # ... and the policy is as good, and the same.
+    assert played.value == pytest.approx(expected.value, rel=0.01)
+    states = rows.features(rows.state)
+    same = (states @ theta).argmax(1) == (states @ expected.theta).argmax(1)
+    assert same.double().mean() >= 0.98
+
+
+@pytest.mark.parametrize("optimizer", ["adam", torch.optim.RMSprop])
+def test_gradient_steps_on_minibatches_reach_it_too(optimizer):
+    rows, discount, lam, beta = chain(), 0.5, 0.2, 0.5
+    sums = RowSums(rows, discount)
+    solver = StochasticSolver(
+        lam,
+        beta,
+        optimizer=optimizer,
+        learning_rate=0.03,
+        leader_learning_rate=0.1,
+        follower_steps=10,
+        batch_size=100,
+        mirror_steps=10,
+        max_iter=40,
+    )
+    sampled = SampledGame(sampled_rows(rows), discount)
+    result = solver.solve(sampled, *linear_players(rows))
+    closed = ClosedFormSolver(lam, beta, max_iter=100, tol=1e-6)
+    expected = closed.solve(sums, [torch.zeros(8, 2, dtype=torch.float64)]).value
+    # The follower had answered before its answer was settled.
+    unsettled = result.history.entries["value"][-2]
+    assert unsettled == pytest.approx(expected, rel=0.05)
+    assert result.value == pytest.approx(expected, rel=0.01)
+
+
+def test_an_optimizer_that_searches_along_a_line():
+    solver, played = small_play(optimizer="lbfgs", batch_size=40, learning_rate=1.0)
+    result = solver.solve(
+        played.sampled, played.players.leader, played.players.follower
+    )
+    objective = result.history.entries["follower_objective"]
+    start = played.F(flat(played.players.follower), flat(played.players.leader))
+    assert objective[0] < float(start)
+
+
+def test_a_ridge_is_the_closed_forms():
+    rows, discount, lam, beta, ridge = random_rows(0), 0.9, 2.0, 0.1, 0.05
+    sampled = SampledGame(sampled_rows(rows), discount, ridge=ridge)
+    solver = StochasticSolver(lam, beta, cg_steps=100, max_iter=3)
+    result = solver.solve(sampled, *linear_players(rows))
+    at = ClosedFormSolver(lam, beta).evaluate(
+        RowSums(rows, discount, ridge), result.leader.weight
+    )
+    assert result.value == pytest.approx(float(at.value), rel=1e-6)
+
+
+# Minibatches.
+
+
+@pytest.mark.parametrize(("n", "size"), [(12, 4), (13, 4), (5, 5), (3, 8), (7, 1)])
+def test_an_epoch_holds_each_place_once(n, size):
+    batches, rng = Minibatches(n, size), np.random.default_rng(0)
+    counts = np.zeros(n)
+    for _ in range(50):
+        epoch = [batches.draw(rng) for _ in range(n // min(n, size))]
+        assert {*map(len, epoch)} == {min(n, size)}
+        places = np.concatenate(epoch)
+        assert len(np.unique(places)) == len(places)
+        counts[places] += 1
+    # What is left over in one epoch is not always the same.
+    assert counts.min() > 0
+
+
+def test_batches_larger_than_the_log_are_the_log():
+    solver, played = small_play(batch_size=10**9)
+    result = solver.solve(
+        played.sampled, played.players.leader, played.players.follower
+    )
+    exact = StochasticSolver(
+        played.lam, played.beta, batch_size=40, max_iter=4, mirror_steps=2, seed=3
+    ).solve(played.sampled, played.players.leader, played.players.follower)
+    assert_same(result, exact)
+
+
+# Put down and resumed.
+
+
+@pytest.mark.parametrize("optimizer", ["gauss-newton", "adam"])
+@pytest.mark.parametrize("gradient", ["total", "individual"])
+@pytest.mark.parametrize("turns", [3])
+def test_a_resumed_play_is_the_play_that_did_not_stop(optimizer, gradient, turns):
+    settings = {"optimizer": optimizer, "leader_gradient": gradient, "tol": 0.0}
+    solver, played = small_play(max_iter=5, measure_every=2, **settings)
+    whole = solver.solve(played.sampled, played.players.leader, played.players.follower)
+    solver, _ = small_play(max_iter=turns, measure_every=2, **settings)
+    first = solver.solve(played.sampled, played.players.leader, played.players.follower)
+    state = pickle.loads(pickle.dumps(first.state))
+    solver, _ = small_play(max_iter=5 - turns, measure_every=2, **settings)
+    resumed = solver.solve(played.sampled, state=state)
+    assert_same(whole.state, resumed.state)
+    assert_same(whole, resumed)
+    assert whole.value == resumed.value
+    assert whole.n_iter == resumed.n_iter == 5
+    # The state was left as it was: it can be resumed from again.
+    assert_same(solver.solve(played.sampled, state=state), resumed)
+    assert_same(solver.solve(played.sampled, state=deepcopy(state)), resumed)
+
+
+def test_a_play_goes_on_with_other_rows():
+    solver, played = small_play()
+    first = solver.solve(played.sampled, played.players.leader, played.players.follower)
+    other = NetworkGame(1, "tanh", n=30).sampled
+    found = solver.solve(other, state=first.state)
+    assert found.n_iter == 8
+    assert found.state.batches["rows"].n == 30
+    # What was best on the other rows is of another game.
+    assert found.value == max(found.value, first.state.best.value) or (
+        found.state.best.value != first.state.best.value
+    )
+
+
+def test_players_given_are_left_as_they_are_and_nothing_global_moves():
+    solver, played = small_play()
+    before = [flat(p).clone() for p in played.players.children()]
+    torch.manual_seed(0)
+    np.random.seed(0)  # noqa: NPY002
+    states = torch.random.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    threads, default = torch.get_num_threads(), torch.get_default_dtype()
+    result = solver.solve(
+        played.sampled, played.players.leader, played.players.follower
+    )
+    assert torch.equal(torch.random.get_rng_state(), states[0])
+    assert (np.random.get_state()[1] == states[1]).all()  # noqa: NPY002
+    assert (torch.get_num_threads(), torch.get_default_dtype()) == (threads, default)
+    for player, weights in zip(played.players.children(), before, strict=True):
+        assert torch.equal(flat(player), weights)
+        assert all(p.grad is None for p in player.parameters())
+    again = solver.solve(played.sampled, played.players.leader, played.players.follower)
+    assert_same(result, again)
+    for player in (result.leader, result.follower):
+        deepcopy(player)
+        assert pickle.loads(pickle.dumps(player)).state_dict().keys()
+        assert not any(p.requires_grad for p in player.parameters())
+
+
+# Watching.
+
+
+def test_the_history_is_of_what_was_played():
+    solver, played = small_play(max_iter=6, mirror_steps=0, measure_every=2, tol=0.0)
+    seen = []
+    result = solver.solve(
+        played.sampled,
+        played.players.leader,
+        played.players.follower,
+        observe=lambda entry, players: seen.append(entry),
+    )
+    entries = result.history.entries
+    assert [len(column) for column in entries.values()] == [4] * len(entries)
+    assert [entry["value"] for entry in seen] == entries["value"][:-1]
+    assert np.isfinite([*entries.values()]).all()
+    # What is returned is what the last entry is of.
+    played.players.leader.load_state_dict(result.leader.state_dict())
+    played.players.follower.load_state_dict(result.follower.state_dict())
+    w, theta = flat(played.players.follower), flat(played.players.leader)
+    assert entries["value"][-1] == pytest.approx(float(played.v(w, theta)))
+    assert entries["value"][-1] == pytest.approx(result.value)
+    F = autograd(lambda w: played.F(w, theta), w)
+    assert entries["follower_gradient_norm"][-1] == pytest.approx(float(F.norm()))
+    assert entries["follower_objective"][-1] == pytest.approx(float(played.F(w, theta)))
+
+
+def test_an_observer_ends_the_play():
+    solver, played = small_play(max_iter=50, measure_every=1)
+    count = itertools.count()
+    result = solver.solve(
+        played.sampled,
+        played.players.leader,
+        played.players.follower,
+        observe=lambda entry, players: next(count) == 2,
+    )
+    assert result.stopped
+    assert result.n_iter == 2
+    assert result.shortfall == ""
+
+
+def test_turns_that_ran_out_are_named():
+    solver, played = small_play(max_iter=2, tol=1e-9)
+    result = solver.solve(
+        played.sampled, played.players.leader, played.players.follower
+    )
+    assert "max_iter=2 turns" in result.shortfall
+    solver, _ = small_play(max_iter=100, tol=0.9, measure_every=1)
+    result = solver.solve(
+        played.sampled, played.players.leader, played.players.follower
+    )
+    assert result.shortfall == ""
+    assert result.n_iter < 100
+
+
+def test_the_individual_leader_goes_another_way():
+    results = []
+    for gradient in ("total", "individual"):
+        solver, played = small_play(leader_gradient=gradient, mirror_steps=0)
+        results.append(
+            solver.solve(played.sampled, played.players.leader, played.players.follower)
+        )
+    assert results[0].state.adjoint is not None
+    assert results[1].state.adjoint is None
+    a, b = (flat(result.state.leader) for result in results)
+    assert relative_error(a, b) > 1e-4
+
+
+# Given up in time.
+
+
+def test_a_follower_that_explodes_is_given_up_with_what_was_sound():
+    solver, played = small_play(
+        optimizer="sgd", learning_rate=1e3, max_iter=100, measure_every=1
+    )
+    result = solver.solve(
+        played.sampled, played.players.leader, played.players.follower
+    )
+    assert "Lower learning_rate=1000" in result.diverged
+    assert "raise beta=0.1" in result.diverged
+    assert "raise lam=0.5" in result.diverged
+    assert "\n" not in result.diverged
+    assert np.isfinite(result.value)
+    for player in (result.leader, result.follower):
+        assert torch.isfinite(torch.cat([*map(torch.ravel, player.parameters())])).all()
+
+
+def test_a_leader_that_explodes_is_named():
+    solver, played = small_play(
+        optimizer=lambda parameters, rate: torch.optim.SGD(parameters, lr=rate),
+        learning_rate=1e-6,
+        leader_learning_rate=float("inf"),
+        mirror_steps=0,
+        max_iter=10,
+    )
+    result = solver.solve(
+        played.sampled, played.players.leader, played.players.follower
+    )
+    assert "Lower leader_learning_rate=inf" in result.diverged
+    assert torch.isfinite(flat(result.state.leader)).all()
+
+
+def test_an_unknown_optimizer_is_refused():
+    with pytest.raises(ValueError, match=r"one of \[.*'adam'.*\].*got 'adamant'"):
+        StochasticSolver(1.0, 0.1, optimizer="adamant")
+
+
+# Precision and device.
+
+
+@pytest.mark.parametrize("optimizer", ["gauss-newton", "adam"])
+def test_single_precision_plays_nearly_the_same(optimizer):
+    solver, played = small_play(optimizer=optimizer)
+    double = solver.solve(
+        played.sampled, played.players.leader, played.players.follower
+    )
+    sampled = SampledGame(played.sampled.rows, played.discount, dtype=torch.float32)
+    single = solver.solve(sampled, played.players.leader, played.players.follower)
+    assert {p.dtype for p in single.leader.parameters()} == {torch.float32}
+    assert single.value == pytest.approx(double.value, abs=1e-2)
+
+
+@CUDA
+def test_a_play_on_a_gpu_comes_back_to_the_cpu():
+    solver, played = small_play()
+    sampled = SampledGame(played.sampled.rows, played.discount, device="cuda")
+    result = solver.solve(sampled, played.players.leader, played.players.follower)
+    there = solver.solve(played.sampled, state=result.state)
+    assert {p.device.type for p in result.leader.parameters()} == {"cpu"}
+    assert np.isfinite(there.value)
+    expected = solver.solve(
+        played.sampled, played.players.leader, played.players.follower
+    )
+    assert result.value == pytest.approx(expected.value, abs=1e-3)
