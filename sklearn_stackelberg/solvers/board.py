@@ -77,21 +77,17 @@ class Board:
         play = self.players.at(batch, w, theta, choices)
         return self.sampled.follower_objective(play, batch, w, self.lam, self.beta)
 
-    def plain_objective(self, batch: Batch, w: Tensor, choices: Any) -> Tensor:
+    def plain_objective(
+        self, batch: Batch, w: Tensor, theta: Tensor | None = None, choices: Any = None
+    ) -> Tensor:
         """F as if the batch were the whole log: never below v, and so safe to minimise.
 
         The unbiased estimate has no minimum on a batch that is a part of the log.
         """
-        play = self.players.at(batch, w, choices=choices)
+        play = self.players.at(batch, w, theta, choices)
         mean = self.sampled.embedded(play, batch, w)
-        return game.follower_objective(
-            self.sampled.value(play),
-            mean @ mean,
-            w,
-            self.sampled.n,
-            self.lam,
-            self.beta,
-        )
+        value, n = self.sampled.value(play), self.sampled.n
+        return game.follower_objective(value, mean @ mean, w, n, self.lam, self.beta)
 
     def curvature(self, batch: Batch, w: Tensor, choices: Any) -> MatVec:
         """Products with 2λ (n/B²) JᵀKJ + βI, positive definite at any w."""
@@ -176,7 +172,7 @@ class Board:
         with torch.no_grad():
             choices = self.players.choices(batch)
         w = w.detach().requires_grad_()
-        before = self.plain_objective(batch, w, choices)
+        before = self.plain_objective(batch, w, choices=choices)
         (gradient,) = torch.autograd.grad(before, w)
         w, before = w.detach(), before.detach()
         curvature = self.curvature(batch, w, choices)
@@ -188,7 +184,7 @@ class Board:
                 max_iter=max_iter,
             ).x
             with torch.no_grad():
-                after = self.plain_objective(batch, w + step, choices)
+                after = self.plain_objective(batch, w + step, choices=choices)
             if after < before:
                 return (
                     w + step,

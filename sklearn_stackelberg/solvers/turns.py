@@ -135,7 +135,7 @@ class Play:
             self.measure()
         if self.over:
             return
-        if self.turn == solver.mirror_steps:
+        if self.turn == solver.mirror_steps and self.best is not None:
             self._take_up(self.best)
         if self.turn < solver.mirror_steps:
             self._mirror()
@@ -358,10 +358,11 @@ class Play:
                 f"(tol={self.solver.tol:g}) when max_iter={self.solver.max_iter} turns "
                 "ended the play. Raise max_iter, or raise tol."
             )
-        tried = []
-        if not self.diverged:
-            self._settle()
-            tried.append(BestPlay(self._value(), *self._weights()))
+        if self.diverged:
+            assign(self.board.leader, flat(state.leader))
+            assign(self.board.follower, flat(state.follower))
+        self._settle()
+        tried = [BestPlay(self._value(), *self._weights())]
         if self.best is not None:
             self._take_up(self.best)
             self._settle()
