@@ -29,18 +29,19 @@ def compare(
 
     A peer's row holds all its checkpoints: the report gives it the best of them.
     """
-    for seed in range(seeds or N_LOGS):
-        log = problem.log(seed)
-        key = {"problem": problem.name, "seed": seed}
-        for method in mine if side != "peers" else ():
+    players = [(method, fit) for method in mine if side != "peers"]
+    if side != "ours":
+        train = partial(_train, bounds=problem.bounds)
+        players += [(learner, train) for learner in d3rlpy_continuous.LEARNERS]
+    # One player after the other: the slowest last.
+    for method, play in players:
+        for seed in range(seeds or N_LOGS):
+            log = problem.log(seed)
             for setting in method.settings:
-                one = key | {"method": method.name, "setting": setting}
-                rows.once(one, partial(fit, method, setting, log, seed, score))
-        for peer in d3rlpy_continuous.LEARNERS if side != "ours" else ():
-            for setting in peer.settings:
-                one = key | {"method": peer.name, "setting": setting}
+                key = {"problem": problem.name, "seed": seed, "method": method.name}
                 rows.once(
-                    one, partial(_train, problem, peer, setting, log, seed, score)
+                    key | {"setting": setting},
+                    partial(play, method, setting, log, seed, score),
                 )
 
 
@@ -54,12 +55,12 @@ def fit(
 
 
 def _train(
-    problem: ContinuousProblem,
     peer: Method,
     setting: Mapping[str, Any],
     log: Any,
     seed: int,
     score: Score,
+    bounds: tuple[float, float],
 ) -> dict[str, Any]:
     """Train a peer and score its checkpoints; scoring is not timed."""
     checkpoints: list[dict[str, float]] = []
@@ -80,7 +81,7 @@ def _train(
         paused += time.process_time() - now
         return False
 
-    peer.fit(log, seed, bounds=problem.bounds, at_checkpoint=look, **setting)
+    peer.fit(log, seed, bounds=bounds, at_checkpoint=look, **setting)
     return {**checkpoints[-1], "checkpoints": checkpoints}
 
 
