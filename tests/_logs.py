@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sklearn_stackelberg import StackelbergPolicyEstimator, Transitions
-from sklearn_stackelberg._evaluation.judged import unwrap
+from sklearn_stackelberg._evaluation.unwrapping import unwrap
 from sklearn_stackelberg.datasets import FiniteMDP
 
 FIELDS = (

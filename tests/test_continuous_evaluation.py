@@ -20,7 +20,7 @@ from sklearn.tree import DecisionTreeRegressor
 from test_metrics import Constant
 
 from sklearn_stackelberg import OnStates
-from sklearn_stackelberg._evaluation import pairs
+from sklearn_stackelberg._evaluation import clusters, node_pairs
 from sklearn_stackelberg._evaluation.fitted_q import fitted_q
 from sklearn_stackelberg._evaluation.floor import find_floor
 from sklearn_stackelberg._evaluation.judged import judge
@@ -190,17 +190,17 @@ def test_nodes_are_looked_at_some_at_a_time(kernel, monkeypatch):
     expected = values(PLANE, log, kernel=kernel)
     seen = []
     for name in ("gram", "action_gram", "transform"):
-        method = getattr(pairs.JointFeatures, name)
+        method = getattr(node_pairs.JointFeatures, name)
 
         def spy(self, *args, method=method):
             out = method(self, *args)
             seen.append(len(out))
             return out
 
-        monkeypatch.setattr(pairs.JointFeatures, name, spy)
-    monkeypatch.setattr(pairs, "_GRAM_ENTRIES", 20_000)
+        monkeypatch.setattr(node_pairs.JointFeatures, name, spy)
+    monkeypatch.setattr(node_pairs, "_GRAM_ENTRIES", 20_000)
     monkeypatch.setattr("sklearn_stackelberg.solvers.rows.TABLE_BYTES", 0)
-    monkeypatch.setattr(pairs, "BATCH_ROWS", 50)
+    monkeypatch.setattr(clusters, "BATCH_ROWS", 50)
     assert_allclose(values(PLANE, log, kernel=kernel), expected)
     n_landmarks = 400
     assert max(seen) <= max(len(log), 20_000 // n_landmarks)

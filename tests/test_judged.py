@@ -12,7 +12,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_stackelberg import EpisodeKFold, OnStates, Transitions
-from sklearn_stackelberg._evaluation.judged import judge, unwrap
+from sklearn_stackelberg._evaluation.judged import judge
+from sklearn_stackelberg._evaluation.unwrapping import unwrap
 from sklearn_stackelberg.metrics import (
     bellman_error,
     doubly_robust_value,

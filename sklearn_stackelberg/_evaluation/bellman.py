@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 from .clusters import row_groups
 from .estimate import clustered_error
+from .features import pairs_of
 from .judged import JudgedLog, like
+from .node_pairs import node_batches
 from .nodes import Floats
-from .pairs import Pairs, node_batches, pairs_of
+from .pairs import Pairs
 
 
 def td_residual_of(judged: JudgedLog, q_function: Any, discount: float) -> Floats:

@@ -10,7 +10,10 @@ from sklearn.utils import check_random_state
 
 from ..kernels import JointFeatures, LandmarkFeatures, median_bandwidth
 from .judged import JudgedLog
+from .label_pairs import LabelPairs
+from .node_pairs import NodePairs
 from .nodes import Floats
+from .pairs import Pairs
 from .settings import QSettings
 
 # Finite states get one feature each where this many rows stand for each on average.
@@ -49,6 +52,12 @@ def fit_features(judged: JudgedLog, settings: QSettings) -> Any:
         n_components=settings.n_components,
         random_state=rng,
     ).fit(state)
+
+
+def pairs_of(judged: JudgedLog, features: Any) -> Pairs:
+    """Features of a judged log's pairs, be its actions labels or continuous."""
+    kind = LabelPairs if judged.nodes is None else NodePairs
+    return kind(judged, features)
 
 
 def _fit_joint_features(judged: JudgedLog, settings: QSettings) -> JointFeatures:

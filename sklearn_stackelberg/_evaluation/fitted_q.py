@@ -15,11 +15,11 @@ from sklearn.utils import gen_batches
 from .._parameters import check_table_size
 from . import clusters
 from .estimate import clustered_error, effective_size
-from .features import fit_features
+from .features import fit_features, pairs_of
 from .judged import JudgedLog
 from .linear import factorise, iterated
 from .nodes import Floats
-from .pairs import Pairs, pairs_of
+from .pairs import Pairs, times_all
 from .settings import QSettings
 
 
@@ -96,13 +96,6 @@ class QSystem:
             out += weight[batch] @ self.pairs.mean(index[batch])
         return out
 
-    def ratio(self, dual: Floats) -> Floats:
-        """ω = zᵀ dual of the logged rows, (n,)."""
-        out = np.empty(len(self.judged))
-        for batch in self.batches(len(out)):
-            out[batch] = self.pairs.times(batch, dual.ravel())
-        return out
-
     def solve(self, dual_ridge: float | None = None) -> FittedQ:
         """Fit Q on the rows as they are weighted.
 
@@ -159,7 +152,7 @@ class FittedQ:
         episode, over how often the log was. Σ p_i ω_i r_i is the value, but for the
         ridge.
         """
-        return self.system.ratio(self.dual)
+        return times_all(self.system.pairs, self.dual)
 
     def values(
         self, pairs: Pairs, limits: tuple[float, float] | None = None

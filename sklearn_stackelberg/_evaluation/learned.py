@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from ..transitions import Transitions
+from .features import pairs_of
 from .fitted_q import QSystem
 from .judged import JudgedLog, judge, return_range
 from .nodes import Floats
-from .pairs import pairs_of
+from .pairs import times_all
 from .settings import QSettings
 
 # Rows of the training log that Q is fitted on; more would not change which of two
@@ -73,7 +74,7 @@ class LearnedEvaluation:
         """
         pairs = pairs_of(judged, self.features)
         v, q = pairs.values(self.weight, self.anchor)  # (N,), (n,)
-        ratio = pairs.times(slice(None), self.dual.ravel())
+        ratio = times_all(pairs, self.dual)
         largest = np.quantile(np.abs(ratio), _QUANTILE)
         ratio = ratio.clip(-largest, largest)
         after = judged.goes_on * v[judged.next_index]

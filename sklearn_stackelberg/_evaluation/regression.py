@@ -12,8 +12,8 @@ from sklearn.base import clone
 
 from .clusters import drawn_times
 from .judged import JudgedLog
+from .node_pairs import node_batches
 from .nodes import Floats
-from .pairs import node_batches
 
 # Iterations stop where no value moves by more than this share of the rewards' range.
 _TOLERANCE = 1e-4

@@ -9,8 +9,8 @@ from scipy.linalg import cho_factor, cho_solve
 from sklearn.utils import gen_batches
 
 from .fitted_q import FittedQ
+from .node_pairs import node_batches
 from .nodes import Floats
-from .pairs import node_batches
 
 # States whose similarity to themselves is read off a Gram matrix at once.
 _DIAGONAL_ROWS = 64
