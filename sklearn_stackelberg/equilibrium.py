@@ -8,14 +8,18 @@ definite, since the follower minimises.
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from scipy.linalg import eigvalsh_tridiagonal
-from torch import Tensor
+from torch import Tensor, nn
 
-from .solvers import ClosedFormSolver, RowSums
+from .solvers import ClosedFormSolver, RowSums, SampledGame, StochasticSolver
+from .solvers.board import Board
+from .solvers.sampled import Batch, Players, assign, flat, trained
+from .total_derivative import MatVec, conjugate_gradient, total_derivative
 
 # Products with D²v, each two evaluations of v and its derivative. The largest Ritz
 # value of so many bounds the largest eigenvalue from below, closely as a rule.
@@ -112,6 +116,181 @@ def measure_equilibrium(
     )
 
 
+def measure_play(
+    solver: StochasticSolver,
+    sampled: SampledGame,
+    leader: nn.Module,
+    follower: nn.Module,
+    *,
+    lanczos_steps: int = LANCZOS_STEPS,
+) -> Equilibrium:
+    """Measure both players' conditions where a play on samples ended.
+
+    All by products alone, in double precision, on all rows and initial states or 2,000
+    of each. The derivatives are those of F itself, not of its Gauss-Newton
+    approximation: the follower's answer is first settled by Newton steps, and again for
+    each policy that differences are taken at. A network's F may have directions that
+    bend down; ``follower_smallest_curvature`` is then negative, what was found is no
+    equilibrium, and the leader's conditions are by Gauss-Newton products.
+
+    Parameters
+    ----------
+    solver : StochasticSolver
+    sampled : SampledGame
+    leader, follower : Module
+        As the play left them. They are copied.
+    lanczos_steps : int, default=LANCZOS_STEPS
+        Products with D²_θ v; five times as many with ∂²_{ww} F, whose smallest Ritz
+        value bounds the smallest eigenvalue from above.
+
+    Returns
+    -------
+    Equilibrium
+    """
+    at = _Measured(solver, sampled, leader, follower)
+    theta, w = flat(at.board.leader), flat(at.board.follower)
+    gradient_norm = at.follower_gradient_norm(w, theta)
+    w = at.settled(w, theta)
+    _, hessian = at.gradient_and_hessian(w, theta)
+    smallest = -largest_eigenvalue(lambda x: -hessian(x), len(w), 5 * lanczos_steps)
+    at.exact = smallest > 0.0
+
+    step = torch.finfo(theta.dtype).eps ** (1 / 3) * max(1.0, float(theta.norm()))
+
+    def leader_curvature(x: Tensor) -> Tensor:
+        ahead = step * x.to(theta.device)
+        sides = [
+            at.derivative(at.settled(w, moved), moved)
+            for moved in (theta + ahead, theta - ahead)
+        ]
+        return (sides[0] - sides[1]).cpu() / (2.0 * step)
+
+    return Equilibrium(
+        leader_gradient_norm=float(at.derivative(w, theta).norm()),
+        leader_largest_curvature=largest_eigenvalue(
+            leader_curvature, len(theta), lanczos_steps
+        ),
+        follower_gradient_norm=gradient_norm,
+        follower_smallest_curvature=smallest,
+    )
+
+
+class _Measured:
+    """v and F of fixed rows in double precision, as functions of flat w and θ."""
+
+    # Newton steps to an answer, and the relative change of w that is the last: steps
+    # shrink by squares there, so that what is left is nothing.
+    _STEPS, _SETTLED, _CG_TOL = 20, 1e-7, 1e-12
+
+    def __init__(
+        self,
+        solver: StochasticSolver,
+        sampled: SampledGame,
+        leader: nn.Module,
+        follower: nn.Module,
+    ) -> None:
+        if sampled.dtype != torch.float64:
+            sampled = SampledGame(
+                sampled.rows,
+                sampled.discount,
+                ridge=sampled.ridge,
+                device=sampled.device,
+            )
+        both = []
+        for player in (leader, follower):
+            player = deepcopy(player).to(device=sampled.device, dtype=sampled.dtype)
+            # What a play returns asks for no gradients.
+            both.append(player if trained(player) else player.requires_grad_())
+        players = Players(*both, sampled.discount)
+        self.board = Board(sampled, players, solver.lam, solver.beta)
+        rng = np.random.default_rng(0)
+        self.batch: Batch = sampled.batch(
+            *(
+                np.sort(rng.choice(n, min(n, _CURVATURE_ROWS), replace=False))
+                for n in (sampled.n, sampled.n_initial)
+            )
+        )
+        self.exact = True
+
+    def v(self, w: Tensor, theta: Tensor) -> Tensor:
+        return self.board.sampled.value(self.board.players.at(self.batch, w, theta))
+
+    def F(self, w: Tensor, theta: Tensor) -> Tensor:
+        return self.board.plain_objective(self.batch, w, theta)
+
+    def gradient_and_hessian(self, w: Tensor, theta: Tensor) -> tuple[Tensor, MatVec]:
+        """∂_w F, and products with ∂²_{ww} F."""
+        w = w.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(self.F(w, theta), w, create_graph=True)
+
+        def hessian(x: Tensor) -> Tensor:
+            x = x.to(gradient)
+            return torch.autograd.grad(gradient, w, x, retain_graph=True)[0].cpu()
+
+        return gradient.detach(), hessian
+
+    def solve(self, matvec: MatVec, right: Tensor) -> Tensor:
+        """Conjugate gradient as far as it comes."""
+        return conjugate_gradient(
+            lambda x: matvec(x).to(x.device),
+            right,
+            max_iter=4 * len(right),
+            tol=self._CG_TOL,
+        ).x
+
+    def settled(self, w: Tensor, theta: Tensor) -> Tensor:
+        """The follower's answer to θ, from w, by Newton steps as long as F falls."""
+        assign(self.board.leader, theta)
+        damping = 0.0
+        for _ in range(self._STEPS):
+            gradient, hessian = self.gradient_and_hessian(w, theta)
+            tried = w + self.solve(hessian, -gradient)
+            with torch.no_grad():
+                before, after = self.F(w, theta), self.F(tried, theta)
+            if not after < before:
+                tried, damping, _ = self.board.respond(
+                    self.batch, w, damping, 1e-12, 4 * len(w)
+                )
+            change = float((tried - w).norm())
+            w = tried
+            if change <= self._SETTLED * float(w.norm()):
+                break
+        return w
+
+    def derivative(self, w: Tensor, theta: Tensor) -> Tensor:
+        """D_θ v at the follower's answer."""
+        curvature = None
+        if not self.exact:
+            with torch.no_grad():
+                assign(self.board.leader, theta)
+                choices = self.board.players.choices(self.batch)
+            curvature = self.board.curvature(self.batch, w, choices)
+        return total_derivative(
+            self.v, self.F, w, theta, solve=self.solve, curvature=curvature
+        )
+
+    def follower_gradient_norm(self, w: Tensor, theta: Tensor) -> float:
+        """|∂_w F| over the norms of its terms: of v, of the rewards, of the rest."""
+        w = w.detach().requires_grad_()
+        sampled, batch = self.board.sampled, self.batch
+        play = self.board.players.at(batch, w, theta)
+        mean = sampled.embedded(play, batch, w)
+        rewards = batch.embedding.T @ batch.reward / len(batch.reward)
+        scale = 2.0 * self.board.lam * sampled.n
+
+        def pulled(output: Tensor, direction: Tensor | None = None) -> Tensor:
+            return torch.autograd.grad(
+                output, w, direction, retain_graph=True, materialize_grads=True
+            )[0]
+
+        value = pulled(sampled.value(play))
+        paid = scale * pulled(mean, rewards)
+        rest = scale * pulled(mean, (mean - rewards).detach())
+        total = value + paid + rest + self.board.beta * w.detach()
+        size = value.norm() + paid.norm() + rest.norm()
+        return float(total.norm() / size)
+
+
 def largest_eigenvalue(
     matvec: Callable[[Tensor], Tensor], size: int, steps: int = LANCZOS_STEPS
 ) -> float:
@@ -140,7 +319,7 @@ def largest_eigenvalue(
     diagonal: list[float] = []
     off: list[float] = []
     for _ in range(min(steps, size)):
-        product = matvec(basis[-1]).double()
+        product = matvec(basis[-1]).detach().double()
         diagonal.append(float(basis[-1] @ product))
         known = torch.stack(basis)  # (j, size)
         for _ in range(2):  # once leaves rounding in the directions already found

@@ -161,6 +161,7 @@ class NetworkGame:
     lam: float = 0.5
     beta: float = 0.1
     discount: float = 0.9
+    width: int = 4
 
     @cached_property
     def sampled(self) -> SampledGame:
@@ -182,7 +183,7 @@ class NetworkGame:
 
     @cached_property
     def players(self) -> Players:
-        mlp = MLP((4,), self.activation)
+        mlp = MLP((self.width,), self.activation)
         return Players(
             NetworkSoftmax(build_network(mlp, 2, 3, seed=self.seed)),
             DiscreteQ(build_network(mlp, 2, 3, seed=self.seed + 1)),
@@ -207,7 +208,7 @@ class NetworkGame:
 
     def response(self, theta: Tensor, w: Tensor, steps: int = 100) -> Tensor:
         """A minimum of F by damped Newton steps from w."""
-        damping = 1.0
+        damping = 1e-6
         for _ in range(steps):
             gradient = autograd(lambda w: self.F(w, theta), w)
             hessian = torch.autograd.functional.hessian(lambda w: self.F(w, theta), w)

@@ -7,16 +7,33 @@ import re
 import numpy as np
 import pytest
 import torch
-from _problems import DenseGame, random_rows, random_theta, uniform_theta
+from _problems import (
+    DenseGame,
+    NetworkGame,
+    random_rows,
+    random_theta,
+    uniform_theta,
+)
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.testing import assert_close
 
 from sklearn_stackelberg.equilibrium import (
     Equilibrium,
     largest_eigenvalue,
     measure_equilibrium,
+    measure_play,
 )
-from sklearn_stackelberg.solvers import ClosedFormSolver
+from sklearn_stackelberg.followers import DiscreteQ, LinearQ
+from sklearn_stackelberg.leaders import SoftmaxPolicy
+from sklearn_stackelberg.solvers import (
+    ClosedFormSolver,
+    SampledGame,
+    SampledRows,
+    StochasticSolver,
+)
+from sklearn_stackelberg.solvers.sampled import assign, discrete_embedding, flat
+from sklearn_stackelberg.total_derivative import total_derivative
 
 
 def dense_hessian(dense, theta):
@@ -204,6 +221,113 @@ def test_a_converged_climb_is_an_equilibrium(seed):
     size = float(dense_hessian(dense, start).norm())
     assert after.leader_largest_curvature < 1e-2 * size
     assert after.follower_smallest_curvature >= dense.beta
+
+
+# Plays on samples.
+
+
+def stochastic(played):
+    return StochasticSolver(played.lam, played.beta)
+
+
+@pytest.mark.parametrize("seed", [1])
+def test_curvatures_of_a_play_are_those_of_dense_hessians(seed):
+    played = NetworkGame(seed, "tanh", n=12, beta=0.5, width=2)
+    players = played.players
+    theta = flat(players.leader)
+    w = played.response(theta, flat(players.follower))
+    assign(players.follower, w)
+    found = measure_play(
+        stochastic(played),
+        played.sampled,
+        players.leader,
+        players.follower,
+        lanczos_steps=len(theta),
+    )
+    hessian = torch.autograd.functional.hessian(lambda w: played.F(w, theta), w)
+    smallest = float(torch.linalg.eigvalsh(hessian)[0])
+    assert found.follower_smallest_curvature == pytest.approx(smallest, rel=1e-6)
+    assert found.follower_gradient_norm < 1e-8
+    # D²v a column at a time, at answers that a dense Newton method finds.
+    step, columns = 1e-4, []
+    for ahead in step * torch.eye(len(theta), dtype=torch.float64):
+        sides = [
+            total_derivative(played.v, played.F, played.response(moved, w, 4), moved)
+            for moved in (theta + ahead, theta - ahead)
+        ]
+        columns.append((sides[0] - sides[1]) / (2.0 * step))
+    matrix = torch.stack(columns)
+    assert_close(matrix, matrix.T, rtol=0, atol=1e-4 * float(matrix.norm()))
+    largest = float(torch.linalg.eigvalsh(0.5 * (matrix + matrix.T))[-1])
+    assert found.leader_largest_curvature == pytest.approx(
+        largest, abs=1e-3 * float(matrix.norm())
+    )
+    derivative = total_derivative(played.v, played.F, w, theta)
+    assert found.leader_gradient_norm == pytest.approx(float(derivative.norm()))
+
+
+def test_a_play_and_the_closed_form_are_measured_alike():
+    dense = small(0)
+    theta = random_theta(dense.sums)
+    expected = measure_equilibrium(
+        dense.solver, dense.sums, theta, lanczos_steps=theta.numel()
+    )
+    at = dense.solver.evaluate(dense.sums, theta)
+    rows = dense.rows
+    embedding = discrete_embedding(
+        rows.features, rows.state, rows.action, rows.n_actions
+    )
+    sampled = SampledGame(
+        SampledRows(
+            rows.features,
+            rows.features,
+            embedding,
+            rows.state,
+            rows.next_state,
+            rows.action,
+            rows.reward,
+            rows.terminated,
+            rows.initial,
+        ),
+        dense.discount,
+    )
+    solver = StochasticSolver(dense.lam, dense.beta)
+
+    def measured(w):
+        return measure_play(
+            solver,
+            sampled,
+            SoftmaxPolicy(theta),
+            DiscreteQ(LinearQ(w)),
+            lanczos_steps=theta.numel(),
+        )
+
+    found = measured(at.w)
+    for name in (
+        "leader_gradient_norm",
+        "leader_largest_curvature",
+        "follower_smallest_curvature",
+    ):
+        assert getattr(found, name) == pytest.approx(
+            getattr(expected, name), rel=1e-5, abs=1e-7
+        )
+    assert found.follower_gradient_norm < 1e-10
+    # Another answer is seen.
+    assert measured(1.1 * at.w).follower_gradient_norm > 1e-3
+
+
+def test_a_follower_that_bends_down_is_no_equilibrium():
+    # Rewards that a kinked q of few units cannot explain, and next to no β.
+    played = NetworkGame(3, "relu", beta=1e-6)
+    found = measure_play(
+        stochastic(played),
+        played.sampled,
+        played.players.leader,
+        played.players.follower,
+        lanczos_steps=4,
+    )
+    assert found.follower_gradient_norm > 1e-3
+    assert np.isfinite(found.leader_largest_curvature)
 
 
 def test_it_prints_its_four_numbers():
