@@ -27,6 +27,10 @@ LANCZOS_STEPS = 8
 # Rows that tell the leader's curvature: sixteen evaluations of a whole log would cost
 # as much as the climb.
 _CURVATURE_ROWS = 2_000
+# Of a play, whose every product goes through networks, fewer rows and steps; and, of
+# followers with more weights than a few, so many products to a solution.
+_PLAY_ROWS, _PLAY_STEPS = 500, 4
+_FEW_WEIGHTS, _PRODUCTS = 100, 50
 
 
 @dataclass(frozen=True)
@@ -122,12 +126,12 @@ def measure_play(
     leader: nn.Module,
     follower: nn.Module,
     *,
-    lanczos_steps: int = LANCZOS_STEPS,
+    lanczos_steps: int = _PLAY_STEPS,
 ) -> Equilibrium:
     """Measure both players' conditions where a play on samples ended.
 
-    All by products alone, in double precision, on all rows and initial states or 2,000
-    of each. The derivatives are those of F itself, not of its Gauss-Newton
+    All by products alone, in double precision, on all rows and initial states or 500
+    of each, so that it takes about as long as a few turns. The derivatives are those of F itself, not of its Gauss-Newton
     approximation: the follower's answer is first settled by Newton steps, and again for
     each policy that differences are taken at. A network's F may have directions that
     bend down; ``follower_smallest_curvature`` is then negative, what was found is no
@@ -139,7 +143,7 @@ def measure_play(
     sampled : SampledGame
     leader, follower : Module
         As the play left them. They are copied.
-    lanczos_steps : int, default=LANCZOS_STEPS
+    lanczos_steps : int, default=4
         Products with D²_θ v; five times as many with ∂²_{ww} F, whose smallest Ritz
         value bounds the smallest eigenvalue from above.
 
@@ -160,7 +164,7 @@ def measure_play(
     def leader_curvature(x: Tensor) -> Tensor:
         ahead = step * x.to(theta.device)
         sides = [
-            at.derivative(at.settled(w, moved), moved)
+            at.derivative(at.settled(w, moved, steps=1), moved)
             for moved in (theta + ahead, theta - ahead)
         ]
         return (sides[0] - sides[1]).cpu() / (2.0 * step)
@@ -180,7 +184,7 @@ class _Measured:
 
     # Newton steps to an answer, and the relative change of w that is the last: steps
     # shrink by squares there, so that what is left is nothing.
-    _STEPS, _SETTLED, _CG_TOL = 20, 1e-7, 1e-12
+    _STEPS, _SETTLED, _CG_TOL = 8, 1e-7, 1e-12
 
     def __init__(
         self,
@@ -206,10 +210,12 @@ class _Measured:
         rng = np.random.default_rng(0)
         self.batch: Batch = sampled.batch(
             *(
-                np.sort(rng.choice(n, min(n, _CURVATURE_ROWS), replace=False))
+                np.sort(rng.choice(n, min(n, _PLAY_ROWS), replace=False))
                 for n in (sampled.n, sampled.n_initial)
             )
         )
+        n_weights = len(flat(self.board.follower))
+        self.products = 4 * n_weights if n_weights <= _FEW_WEIGHTS else _PRODUCTS
         self.exact = True
 
     def v(self, w: Tensor, theta: Tensor) -> Tensor:
@@ -234,22 +240,22 @@ class _Measured:
         return conjugate_gradient(
             lambda x: matvec(x).to(x.device),
             right,
-            max_iter=4 * len(right),
+            max_iter=self.products,
             tol=self._CG_TOL,
         ).x
 
-    def settled(self, w: Tensor, theta: Tensor) -> Tensor:
+    def settled(self, w: Tensor, theta: Tensor, steps: int = _STEPS) -> Tensor:
         """The follower's answer to θ, from w, by Newton steps as long as F falls."""
         assign(self.board.leader, theta)
         damping = 0.0
-        for _ in range(self._STEPS):
+        for _ in range(steps):
             gradient, hessian = self.gradient_and_hessian(w, theta)
             tried = w + self.solve(hessian, -gradient)
             with torch.no_grad():
                 before, after = self.F(w, theta), self.F(tried, theta)
             if not after < before:
                 tried, damping, _ = self.board.respond(
-                    self.batch, w, damping, 1e-12, 4 * len(w)
+                    self.batch, w, damping, 1e-12, self.products
                 )
             change = float((tried - w).norm())
             w = tried

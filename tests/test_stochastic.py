@@ -14,9 +14,14 @@ from _problems import NetworkGame, autograd, random_rows, relative_error
 from torch.testing import assert_close
 
 from sklearn_stackelberg.datasets import FiniteMDP, log_episodes
-from sklearn_stackelberg.followers import DiscreteQ, LinearQ
+from sklearn_stackelberg.followers import ContinuousQ, DiscreteQ, LinearQ
 from sklearn_stackelberg.kernels import LandmarkFeatures
-from sklearn_stackelberg.leaders import SoftmaxPolicy
+from sklearn_stackelberg.leaders import (
+    CandidateSoftmax,
+    SoftmaxPolicy,
+    SquashedGaussian,
+)
+from sklearn_stackelberg.networks import MLP, build_network
 from sklearn_stackelberg.solvers import (
     ClosedFormSolver,
     Rows,
@@ -190,7 +195,9 @@ def test_gradient_steps_on_minibatches_reach_it_too(optimizer):
 
 
 def test_an_optimizer_that_searches_along_a_line():
-    solver, played = small_play(optimizer="lbfgs", batch_size=40, learning_rate=1.0)
+    solver, played = small_play(
+        optimizer="lbfgs", batch_size=40, learning_rate=1.0, max_iter=1
+    )
     result = solver.solve(
         played.sampled, played.players.leader, played.players.follower
     )
@@ -401,9 +408,78 @@ def test_a_leader_that_explodes_is_named():
     assert torch.isfinite(flat(result.state.leader)).all()
 
 
+def test_rewards_of_nothing_are_no_divergence():
+    rows = chain()
+    nothing = rows._replace(reward=0.0 * rows.reward)
+    sampled = SampledGame(sampled_rows(nothing), 0.9)
+    result = StochasticSolver(1.0, 1e-3, max_iter=5).solve(
+        sampled, *linear_players(nothing)
+    )
+    assert result.diverged == ""
+    assert result.value == pytest.approx(-result.pessimism, rel=0.05)
+
+
 def test_an_unknown_optimizer_is_refused():
     with pytest.raises(ValueError, match=r"one of \[.*'adam'.*\].*got 'adamant'"):
         StochasticSolver(1.0, 0.1, optimizer="adamant")
+
+
+# Actions that are measurements.
+
+
+def doses(n=120):
+    """One decision: the dose that the state asks for is best, the logger draws any."""
+    rng = np.random.default_rng(0)
+    state, action = rng.uniform(-1, 1, size=(n, 1)), rng.uniform(-1, 1, size=(n, 1))
+    reward = 1.0 - 3.0 * (action[:, 0] - 0.8 * state[:, 0]) ** 2
+    both = np.concatenate([state, action], axis=1)
+    features = LandmarkFeatures(
+        "rbf", bandwidth="median", n_components=20, random_state=0
+    ).fit(both)
+    inputs, embedding = (
+        torch.from_numpy(part) for part in (state, features.transform(both))
+    )
+    return state, SampledRows(
+        lambda index: inputs[torch.from_numpy(index)],
+        lambda index: inputs[torch.from_numpy(index)],
+        lambda index: embedding[torch.from_numpy(index)],
+        np.arange(n),
+        np.arange(n),
+        action,
+        reward,
+        np.ones(n),
+        np.arange(n),
+    )
+
+
+@pytest.mark.parametrize("kind", ["candidates", "gaussian"])
+@pytest.mark.parametrize("mirror_steps", [0, 20])
+def test_networks_learn_a_dose(kind, mirror_steps):
+    state, rows = doses()
+    grid = torch.linspace(-1.0, 1.0, 9, dtype=torch.float64)[:, None]
+    head = build_network(MLP((8,), "tanh"), 1, 9 if kind == "candidates" else 2)
+    if kind == "candidates":
+        leader = CandidateSoftmax(head, grid)
+    else:
+        leader = SquashedGaussian(head, np.array([-1.0]), np.array([1.0]))
+    follower = ContinuousQ(build_network(MLP((16,), "tanh"), 2, 1, seed=1))
+    solver = StochasticSolver(
+        30.0,
+        1e-3,
+        mirror_steps=mirror_steps,
+        max_iter=20,
+        leader_learning_rate=0.03,
+        leader_steps=5,
+        cg_steps=10,
+        tol=0.0,
+    )
+    result = solver.solve(SampledGame(rows, 0.0), leader, follower)
+    actions, weights = result.leader(torch.from_numpy(state))
+    chosen = (weights[:, :, None] * actions).sum(1)[:, 0].detach().numpy()
+    assert np.mean((chosen - 0.8 * state[:, 0]) ** 2) < 0.05
+    assert np.abs(actions.detach().numpy()).max() <= 1.0
+    # The logger's mean is 1 - 3 (1/3 + 0.64/3) = -0.64; the best is 1.
+    assert 0.3 < result.value <= 1.05
 
 
 # Precision and device.

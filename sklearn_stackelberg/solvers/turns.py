@@ -264,7 +264,9 @@ class Play:
             q = self.board.follower.expected(
                 batch.follower_initial, self.board.leader(batch.leader_initial)
             )
-        largest, limit = float(q.abs().max()), _EXPLODED * self.sampled.largest_value
+        # Rewards of nothing leave room for pessimism too.
+        largest = float(q.abs().max())
+        limit = _EXPLODED * max(1.0, self.sampled.largest_value)
         if all(finite.values()) and largest <= limit:
             return
         if finite["follower"] and not finite["leader"]:
