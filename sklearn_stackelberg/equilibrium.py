@@ -131,11 +131,12 @@ def measure_play(
     """Measure both players' conditions where a play on samples ended.
 
     All by products alone, in double precision, on all rows and initial states or 500
-    of each, so that it takes about as long as a few turns. The derivatives are those of F itself, not of its Gauss-Newton
-    approximation: the follower's answer is first settled by Newton steps, and again for
-    each policy that differences are taken at. A network's F may have directions that
-    bend down; ``follower_smallest_curvature`` is then negative, what was found is no
-    equilibrium, and the leader's conditions are by Gauss-Newton products.
+    of each, so that it takes about as long as a few turns. The derivatives are those of
+    F itself, not of its Gauss-Newton approximation: the follower's answer is first
+    settled by Newton steps, and again for each policy that differences are taken at. A
+    network's F may have directions that bend down; ``follower_smallest_curvature`` is
+    then negative, what was found is no equilibrium, and the leader's conditions are by
+    Gauss-Newton products.
 
     Parameters
     ----------
