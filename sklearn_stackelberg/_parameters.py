@@ -37,9 +37,13 @@ def check_parameters(estimator: Any) -> None:
                 f"{name} must be a positive finite number{other}, got {params[name]!r}."
             )
     check_level(params["confidence_level"])
-    for name in ("ridge", "tol"):
+    for name, other in (("ridge", " or None"), ("tol", "")):
+        if params[name] is None and other:
+            continue
         if not _is_real(params[name]) or not 0 <= params[name] < np.inf:
-            raise ValueError(f"{name} must be a number >= 0, got {params[name]!r}.")
+            raise ValueError(
+                f"{name} must be a number >= 0{other}, got {params[name]!r}."
+            )
     if not _is_whole(params["mirror_steps"]) or params["mirror_steps"] < 0:
         raise ValueError(
             f"mirror_steps must be an integer >= 0, got {params['mirror_steps']!r}."
@@ -132,6 +136,33 @@ def choose_solver(params: dict[str, Any], action_type: str) -> str:
     if asked != "auto":
         return asked
     return "stochastic" if networks or not (same or gaussian) else "closed_form"
+
+
+def settle(params: dict[str, Any], action_type: str, solver: str) -> dict[str, Any]:
+    """The hyperparameters, with numbers where the user left None.
+
+    Parameters
+    ----------
+    params : dict
+    action_type : {"discrete", "continuous"}
+    solver : {"closed_form", "stochastic"}
+
+    Returns
+    -------
+    dict
+    """
+    amounts = action_type == "continuous"
+    closed = solver == "closed_form"
+    # Joint features of state and amount are many for the rows that there are, and
+    # without a ridge values run away where a log is thin. Steps along the derivative
+    # raise v there, and lower the return of the policy.
+    chosen = {
+        "ridge": 1e-4 if amounts and not is_network(params["q_function"]) else 0.0,
+        "max_iter": (0 if amounts else 50) if closed else 40,
+        "batch_size": 5_000,
+    }
+    given = {name: params[name] for name in chosen if params[name] is not None}
+    return params | chosen | given
 
 
 def may_be_stochastic(params: dict[str, Any]) -> bool:

@@ -76,13 +76,14 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
     beta : float, default=1e-3
         β > 0, curvature of the follower's objective. Larger keeps Q smaller where the
         log is silent, and makes the follower answer more smoothly.
-    ridge : float, default=0.0
+    ridge : float or None, default=None
         ρ >= 0: beside the n rows of the log, every direction of the features has ρ n
         rows after which the episode ends, worth `anchor_`. Larger draws the values
         there where the log is thin, step after step, as the ridge of fitted-Q
         evaluation does (which is the limit as λ grows). It can help where the log
         covers little (1e-4 is a good first try), but ``policy_value_`` is then no
-        longer pessimistic. 0 is the game of [1]_.
+        longer pessimistic. 0 is the game of [1]_. None is 0 for labels and for
+        networks, 1e-4 for amounts, whose joint features are many for a log.
     kernel : str, callable or Kernel, default="rbf"
         Similarity of states: a name of `sklearn.metrics.pairwise.pairwise_kernels` with
         a positive semi-definite Gram matrix, ``"delta"`` for finite states (equal or
@@ -275,7 +276,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         lam: float | str = 3.0,
         confidence_level: float = 0.95,
         beta: float = 1e-3,
-        ridge: float = 0.0,
+        ridge: float | None = None,
         kernel: Any = "rbf",
         bandwidth: float | ArrayLike = "median",
         kernel_params: dict[str, Any] | None = None,

@@ -49,7 +49,7 @@ BAD = {
     "discount": (r"discount must be a number in \[0, 1\)", [*NUMBERS, -0.1, 1, 1.0, 2]),
     "lam": ("lam must be a positive finite number", [*NUMBERS, 0, -1.0, np.inf]),
     "beta": ("beta must be a positive finite number", [*NUMBERS, 0.0, -1e-9, np.inf]),
-    "ridge": ("ridge must be a number >= 0", [*NUMBERS, -1e-9, np.inf]),
+    "ridge": ("ridge must be a number >= 0 or None", [*SOME, -1e-9, np.inf]),
     "tol": ("tol must be a number >= 0", [*NUMBERS, -1e-9, np.inf]),
     "mirror_steps": ("mirror_steps must be an integer >= 0", [*NUMBERS, -1, 2.0]),
     "max_iter": ("max_iter must be an integer >= 0 or None", [*SOME, -1, 50.0]),

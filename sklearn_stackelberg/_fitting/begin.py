@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .._parameters import choose_solver
+from .._parameters import choose_solver, settle
 from .actions import Amounts, Labels
 from .closed import DiscreteClosedForm, KeptPolicy
 from .closed_amounts import ContinuousClosedForm
@@ -46,6 +46,7 @@ def begin(
             f"warm_start=True goes on from the last fit, which another solver than "
             f"solver={params['solver']!r} made. Set warm_start=False to begin anew."
         )
+    params = settle(params, actions.type, solver)
     if solver == "stochastic":
         return StochasticFit(params, game, actions, kept)
     if params["device"] == "cuda":

@@ -21,9 +21,6 @@ from .inputs import state_features
 from .logged_game import LoggedGame
 from .outcome import Outcome
 
-# Steps along the derivative, where the user names no number.
-MAX_ITER = 50
-
 
 @dataclass(frozen=True, eq=False)
 class KeptPolicy:
@@ -91,10 +88,7 @@ class DiscreteClosedForm:
         -------
         Outcome
         """
-        solver, sums = (
-            closed_form_solver(self.params, lam, observe, MAX_ITER),
-            self.sums,
-        )
+        solver, sums = closed_form_solver(self.params, lam, observe), self.sums
         result = solver.solve(sums, [self.start])
         units = self.game.anchor, self.game.scale
         acting, attributes = self.players(result.theta, result.w)
@@ -130,7 +124,7 @@ class DiscreteClosedForm:
 
 
 def closed_form_solver(
-    params: dict[str, Any], lam: float, observe: Observer | None, max_iter: int
+    params: dict[str, Any], lam: float, observe: Observer | None
 ) -> ClosedFormSolver:
     """The solver that hyperparameters ask for.
 
@@ -139,8 +133,6 @@ def closed_form_solver(
     params : dict
     lam : float
     observe : callable or None
-    max_iter : int
-        Where the user names none.
 
     Returns
     -------
@@ -151,7 +143,7 @@ def closed_form_solver(
         params["beta"],
         leader_gradient=params["leader_gradient"],
         mirror_steps=params["mirror_steps"],
-        max_iter=max_iter if params["max_iter"] is None else params["max_iter"],
+        max_iter=params["max_iter"],
         tol=params["tol"],
         observe=observe,
     )

@@ -26,10 +26,6 @@ from .outcome import Outcome
 
 Floats = NDArray[np.floating]
 
-# Steps along the derivative, where the user names no number: they raise v here, and
-# lower the return of the policy.
-MAX_ITER = 0
-
 
 class ContinuousClosedForm:
     """Amounts as actions, and a kernel on state and action together.
@@ -84,10 +80,7 @@ class ContinuousClosedForm:
         -------
         Outcome
         """
-        solver, sums = (
-            closed_form_solver(self.params, lam, observe, MAX_ITER),
-            self.sums,
-        )
+        solver, sums = closed_form_solver(self.params, lam, observe), self.sums
         result = solver.solve(sums, [self.start])
         acting, attributes = self.players(result.theta, result.w)
         units = self.game.anchor, self.game.scale

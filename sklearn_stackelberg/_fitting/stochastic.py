@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from .._parameters import is_network
+from ..equilibrium import measure_play
 from ..followers import LinearQ
 from ..leaders import SquashedGaussian
 from ..solvers import PlayState, SampledGame, SampledRows, StochasticSolver
@@ -26,9 +27,6 @@ from .seats import Seats, first_follower, first_leader, take_seats
 
 Floats = NDArray[np.floating]
 
-# Turns, and rows of a minibatch, where the user names no number.
-MAX_ITER = 40
-BATCH_SIZE = 5_000
 # States that a network is tried on.
 _EXAMPLES = 3
 
@@ -74,9 +72,7 @@ class StochasticFit:
                 "network's weights small."
             )
         self.seats = kept.seats if kept else take_seats(params, game, actions)
-        self.batch_size = params["batch_size"] or BATCH_SIZE
-        self.max_iter = MAX_ITER if params["max_iter"] is None else params["max_iter"]
-        self.tol = params["tol"]
+        self.max_iter, self.tol = params["max_iter"], params["tol"]
         self.sampled = SampledGame(
             self._rows(),
             game.discount,
@@ -88,7 +84,7 @@ class StochasticFit:
     def play_one_pass(self) -> None:
         """Let `solve` take the turns that go once over the rows."""
         n = len(self.game.state_index)
-        drawn = min(n, self.batch_size) * self.params["follower_steps"]
+        drawn = min(n, self.params["batch_size"]) * self.params["follower_steps"]
         self.max_iter, self.tol = -(-n // drawn), 0.0
 
     def solve(self, lam: float, observe: Observer | None = None) -> Outcome:
@@ -112,7 +108,7 @@ class StochasticFit:
             mirror_steps=params["mirror_steps"],
             max_iter=self.max_iter,
             tol=self.tol,
-            batch_size=self.batch_size,
+            batch_size=params["batch_size"],
             learning_rate=params["learning_rate"],
             leader_learning_rate=params["leader_learning_rate"],
             follower_steps=params["follower_steps"],
@@ -140,7 +136,9 @@ class StochasticFit:
             n_iter=result.n_iter,
             shortfall=result.shortfall,
             diverged=result.diverged,
-            equilibrium=lambda: None,
+            equilibrium=lambda: measure_play(
+                solver, self.sampled, result.leader, result.follower
+            ),
             kept=KeptPlay(self.actions, self.seats, result.state, units),
         )
 
