@@ -18,6 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from sklearn_stackelberg import EpisodeKFold, OnStates
+from sklearn_stackelberg._fitting import stochastic
 from sklearn_stackelberg.model_selection import FittedQScorer
 from sklearn_stackelberg.networks import MLP
 
@@ -27,6 +28,13 @@ LOG = walk_log(n=120)
 DOSES = dose_log(n=120)
 NEW = np.random.default_rng(9).normal(size=(40, 2))
 SMALL = MLP((6,), "tanh")
+
+
+@pytest.fixture(autouse=True)
+def no_eigenvalues(request, monkeypatch):
+    """Whether a play ends in an equilibrium takes longer to tell than to play."""
+    if "is_measured" not in request.function.__name__:
+        monkeypatch.setattr(stochastic, "measure_play", lambda *players: None)
 
 
 def player(**settings):
@@ -306,6 +314,14 @@ def test_history_tells_both_sides():
         "seconds",
     ):
         assert np.isfinite(history[name]).any(), name
+
+
+def test_the_equilibrium_is_measured():
+    found = player(q_function="linear", policy="linear", solver="stochastic").fit(LOG)
+    assert found.equilibrium_.follower_smallest_curvature >= found.beta * (1 - 1e-6)
+    assert found.equilibrium_.follower_gradient_norm < 1e-3
+    assert np.isfinite(found.equilibrium_.leader_largest_curvature)
+    assert "eigenvalue" in str(found.equilibrium_)
 
 
 def test_a_callable_stops_the_turns():
