@@ -33,11 +33,20 @@ TORQUE = {
     "ridge": 1e-4,
 }
 PENDULUM_GRID = ({"lam": 100.0, "n_components": 300},)
-# A force in a plane: as many candidates as k-means centres, or a squashed Gaussian.
-FORCE = {"action_type": "continuous", "action_bounds": [-1.0, 1.0]}
-CANDIDATES_GRID = ({"lam": 100.0, "candidates": 25, "n_components": 400},)
-GAUSSIAN_GRID = (
-    {"lam": 100.0, "action_distribution": "gaussian", "n_components": 400},
+# A force in a plane: as many candidates as k-means centres, or a squashed Gaussian. Three
+# standard deviations of each column: where Q is nearly a parabola, a wide kernel has it
+# in few features, which a small beta leaves free.
+FORCE = {
+    "action_type": "continuous",
+    "action_bounds": [-1.0, 1.0],
+    "bandwidth": [2.1, 2.1, 1.3, 1.3],
+    "beta": 1e-9,
+    "max_iter": 0,
+    "tol": 1e-3,
+}
+CANDIDATES_GRID = ({"lam": 1e4, "candidates": 49},)
+GAUSSIAN_GRID = grid(
+    lam=(1e4,), action_distribution=("gaussian",), policy=("linear", "kernel")
 )
 
 

@@ -56,8 +56,8 @@ def _learner(name: str, config: str, *settings: dict[str, Any]) -> Method:
 
 
 SCALED = {"scaled": True}
-# On a first log of the pendulum, of 15,000 steps each, IQL had nothing to gain after
-# 5,000, nor TD3+BC after 10,000; as they come, IQL was unsteady (-165 at best) and TD3+BC
+# On a first log of the pendulum, of 15,000 steps each, IQL had nothing to gain past
+# 5,000, nor TD3+BC past 10,000; as they come, IQL was unsteady (-165 at best), TD3+BC
 # as good (-190) as with scaled states and rewards. CQL takes the time of a few of the
 # others' steps for each of its own, and is cut short.
 LEARNERS = (
