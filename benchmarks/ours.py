@@ -33,14 +33,15 @@ TORQUE = {
     "ridge": 1e-4,
 }
 PENDULUM_GRID = ({"lam": 100.0, "n_components": 300},)
-# A force in a plane: as many candidates as k-means centres, or a squashed Gaussian. Three
-# standard deviations of each column: where Q is nearly a parabola, a wide kernel has it
-# in few features, which a small beta leaves free.
+# A force in a plane: as many candidates as k-means centres, or a squashed Gaussian.
+# Three standard deviations of each column: where Q is nearly a parabola, a wide kernel
+# has it in few features, which a small beta leaves free.
 FORCE = {
     "action_type": "continuous",
     "action_bounds": [-1.0, 1.0],
     "bandwidth": [2.1, 2.1, 1.3, 1.3],
     "beta": 1e-9,
+    "ridge": 0.0,
     "max_iter": 0,
     "tol": 1e-3,
 }
