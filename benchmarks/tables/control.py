@@ -23,14 +23,18 @@ def run(rows: Rows, side: str = "both", seeds: int | None = None) -> str:
         methods += [ours.CONTROL, ours.CONTROL_MLP]
     if side != "ours":
         methods += [*fitted.METHODS, *d3rlpy_peers.METHODS]
-    for seed in range(seeds or N_LOGS):
-        for problem in CONTROL:
-            log = problem.log(seed)
-            for method in methods:
-                for setting in method.settings:
-                    key = {"problem": problem.name, "seed": seed}
-                    key |= {"method": method.name, "setting": setting}
-                    rows.once(key, partial(_fit, problem, log, seed, method, setting))
+    logs = [
+        (problem, seed, problem.log(seed))
+        for seed in range(seeds or N_LOGS)
+        for problem in CONTROL
+    ]
+    # One method after the other, so that a slow one keeps no other waiting.
+    for method in methods:
+        for problem, seed, log in logs:
+            for setting in method.settings:
+                key = {"problem": problem.name, "seed": seed}
+                key |= {"method": method.name, "setting": setting}
+                rows.once(key, partial(_fit, problem, log, seed, method, setting))
     return table(rows)
 
 
