@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.continuous_problems import PENDULUM
-from benchmarks.report import Rows, markdown
+from benchmarks.report import Rows, markdown, setting_text
 from benchmarks.tables.continuous import compare, fit, summary
 
 # The same log, other landmarks.
@@ -53,7 +53,12 @@ def table(rows: Rows) -> str:
     if found:
         headings = ["random_state", "setting", "mean return", "fit, s"]
         lines = [
-            [r["seed"], r["setting"], f"{r['score']:.1f}", f"{r['cpu_seconds']:.1f}"]
+            [
+                r["seed"],
+                setting_text(r["setting"]),
+                f"{r['score']:.1f}",
+                f"{r['cpu_seconds']:.1f}",
+            ]
             for r in found
         ]
         scores = [row["score"] for row in found]

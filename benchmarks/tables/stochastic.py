@@ -22,12 +22,17 @@ PROBLEMS = (
     (CONTROL[1], {"n_components": 50}),
     (
         replace(PENDULUM, name="Pendulum, 5,000", n_transitions=5_000),
-        {**ours.TORQUE, "n_components": 100},
+        {**ours.TORQUE, "lam": 100.0, "n_components": 100},
     ),
 )
 # Both climb until there is nothing left to gain.
 CLOSED_FORM = {"solver": "closed_form", "tol": 1e-5, "max_iter": 500}
-STOCHASTIC = {"solver": "stochastic"}
+STOCHASTIC = {
+    "solver": "stochastic",
+    "tol": 1e-6,
+    "max_iter": 300,
+    "leader_learning_rate": 0.03,
+}
 
 
 def run(rows: Rows, side: str = "both", seeds: int | None = None) -> str:

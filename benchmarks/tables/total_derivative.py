@@ -32,10 +32,12 @@ GRADIENTS = ("total", "individual")
 STARTS = {40: "mirror steps", 0: "uniform"}
 # A tolerance at which neither climb ends before it has nothing left to gain.
 CLIMB = {"max_iter": 100, "tol": 1e-4}
+# Turns, of which mirror steps are the first 40 for either gradient.
+TURNS = {"max_iter": 300, "tol": 1e-6, "leader_learning_rate": 0.03}
 PROBLEMS: tuple[FrozenLakeProblem | ControlProblem | ContinuousProblem, ...] = (
     FROZEN_LAKE[0],
     CONTROL[1],
-    replace(PENDULUM, name="Pendulum, 5,000", n_transitions=5_000),
+    replace(PENDULUM, name="Pendulum, 10,000", n_transitions=10_000),
 )
 CLOSED_FORM = grid(
     mirror_steps=tuple(STARTS), leader_gradient=GRADIENTS, solver=("closed_form",)
@@ -60,12 +62,12 @@ def run(rows: Rows, side: str = "both", seeds: int | None = None) -> str:
 def _fit(problem: Any, seed: int, setting: Mapping[str, Any]) -> dict[str, Any]:
     one_hot = isinstance(problem, FrozenLakeProblem)
     log = problem.log(seed, encode="one-hot") if one_hot else problem.log(seed)
-    if setting["solver"] == "closed_form":
-        setting = {**CLIMB, **setting}
+    climb = CLIMB if setting["solver"] == "closed_form" else TURNS
+    setting = {**climb, **setting}
     if one_hot:
         setting = {"kernel": "linear", "n_components": None, **setting}
     elif isinstance(problem, ContinuousProblem):
-        setting = {**ours.TORQUE, **setting}
+        setting = {**ours.TORQUE, **ours.PENDULUM_GRID[0], **setting}
     with Clock() as clock:
         policy = StackelbergPolicyEstimator(
             discount=DISCOUNT, random_state=seed, **setting
@@ -97,7 +99,7 @@ def table(rows: Rows) -> str:
                 gradient: _rows(rows, problem.name, solver, start, gradient)
                 for gradient in GRADIENTS
             }
-            where = STARTS.get(start, "uniform") if start is not None else "uniform"
+            where = STARTS[40 if start is None else start]
             for gradient, by_seed in found.items():
                 if by_seed:
                     lines.append(
@@ -113,7 +115,8 @@ def table(rows: Rows) -> str:
     headings += ["steps", "s", "|D v| at the end", "logs"]
     return (
         f"Mean ± standard deviation over the logs; default hyperparameters but for "
-        f"{CLIMB} of the closed form. FrozenLake: exact success of π; others: return "
+        f"{CLIMB} of the closed form and {TURNS} of the stochastic solver, and the "
+        f"Pendulum's {ours.PENDULUM_GRID[0]}. FrozenLake: exact success of π; others: return "
         "of `predict` over 100 episodes; v in units of discounted return.\n\n"
         + markdown(headings, lines)
         + "\n\n"
