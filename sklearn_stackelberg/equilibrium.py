@@ -7,15 +7,14 @@ definite, since the follower minimises.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.linalg import eigvalsh_tridiagonal
 from torch import Tensor, nn
 
+from .eigenvalues import largest_eigenvalue
 from .solvers import ClosedFormSolver, RowSums, SampledGame, StochasticSolver
 from .solvers.board import Board
 from .solvers.sampled import Batch, Players, assign, flat, trained
@@ -296,45 +295,3 @@ class _Measured:
         total = value + paid + rest + self.board.beta * w.detach()
         size = value.norm() + paid.norm() + rest.norm()
         return float(total.norm() / size)
-
-
-def largest_eigenvalue(
-    matvec: Callable[[Tensor], Tensor], size: int, steps: int = LANCZOS_STEPS
-) -> float:
-    """Largest Ritz value of a symmetric operator (Lanczos, re-orthogonalised).
-
-    Parameters
-    ----------
-    matvec : callable
-    size : int
-    steps : int, default=LANCZOS_STEPS
-        As many products; ``size`` of them give the eigenvalue to rounding.
-
-    Returns
-    -------
-    float
-
-    Examples
-    --------
-    >>> import torch
-    >>> round(largest_eigenvalue(lambda x: torch.tensor([3.0, -5.0]) * x, 2), 6)
-    3.0
-    """
-    # A fixed start: any vector with a part in every direction serves.
-    start = np.random.default_rng(0).standard_normal(size)
-    basis = [torch.as_tensor(start / np.linalg.norm(start))]
-    diagonal: list[float] = []
-    off: list[float] = []
-    for _ in range(min(steps, size)):
-        product = matvec(basis[-1]).detach().double()
-        diagonal.append(float(basis[-1] @ product))
-        known = torch.stack(basis)  # (j, size)
-        for _ in range(2):  # once leaves rounding in the directions already found
-            product = product - known.T @ (known @ product)
-        norm = float(product.norm())
-        if norm <= 1e-12 * max(map(abs, diagonal)):
-            break
-        off.append(norm)
-        basis.append(product / norm)
-    ritz = eigvalsh_tridiagonal(np.array(diagonal), np.array(off[: len(diagonal) - 1]))
-    return float(ritz[-1])

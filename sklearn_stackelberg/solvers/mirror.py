@@ -4,10 +4,55 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ..leaders import advantages
+
+# A step is fitted by so many steps of the leader's optimiser, on so many states each.
+_FITS, _FIT_ROWS = 50, 512
+# Probabilities that a logarithm is taken of, in either precision.
+_TINY = 1e-30
+# Advantages that a quantile is taken of.
+_MANY = 100_000
+
+
+def mirror_step(
+    leader: Any,
+    follower: Any,
+    x: Tensor,
+    y: Tensor,
+    *,
+    eta: float,
+    optimizer: torch.optim.Optimizer,
+    rng: np.random.Generator,
+) -> None:
+    """π ← π exp(η A) / Z at some states, as near as the leader's functions come.
+
+    Parameters
+    ----------
+    leader, follower : Module
+    x, y : Tensor of shape (k, ·)
+        The leader's and the follower's inputs of the same states.
+    eta : float
+        As in `mirror_target`.
+    optimizer : Optimizer
+        Of the leader.
+    rng : numpy Generator
+        Draws the states of each step of the fit.
+    """
+    target = mirror_target(leader, follower, x, y, eta)
+    for _ in range(_FITS):
+        rows = torch.from_numpy(rng.integers(len(x), size=_FIT_ROWS)).to(x.device)
+
+        def closure(rows: Tensor = rows) -> Tensor:
+            optimizer.zero_grad()
+            loss = mirror_loss(leader, x[rows], target[rows])
+            loss.backward()
+            return loss
+
+        optimizer.step(closure)
 
 
 def mirror_target(leader: Any, follower: Any, x: Tensor, y: Tensor, eta: float) -> Any:
@@ -63,12 +108,6 @@ def mirror_loss(leader: Any, x: Tensor, target: Tensor) -> Tensor:
         weights = choice if isinstance(choice, Tensor) else choice.weights
         logs = weights.clamp(min=_TINY).log()
     return -(target * logs).sum(dim=1).mean()
-
-
-# Probabilities that a logarithm is taken of, in either precision.
-_TINY = 1e-30
-# Advantages that a quantile is taken of.
-_MANY = 100_000
 
 
 def _moves(leader: Any) -> bool:

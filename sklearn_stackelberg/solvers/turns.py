@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from .board import Board
+from .divergence import divergence
 from .minibatches import Minibatches
-from .mirror import mirror_loss, mirror_target
+from .mirror import mirror_step
 from .play import BestPlay, PlayResult, PlayState
 from .result import History, Observer
 from .sampled import Batch, Players, SampledGame, assign, flat, trained
@@ -21,14 +22,10 @@ from .sampled import Batch, Players, SampledGame, assign, flat, trained
 # last answer is settled.
 _MEASURED_ROWS, _MIRROR_ROWS, _SETTLED_ROWS = 2_000, 5_000, 20_000
 _CHUNK = 10_000
-# A mirror step of a network is fitted by so many steps on so many states each.
-_FITS, _FIT_ROWS = 50, 512
 # Each mirror step is this much longer than the one before, as in closed form.
 _STEP_GROWTH = 1.1
 # Step sizes fall as (1 + turn / _DECAY) ** -0.5, whatever the number of turns to come.
 _DECAY = 100.0
-# q beyond so many times what rewards allow is no pessimism any more.
-_EXPLODED = 1e3
 # Measurements over which v must stand still for the play to end.
 _PATIENCE = 5
 # Steps to the last answer, unless F falls by less than so much of itself.
@@ -207,20 +204,15 @@ class Play:
         batch = self.sampled.batch(*places)
         x = torch.cat([batch.leader_next, batch.leader_initial])
         y = torch.cat([batch.follower_next, batch.follower_initial])
-        eta = _STEP_GROWTH**self.turn
-        leader, optimizer = self.board.leader, self.optimizers["leader"]
-        target = mirror_target(leader, self.board.follower, x, y, eta)
-        for _ in range(_FITS):
-            rows = torch.from_numpy(self.rng.integers(len(x), size=_FIT_ROWS))
-            rows = rows.to(x.device)
-
-            def closure(rows: Tensor = rows) -> Tensor:
-                optimizer.zero_grad()
-                loss = mirror_loss(leader, x[rows], target[rows])
-                loss.backward()
-                return loss
-
-            optimizer.step(closure)
+        mirror_step(
+            self.board.leader,
+            self.board.follower,
+            x,
+            y,
+            eta=_STEP_GROWTH**self.turn,
+            optimizer=self.optimizers["leader"],
+            rng=self.rng,
+        )
 
     def measure(self) -> None:
         """Add an entry to the history, and keep what is sound."""
@@ -253,44 +245,14 @@ class Play:
             self.stopped = bool(self.observe(self.history.last(), self._resting))
 
     def _check(self) -> None:
-        """Divergence, named by who diverged."""
-        solver = self.solver
-        finite = {
-            name: bool(torch.isfinite(flat(getattr(self.players, name))).all())
-            for name in ("leader", "follower")
-        }
-        with torch.no_grad():
-            batch = self.measured
-            q = self.board.follower.expected(
-                batch.follower_initial, self.board.leader(batch.leader_initial)
+        """Give up where what is played with is not sound any more."""
+        why = divergence(self.players, self.sampled, self.measured, self.solver)
+        if why:
+            what, remedy = why
+            self.diverged = (
+                f"{what}: the play was given up in turn {self.turn}, and what it had "
+                f"in turn {self.sound.turn} is kept. {remedy}"
             )
-        # Rewards of nothing leave room for pessimism too.
-        largest = float(q.abs().max())
-        limit = _EXPLODED * max(1.0, self.sampled.largest_value)
-        if all(finite.values()) and largest <= limit:
-            return
-        if finite["follower"] and not finite["leader"]:
-            what = "The policy's weights are not finite any more"
-            remedy = (
-                f"Lower leader_learning_rate={solver.leader_learning_rate:g}, or raise "
-                f"beta={solver.beta:g} so that the follower answers more smoothly."
-            )
-        else:
-            what = (
-                f"Q grew to {largest:.3g} in scaled rewards, where rewards allow "
-                f"{self.sampled.largest_value:.3g}"
-            )
-            rate = f"Lower learning_rate={solver.learning_rate:g}"
-            if solver.gauss_newton:
-                rate = f"Raise batch_size={solver.batch_size}"
-            remedy = (
-                f"{rate}, raise beta={solver.beta:g}, which holds Q where the log is "
-                f"silent, or raise lam={solver.lam:g}, which holds it to the log."
-            )
-        self.diverged = (
-            f"{what}: the play was given up in turn {self.turn}, and what it had in "
-            f"turn {self.sound.turn} is kept. {remedy}"
-        )
 
     def _stands_still(self) -> bool:
         values = self.history.entries["value"][-1 - _PATIENCE :]
