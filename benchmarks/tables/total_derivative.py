@@ -116,8 +116,8 @@ def table(rows: Rows) -> str:
     return (
         f"Mean ± standard deviation over the logs; default hyperparameters but for "
         f"{CLIMB} of the closed form and {TURNS} of the stochastic solver, and the "
-        f"Pendulum's {ours.PENDULUM_GRID[0]}. FrozenLake: exact success of π; others: return "
-        "of `predict` over 100 episodes; v in units of discounted return.\n\n"
+        f"Pendulum's {ours.PENDULUM_GRID[0]}. FrozenLake: exact success of π; others: "
+        "return of `predict` over 100 episodes; v in units of discounted return.\n\n"
         + markdown(headings, lines)
         + "\n\n"
         + "\n".join(text)
