@@ -49,10 +49,12 @@ def check_parameters(estimator: Any) -> None:
             f"mirror_steps must be an integer >= 0, got {params['mirror_steps']!r}."
         )
     _check_iterations(params)
-    for name in ("learning_rate", "leader_learning_rate"):
+    for name, other in (("learning_rate", ""), ("leader_learning_rate", " or None")):
+        if params[name] is None and other:
+            continue
         if not _is_real(params[name]) or not 0 < params[name] < np.inf:
             raise ValueError(
-                f"{name} must be a positive finite number, got {params[name]!r}."
+                f"{name} must be a positive finite number{other}, got {params[name]!r}."
             )
     components = params["n_components"]
     if components is not None and (not _is_whole(components) or components < 1):
@@ -160,6 +162,8 @@ def settle(params: dict[str, Any], action_type: str, solver: str) -> dict[str, A
         "ridge": 1e-4 if amounts and not is_network(params["q_function"]) else 0.0,
         "max_iter": (0 if amounts else 50) if closed else 40,
         "batch_size": 5_000,
+        # Logits linear in whitened features need longer steps than weights of layers.
+        "leader_learning_rate": 3e-3 if is_network(params["policy"]) else 0.1,
     }
     given = {name: params[name] for name in chosen if params[name] is not None}
     return params | chosen | given

@@ -152,9 +152,11 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
     batch_size : int or None, default=None
         Rows, and initial states, of a minibatch of the stochastic solver. Larger is
         steadier and slower. None is 5,000, or all rows where there are fewer.
-    learning_rate, leader_learning_rate : float, default=1e-3, 3e-3
-        Step sizes of the follower and the leader in the stochastic solver. Larger is
-        faster until it diverges. Gauss-Newton steps have none.
+    learning_rate : float, default=1e-3
+        Step size of the follower in the stochastic solver. Larger is faster until it
+        diverges. Gauss-Newton steps have none.
+    leader_learning_rate : float or None, default=None
+        Step size of the leader. None is 3e-3 for networks, 0.1 for others.
     follower_steps, leader_steps : int, default=1
         Steps of each player in a turn of the stochastic solver. More steps of the
         follower bring it nearer to its best response before the leader moves.
@@ -295,7 +297,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         tol: float = 1e-2,
         batch_size: int | None = None,
         learning_rate: float = 1e-3,
-        leader_learning_rate: float = 3e-3,
+        leader_learning_rate: float | None = None,
         follower_steps: int = 1,
         leader_steps: int = 1,
         optimizer: Any = "gauss-newton",

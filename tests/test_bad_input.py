@@ -58,8 +58,8 @@ BAD = {
     "leader_steps": ("leader_steps must be an integer >= 0", [*NUMBERS, -1, 2.0]),
     "learning_rate": ("learning_rate must be a positive", [*NUMBERS, 0, np.inf]),
     "leader_learning_rate": (
-        "leader_learning_rate must be a positive",
-        [*NUMBERS, 0.0, -1.0],
+        "leader_learning_rate must be a positive finite number or None",
+        [*SOME, 0.0, -1.0],
     ),
     "verbose": ("verbose must be an integer >= 0", ["1", None, 0.5, -1]),
     "warm_start": ("warm_start must be True or False", ["yes", None, 1]),

@@ -125,6 +125,15 @@ def test_either_side_over_amounts(q_function, policy, distribution):
     same(pickle.loads(pickle.dumps(fitted)), fitted)
 
 
+def test_a_bandwidth_for_states_and_amounts():
+    lengths = [1.0, 1.0, 0.5]
+    for distribution in ("candidates", "gaussian"):
+        settings = dict(bandwidth=lengths, action_distribution=distribution)
+        player(policy="kernel", **settings).fit(DOSES)
+        kernels = player(q_function="kernel", policy="kernel", **settings).fit(DOSES)
+        assert_array_equal(kernels.bandwidth_, lengths)
+
+
 def test_the_name_is_the_network_with_its_defaults():
     named = player(q_function="mlp", policy="mlp", max_iter=1).fit(LOG)
     spelt = player(q_function=MLP(), policy=MLP(), max_iter=1).fit(LOG)

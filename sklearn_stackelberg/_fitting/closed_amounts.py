@@ -188,7 +188,7 @@ def make_leader(
     ).fit(state, action)
     if params["action_distribution"] == "gaussian":
         policy = SquashedGaussian(torch.zeros(1, 1), amounts.low, amounts.high)
-        inputs = state_features(params["policy"], params, state)
+        inputs = state_features(params["policy"], params, state, len(amounts.low))
         return GaussianLeader(features, inputs, policy)
     candidates = choose_candidates(
         action, amounts.low, amounts.high, params["candidates"], rng

@@ -105,7 +105,7 @@ class LinearColumns(StateColumns):
 
 
 def state_features(
-    function_class: str, params: dict[str, Any], states: Floats
+    function_class: str, params: dict[str, Any], states: Floats, n_amounts: int = 0
 ) -> LandmarkFeatures | LinearColumns:
     """Features of states that a kernel or a linear player is linear in.
 
@@ -115,6 +115,8 @@ def state_features(
     params : dict
         The estimator's hyperparameters.
     states : array of shape (n, d)
+    n_amounts : int, default=0
+        Columns of the amounts, which a bandwidth may have lengths for too.
 
     Returns
     -------
@@ -122,10 +124,13 @@ def state_features(
     """
     if function_class == "linear":
         return LinearColumns(params["dtype"]).fit(states)
+    settings = kernel_settings(params)
+    if n_amounts and np.shape(settings["bandwidth"]) == (states.shape[1] + n_amounts,):
+        settings["bandwidth"] = np.asarray(settings["bandwidth"])[: states.shape[1]]
     return LandmarkFeatures(
         params["kernel"],
         random_state=check_random_state(params["random_state"]),
-        **kernel_settings(params),
+        **settings,
     ).fit(states)
 
 

@@ -70,6 +70,7 @@ def take_seats(
     rng = check_random_state(params["random_state"])
     settled = params | {"random_state": rng}
     state = game.state
+    n_amounts = 0 if isinstance(actions, Labels) else len(actions.low)
     made: dict[str, Any] = {}
 
     def inputs(function_class: Any) -> Any:
@@ -82,7 +83,7 @@ def take_seats(
             key = function_class
 
             def make(states: Floats) -> Any:
-                return state_features(function_class, settled, states)
+                return state_features(function_class, settled, states, n_amounts)
 
         if key not in made:
             made[key] = make(state)

@@ -27,6 +27,9 @@ from .seats import Seats, first_follower, first_leader, take_seats
 
 Floats = NDArray[np.floating]
 
+# Products that a solution may take. A linear Q has few weights, whose game is to be
+# that of the closed form; for a network fewer are faster, and blur the foresight.
+LINEAR_CG_STEPS, CG_STEPS = 100, 20
 # States that a network is tried on.
 _EXAMPLES = 3
 
@@ -114,6 +117,7 @@ class StochasticFit:
             follower_steps=params["follower_steps"],
             leader_steps=params["leader_steps"],
             optimizer=params["optimizer"],
+            cg_steps=LINEAR_CG_STEPS if self._is_linear else CG_STEPS,
             seed=self.seats.seed,
         )
         if self.kept:
