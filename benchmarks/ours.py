@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from benchmarks.peers import Method, as_floats, grid
 from benchmarks.problems import DISCOUNT
 from sklearn_stackelberg import StackelbergPolicyEstimator, Transitions
+from sklearn_stackelberg.networks import MLP
 
 NAME = "ours"
 MLP_NAME = "ours mlp"
@@ -21,8 +22,12 @@ CONTROL_GRID = grid(lam=(100.0,), ridge=(1e-6, 1e-4, 3e-4), bandwidth=(0.6, 2.0)
 # steps alone (L-BFGS raises v there, and lowers the return of the policy).
 CONTROL_SETTING = {"beta": 1e-6, "max_iter": 0, "tol": 1e-4}
 # Networks on both sides.
-MLP_GRID = grid(lam=(3.0, 100.0))
-MLP_SETTING = {"q_function": "mlp", "policy": "mlp"}
+MLP_GRID = grid(lam=(100.0,))
+MLP_SETTING = {
+    "q_function": MLP((32, 32)),
+    "policy": MLP((32, 32)),
+    "dtype": "float32",
+}
 # Torque: a softmax over three of them, on the states as they are.
 TORQUE = {
     "action_type": "continuous",
