@@ -18,16 +18,17 @@ CLOSE, SAME = 0.01, 0.98
 # Labels: over amounts the two solvers' policies are linear in different features.
 PROBLEMS = (
     (FROZEN_LAKE[0], {"kernel": "linear", "n_components": None}),
+    (FROZEN_LAKE[1], {"kernel": "linear", "n_components": None}),
     (CONTROL[1], {"n_components": 50}),
-    (FROZEN_LAKE[5], {"kernel": "linear", "n_components": None}),
+    (CONTROL[0], {"n_components": 50}),
 )
 # Both climb until there is nothing left to gain.
 CLOSED_FORM = {"solver": "closed_form", "tol": 1e-5, "max_iter": 500}
 STOCHASTIC = {
     "solver": "stochastic",
     "tol": 1e-6,
-    "max_iter": 300,
-    "leader_learning_rate": 0.03,
+    "max_iter": 100,
+    "leader_learning_rate": 1.0,
 }
 
 

@@ -33,7 +33,7 @@ STARTS = {40: "mirror steps", 0: "uniform"}
 # A tolerance at which neither climb ends before it has nothing left to gain.
 CLIMB = {"max_iter": 100, "tol": 1e-4}
 # Turns, of which mirror steps are the first 40 for either gradient.
-TURNS = {"max_iter": 300, "tol": 1e-6, "leader_learning_rate": 0.03}
+TURNS = {"max_iter": 80, "tol": 1e-6, "leader_learning_rate": 0.3}
 PROBLEMS: tuple[FrozenLakeProblem | ControlProblem | ContinuousProblem, ...] = (
     FROZEN_LAKE[0],
     CONTROL[1],
