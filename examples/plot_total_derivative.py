@@ -115,11 +115,11 @@ for (name, derivative), figures in found.items():
 # With the value counted from every logged state, each state is an initial one and a
 # step at fixed Q improves the policy in all of them: the individual derivative gets as
 # far. After mirror steps, which are of that kind, there is little left to climb for
-# either, on most logs nothing. Below, the individual derivative often comes to rest
-# where |D v| is not zero, so at no equilibrium: the leader could still gain, but by next
-# to nothing, in the follower's eyes or in truth. So on this lake the total derivative
-# buys the climb from first states, and an equilibrium; not a better policy where mirror
-# steps have been. Ten logs of one small lake say nothing of other problems.
+# either, on most logs nothing. In both, the individual derivative often comes to rest
+# where |D v| is not zero, so at no equilibrium: the leader could still gain, but as a
+# rule next to nothing, in the follower's eyes and in truth. So on this lake the total
+# derivative buys the climb from first states, and an equilibrium; after mirror steps,
+# hardly a better policy. Ten logs of one small lake say nothing of other problems.
 
 BLUE, ORANGE = "#0072B2", "#E69F00"
 styles = {"total": (BLUE, "o", "-"), "individual": (ORANGE, "s", "--")}
