@@ -123,12 +123,13 @@ chosen = max(judged, key=judged.get)
 print("chosen by fitted-Q: {:g} sd, ridge {:g}".format(*chosen))
 
 # %%
-# ``fitted_q_value`` at the shorter horizon puts the best setting first. That is no proof:
-# the settings differ by little more than the standard errors, the order of the others
-# is not the true one, and a log of another seed (``random_state=2``) gave one setting a
-# value of 0 ± 698, which must not win; read the standard error before the value.
-# ``score`` is no judge here: at discount 0.99 it likes the worst setting most. Policies
-# as far from their logger as these are hard to judge by what the logger did.
+# ``fitted_q_value`` at the shorter horizon puts the best setting first. That is no
+# proof: the settings differ by little more than the standard errors, the order of the
+# others is not the true one, and a log of another seed (``random_state=2``) gave one
+# setting a value of 0 ± 698, which must not win: read the standard error before the
+# value. ``score`` is no judge here: at discount 0.99 it likes the worst setting more
+# than the best. Policies as far from their logger as these are hard to judge by what
+# the logger did.
 
 # %%
 # 4. What is it worth?
