@@ -160,7 +160,7 @@ def settle(params: dict[str, Any], action_type: str, solver: str) -> dict[str, A
     # raise v there, and lower the return of the policy.
     chosen = {
         "ridge": 1e-4 if amounts and not is_network(params["q_function"]) else 0.0,
-        "max_iter": (0 if amounts else 50) if closed else 40,
+        "max_iter": (0 if amounts else 50) if closed else params["mirror_steps"] + 20,
         "batch_size": 5_000,
         # Logits linear in whitened features need longer steps than weights of layers.
         "leader_learning_rate": 3e-3 if is_network(params["policy"]) else 0.1,
@@ -247,7 +247,7 @@ def _check_iterations(params: dict[str, Any]) -> None:
         ("max_iter", 0),
         ("batch_size", 1),
         ("follower_steps", 1),
-        ("leader_steps", 0),
+        ("leader_steps", 1),
         ("verbose", 0),
     ):
         value = params[name]
@@ -276,6 +276,11 @@ def _check_function_class(name: str, value: Any) -> None:
             f"{name} must be 'kernel', 'linear', 'mlp', an MLP(...), or a callable "
             "that takes the numbers of inputs and outputs and returns a "
             f"torch.nn.Module, got {value!r}."
+        )
+    if isinstance(value, type) and not issubclass(value, nn.Module):
+        raise ValueError(
+            f"{name} is the class {value.__name__}, which makes no torch.nn.Module of "
+            f"numbers of inputs and outputs. Give an instance: {value.__name__}()."
         )
 
 

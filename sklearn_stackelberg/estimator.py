@@ -16,7 +16,6 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._evaluation.floor import Floor
 from ._evaluation.judged import judge
-from ._evaluation.learned import learn_evaluation
 from ._fitting.actions import read_actions
 from ._fitting.begin import Fit, begin
 from ._fitting.logged_game import LoggedGame
@@ -25,6 +24,7 @@ from ._fitting.watching import CallbackSupportMixin, watch_fit, with_callbacks
 from ._log.views import EpisodeView
 from ._parameters import check_parameters, may_be_stochastic
 from .calibration import calibrate
+from .equilibrium import Equilibrium
 from .transitions import Transitions, as_transitions
 
 # What a fit sets or leaves unset, as its players are.
@@ -36,6 +36,8 @@ _OF_PLAYERS = (
     "bandwidth_",
     "policy_",
     "q_function_",
+    "action_names_",
+    "equilibrium_",
 )
 
 
@@ -88,13 +90,15 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         Similarity of states: a name of `sklearn.metrics.pairwise.pairwise_kernels` with
         a positive semi-definite Gram matrix, ``"delta"`` for finite states (equal or
         not), a callable ``kernel(X, Y)`` that returns the Gram matrix, or a
-        `sklearn.gaussian_process.kernels.Kernel`. Actions are told apart exactly.
+        `sklearn.gaussian_process.kernels.Kernel`. Labels are told apart exactly; of
+        amounts it is the similarity of state and amount, side by side.
     bandwidth : float, array-like of shape (n_features,) or "median", default="median"
         Length scale of ``"rbf"``, ``"laplacian"`` and ``"chi2"``, in the units of the
         states: one for all columns, or one for each. Larger makes Q and the policy
         smoother. ``"median"`` gives each column its standard deviation, times the
         median distance between states so scaled, so that columns in different units
-        need no scaler.
+        need no scaler. Amounts have the median, unless an array has their lengths
+        behind those of the states.
     kernel_params : dict, default=None
         The kernel's other parameters, such as ``{"degree": 2}``.
     n_components : int or None, default=200
@@ -123,8 +127,9 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         stays with what was logged and can have several peaks; or a Gaussian squashed
         into the bounds, whose mean is a smooth function of the state.
     candidates : int, array-like of shape (n_candidates, n_action_columns) or None
-        Amounts to choose among, or how many: an even grid between the bounds where
-        there is one column, k-means centres of the logged actions where there are more.
+        Amounts to choose among, or how many: all that were logged, if they are no more;
+        else an even grid between the bounds where there is one column, k-means centres
+        of the logged actions where there are more.
         More of them let the policy choose more finely, and cost as much more time.
         None is 5 or 16.
     action_bounds : (low, high) or None, default=None
@@ -133,8 +138,8 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
     solver : {"auto", "closed_form", "stochastic"}, default="auto"
         How the game is solved. ``"closed_form"``, where Q is linear in its weights and
         the policy in the same features: the follower's exact answer, mirror steps and
-        L-BFGS. ``"stochastic"``, for everything: gradient steps of both on minibatches,
-        as in [1]_.
+        L-BFGS. ``"stochastic"``, for everything: both take turns on minibatches, as in
+        [1]_; ``docs/networks.md`` says how.
     leader_gradient : {"total", "individual"}, default="total"
         The derivative the leader climbs after its mirror steps. ``"individual"`` holds
         w fixed while the leader steps: an ablation.
@@ -144,7 +149,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
     max_iter : int or None, default=None
         At most so many steps along the derivative after the mirror steps, in closed
         form (None is 50 for labels, 0 for amounts); or turns of the stochastic solver,
-        those with mirror steps included (None is 40).
+        those with mirror steps included (None is 20 more than `mirror_steps`).
     tol : float, default=1e-2
         Relative gain of the value under which the climb ends. Smaller climbs further,
         which raises ``policy_value_`` and, past what the log supports, not the policy's
@@ -156,7 +161,8 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         Step size of the follower in the stochastic solver. Larger is faster until it
         diverges. Gauss-Newton steps have none.
     leader_learning_rate : float or None, default=None
-        Step size of the leader. None is 3e-3 for networks, 0.1 for others.
+        Step size of the leader, with which mirror steps are fitted too. None is 3e-3
+        for networks, 0.1 for others.
     follower_steps, leader_steps : int, default=1
         Steps of each player in a turn of the stochastic solver. More steps of the
         follower bring it nearer to its best response before the leader moves.
@@ -192,6 +198,8 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         The smallest and the largest amounts. With amounts only.
     candidates_ : ndarray of shape (n_candidates, n_action_columns)
         The amounts to choose among. With a softmax over them only.
+    action_names_ : tuple of str or None
+        The amounts' columns, where the log names them. With amounts only.
     policy_, q_function_ : Module
         π_θ and q_w, on features or on columns of the states: torch modules. Kernel and
         linear ones hold q_w in units of discounted return, networks in those of the
@@ -210,18 +218,25 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         The weight that was played with.
     floor_ : Floor or None
         What ``lam="calibrated"`` found: ``value``, ``standard_error``, ``quantile`` and
-        ``limit``, the floor itself. ``docs/floor.md`` says what it promises.
+        ``limit``, the floor itself, no lower than ``lowest``, the least that rewards
+        add up to. ``docs/floor.md`` says what it promises.
     bandwidth_ : ndarray of shape (n_features_in_,) or None
-        The length scale of each column; None for kernels without one.
+        The length scale of each column, those of amounts behind those of the states;
+        None for kernels without one.
     evaluation_ : LearnedEvaluation
         Q of the policy and its density ratios on the training log, without pessimism
         and by the evaluator's settings: what `score` starts from.
     equilibrium_ : Equilibrium
-        First- and second-order conditions at the fitted point.
+        First- and second-order conditions at the fitted point. In closed form only;
+        `measure_equilibrium` has those of any fit.
     history_ : dict of str to list
-        One entry per evaluation: ``value`` and ``pessimism`` in units of discounted
-        return, ``follower_objective``, ``bellman_error`` and ``leader_gradient_norm``
-        (NaN in mirror steps) in the units of the game, ``seconds`` since the start.
+        One entry per evaluation, which is every fifth turn of the stochastic solver:
+        ``value`` and ``pessimism`` in units of discounted return,
+        ``follower_objective``, ``bellman_error``, ``leader_gradient_norm`` and
+        ``follower_gradient_norm`` in the units of the game, ``cg_residual`` of the
+        total derivative's solution, relative, and ``seconds`` since the start. NaN
+        where the solver does not compute one (in closed form the norms of mirror steps,
+        and the last two but ``seconds``).
     reward_scale_ : float
         What rewards were divided by: their root mean square.
     anchor_ : float
@@ -404,25 +419,21 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
     ) -> StackelbergPolicyEstimator:
         """Set up the game, solve it, and set what was found."""
         params = self.get_params(deep=False)
-        game = LoggedGame.from_log(
-            log,
-            discount=self.discount,
-            initial_states=self.initial_states,
-            dtype=self.dtype,
-            estimator=self,
-            units=kept.units if kept else None,
-        )
-        actions, note = (kept.actions, "") if kept else read_actions(log.action, params)
+        game = self._game(log, kept)
+        actions, note = (kept.actions, "") if kept else read_actions(log, params)
         for text in filter(None, (*game.notes, note)):
             warnings.warn(text, UserWarning, stacklevel=3)
         fitting = begin(params, game, actions, kept)
         if one_pass:
             fitting.play_one_pass()
         lam, outcome, floor = self._solve(fitting, X, y)
-        equilibrium = outcome.equilibrium()
-        evaluation = learn_evaluation(outcome.acting, log, self.discount)
+        if outcome.equilibrium is not None:
+            outcome.attributes["equilibrium_"] = outcome.equilibrium()
+        evaluation = fitting.evaluate(outcome.acting)
 
-        for text in filter(None, (outcome.diverged, outcome.shortfall)):
+        # Turns that were not to end have left nothing undone.
+        unfinished = "" if one_pass else outcome.shortfall
+        for text in filter(None, (outcome.diverged, unfinished)):
             warnings.warn(text, ConvergenceWarning, stacklevel=3)
         # Nothing after this line can fail, and only it and those after it set anything,
         # so that a fit that fails leaves nothing that looks fitted.
@@ -441,10 +452,47 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         self.pessimism_ = outcome.pessimism * game.unit
         if floor is not None:
             self.policy_value_, self.pessimism_ = floor.limit, floor.pessimism
-        self.equilibrium_ = equilibrium
         self.history_ = outcome.history.rescaled(game.anchor, game.unit)
         self.n_iter_ = outcome.n_iter
         return self
+
+    def _game(self, log: Transitions, kept: Any) -> LoggedGame:
+        """The log in the units of the game, or of one that is gone on with."""
+        if kept is not None:
+            # The columns of the states must be those that the fit began with.
+            validate_data(self, log.state, reset=False, skip_check_array=True)
+        return LoggedGame.from_log(
+            log,
+            discount=self.discount,
+            initial_states=self.initial_states,
+            dtype=self.dtype,
+            estimator=self,
+            units=kept.units if kept else None,
+        )
+
+    def measure_equilibrium(self, X: Any, y: Any = None) -> Equilibrium:
+        """Conditions of a Stackelberg equilibrium where the fit ended, on a log.
+
+        Fits in closed form have them as ``equilibrium_``. With networks they take
+        longer than the fit: every product with a curvature goes through both of them.
+
+        Parameters
+        ----------
+        X : Transitions, or array-like or DataFrame of shape (n, n_features)
+            The log of `fit`.
+        y : DataFrame, structured array or array-like of shape (n,), default=None
+            As in `fit`.
+
+        Returns
+        -------
+        Equilibrium
+        """
+        check_is_fitted(self)
+        game = self._game(as_transitions(X, y), self._kept)
+        params = self.get_params(deep=False)
+        return begin(params, game, self._kept.actions, self._kept).equilibrium(
+            self.lam_
+        )
 
     @with_callbacks
     def _solve(
@@ -582,6 +630,13 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
             gives more than 5 % of its probability to actions that the log never holds.
         """
         check_is_fitted(self)
+        if self.evaluation_ is None:
+            raise ValueError(
+                "The last part of the log that was learned from lacks labels that the "
+                "policy takes, so nothing was learned of its value there. Learn from a "
+                "part that has them all last, or judge the policy by "
+                "metrics.fitted_q_value on a log that has them."
+            )
         return self.evaluation_.value(judge(self, X, y, sample_weight=sample_weight))
 
     def _states(self, X: Any) -> NDArray[np.floating]:

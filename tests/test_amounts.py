@@ -300,8 +300,31 @@ def test_labels_that_are_asked_to_be_amounts():
         doser(action_type="discrete").fit(dose_log(p=2))
 
 
+def test_columns_of_amounts_keep_their_order():
+    table = pd.DataFrame(dose_log(p=2).action, columns=["insulin", "glucose"])
+    log = changed(dose_log(p=2), action=table)
+    swapped = changed(log, action=table[["glucose", "insulin"]])
+    policy = doser(candidates=5).fit(log)
+    assert policy.action_names_ == ("insulin", "glucose")
+    words = r"columns \['glucose', 'insulin'\], and the policy was learned on \['insu"
+    for ask in (
+        lambda: policy.score(swapped),
+        lambda: fitted_q_value(policy, swapped, discount=0.5),
+        lambda: policy.q_values(log.state, table[["glucose", "insulin"]]),
+        lambda: policy.set_params(warm_start=True).fit(swapped),
+    ):
+        with pytest.raises(ValueError, match=words):
+            ask()
+    with pytest.raises(ValueError, match=r"chooses 2 amounts at once, .* have 1"):
+        policy.score(dose_log())
+
+
 def test_questions_that_cannot_be_answered(log):
     policy = doser(candidates=3).fit(log)
+    with pytest.raises(ValueError, match="outside action_bounds"):
+        policy.q_values(NEW, np.full(len(NEW), 7.0))
+    with pytest.raises(ValueError, match="action must be numbers"):
+        policy.q_values(NEW, ["much"] * len(NEW))
     with pytest.raises(ValueError, match=r"action has shape \(2,\)"):
         policy.q_values(NEW, [0.0, 1.0])
     with pytest.raises(ValueError, match="NaN or infinite in rows"):

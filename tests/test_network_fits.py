@@ -18,7 +18,6 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from sklearn_stackelberg import EpisodeKFold, OnStates
-from sklearn_stackelberg._fitting import stochastic
 from sklearn_stackelberg.model_selection import FittedQScorer
 from sklearn_stackelberg.networks import MLP
 
@@ -28,13 +27,6 @@ LOG = walk_log(n=120)
 DOSES = dose_log(n=120)
 NEW = np.random.default_rng(9).normal(size=(40, 2))
 SMALL = MLP((6,), "tanh")
-
-
-@pytest.fixture(autouse=True)
-def no_eigenvalues(request, monkeypatch):
-    """Whether a play ends in an equilibrium takes longer to tell than to play."""
-    if "is_measured" not in request.function.__name__:
-        monkeypatch.setattr(stochastic, "measure_play", lambda *players: None)
 
 
 def player(**settings):
@@ -268,6 +260,45 @@ def test_chunks_of_a_log():
     assert one.reward_scale_ == player().partial_fit(chunks[0]).reward_scale_
 
 
+@pytest.mark.filterwarnings("ignore:Cut ep:UserWarning")
+def test_a_chunk_that_lacks_a_label():
+    policy = player().partial_fit(LOG).partial_fit(LOG[LOG.action < 2][:40])
+    assert policy.predict_proba(NEW).shape == (len(NEW), 3)
+    with pytest.raises(ValueError, match="lacks labels that the policy takes"):
+        policy.score(LOG)
+    assert np.isfinite(policy.partial_fit(LOG).score(LOG))
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_part_leaves_nothing_undone():
+    player().partial_fit(LOG)
+
+
+def test_the_columns_stay_those_of_the_first_part():
+    policy = player().partial_fit(LOG)
+    narrow = changed(LOG, state=LOG.state[:, :1], next_state=LOG.next_state[:, :1])
+    with pytest.raises(ValueError, match=r"has 1 features, but .* expecting 2"):
+        policy.partial_fit(narrow)
+    with pytest.raises(ValueError, match=r"has 1 features, but .* expecting 2"):
+        policy.set_params(warm_start=True).fit(narrow)
+
+
+def test_other_players_do_not_go_on():
+    policy = player(warm_start=True).fit(LOG)
+    with pytest.raises(ValueError, match=r"MLP\(.*are asked for now"):
+        policy.set_params(policy=MLP((9,))).fit(LOG)
+
+
+def test_defaults_reach_the_total_derivative():
+    settings = dict(q_function="linear", policy="linear", solver="stochastic")
+    total, individual = (
+        player(**settings, max_iter=None, leader_gradient=gradient).fit(LOG)
+        for gradient in ("total", "individual")
+    )
+    assert total.n_iter_ == 2 + 20
+    assert not np.array_equal(total.predict_proba(NEW), individual.predict_proba(NEW))
+
+
 def test_a_fit_begins_anew_without_warm_start():
     policy = player().fit(LOG)
     same(policy.fit(LOG), player().fit(LOG))
@@ -326,11 +357,19 @@ def test_history_tells_both_sides():
 
 
 def test_the_equilibrium_is_measured():
-    found = player(q_function="linear", policy="linear", solver="stochastic").fit(LOG)
-    assert found.equilibrium_.follower_smallest_curvature >= found.beta * (1 - 1e-6)
-    assert found.equilibrium_.follower_gradient_norm < 1e-3
-    assert np.isfinite(found.equilibrium_.leader_largest_curvature)
-    assert "eigenvalue" in str(found.equilibrium_)
+    played = player(q_function="linear", policy="linear", solver="stochastic").fit(LOG)
+    assert not hasattr(played, "equilibrium_")
+    found = played.measure_equilibrium(LOG)
+    assert found.follower_smallest_curvature >= played.beta * (1 - 1e-6)
+    assert found.follower_gradient_norm < 1e-3
+    assert np.isfinite(found.leader_largest_curvature)
+    assert "eigenvalue" in str(found)
+
+
+def test_the_equilibrium_of_a_closed_form_is_measured_again():
+    for log in (LOG, DOSES):
+        policy = estimator(n_components=30, bandwidth="median").fit(log)
+        assert policy.measure_equilibrium(log) == policy.equilibrium_
 
 
 def test_a_callable_stops_the_turns():

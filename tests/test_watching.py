@@ -141,6 +141,16 @@ def test_a_monitor_of_scores():
     assert len(set(scores.values())) > 2
 
 
+def test_a_monitor_of_the_default_score():
+    log = walk_log()
+    X, y = log.state, pd.DataFrame({"action": log.action, "reward": log.reward})
+    own = {"value": lambda policy, X, y: policy.score(X, y)}
+    monitor = callback.ScoringMonitor(scoring=own)
+    policy = estimator(mirror_steps=2, max_iter=0).set_callbacks(monitor).fit(X, y)
+    scores = {row["task_id_path"]: row["value"] for row in monitor.get_logs().data}
+    assert scores[(0,)] == policy.score(X, y)
+
+
 def test_a_search_hands_its_callbacks_on():
     log, recorder = walk_log(), Spread()
     grid = {"lam": [1.0, 10.0]}

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import check_array
 
+from .._log.actions import check_same_amounts
 from .._log.linking import encode
 from ..solvers.rows import index_states
 from ..transitions import Transitions, shared_next_rows
@@ -207,6 +208,7 @@ def judge(
     states, state_index, next_index = index_states(state, after, shared)
     seen, nodes = like(log.state, states), None
     if continuous:
+        check_same_amounts(getattr(policy, "action_names_", None), log.action_names)
         nodes, chances = action_nodes(policy, seen, as_numbers(log.action), greedy)
     else:
         chances = _probabilities(policy, seen, greedy)

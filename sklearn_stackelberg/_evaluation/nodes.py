@@ -85,6 +85,11 @@ def action_nodes(
         np.asarray(part, dtype=np.float64) for part in policy.action_nodes(states)
     )
     shape = (len(states), weights.shape[-1] if weights.ndim else 0)
+    if actions.ndim == 3 and actions.shape[2] != p:
+        raise ValueError(
+            f"The policy chooses {actions.shape[2]} amounts at once, and the log's "
+            f"actions have {p}. Judge it on a log of the same actions."
+        )
     if weights.shape != shape or actions.shape != (*shape, p):
         raise ValueError(
             f"action_nodes returned actions of shape {actions.shape} and weights of "

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.utils import gen_batches
 
+from .._log.actions import check_bounds, check_same_amounts
 from ..leaders import SquashedGaussian
 from .actions import Amounts
 
@@ -204,7 +205,14 @@ class ContinuousActing:
 
 def read_amounts(action: Any, n: int, amounts: Amounts) -> Floats:
     """Amounts that a user gives for n states, (n, p)."""
-    given = np.asarray(action, dtype=np.float64)
+    check_same_amounts(amounts.names, tuple(getattr(action, "columns", ())))
+    try:
+        given = np.asarray(action, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"action must be numbers, one row for each of the {n} states; got "
+            f"{action!r:.80}."
+        ) from None
     if given.ndim <= 1 and len(amounts.low) == 1:
         given = given.reshape(-1, 1)
     if given.ndim != 2 or given.shape != (n, len(amounts.low)):
@@ -215,6 +223,7 @@ def read_amounts(action: Any, n: int, amounts: Amounts) -> Floats:
     if not np.isfinite(given).all():
         rows = np.flatnonzero(~np.isfinite(given).all(axis=1))[:5].tolist()
         raise ValueError(f"action is NaN or infinite in rows {rows}; give numbers.")
+    check_bounds(given, (amounts.low, amounts.high))
     return given
 
 

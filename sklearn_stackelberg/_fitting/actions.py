@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._log.actions import action_type, check_bounds
+from .._log.actions import action_type, check_bounds, check_same_amounts
+from ..transitions import Transitions
 
 Floats = NDArray[np.floating]
 
@@ -51,7 +52,7 @@ class Labels:
             )
         return cls(classes)
 
-    def read(self, action: NDArray[Any]) -> NDArray[np.intp]:
+    def read(self, log: Transitions) -> NDArray[np.intp]:
         """Codes of logged labels, (n,).
 
         Raises
@@ -59,6 +60,7 @@ class Labels:
         ValueError
             If a label is new.
         """
+        action = log.action
         new = np.setdiff1d(action, self.classes)
         if len(new):
             raise ValueError(
@@ -80,28 +82,38 @@ class Amounts:
         Bounds that no action crosses.
     is_flat : bool
         Whether the log has them as (n,), not (n, 1).
+    names : tuple of str or None
+        Of the columns, where the log has any.
     """
 
     low: Floats
     high: Floats
     is_flat: bool
+    names: tuple[str, ...] | None = None
 
     type = "continuous"
 
     @classmethod
-    def of(cls, action: NDArray[Any], bounds: Any) -> Amounts:
+    def of(cls, log: Transitions, bounds: Any) -> Amounts:
         """Those of a log, within its bounds or the user's."""
-        low, high = check_bounds(action, bounds)
-        return cls(low, high, action.ndim == 1)
+        low, high = check_bounds(log.action, bounds)
+        return cls(low, high, log.action.ndim == 1, log.action_names)
 
-    def read(self, action: NDArray[Any]) -> Floats:
+    def read(self, log: Transitions) -> Floats:
         """Logged amounts, (n, p).
 
         Raises
         ------
         ValueError
-            If there are others than p columns, or amounts beyond the bounds.
+            If there are other columns, or amounts beyond the bounds.
         """
+        action = log.action
+        if action.dtype.kind not in "iuf":
+            raise ValueError(
+                f"The logged actions are labels, such as {action[0].item()!r}; the "
+                "policy was begun with amounts. Begin anew to learn from labels."
+            )
+        check_same_amounts(self.names, log.action_names)
         amounts = np.asarray(action, dtype=np.float64).reshape(len(action), -1)
         if amounts.shape[1] != len(self.low):
             raise ValueError(
@@ -117,13 +129,13 @@ class Amounts:
 
 
 def read_actions(
-    action: NDArray[Any], params: dict[str, Any]
+    log: Transitions, params: dict[str, Any]
 ) -> tuple[Labels | Amounts, str]:
     """What the actions are, and what is to be said of it.
 
     Parameters
     ----------
-    action : array of shape (n,) or (n, p)
+    log : Transitions
     params : dict
         The estimator's hyperparameters.
 
@@ -133,13 +145,13 @@ def read_actions(
     note : str
         A warning, empty if nothing is ambiguous.
     """
-    kind, note = action_type(action, params["action_type"])
+    kind, note = action_type(log.action, params["action_type"])
     if kind == "continuous":
-        return Amounts.of(action, params["action_bounds"]), note
+        return Amounts.of(log, params["action_bounds"]), note
     if params["action_bounds"] is not None:
         raise ValueError(
             f"action_bounds={params['action_bounds']!r} were given, but the logged "
             "actions are taken as labels, which have none. Set "
             "action_type='continuous', or leave action_bounds=None."
         )
-    return Labels.of(action), note
+    return Labels.of(log.action), note

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from .._evaluation.learned import LearnedEvaluation, learn_evaluation
 from .._parameters import check_table_size
-from ..equilibrium import measure_equilibrium
+from ..equilibrium import Equilibrium, measure_equilibrium
 from ..followers import LinearQ
 from ..leaders import SoftmaxPolicy
 from ..solvers import ClosedFormSolver, Rows, RowSums
@@ -65,7 +67,7 @@ class DiscreteClosedForm:
             feature_rows(self.features.transform, game.states, n_features),
             game.state_index,
             game.next_index,
-            labels.read(game.log.action),
+            labels.read(game.log),
             game.reward,
             game.terminated,
             game.initial,
@@ -104,6 +106,15 @@ class DiscreteClosedForm:
             kept=KeptPolicy(self.actions, self.features, result.theta, units),
         )
 
+    def evaluate(self, acting: DiscreteActing) -> LearnedEvaluation | None:
+        """What `score` starts from; see `learned_on`."""
+        return learned_on(acting, self.game)
+
+    def equilibrium(self, lam: float) -> Equilibrium:
+        """The conditions at the policy that is gone on from."""
+        solver = closed_form_solver(self.params, lam, None)
+        return measure_equilibrium(solver, self.sums, self.start)
+
     def players(self, theta: Tensor, w: Tensor) -> tuple[DiscreteActing, dict]:
         """The players on states, and what the estimator shows of them."""
         policy, q_function = SoftmaxPolicy(theta), LinearQ(w * self.game.scale)
@@ -121,6 +132,25 @@ class DiscreteClosedForm:
             "policy_": policy,
             "q_function_": q_function,
         }
+
+
+def learned_on(acting: Any, game: LoggedGame) -> LearnedEvaluation | None:
+    """Q of a policy and its density ratios on the log that it was learned from.
+
+    Parameters
+    ----------
+    acting : DiscreteActing or ContinuousActing
+    game : LoggedGame
+
+    Returns
+    -------
+    LearnedEvaluation or None
+        None where the log, a part of one, lacks labels that the policy takes.
+    """
+    classes = getattr(acting, "classes_", None)
+    if classes is not None and len(np.setdiff1d(classes, game.log.action)):
+        return None
+    return learn_evaluation(acting, game.log, game.discount)
 
 
 def closed_form_solver(

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 from torch import Tensor
 
+from .._evaluation.learned import LearnedEvaluation
 from .._parameters import check_table_size
-from ..equilibrium import measure_equilibrium
+from ..equilibrium import Equilibrium, measure_equilibrium
 from ..followers import LinearQ
 from ..kernels import CandidateGram, JointFeatures
 from ..leaders import CandidateSoftmax, SquashedGaussian, choose_candidates
@@ -19,7 +20,7 @@ from ..solvers import CandidateLeader, GaussianLeader, JointRows, JointSums
 from ..solvers.result import Observer
 from .acting_amounts import CandidateChooser, ContinuousActing, GaussianChooser
 from .actions import LINEAR_IN_AMOUNTS, Amounts
-from .closed import KeptPolicy, closed_form_solver
+from .closed import KeptPolicy, closed_form_solver, learned_on
 from .inputs import kernel_settings, state_features
 from .logged_game import LoggedGame
 from .outcome import Outcome
@@ -50,7 +51,7 @@ class ContinuousClosedForm:
         self.params, self.game, self.actions = params, game, amounts
         if params["q_function"] == "linear":
             raise ValueError(LINEAR_IN_AMOUNTS)
-        action = amounts.read(game.log.action)
+        action = amounts.read(game.log)
         self.leader = (
             kept.features if kept else make_leader(params, game.state, action, amounts)
         )
@@ -96,11 +97,21 @@ class ContinuousClosedForm:
             kept=KeptPolicy(self.actions, self.leader, result.theta, units),
         )
 
+    def evaluate(self, acting: ContinuousActing) -> LearnedEvaluation | None:
+        """What `score` starts from; see `learned_on`."""
+        return learned_on(acting, self.game)
+
+    def equilibrium(self, lam: float) -> Equilibrium:
+        """The conditions at the policy that is gone on from."""
+        solver = closed_form_solver(self.params, lam, None)
+        return measure_equilibrium(solver, self.sums, self.start)
+
     def players(self, theta: Tensor, w: Tensor) -> tuple[ContinuousActing, dict]:
         """The players on states, and what the estimator shows of them."""
         leader, features = self.leader, self.leader.features
         attributes = {
             "action_bounds_": (self.actions.low, self.actions.high),
+            "action_names_": self.actions.names,
             "features_": features,
             "bandwidth_": features.bandwidth_,
         }

@@ -27,8 +27,8 @@ class Outcome:
     shortfall : str
     diverged : str
         Why the solver gave up, empty if it did not.
-    equilibrium : callable
-        Measures the conditions of an equilibrium.
+    equilibrium : callable or None
+        Measures the conditions of an equilibrium, where that is cheap.
     kept : object
         What a later fit goes on from.
     """
@@ -40,6 +40,6 @@ class Outcome:
     history: History
     n_iter: int
     shortfall: str
-    equilibrium: Callable[[], Equilibrium]
+    equilibrium: Callable[[], Equilibrium] | None
     kept: Any
     diverged: str = ""

@@ -96,7 +96,7 @@ def take_seats(
         embedded = follower if linear_q else inputs("kernel")
         check_table_size(len(actions.classes), embedded.n_features_out_)
     else:
-        amounts = actions.read(game.log.action)
+        amounts = actions.read(game.log)
         embedded = JointFeatures(
             params["kernel"], random_state=rng, **kernel_settings(params)
         ).fit(state, amounts)

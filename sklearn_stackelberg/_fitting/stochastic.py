@@ -10,10 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from .._evaluation.learned import LearnedEvaluation
 from .._parameters import is_network
-from ..equilibrium import measure_play
+from ..equilibrium import Equilibrium, measure_play
 from ..followers import LinearQ
 from ..leaders import SquashedGaussian
+from ..networks import MLP
 from ..solvers import PlayState, SampledGame, SampledRows, StochasticSolver
 from ..solvers.result import Observer
 from ..solvers.rows import FeatureRows, Index, feature_rows
@@ -21,6 +23,7 @@ from ..solvers.sampled import discrete_embedding
 from .acting import DiscreteActing, LinearSeat, NetworkSeat
 from .acting_amounts import CandidateChooser, ContinuousActing, GaussianChooser
 from .actions import LINEAR_IN_AMOUNTS, Amounts, Labels
+from .closed import learned_on
 from .logged_game import LoggedGame
 from .outcome import Outcome
 from .seats import Seats, first_follower, first_leader, take_seats
@@ -42,6 +45,8 @@ class KeptPlay:
     seats: Seats
     state: PlayState
     units: tuple[float, float]
+    players: tuple[nn.Module, nn.Module]
+    made_by: tuple[str, str]
 
 
 class StochasticFit:
@@ -74,6 +79,13 @@ class StochasticFit:
                 "features, and q_function is a network. Set ridge=0.0; beta keeps a "
                 "network's weights small."
             )
+        if kept and kept.made_by != self._classes_of_functions():
+            raise ValueError(
+                "The players that are gone on with were made by "
+                f"{' and '.join(kept.made_by)} (Q-function and policy), and "
+                f"{' and '.join(self._classes_of_functions())} are asked for now. Set "
+                "warm_start=False and call fit to begin anew."
+            )
         self.seats = kept.seats if kept else take_seats(params, game, actions)
         self.max_iter, self.tol = params["max_iter"], params["tol"]
         self.sampled = SampledGame(
@@ -103,23 +115,7 @@ class StochasticFit:
         -------
         Outcome
         """
-        params = self.params
-        solver = StochasticSolver(
-            lam,
-            params["beta"],
-            leader_gradient=params["leader_gradient"],
-            mirror_steps=params["mirror_steps"],
-            max_iter=self.max_iter,
-            tol=self.tol,
-            batch_size=params["batch_size"],
-            learning_rate=params["learning_rate"],
-            leader_learning_rate=params["leader_learning_rate"],
-            follower_steps=params["follower_steps"],
-            leader_steps=params["leader_steps"],
-            optimizer=params["optimizer"],
-            cg_steps=LINEAR_CG_STEPS if self._is_linear else CG_STEPS,
-            seed=self.seats.seed,
-        )
+        params, solver = self.params, self._solver(lam)
         if self.kept:
             start: dict[str, Any] = {"state": self.kept.state}
         else:
@@ -140,10 +136,54 @@ class StochasticFit:
             n_iter=result.n_iter,
             shortfall=result.shortfall,
             diverged=result.diverged,
-            equilibrium=lambda: measure_play(
-                solver, self.sampled, result.leader, result.follower
+            # It would take longer than the play: `equilibrium` is for who asks.
+            equilibrium=None,
+            kept=KeptPlay(
+                self.actions,
+                self.seats,
+                result.state,
+                units,
+                (result.leader, result.follower),
+                self._classes_of_functions(),
             ),
-            kept=KeptPlay(self.actions, self.seats, result.state, units),
+        )
+
+    def _solver(self, lam: float) -> StochasticSolver:
+        """The solver that the hyperparameters ask for."""
+        params = self.params
+        return StochasticSolver(
+            lam,
+            params["beta"],
+            leader_gradient=params["leader_gradient"],
+            mirror_steps=params["mirror_steps"],
+            max_iter=self.max_iter,
+            tol=self.tol,
+            batch_size=params["batch_size"],
+            learning_rate=params["learning_rate"],
+            leader_learning_rate=params["leader_learning_rate"],
+            follower_steps=params["follower_steps"],
+            leader_steps=params["leader_steps"],
+            optimizer=params["optimizer"],
+            cg_steps=LINEAR_CG_STEPS if self._is_linear else CG_STEPS,
+            seed=self.seats.seed,
+        )
+
+    def evaluate(
+        self, acting: DiscreteActing | ContinuousActing
+    ) -> LearnedEvaluation | None:
+        """What `score` starts from; see `learned_on`."""
+        return learned_on(acting, self.game)
+
+    def equilibrium(self, lam: float) -> Equilibrium:
+        """The conditions at the players that are gone on from."""
+        return measure_play(self._solver(lam), self.sampled, *self.kept.players)
+
+    def _classes_of_functions(self) -> tuple[str, str]:
+        """What the players were made by, in words that can be compared."""
+        names = ("q_function", "policy")
+        return tuple(
+            repr(value) if isinstance(value, str | MLP) else type(value).__name__
+            for value in (self.params[name] for name in names)
         )
 
     def players(self, leader: nn.Module, follower: nn.Module) -> tuple[Any, dict]:
@@ -173,6 +213,7 @@ class StochasticFit:
             acting = DiscreteActing(actions.classes, logits, values, game.anchor, dtype)
             return acting, attributes | {"classes_": actions.classes}
         attributes["action_bounds_"] = (actions.low, actions.high)
+        attributes["action_names_"] = actions.names
         if isinstance(leader, SquashedGaussian):
             chooser = GaussianChooser(seats.leader.transform, leader)
         else:
@@ -185,7 +226,7 @@ class StochasticFit:
 
     def _rows(self) -> SampledRows:
         game, seats = self.game, self.seats
-        action = self.actions.read(game.log.action)
+        action = self.actions.read(game.log)
 
         def table(inputs: Any) -> FeatureRows:
             width = inputs.n_features_out_

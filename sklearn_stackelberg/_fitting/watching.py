@@ -147,29 +147,29 @@ def watch_fit(
         context.call_on_fit_task_begin(estimator=estimator, **data)
 
         def attributes(players: tuple[Any, Any]) -> dict[str, Any]:
-            acting, shown = fitting.players(*players)
-            return shown | {
-                "_acting": acting,
-                "action_type_": fitting.actions.type,
-                "n_features_in_": fitting.game.states.shape[1],
-            }
+            return _fitted(fitting, *fitting.players(*players))
 
         def finish(outcome: Any) -> None:
             context.call_on_fit_task_end(
                 estimator=estimator,
-                reconstruction_attributes=lambda: (
-                    outcome.attributes
-                    | {
-                        "_acting": outcome.acting,
-                        "action_type_": fitting.actions.type,
-                        "n_features_in_": fitting.game.states.shape[1],
-                    }
+                reconstruction_attributes=lambda: _fitted(
+                    fitting, outcome.acting, outcome.attributes
                 ),
                 **data,
             )
 
         listeners.append(CallbackBridge(context, estimator, data, attributes))
     return (Watch(fitting.game, listeners) if listeners else None), finish
+
+
+def _fitted(fitting: Any, acting: Any, shown: dict[str, Any]) -> dict[str, Any]:
+    """What an estimator needs to predict and to score."""
+    return shown | {
+        "_acting": acting,
+        "action_type_": fitting.actions.type,
+        "evaluation_": fitting.evaluate(acting),
+        "n_features_in_": fitting.game.states.shape[1],
+    }
 
 
 def _nothing(outcome: Any) -> None:

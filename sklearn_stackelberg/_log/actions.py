@@ -152,6 +152,24 @@ def _type_of_vectors(action: NDArray[Any], asked: str) -> tuple[str, str]:
     )
 
 
+def check_same_amounts(
+    known: tuple[str, ...] | None, given: tuple[str, ...] | None
+) -> None:
+    """Refuse amounts whose columns bear other names, or stand in another order.
+
+    Parameters
+    ----------
+    known, given : tuple of str or None
+        None where a log names none.
+    """
+    if known and given and tuple(known) != tuple(given):
+        raise ValueError(
+            f"The logged actions have the columns {list(given)}, and the policy was "
+            f"learned on {list(known)}, in this order. Read the log with "
+            f"action={list(known)}."
+        )
+
+
 def check_bounds(
     action: NDArray[Any], bounds: Any = None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

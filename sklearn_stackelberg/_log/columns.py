@@ -88,11 +88,13 @@ def find_columns(y: Any) -> dict[str, Column]:
 
 
 def _numbered_actions(known: list) -> list[str]:
-    """The columns action_0, action_1, ... that stand for an action of several numbers.
-
-    A column ``action`` goes before them.
-    """
+    """The columns action_0, action_1, ... that an action of several numbers has."""
     if "action" in known:
+        if "action_0" in known:
+            raise ValueError(
+                "y has a column 'action' and columns 'action_0', ...: either may be "
+                "what was done. Drop the ones that are not, or rename them."
+            )
         return []
     found = {name for name in known if re.fullmatch(r"action_\d+", str(name))}
     names = [f"action_{j}" for j in range(len(found))]
