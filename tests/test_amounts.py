@@ -315,7 +315,7 @@ def test_columns_of_amounts_keep_their_order():
     ):
         with pytest.raises(ValueError, match=words):
             ask()
-    with pytest.raises(ValueError, match=r"chooses 2 amounts at once, .* have 1"):
+    with pytest.raises(ValueError, match=r"chooses amounts of 2 columns, .* have 1"):
         policy.score(dose_log())
 
 

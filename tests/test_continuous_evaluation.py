@@ -381,8 +381,8 @@ class Bad(Linear):
             walk_log(),
             None,
         ),  # whole numbers may be amounts
-        (LINE, linear_log(p=2), r"shape \(440, 5, 1\).*logged actions of 2 numbers"),
-        (PLANE, linear_log(), "logged actions of 1 number;"),
+        (LINE, linear_log(p=2), r"chooses amounts of 1 columns, .* have 2"),
+        (PLANE, linear_log(), "chooses amounts of 2 columns, .* have 1"),
         (
             LINE,
             changed(linear_log(), action=["a", "b"] * 200),

@@ -588,6 +588,19 @@ def _range(log, discount):
     return log.reward.min() / (1 - discount), log.reward.max() / (1 - discount)
 
 
+@pytest.mark.parametrize(("beyond", "error"), [(0.5, 0.5), (1e9, None)])
+def test_a_value_beyond_all_returns_is_not_a_sure_one(beyond, error):
+    policy, log = Constant(0.5, 0.3, 0.2), walk_log(60)
+    fit, other = (fitted_q(judge(policy, log), 0.8) for _ in range(2))
+    low, high = fit.judged.return_range(0.8)
+    assert low < fit.value < high
+    # Values that Q does not bear out: what is over the end is error too.
+    vars(other)["_unlimited"] = high + beyond
+    assert other.value == high
+    assert other.standard_error >= (error or high - low) * (1 - 1e-12)
+    assert other.standard_error <= high - low
+
+
 def test_clipping_leans_on_q():
     _, log, policy = mdp_log()
     sizes = []

@@ -28,6 +28,8 @@ STOCHASTIC = {
     "solver": "stochastic",
     "tol": 1e-6,
     "max_iter": 100,
+    # Gauss-Newton steps take a minibatch for the log: here it is.
+    "batch_size": 10_000,
     "leader_learning_rate": 1.0,
 }
 

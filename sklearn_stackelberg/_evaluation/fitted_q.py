@@ -193,8 +193,12 @@ class FittedQ:
     @cached_property
     def value(self) -> float:
         """Average V of the initial states, inside the range of returns."""
-        value = float(self.judged.initial_weight @ self.initial_values)
-        return float(np.clip(value, *self.judged.return_range(self.system.discount)))
+        limits = self.judged.return_range(self.system.discount)
+        return float(np.clip(self._unlimited, *limits))
+
+    @cached_property
+    def _unlimited(self) -> float:
+        return float(self.judged.initial_weight @ self.initial_values)
 
     @cached_property
     def influence(self) -> Floats:
@@ -234,7 +238,12 @@ class FittedQ:
         # Without the episode the value would be v − ψ_e: inside its range, too.
         low, high = judged.return_range(self.system.discount)
         change = np.clip(change, self.value - high, self.value - low)
-        return clustered_error(change, np.arange(len(change)), len(change))
+        error = clustered_error(change, np.arange(len(change)), len(change))
+        if self._unlimited == self.value:
+            return error
+        # What came out beyond all returns is wrong by the excess at least.
+        excess = abs(self._unlimited - self.value)
+        return float(min(np.hypot(error, excess), high - low))
 
     def _contributions(self, residual: Floats) -> Floats:
         judged = self.judged

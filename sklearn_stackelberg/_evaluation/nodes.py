@@ -87,7 +87,7 @@ def action_nodes(
     shape = (len(states), weights.shape[-1] if weights.ndim else 0)
     if actions.ndim == 3 and actions.shape[2] != p:
         raise ValueError(
-            f"The policy chooses {actions.shape[2]} amounts at once, and the log's "
+            f"The policy chooses amounts of {actions.shape[2]} columns, and the log's "
             f"actions have {p}. Judge it on a log of the same actions."
         )
     if weights.shape != shape or actions.shape != (*shape, p):

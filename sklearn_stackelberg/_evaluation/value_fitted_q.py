@@ -52,7 +52,7 @@ def fitted_q_value(
     ``ridge`` rows for each direction of the features, that end at once with a return of
     q₀ = r̄ / (1 − γ ḡ), the mean reward at every step: what to expect where nothing is
     known. A value outside the range that the logged rewards allow is brought back to
-    its end.
+    its end, and its standard error then holds the excess too.
 
     The standard error takes episodes as independent. Episode e contributes
 
