@@ -55,7 +55,7 @@ BAD = {
     "max_iter": ("max_iter must be an integer >= 0 or None", [*SOME, -1, 50.0]),
     "batch_size": ("batch_size must be an integer >= 1 or None", [*SOME, 0, 2.0]),
     "follower_steps": ("follower_steps must be an integer >= 1", [*NUMBERS, 0, 2.0]),
-    "leader_steps": ("leader_steps must be an integer >= 0", [*NUMBERS, -1, 2.0]),
+    "leader_steps": ("leader_steps must be an integer >= 1", [*NUMBERS, 0, 2.0]),
     "learning_rate": ("learning_rate must be a positive", [*NUMBERS, 0, np.inf]),
     "leader_learning_rate": (
         "leader_learning_rate must be a positive finite number or None",
@@ -416,7 +416,7 @@ def broken(*args, **kwargs):
     [
         "estimator.as_transitions",
         "_fitting.inputs.LandmarkFeatures",
-        "_fitting.closed.RowSums",
+        "_fitting.closed_labels.RowSums",
         "_fitting.closed.ClosedFormSolver",
         "_fitting.closed.measure_equilibrium",
         "estimator.validate_data",

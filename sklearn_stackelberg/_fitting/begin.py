@@ -6,8 +6,9 @@ from typing import Any
 
 from .._parameters import choose_solver, settle
 from .actions import Amounts, Labels
-from .closed import DiscreteClosedForm, KeptPolicy
+from .closed import KeptPolicy
 from .closed_amounts import ContinuousClosedForm
+from .closed_labels import DiscreteClosedForm
 from .logged_game import LoggedGame
 from .stochastic import KeptPlay, StochasticFit
 

@@ -10,25 +10,21 @@ from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 from torch import Tensor
 
-from .._evaluation.learned import LearnedEvaluation
 from .._parameters import check_table_size
-from ..equilibrium import Equilibrium, measure_equilibrium
 from ..followers import LinearQ
 from ..kernels import CandidateGram, JointFeatures
 from ..leaders import CandidateSoftmax, SquashedGaussian, choose_candidates
 from ..solvers import CandidateLeader, GaussianLeader, JointRows, JointSums
-from ..solvers.result import Observer
 from .acting_amounts import CandidateChooser, ContinuousActing, GaussianChooser
 from .actions import LINEAR_IN_AMOUNTS, Amounts
-from .closed import KeptPolicy, closed_form_solver, learned_on
+from .closed import ClosedForm, KeptPolicy
 from .inputs import kernel_settings, state_features
 from .logged_game import LoggedGame
-from .outcome import Outcome
 
 Floats = NDArray[np.floating]
 
 
-class ContinuousClosedForm:
+class ContinuousClosedForm(ClosedForm):
     """Amounts as actions, and a kernel on state and action together.
 
     Parameters
@@ -48,14 +44,13 @@ class ContinuousClosedForm:
         amounts: Amounts,
         kept: KeptPolicy | None = None,
     ) -> None:
-        self.params, self.game, self.actions = params, game, amounts
         if params["q_function"] == "linear":
             raise ValueError(LINEAR_IN_AMOUNTS)
         action = amounts.read(game.log)
-        self.leader = (
-            kept.features if kept else make_leader(params, game.state, action, amounts)
+        leader = (
+            kept.reads if kept else make_leader(params, game.state, action, amounts)
         )
-        check_table_size(1, self.leader.features.n_features_out_)
+        check_table_size(1, leader.features.n_features_out_)
         rows = JointRows(
             game.states,
             game.state_index,
@@ -65,50 +60,13 @@ class ContinuousClosedForm:
             game.terminated,
             game.initial,
         )
-        self.sums = JointSums(rows, self.leader, game.discount, params["ridge"])
-        self.start = kept.theta if kept else self.leader.start()
-
-    def solve(self, lam: float, observe: Observer | None = None) -> Outcome:
-        """Climb at one λ.
-
-        Parameters
-        ----------
-        lam : float
-        observe : callable, default=None
-            Hears of each evaluation.
-
-        Returns
-        -------
-        Outcome
-        """
-        solver, sums = closed_form_solver(self.params, lam, observe), self.sums
-        result = solver.solve(sums, [self.start])
-        acting, attributes = self.players(result.theta, result.w)
-        units = self.game.anchor, self.game.scale
-        return Outcome(
-            acting=acting,
-            attributes=attributes,
-            value=result.value,
-            pessimism=result.pessimism,
-            history=result.history,
-            n_iter=result.n_iter,
-            shortfall=result.shortfall,
-            equilibrium=lambda: measure_equilibrium(solver, sums, result.theta),
-            kept=KeptPolicy(self.actions, self.leader, result.theta, units),
-        )
-
-    def evaluate(self, acting: ContinuousActing) -> LearnedEvaluation | None:
-        """What `score` starts from; see `learned_on`."""
-        return learned_on(acting, self.game)
-
-    def equilibrium(self, lam: float) -> Equilibrium:
-        """The conditions at the policy that is gone on from."""
-        solver = closed_form_solver(self.params, lam, None)
-        return measure_equilibrium(solver, self.sums, self.start)
+        sums = JointSums(rows, leader, game.discount, params["ridge"])
+        start = kept.theta if kept else leader.start()
+        super().__init__(params, game, amounts, leader, sums, start)
 
     def players(self, theta: Tensor, w: Tensor) -> tuple[ContinuousActing, dict]:
         """The players on states, and what the estimator shows of them."""
-        leader, features = self.leader, self.leader.features
+        leader, features = self.reads, self.reads.features
         attributes = {
             "action_bounds_": (self.actions.low, self.actions.high),
             "action_names_": self.actions.names,

@@ -6,8 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from .._evaluation.learned import LearnedEvaluation, learn_evaluation
 from ..equilibrium import Equilibrium
 from ..solvers.result import History
+from .logged_game import LoggedGame
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,3 +47,22 @@ class Outcome:
     equilibrium: Callable[[], Equilibrium] | None
     kept: Any
     diverged: str = ""
+
+
+def learned_on(acting: Any, game: LoggedGame) -> LearnedEvaluation | None:
+    """Q of a policy and its density ratios on the log that it was learned from.
+
+    Parameters
+    ----------
+    acting : DiscreteActing or ContinuousActing
+    game : LoggedGame
+
+    Returns
+    -------
+    LearnedEvaluation or None
+        None where the log, a part of one, lacks labels that the policy takes.
+    """
+    classes = getattr(acting, "classes_", None)
+    if classes is not None and len(np.setdiff1d(classes, game.log.action)):
+        return None
+    return learn_evaluation(acting, game.log, game.discount)

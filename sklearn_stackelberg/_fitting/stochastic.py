@@ -23,9 +23,8 @@ from ..solvers.sampled import discrete_embedding
 from .acting import DiscreteActing, LinearSeat, NetworkSeat
 from .acting_amounts import CandidateChooser, ContinuousActing, GaussianChooser
 from .actions import LINEAR_IN_AMOUNTS, Amounts, Labels
-from .closed import learned_on
 from .logged_game import LoggedGame
-from .outcome import Outcome
+from .outcome import Outcome, learned_on
 from .seats import Seats, first_follower, first_leader, take_seats
 
 Floats = NDArray[np.floating]

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from .joint_leaders import JointLeader, Read
 from .moments import PART_ROWS, STEP_ROWS, Moments
-from .rows import Index, typical
+from .rows import Index, drawn_rows, typical
 
 Floats = NDArray[np.floating]
 
@@ -129,17 +129,7 @@ class JointSums:
         """
         if self.n <= 2 * n_rows:
             return self
-        # A fixed seed: which rows start the climb is nothing to choose.
-        rng = np.random.default_rng(0)
-        chosen = np.sort(rng.choice(self.n, n_rows, replace=False))
-        initial = self.rows.initial
-        if len(initial) > n_rows:
-            initial = rng.choice(initial, n_rows, replace=False)
-        per_row = ("state", "next_state", "action", "reward", "terminated")
-        rows = self.rows._replace(
-            **{name: getattr(self.rows, name)[chosen] for name in per_row},
-            initial=initial,
-        )
+        rows = drawn_rows(self.rows, n_rows)
         return JointSums(
             rows,
             self.leader,

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..leaders import action_probabilities, advantages, pull_back
-from .rows import FeatureRows, Index, Rows, typical
+from .rows import FeatureRows, Index, Rows, drawn_rows, typical
 
 # Rows of a chunk: the features of one chunk and their products with the probabilities
 # stay in a processor's cache, and a matrix product is still large.
@@ -111,17 +111,7 @@ class RowSums:
         """
         if self.n <= 2 * n_rows:
             return self
-        # A fixed seed: which rows start the climb is nothing to choose.
-        rng = np.random.default_rng(0)
-        chosen = np.sort(rng.choice(self.n, n_rows, replace=False))
-        initial = self.rows.initial
-        if len(initial) > n_rows:
-            initial = rng.choice(initial, n_rows, replace=False)
-        per_row = ("state", "next_state", "action", "reward", "terminated")
-        rows = self.rows._replace(
-            **{name: getattr(self.rows, name)[chosen] for name in per_row},
-            initial=initial,
-        )
+        rows = drawn_rows(self.rows, n_rows)
         return RowSums(
             rows, self.discount, self._ridge, self._chunk_rows, self.log_length
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -109,3 +109,27 @@ def typical(outputs: Tensor) -> float:
     """
     size = float(np.quantile(outputs.abs().numpy(), 0.95))
     return size if size > 0 else 1.0
+
+
+def drawn_rows(rows: Any, n_rows: int) -> Any:
+    """Some of the rows drawn at random, and of their initial states.
+
+    Parameters
+    ----------
+    rows : Rows or JointRows
+    n_rows : int
+
+    Returns
+    -------
+    Rows or JointRows
+    """
+    # A fixed seed: which rows start the climb is nothing to choose.
+    rng = np.random.default_rng(0)
+    chosen = np.sort(rng.choice(len(rows.action), n_rows, replace=False))
+    initial = rows.initial
+    if len(initial) > n_rows:
+        initial = rng.choice(initial, n_rows, replace=False)
+    per_row = ("state", "next_state", "action", "reward", "terminated")
+    return rows._replace(
+        **{name: getattr(rows, name)[chosen] for name in per_row}, initial=initial
+    )
