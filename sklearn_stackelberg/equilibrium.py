@@ -10,7 +10,6 @@ from __future__ import annotations
 from copy import deepcopy
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -207,13 +206,7 @@ class _Measured:
             both.append(player if trained(player) else player.requires_grad_())
         players = Players(*both, sampled.discount)
         self.board = Board(sampled, players, solver.lam, solver.beta)
-        rng = np.random.default_rng(0)
-        self.batch: Batch = sampled.batch(
-            *(
-                np.sort(rng.choice(n, min(n, _PLAY_ROWS), replace=False))
-                for n in (sampled.n, sampled.n_initial)
-            )
-        )
+        self.batch: Batch = sampled.some(_PLAY_ROWS)
         n_weights = len(flat(self.board.follower))
         self.products = 4 * n_weights if n_weights <= _FEW_WEIGHTS else _PRODUCTS
         self.exact = True

@@ -19,7 +19,7 @@ from ._evaluation.judged import judge
 from ._fitting.actions import read_actions
 from ._fitting.begin import Fit, begin
 from ._fitting.logged_game import LoggedGame
-from ._fitting.outcome import Outcome
+from ._fitting.outcome import Outcome, learned_on
 from ._fitting.watching import CallbackSupportMixin, watch_fit, with_callbacks
 from ._log.views import EpisodeView
 from ._parameters import check_parameters, may_be_stochastic
@@ -181,7 +181,8 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         number gives bit-identical fits on one machine.
     warm_start : bool, default=False
         Whether `fit` goes on from where the last one ended: with the stochastic solver
-        exactly as if it had not stopped, in closed form from its policy.
+        exactly as if it had not stopped, in closed form from its policy. What the first
+        settled stays: the features, the units, the actions and the networks.
     verbose : int, default=0
         1 prints a line every tenth evaluation, 2 for each.
     callback : callable, default=None
@@ -429,7 +430,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         lam, outcome, floor = self._solve(fitting, X, y)
         if outcome.equilibrium is not None:
             outcome.attributes["equilibrium_"] = outcome.equilibrium()
-        evaluation = fitting.evaluate(outcome.acting)
+        evaluation = learned_on(outcome.acting, game)
 
         # Turns that were not to end have left nothing undone.
         unfinished = "" if one_pass else outcome.shortfall

@@ -21,6 +21,7 @@ from sklearn_stackelberg.solvers.sampled import (
     Players,
     SampledGame,
     SampledRows,
+    discrete_embedding,
 )
 
 INDEFINITE = {"sigmoid", "additive_chi2"}
@@ -72,6 +73,24 @@ def random_rows(
         (rng.random(n) < end).astype(float),
         rng.integers(len(table), size=n_initial),
         n_actions,
+    )
+
+
+def sampled_rows(rows: Rows) -> SampledRows:
+    """The same rows for a Q linear in the features of its kernel."""
+    embedding = discrete_embedding(
+        rows.features, rows.state, rows.action, rows.n_actions
+    )
+    return SampledRows(
+        rows.features,
+        rows.features,
+        embedding,
+        rows.state,
+        rows.next_state,
+        rows.action,
+        rows.reward,
+        rows.terminated,
+        rows.initial,
     )
 
 

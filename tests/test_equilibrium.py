@@ -12,6 +12,7 @@ from _problems import (
     NetworkGame,
     random_rows,
     random_theta,
+    sampled_rows,
     uniform_theta,
 )
 from hypothesis import given
@@ -29,10 +30,9 @@ from sklearn_stackelberg.leaders import SoftmaxPolicy
 from sklearn_stackelberg.solvers import (
     ClosedFormSolver,
     SampledGame,
-    SampledRows,
     StochasticSolver,
 )
-from sklearn_stackelberg.solvers.sampled import assign, discrete_embedding, flat
+from sklearn_stackelberg.solvers.sampled import assign, flat
 from sklearn_stackelberg.total_derivative import total_derivative
 
 
@@ -273,24 +273,7 @@ def test_a_play_and_the_closed_form_are_measured_alike():
         dense.solver, dense.sums, theta, lanczos_steps=theta.numel()
     )
     at = dense.solver.evaluate(dense.sums, theta)
-    rows = dense.rows
-    embedding = discrete_embedding(
-        rows.features, rows.state, rows.action, rows.n_actions
-    )
-    sampled = SampledGame(
-        SampledRows(
-            rows.features,
-            rows.features,
-            embedding,
-            rows.state,
-            rows.next_state,
-            rows.action,
-            rows.reward,
-            rows.terminated,
-            rows.initial,
-        ),
-        dense.discount,
-    )
+    sampled = SampledGame(sampled_rows(dense.rows), dense.discount)
     solver = StochasticSolver(dense.lam, dense.beta)
 
     def measured(w):

@@ -288,6 +288,13 @@ def test_other_players_do_not_go_on():
     with pytest.raises(ValueError, match=r"MLP\(.*are asked for now"):
         policy.set_params(policy=MLP((9,))).fit(LOG)
 
+    class Other(Tower):
+        pass
+
+    towers = player(policy=Tower, warm_start=True).fit(LOG)
+    with pytest.raises(ValueError, match="Other are asked for now"):
+        towers.set_params(policy=Other).fit(LOG)
+
 
 def test_defaults_reach_the_total_derivative():
     settings = dict(q_function="linear", policy="linear", solver="stochastic")

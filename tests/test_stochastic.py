@@ -10,7 +10,13 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from _problems import NetworkGame, autograd, random_rows, relative_error
+from _problems import (
+    NetworkGame,
+    autograd,
+    random_rows,
+    relative_error,
+    sampled_rows,
+)
 from torch.testing import assert_close
 
 from sklearn_stackelberg.datasets import FiniteMDP, log_episodes
@@ -31,27 +37,9 @@ from sklearn_stackelberg.solvers import (
     StochasticSolver,
 )
 from sklearn_stackelberg.solvers.minibatches import Minibatches
-from sklearn_stackelberg.solvers.sampled import discrete_embedding, flat
+from sklearn_stackelberg.solvers.sampled import flat
 
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
-
-
-def sampled_rows(rows: Rows) -> SampledRows:
-    """The same rows for a Q linear in the features of its kernel."""
-    embedding = discrete_embedding(
-        rows.features, rows.state, rows.action, rows.n_actions
-    )
-    return SampledRows(
-        rows.features,
-        rows.features,
-        embedding,
-        rows.state,
-        rows.next_state,
-        rows.action,
-        rows.reward,
-        rows.terminated,
-        rows.initial,
-    )
 
 
 def linear_players(rows: Rows):

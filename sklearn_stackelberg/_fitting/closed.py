@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
-from .._evaluation.learned import LearnedEvaluation
 from ..equilibrium import Equilibrium, measure_equilibrium
 from ..solvers import ClosedFormSolver
 from ..solvers.evaluation import Sums
@@ -15,7 +15,7 @@ from ..solvers.result import Observer
 from .acting import DiscreteActing
 from .acting_amounts import ContinuousActing
 from .logged_game import LoggedGame
-from .outcome import Outcome, learned_on
+from .outcome import Outcome
 
 Acting = DiscreteActing | ContinuousActing
 
@@ -30,7 +30,7 @@ class KeptPolicy:
     units: tuple[float, float]
 
 
-class ClosedForm:
+class ClosedForm(ABC):
     """Q linear in its weights, and a policy that reaches it through M and b alone.
 
     Parameters
@@ -73,7 +73,6 @@ class ClosedForm:
         """
         solver, sums = closed_form_solver(self.params, lam, observe), self.sums
         result = solver.solve(sums, [self.start])
-        units = self.game.anchor, self.game.scale
         acting, attributes = self.players(result.theta, result.w)
         return Outcome(
             acting=acting,
@@ -84,21 +83,17 @@ class ClosedForm:
             n_iter=result.n_iter,
             shortfall=result.shortfall,
             equilibrium=lambda: measure_equilibrium(solver, sums, result.theta),
-            kept=KeptPolicy(self.actions, self.reads, result.theta, units),
+            kept=KeptPolicy(self.actions, self.reads, result.theta, self.game.units),
         )
-
-    def evaluate(self, acting: Acting) -> LearnedEvaluation | None:
-        """What `score` starts from; see `learned_on`."""
-        return learned_on(acting, self.game)
 
     def equilibrium(self, lam: float) -> Equilibrium:
         """The conditions at the policy that is gone on from."""
         solver = closed_form_solver(self.params, lam, None)
         return measure_equilibrium(solver, self.sums, self.start)
 
+    @abstractmethod
     def players(self, theta: Tensor, w: Tensor) -> tuple[Acting, dict[str, Any]]:
         """The players on states, and what the estimator shows of them."""
-        raise NotImplementedError
 
 
 def closed_form_solver(

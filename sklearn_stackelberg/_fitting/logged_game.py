@@ -57,6 +57,11 @@ class LoggedGame:
         return self.scale / (1.0 - self.discount)
 
     @property
+    def units(self) -> tuple[float, float]:
+        """Anchor and scale, for a game that goes on with this one."""
+        return self.anchor, self.scale
+
+    @property
     def state(self) -> Floats:
         """The logged states, (n, d)."""
         return self.states[: len(self.state_index)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from .._evaluation.learned import LearnedEvaluation
 from .._parameters import is_network
 from ..equilibrium import Equilibrium, measure_play
 from ..followers import LinearQ
@@ -24,7 +24,7 @@ from .acting import DiscreteActing, LinearSeat, NetworkSeat
 from .acting_amounts import CandidateChooser, ContinuousActing, GaussianChooser
 from .actions import LINEAR_IN_AMOUNTS, Amounts, Labels
 from .logged_game import LoggedGame
-from .outcome import Outcome, learned_on
+from .outcome import Outcome
 from .seats import Seats, first_follower, first_leader, take_seats
 
 Floats = NDArray[np.floating]
@@ -125,7 +125,6 @@ class StochasticFit:
             }
         result = solver.solve(self.sampled, **start, observe=observe)
         acting, attributes = self.players(result.leader, result.follower)
-        units = self.game.anchor, self.game.scale
         return Outcome(
             acting=acting,
             attributes=attributes,
@@ -141,7 +140,7 @@ class StochasticFit:
                 self.actions,
                 self.seats,
                 result.state,
-                units,
+                self.game.units,
                 (result.leader, result.follower),
                 self._classes_of_functions(),
             ),
@@ -167,12 +166,6 @@ class StochasticFit:
             seed=self.seats.seed,
         )
 
-    def evaluate(
-        self, acting: DiscreteActing | ContinuousActing
-    ) -> LearnedEvaluation | None:
-        """What `score` starts from; see `learned_on`."""
-        return learned_on(acting, self.game)
-
     def equilibrium(self, lam: float) -> Equilibrium:
         """The conditions at the players that are gone on from."""
         return measure_play(self._solver(lam), self.sampled, *self.kept.players)
@@ -181,7 +174,9 @@ class StochasticFit:
         """What the players were made by, in words that can be compared."""
         names = ("q_function", "policy")
         return tuple(
-            repr(value) if isinstance(value, str | MLP) else type(value).__name__
+            repr(value)
+            if isinstance(value, str | MLP)
+            else getattr(value, "__qualname__", type(value).__name__)
             for value in (self.params[name] for name in names)
         )
 
@@ -227,18 +222,18 @@ class StochasticFit:
         game, seats = self.game, self.seats
         action = self.actions.read(game.log)
 
+        @cache
         def table(inputs: Any) -> FeatureRows:
+            """One for each way to read states, whoever reads so."""
             width = inputs.n_features_out_
             return feature_rows(inputs.transform, game.states, width)
 
-        leader = table(seats.leader)
-        follower = leader if seats.follower is seats.leader else table(seats.follower)
         if isinstance(self.actions, Labels):
-            features = {id(seats.leader): leader, id(seats.follower): follower}
-            embedded = features.get(id(seats.embedded)) or table(seats.embedded)
-            n_actions = len(self.actions.classes)
             embedding = discrete_embedding(
-                embedded, game.state_index, action, n_actions
+                table(seats.embedded),
+                game.state_index,
+                action,
+                len(self.actions.classes),
             )
         else:
 
@@ -247,8 +242,8 @@ class StochasticFit:
                 return torch.from_numpy(seats.embedded.transform(state, action[index]))
 
         return SampledRows(
-            leader_inputs=leader,
-            follower_inputs=follower,
+            leader_inputs=table(seats.leader),
+            follower_inputs=table(seats.follower),
             embedding=embedding,
             state=game.state_index,
             next_state=game.next_index,

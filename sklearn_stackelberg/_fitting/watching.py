@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .logged_game import LoggedGame
+from .outcome import learned_on
 
 try:  # from scikit-learn 1.9 on
     from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -167,7 +168,7 @@ def _fitted(fitting: Any, acting: Any, shown: dict[str, Any]) -> dict[str, Any]:
     return shown | {
         "_acting": acting,
         "action_type_": fitting.actions.type,
-        "evaluation_": fitting.evaluate(acting),
+        "evaluation_": learned_on(acting, fitting.game),
         "n_features_in_": fitting.game.states.shape[1],
     }
 

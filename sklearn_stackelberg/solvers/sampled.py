@@ -154,6 +154,27 @@ class SampledGame:
             embedding=self._read(self._embedding, chosen),
         )
 
+    def some(self, limit: int) -> Batch:
+        """Fixed rows and initial states, all of them if there are no more.
+
+        Parameters
+        ----------
+        limit : int
+            Of either.
+
+        Returns
+        -------
+        Batch
+        """
+        # A fixed seed: which of them stand for all is nothing to choose.
+        rng = np.random.default_rng(0)
+        return self.batch(
+            *(
+                np.sort(rng.choice(n, min(n, limit), replace=False))
+                for n in (self.n, self.n_initial)
+            )
+        )
+
     def value(self, play: Play) -> Tensor:
         """v, estimated by the batch's initial states."""
         return game.leader_objective(play.initial_value, self.discount)

@@ -90,21 +90,13 @@ class Play:
         if self.adjoint is not None:
             self.adjoint = self.adjoint.to(sampled.device, sampled.dtype)
         self.whole: Batch | None = None
-        self.measured = self._some(_MEASURED_ROWS)
+        self.measured = sampled.some(_MEASURED_ROWS)
         self.sound = self.state()
 
     @property
     def over(self) -> bool:
         """Nothing more to play for."""
         return self.stopped or bool(self.diverged) or self._stands_still()
-
-    def _some(self, limit: int) -> Batch:
-        """Fixed rows and initial states, all of them if there are no more."""
-        rng = np.random.default_rng(0)
-        sizes = (self.sampled.n, self.sampled.n_initial)
-        return self.sampled.batch(
-            *(np.sort(rng.choice(n, min(n, limit), replace=False)) for n in sizes)
-        )
 
     def _draw(self) -> Batch:
         places = [self.batches[name].draw(self.rng) for name in ("rows", "initial")]
@@ -289,7 +281,7 @@ class Play:
 
     def _settle(self) -> None:
         """Bring the follower to its best response on the whole log, or nearly."""
-        batch = self._some(_SETTLED_ROWS)
+        batch = self.sampled.some(_SETTLED_ROWS)
         w, damping = flat(self.board.follower), self.damping
         for _ in range(_SETTLING_STEPS):
             w, damping, fall = self.board.respond(
