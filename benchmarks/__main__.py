@@ -1,4 +1,8 @@
-"""The one command of the benchmarks: ``python -m benchmarks [TABLE ...]``."""
+"""The commands of the benchmarks.
+
+``python -m benchmarks [TABLE ...]`` prints tables; ``python -m benchmarks unchanged
+--revision REV`` compares all numbers with those of another revision.
+"""
 
 from __future__ import annotations
 
@@ -61,6 +65,11 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 def main(arguments: list[str]) -> None:
     """Run the named tables, all of them by default."""
+    if arguments[:1] == ["unchanged"]:
+        # In the current interpreter: both sides are ours.
+        from benchmarks.unchanged import main as unchanged
+
+        raise SystemExit(unchanged(arguments[1:]))
     options = parse(arguments)
     enter(arguments, options.here)
     import torch

@@ -24,6 +24,7 @@ from benchmarks.peers.tabular import (
 )
 from benchmarks.problems import DISCOUNT, FROZEN_LAKE, frozen_lake
 from benchmarks.report import best_settings
+from benchmarks.unchanged import compare, report
 from sklearn_stackelberg import Transitions
 
 
@@ -131,3 +132,46 @@ def test_a_noisy_torque_keeps_its_bounds_and_its_share_of_uniform_draws(random):
 def test_the_swing_up_stands_and_the_logger_is_mediocre():
     assert PENDULUM.returns(lambda s, _: swing_up(s), n_episodes=20).mean() > -250
     assert -1_000 < PENDULUM.returns(PENDULUM.behaviour, n_episodes=50).mean() < -600
+
+
+def test_equal_arrays_are_unchanged_to_the_bit():
+    arrays = {
+        "p/value": np.array([1.0, np.nan, -np.inf]),
+        "p/label": np.array(["a", "b"]),
+        "q/mask": np.array(True),
+        "q/nothing": np.zeros(0),
+    }
+    found = compare(arrays, {name: array.copy() for name, array in arrays.items()})
+    assert all(one.same_bits and one.difference == 0.0 for one in found)
+    assert "| p | 2 | 0.0e+00 | yes |" in report(found)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "difference"),
+    [
+        ([0.1, 100.0], [0.1 + 1e-11, 100.0], 1e-13),
+        ([0.1, 100.0], [0.1 + 1e-8, 100.0], 1e-10),
+        ([0.0, 0.0], [0.0, 1e-300], np.inf),
+        ([1.0, np.nan], [1.0, 2.0], np.inf),
+        ([1.0, 2.0], [1.0, np.nan], np.inf),
+        ([1.0, 2.0], [1.0], np.inf),
+        (["a"], ["b"], np.inf),
+        ([True], [False], np.inf),
+    ],
+)
+def test_a_difference_is_relative_to_the_largest_entry(before, after, difference):
+    (found,) = compare({"p/x": np.array(before)}, {"p/x": np.array(after)})
+    assert found.difference == pytest.approx(difference, rel=1e-3)
+    assert not found.same_bits
+    assert found.unchanged == (difference < 1e-12)
+    assert ("p/x" in report([found])) == (difference > 1e-12)
+
+
+def test_a_missing_name_is_a_change():
+    one = np.ones(1)
+    found = compare({"p/x": one, "p/old": one}, {"p/x": one, "q/new": one})
+    assert [one.missing for one in found] == ["", "after", "before"]
+    assert [one.unchanged for one in found] == [True, False, False]
+    text = report(found)
+    assert "p/old: missing after" in text
+    assert "q/new: missing before" in text
