@@ -84,7 +84,9 @@ def guarded_error(fit: FittedQ) -> float:
     float
     """
     judged = fit.judged
-    squared = fit.left_out_residual**2
+    low, high = judged.return_range(fit.system.discount)
+    # Without an episode that the rest cannot do without: as far as returns can differ.
+    squared = np.nan_to_num(fit.left_out_residual**2, nan=(high - low) ** 2)
     noise = np.maximum(squared, judged.weight @ squared)
     start = judged.initial_weight * (fit.initial_values - fit.value)
     guarded = (judged.weight * fit.ratio) ** 2 @ noise + start @ start

@@ -168,7 +168,13 @@ class JointFeatures:
 
     def gram(self, states: Array, actions: Array) -> Array:
         """k((s, a), L), (n, n_landmarks)."""
-        return self._features._gram(self._pairs(states, actions), self.landmarks_)
+        return self._features.bound_kernel()(
+            self._pairs(states, actions), self.landmarks_
+        )
+
+    def similarity_to_itself(self, states: Array, actions: Array) -> Array:
+        """k((s, a), (s, a)), (n,)."""
+        return self._features.similarity_to_itself(self._pairs(states, actions))
 
     def state_gram(self, states: Array) -> Array:
         """k(s, L) of a product kernel, (n, n_landmarks)."""
@@ -225,7 +231,7 @@ class JointFeatures:
 
     def _bound(self, columns: slice) -> Gram:
         """The kernel, on some of the columns alone."""
-        function, params, bandwidth = self._features._gram
+        function, params, bandwidth = self._features.bound_kernel()
         if bandwidth is not None:
             return Gram(function, params, bandwidth[columns])
         if params.get("gamma", 0) is None:

@@ -18,6 +18,8 @@ from .nystrom import choose_landmarks, whiten
 Array = NDArray[np.floating]
 
 _BATCH_BYTES = 2**24
+# States whose similarity to themselves is read off a Gram matrix at once.
+_DIAGONAL_ROWS = 64
 
 
 class LandmarkFeatures:
@@ -158,6 +160,17 @@ class LandmarkFeatures:
         for batch in gen_batches(len(states), rows):
             gram = self._gram(states[batch], self.landmarks_)
             out[batch] = np.asarray(gram, dtype=self.dtype) @ folded
+        return out
+
+    def bound_kernel(self) -> Gram:
+        """The kernel with its parameters and bandwidth."""
+        return self._gram
+
+    def similarity_to_itself(self, states: Array) -> Array:
+        """k(s, s), which the features reach at the landmarks alone, (n,)."""
+        out = np.empty(len(states))
+        for batch in gen_batches(len(states), _DIAGONAL_ROWS):
+            out[batch] = np.diagonal(self._gram(states[batch], states[batch]))
         return out
 
     def __getstate__(self) -> dict[str, Any]:
