@@ -1,7 +1,7 @@
-"""Logged transitions, the ways in and out of them, and the one door of the estimators.
+"""Logged transitions, how they are read and written, and how estimators read theirs.
 
-Importing this module does not import pandas; `_log.tables` alone does, and only where
-the user brings a DataFrame or asks for one.
+Importing this module does not import pandas: that happens where the user brings a
+DataFrame or asks for one.
 """
 
 from __future__ import annotations
@@ -346,8 +346,9 @@ def as_transitions(
     -----
     UserWarning
         If actions came alone, because that asks for imitation. Once for each log, if
-        its episodes are not whole, as in folds of its rows. If rows of a table are left
-        out because of gaps in the steps, in the same words for all folds of a table.
+        its episodes are not whole, as in folds of its rows. Whenever rows of a table are
+        left out because of gaps in the steps, always in the same words, so that
+        ``warnings.simplefilter("once")`` shows them once in a search.
 
     Raises
     ------

@@ -26,9 +26,9 @@ from .settings import QSettings
 class QSystem:
     """The equations that w solves, kept so that other weights can be put on the rows.
 
-    M = Σ_i p_i z_i d_iᵀ + ρ I and c = Σ_i p_i z_i r_i, with z the features of the
-    logged pair (see `Pairs`: of labels e_a ⊗ φ(s)), d = z − γ (1 − terminated) z(s', π)
-    and ρ = ridge / n.
+    M = Σ_i p_i z_i d_iᵀ + ρ I and c = Σ_i p_i z_i (r_i − (1 − γ g_i) q₀), with z the
+    features of the logged pair (see `Pairs`: of labels e_a ⊗ φ(s)), g = 1 − terminated,
+    d = z − γ g z(s', π), ρ = ridge / n and q₀ the anchor: Q = zᵀ w + q₀.
 
     Parameters
     ----------

@@ -12,7 +12,7 @@ from .fitted_q import FittedQ
 
 @dataclass(frozen=True)
 class Floor:
-    """value − quantile · standard_error, of a fitted-Q evaluation.
+    """value − quantile · standard_error of a fitted-Q evaluation, and not below lowest.
 
     Parameters
     ----------
@@ -22,7 +22,7 @@ class Floor:
         Guarded, see `guarded_error`.
     quantile : float
         One-sided.
-    lowest : float
+    lowest : float, default=-inf
         The least that rewards such as the log's can add up to.
     """
 

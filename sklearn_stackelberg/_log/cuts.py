@@ -78,8 +78,8 @@ def warn_of_cuts(
 def warn_of_gaps(left_out: dict[str, int], stacklevel: int) -> None:
     """Warn of steps that are missing in a decision table.
 
-    Folds of a table do not know the table. The text has no numbers, so that it is the
-    same for all of them, and Python's filters show it once for each place it is from.
+    At each reading: folds of a table do not know the table. The text has no numbers, so
+    that it is the same for all of them, and ``simplefilter("once")`` shows it once.
     """
     if GAP not in left_out:
         return
