@@ -126,7 +126,8 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         The policy over continuous actions: a softmax over a few `candidates`, which
         stays with what was logged and can have several peaks; or a Gaussian squashed
         into the bounds, whose mean is a smooth function of the state.
-    candidates : int, array-like of shape (n_candidates, n_action_columns) or None
+    candidates : int or array-like of shape (n_candidates, n_action_columns), \
+            default=None
         Amounts to choose among, or how many: all that were logged, if they are no more;
         else an even grid between the bounds where there is one column, k-means centres
         of the logged actions where there are more.

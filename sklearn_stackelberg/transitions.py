@@ -1,7 +1,7 @@
-"""Logged transitions, the ways in and out of them, and the one door of the estimators.
+"""Logged transitions, how they are read and written, and how estimators read theirs.
 
-Importing this module does not import pandas; `_log.tables` alone does, and only where
-the user brings a DataFrame or asks for one.
+Importing this module does not import pandas: that happens where the user brings a
+DataFrame or asks for one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sklearn.utils import check_consistent_length
 
 from ._log import checks
 from ._log.columns import find_columns, is_table
-from ._log.cuts import warn_of_cuts, warn_of_gaps
+from ._log.cuts import warn_of_gaps
 from ._log.decisions import chain_rows, read_fields, take_states
 from ._log.joining import chain_episodes, join_logs
 from ._log.linking import comparable, next_rows_by_value
@@ -257,7 +257,8 @@ class Transitions(LogRows):
             If the logs differ in columns, in the type of their actions, or in whether
             they have `episode`, `step` and `propensity`.
         """
-        left_out, n_without_action, fields = join_logs(logs)
+        left_out, fields = join_logs(logs)
+        n_without_action = sum(log._n_without_action for log in logs)
         return cls._from_checked(left_out, n_without_action, **fields)
 
     def to_frame(self) -> Any:
@@ -345,8 +346,9 @@ def as_transitions(
     -----
     UserWarning
         If actions came alone, because that asks for imitation. Once for each log, if
-        its episodes are not whole, as in folds of its rows. Once for tables of the same
-        columns, if rows are left out because of gaps in the steps.
+        its episodes are not whole, as in folds of its rows. Whenever rows of a table are
+        left out because of gaps in the steps, always in the same words, so that
+        ``warnings.simplefilter("once")`` shows them once in a search.
 
     Raises
     ------
@@ -376,7 +378,7 @@ def as_transitions(
     rows = None
     if isinstance(X, (Transitions, EpisodeView)):
         log = unwrap(X, y)
-        warn_of_cuts(log, stacklevel=3)
+        log._warn_of_cuts(stacklevel=3)
     elif y is None:
         raise ValueError(
             "This estimator requires y to be passed, but the target y is None. X holds "
@@ -393,7 +395,7 @@ def as_transitions(
             fields = read_fields(columns, chain) | take_states(state, chain)
             left_out, idle, rows = chain.left_out, chain.n_without_action, chain.rows
             log = Transitions._from_checked(left_out, idle, **fields)
-            warn_of_gaps(left_out, (*columns, log.n_features), stacklevel=3)
+            warn_of_gaps(left_out, stacklevel=3)
         else:
             log = _imitation(state, y)
     if not return_rows:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 
-import pytest
 from hypothesis import settings
 
 # scikit-learn checks an estimator's array API conformance only when asked so.
@@ -16,11 +15,3 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Time says more about a busy machine than about the code; failures are repeatable.
 settings.register_profile("repeatable", deadline=None, derandomize=True)
 settings.load_profile("repeatable")
-
-
-@pytest.fixture(autouse=True)
-def nothing_said_yet():
-    """What is said once for each log is said once in each test."""
-    from sklearn_stackelberg._log.cuts import TOLD
-
-    TOLD.clear()

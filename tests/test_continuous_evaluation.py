@@ -171,6 +171,34 @@ def test_candidates_are_nodes(kernel):
     assert_allclose(values(Mixture(candidates), log, kernel=kernel), expected)
 
 
+class Pinned(Mixture):
+    """Other candidates in the last state asked about."""
+
+    def action_nodes(self, states):
+        actions, weights = super().action_nodes(states)
+        actions = np.array(actions)
+        actions[-1] += 0.01
+        return actions, weights
+
+
+def test_shared_nodes_are_told_by_their_values():
+    candidates = np.linspace(-1, 1, 7)[:, None]
+    log = linear_log()
+    for policy, shared in ((Mixture, True), (Apart, True), (Pinned, False)):
+        assert judge(policy(candidates), log).has_shared_nodes is shared
+    # One state seen from many rows of memory, or one row of memory for all of them.
+    by_stride = judge(Mixture(candidates), log)
+    by_copy = judge(Apart(candidates), log)
+    assert by_stride.nodes.strides[0] == 0 < by_copy.nodes.strides[0]
+    for judged in (by_stride, by_copy):
+        fit = fitted_q(judged, G)
+        object.__setattr__(judged, "has_shared_nodes", False)
+        assert_allclose(fitted_q(judged, G).value, fit.value, rtol=1e-12)
+        assert_allclose(
+            fitted_q(judged, G).standard_error, fit.standard_error, rtol=1e-8
+        )
+
+
 def test_a_product_of_kernels_is_the_kernel_of_the_pair():
     """By its name it is computed in parts, as a callable pair by pair."""
     log = linear_log(p=2)

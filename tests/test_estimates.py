@@ -10,6 +10,7 @@ import pytest
 import torch
 from _logs import FIELDS, changed, estimator, random_mdp, uniform_log, walk_log
 from numpy.testing import assert_allclose
+from scipy.linalg import lu_solve
 from scipy.stats import t as student_t
 from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.linear_model import LinearRegression, LogisticRegression
@@ -17,9 +18,12 @@ from sklearn.naive_bayes import GaussianNB
 from test_metrics import Constant, Table, random_table
 
 from sklearn_stackelberg import Transitions, game
+from sklearn_stackelberg._evaluation import clusters
 from sklearn_stackelberg._evaluation.features import fit_features
 from sklearn_stackelberg._evaluation.fitted_q import fitted_q
+from sklearn_stackelberg._evaluation.floor import find_floor
 from sklearn_stackelberg._evaluation.judged import judge
+from sklearn_stackelberg._evaluation.linear import factorise
 from sklearn_stackelberg._evaluation.settings import QSettings
 from sklearn_stackelberg.datasets import FiniteMDP
 from sklearn_stackelberg.metrics import (
@@ -298,6 +302,55 @@ def test_long_episodes_are_left_out_by_a_smaller_system():
     h = d[own] @ np.linalg.solve(left, z[own].T) / 60
     expected = np.linalg.solve(np.eye(30) - h, few.residual[own])
     assert_allclose(monolith[own], expected, rtol=1e-8)
+
+
+def lone_log(n=40):
+    """Bandit episodes; the first alone is in state 1, and in it took one action."""
+    rng = np.random.default_rng(0)
+    state = np.zeros((n, 1))
+    state[0] = 1.0
+    reward = rng.random(n)
+    return Transitions(
+        state, np.zeros(n, int), reward, state, np.ones(n), episode=np.arange(n)
+    )
+
+
+@pytest.mark.parametrize("ridge", [1e-300, 1e-15, 1e-12])
+def test_what_one_episode_alone_knows_is_not_certain(ridge):
+    """Without it nothing is known there: the value may be anything that returns are."""
+    log = lone_log()
+    settings = QSettings("delta", n_components=None, ridge=ridge)
+    fit = fitted_q(judge(Constant(1.0), log), 0.0, settings)
+    assert np.flatnonzero(np.isnan(fit.left_out_residual)).tolist() == [0]
+    assert_allclose(fit.standard_error, np.ptp(log.reward))
+    floor = find_floor(fit, 0.95)
+    assert np.isfinite(floor.standard_error)
+    assert floor.limit == floor.lowest == log.reward.min()
+
+
+@pytest.mark.parametrize("length", [1, 4])
+def test_an_episode_that_the_rest_cannot_do_without(length):
+    """By the smaller of the two systems, and by its own."""
+    difference = reached = np.eye(length)[:, :1] if length > 1 else np.eye(1, 3)
+    residual = np.ones(length)
+    found = clusters.without_itself(difference, reached, residual)
+    assert np.isnan(found).all()
+    half = clusters.without_itself(difference / 2, reached, residual)
+    assert_allclose(half, 1.0 + (np.arange(length) == 0))
+
+
+def test_equations_that_are_singular_but_for_rounding_are_refused():
+    rng = np.random.default_rng(0)
+    half = rng.normal(size=(30, 29))
+    with pytest.raises(ValueError, match=r"reciprocal condition.*larger ridge"):
+        factorise(half @ half.T)  # of rank 29: no pivot is exactly 0
+    with pytest.raises(ValueError, match="reciprocal condition number 0"):
+        factorise(np.zeros((3, 3)))
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        factorise(np.full((2, 2), np.nan))
+    good = half @ half.T + 1e-10 * np.eye(30)
+    right = rng.normal(size=30)
+    assert_allclose(good @ lu_solve(factorise(good), right), right, atol=1e-4)
 
 
 def test_ratios_weigh_rewards_into_the_value():

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
+import pkgutil
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,6 +24,7 @@ from numpy.testing import assert_allclose
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+import sklearn_stackelberg as package
 import sklearn_stackelberg._evaluation.clusters as module
 from sklearn_stackelberg import Transitions
 from sklearn_stackelberg.datasets import FiniteMDP
@@ -327,3 +333,56 @@ def test_states_of_other_columns(policy, log):
     narrow = changed(log, state=log.state[:, :1], next_state=log.next_state[:, :1])
     with pytest.raises(ValueError, match=r"1 features, but .* expecting 2"):
         value_of(policy, narrow, discount=0.9)
+
+
+# ---------------------------------------------------------------- documentation
+
+
+def public_objects():
+    """Every public function and class of the package, and their public methods."""
+    for info in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+        if "._" in info.name:
+            continue
+        module = importlib.import_module(info.name)
+        for name in getattr(module, "__all__", vars(module)):
+            found = getattr(module, name)
+            ours = getattr(found, "__module__", "").startswith(package.__name__)
+            if name.startswith("_") or not ours or not callable(found):
+                continue
+            yield found
+            if inspect.isclass(found):
+                methods = [n for n in vars(found) if not n.startswith("_")]
+                yield from filter(callable, (getattr(found, n) for n in methods))
+
+
+def documented_defaults(doc):
+    """(name, default as written) of the entries ``name : type, default=VALUE``."""
+    section = re.search(r"Parameters\n-+\n(.*?)(\n\n[A-Z]\w+\n-+\n|\Z)", doc, re.S)
+    text = re.sub(r"\\\n +", "", section.group(1)) if section else ""
+    for names, value in re.findall(r"(?m)^([\w*, ]+) : .*?\bdefault=(.+)$", text):
+        for name in names.split(", "):
+            yield name, value
+
+
+def test_documented_defaults_are_those_of_the_signature():
+    checked, wrong = 0, []
+    for found in public_objects():
+        try:
+            parameters = inspect.signature(found).parameters
+        except ValueError:
+            continue
+        known = vars(inspect.getmodule(found))
+        for name, written in documented_defaults(inspect.getdoc(found) or ""):
+            if found.__name__.endswith("_request"):  # scikit-learn's own words
+                continue
+            checked += 1
+            default = parameters[name].default
+            # Constants and functions are documented by their names.
+            try:
+                meant = eval(written, {"inf": np.inf}, dict(known))
+            except SyntaxError:
+                meant = written
+            if repr(meant) != repr(default):
+                wrong.append((found.__qualname__, name, written, default))
+    assert not wrong
+    assert checked > 150

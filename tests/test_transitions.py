@@ -533,12 +533,35 @@ WHOLE = {
 @pytest.mark.parametrize("draw", CUTS)
 def test_cut_episodes_are_said_once_for_each_log(draw):
     log, other = make_log(), make_log(seed=1)
-    for source in (log, other):
+    for source in (log, other, make_log()):
         part = CUTS[draw](source)
         with pytest.warns(UserWarning, match=r"^Cut episodes: .*EpisodeKFold\(5\), or"):
             as_transitions(part)
         as_transitions(part)
-        as_transitions(source[3:])
+        if draw != "pickled":  # which makes a log of its own
+            as_transitions(source[3:])
+
+
+def test_logs_of_equal_rewards_are_told_apart():
+    """As those of CartPole are, where every reward is 1."""
+    for seed in range(3):
+        log = make_log(seed=seed)
+        log = Transitions(
+            **{name: getattr(log, name) for name in FIELDS} | {"reward": np.ones(13)}
+        )
+        with pytest.warns(UserWarning, match="Cut episodes"):
+            as_transitions(log[3:])
+        as_transitions(log[4:])
+
+
+def test_a_warning_changes_no_hash():
+    log = make_log()
+    part = log[3:]
+    before = joblib.hash(log), joblib.hash(part), pickle.dumps(log)
+    with pytest.warns(UserWarning, match="Cut episodes"):
+        as_transitions(part)
+    assert (joblib.hash(log), joblib.hash(part), pickle.dumps(log)) == before
+    assert joblib.hash(make_log()) == before[0]
 
 
 @pytest.mark.parametrize("draw", WHOLE)

@@ -1,1 +1,1 @@
-"""What a policy is worth, from a log: the parts behind `metrics`."""
+"""What a policy is worth, from a log: for `metrics`, `inspection` and `score`."""

@@ -6,12 +6,17 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import lu_solve
 
 from .judged import JudgedLog
+from .linear import factors_and_rcond
 from .nodes import Floats
 
 # Rows that are held at once.
 BATCH_ROWS = 4096
+# I − H is a difference of numbers near 1 that carry the rounding of M's factors: what
+# is left of it below this is rounding. With the ridges of the package it is 1e-5.
+_SMALLEST_REMAINDER = 1e-10
 
 
 def row_groups(judged: JudgedLog) -> Iterator[NDArray[np.intp]]:
@@ -37,18 +42,21 @@ def pieces(codes: NDArray[np.intp]) -> list[slice]:
 
 
 def without_itself(difference: Floats, reached: Floats, residual: Floats) -> Floats:
-    """(I − D G)⁻¹ δ of one episode, D (k, p) and G = (M⁻¹ z p)ᵀ (p, k)."""
+    """(I − D G)⁻¹ δ of one episode, D (k, p) and G = (M⁻¹ z p)ᵀ (p, k).
+
+    NaN where the rest of the log cannot be solved alone.
+    """
     k, p = difference.shape
-    try:
-        if k <= p:
-            return np.linalg.solve(np.eye(k) - difference @ reached.T, residual)
-        # The same by a smaller system.
-        inner = np.linalg.solve(
-            np.eye(p) - reached.T @ difference, reached.T @ residual
-        )
-        return residual + difference @ inner
-    except np.linalg.LinAlgError:  # the rest of the log could not be solved alone
-        return residual
+    # Either of the two, whichever is smaller: one is singular where the other is.
+    hat = difference @ reached.T if k <= p else reached.T @ difference
+    left = np.eye(len(hat)) - hat
+    factor, rcond = factors_and_rcond(left)
+    remainder = rcond * np.abs(left).sum(axis=0).max()  # 1 / |(I − H)⁻¹|
+    if not remainder > _SMALLEST_REMAINDER * max(1.0, np.abs(hat).sum(axis=0).max()):
+        return np.full(k, np.nan)
+    if k <= p:
+        return lu_solve(factor, residual)
+    return residual + difference @ lu_solve(factor, reached.T @ residual)
 
 
 def drawn_times(judged: JudgedLog, rng: np.random.RandomState) -> NDArray[np.intp]:

@@ -51,14 +51,17 @@ def coverage_report(
 
     Parameters
     ----------
-    policy, X, y, discount, greedy : as in `metrics.fitted_q_value`
+    policy, X, y, discount, greedy
+        As in `metrics.fitted_q_value`.
     n_rows : int, default=10
         How many of the heaviest rows, and episodes, to list.
     min_rows : float, default=1.0
         An action seen less often near a state counts as never logged there. Larger is
         stricter.
-    min_effective_rows, min_effective_episodes : float, default=30 and 10
+    min_effective_rows : float, default=30.0
         A value that rests on fewer, as if of equal weight, is warned of; 0 never warns.
+    min_effective_episodes : float, default=10.0
+        The same of episodes.
     min_followed : float, default=0.5
         Smallest ``share_followed`` that is not warned of.
     kernel, bandwidth, n_components, ridge, random_state

@@ -21,7 +21,7 @@ class OffPolicyEstimate:
         In units of discounted return (of `bellman_error`: of squared reward).
     standard_error : float
         Of ``value``, over logs with as many episodes. NaN where one episode alone
-        cannot tell.
+        cannot tell, or none was asked for.
     effective_sample_size : float
         (Σ ρ)² / Σ ρ² of the weights ρ that the log's rows, or its episodes, get when
         the policy is judged by them: the number of equally weighted ones that would
@@ -32,9 +32,9 @@ class OffPolicyEstimate:
         How the value was computed.
     error_method : str
         How the standard error was.
-    effective_unit : {"rows", "episodes"}
+    effective_unit : {"rows", "episodes"}, default="rows"
         What the effective sample size counts.
-    confidence_level : float
+    confidence_level : float, default=0.95
         Of `confidence_interval`, in (0, 1).
 
     Examples

@@ -26,9 +26,9 @@ from .settings import QSettings
 class QSystem:
     """The equations that w solves, kept so that other weights can be put on the rows.
 
-    M = Σ_i p_i z_i d_iᵀ + ρ I and c = Σ_i p_i z_i r_i, with z the features of the
-    logged pair (see `Pairs`: of labels e_a ⊗ φ(s)), d = z − γ (1 − terminated) z(s', π)
-    and ρ = ridge / n.
+    M = Σ_i p_i z_i d_iᵀ + ρ I and c = Σ_i p_i z_i (r_i − (1 − γ g_i) q₀), with z the
+    features of the logged pair (see `Pairs`: of labels e_a ⊗ φ(s)), g = 1 − terminated,
+    d = z − γ g z(s', π), ρ = ridge / n and q₀ the anchor: Q = zᵀ w + q₀.
 
     Parameters
     ----------
@@ -38,6 +38,8 @@ class QSystem:
     whole : QSystem, default=None
         That of a log of which this one is a part, or of another policy on the same
         log; its features serve again.
+    features : LandmarkFeatures or JointFeatures, default=None
+        Fitted, in place of those that the settings ask for.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class QSystem:
         discount: float,
         settings: QSettings,
         whole: QSystem | None = None,
+        features: Any = None,
     ) -> None:
         self.judged, self.discount = judged, discount
         self.settings = settings
@@ -54,7 +57,8 @@ class QSystem:
         if whole is not None:
             self.pairs = whole.pairs.of(judged)
         else:
-            features = fit_features(judged, settings)
+            if features is None:
+                features = fit_features(judged, settings)
             copies = judged.n_actions if judged.nodes is None else 1
             check_table_size(copies, features.n_features_out_)
             self.pairs = pairs_of(judged, features)
@@ -211,7 +215,7 @@ class FittedQ:
 
         (I − H_e)⁻¹ δ_e with H_e = D_e M⁻¹ Z_eᵀ P_e, as in the jackknife of least
         squares: exact, without fitting again. δ itself is too small where the log is
-        thin, because w follows it.
+        thin, because w follows it. NaN where the rest of the log has no solution.
         """
         judged, system = self.judged, self.system
         inverse = lu_solve(self.factor, np.eye(self.weight.size))
@@ -237,8 +241,13 @@ class FittedQ:
         )
         # Without the episode the value would be v − ψ_e: inside its range, too.
         low, high = judged.return_range(self.system.discount)
+        unsolved = np.isnan(change)
         change = np.clip(change, self.value - high, self.value - low)
+        change[unsolved] = 0.0
         error = clustered_error(change, np.arange(len(change)), len(change))
+        if unsolved.any():
+            # The value without such an episode may be anything that returns can be.
+            error = float(np.maximum(error, high - low))
         if self._unlimited == self.value:
             return error
         # What came out beyond all returns is wrong by the excess at least.

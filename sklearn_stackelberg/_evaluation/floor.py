@@ -12,7 +12,7 @@ from .fitted_q import FittedQ
 
 @dataclass(frozen=True)
 class Floor:
-    """value − quantile · standard_error, of a fitted-Q evaluation.
+    """value − quantile · standard_error of a fitted-Q evaluation, and not below lowest.
 
     Parameters
     ----------
@@ -22,7 +22,7 @@ class Floor:
         Guarded, see `guarded_error`.
     quantile : float
         One-sided.
-    lowest : float
+    lowest : float, default=-inf
         The least that rewards such as the log's can add up to.
     """
 
@@ -84,7 +84,9 @@ def guarded_error(fit: FittedQ) -> float:
     float
     """
     judged = fit.judged
-    squared = fit.left_out_residual**2
+    low, high = judged.return_range(fit.system.discount)
+    # Without an episode that the rest cannot do without: as far as returns can differ.
+    squared = np.nan_to_num(fit.left_out_residual**2, nan=(high - low) ** 2)
     noise = np.maximum(squared, judged.weight @ squared)
     start = judged.initial_weight * (fit.initial_values - fit.value)
     guarded = (judged.weight * fit.ratio) ** 2 @ noise + start @ start

@@ -77,6 +77,14 @@ class JudgedLog:
         """A."""
         return self.chances.shape[1]
 
+    @cached_property
+    def has_shared_nodes(self) -> bool:
+        """Whether a continuous policy's nodes are the same actions in every state."""
+        nodes = self.nodes
+        if nodes is None or not np.array_equal(nodes[0], nodes[-1]):
+            return False
+        return bool((nodes == nodes[0]).all())
+
     @property
     def actions(self) -> Floats:
         """The logged actions of a continuous policy's log, (n, p)."""

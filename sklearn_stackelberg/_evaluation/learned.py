@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from ..transitions import Transitions
-from .features import pairs_of
+from .features import fit_features, pairs_of
 from .fitted_q import QSystem
 from .judged import JudgedLog, judge, return_range
 from .nodes import Floats
@@ -103,10 +103,10 @@ def learn_evaluation(
     copies = judged.n_actions if judged.nodes is None else 1
     most = max(10, _WEIGHTS // copies)
     settings = QSettings(n_components=min(QSettings.n_components or most, most))
-    system = QSystem(judged, discount, settings)
-    features = system.pairs.features
+    features = fit_features(judged, settings)
     finite = isinstance(features.kernel, str) and features.kernel == "delta"
-    system.ridge = _RIDGE["delta" if finite else "smooth"] / len(judged)
+    settings = replace(settings, ridge=_RIDGE["delta" if finite else "smooth"])
+    system = QSystem(judged, discount, settings, features=features)
     fit = system.solve()
     highest = return_range(log, discount)[1]
     return LearnedEvaluation(
@@ -123,5 +123,12 @@ def _part(log: Transitions) -> Transitions:
     if not log.is_initial[rows].any() and log.is_initial.any():
         rows[0] = np.argmax(log.is_initial)
     part = log[np.sort(np.unique(rows))]
-    part._episode_rows = None  # rows are what is wanted here, not episodes
-    return part
+    # Without their episodes, which are cut: the fit asks for rows alone.
+    return Transitions(
+        part.state,
+        part.action,
+        part.reward,
+        part.next_state,
+        part.terminated,
+        is_initial=part.is_initial,
+    )

@@ -115,7 +115,7 @@ class NodePairs:
                 gram = features.gram(*_flat(states, judged.nodes[some]))
                 out[batch] = _weighted(weights, gram)
                 continue
-            if judged.nodes.strides[0] == 0:  # candidates, the same in every state
+            if judged.has_shared_nodes:
                 mean = weights @ features.action_gram(judged.nodes[0])
             else:
                 nodes = judged.nodes[some].reshape(weights.size, -1)

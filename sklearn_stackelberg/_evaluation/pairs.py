@@ -1,7 +1,7 @@
 """Features of states and actions together, and what a policy makes of them.
 
-Everything that an evaluation asks of features it asks here, so that labels and
-continuous actions differ in nothing else.
+The linear equations of fitted-Q evaluation need no more of features than `Pairs` has,
+and are the same for labels and continuous actions.
 """
 
 from __future__ import annotations

@@ -12,8 +12,6 @@ from .fitted_q import FittedQ
 from .node_pairs import node_batches
 from .nodes import Floats
 
-# States whose similarity to themselves is read off a Gram matrix at once.
-_DIAGONAL_ROWS = 64
 _BATCH_ROWS = 4096
 
 
@@ -26,8 +24,7 @@ def support_counts(fit: FittedQ) -> Floats:
     if judged.nodes is not None:
         return _support_of_nodes(fit)
     pairs = fit.system.pairs
-    gram_of = pairs.features._gram
-    itself = _similarity_to_itself(gram_of, judged.states)  # (N,)
+    itself = pairs.features.similarity_to_itself(judged.states)  # (N,)
     # A state that is like nothing, not even itself, has no rows near it.
     scale = np.sqrt(np.where(itself > 0, itself, np.inf))
     out = np.zeros((len(judged.states), judged.n_actions))
@@ -51,10 +48,9 @@ def support_counts(fit: FittedQ) -> Floats:
 def _support_of_nodes(fit: FittedQ) -> Floats:
     """N(s, a) of every state's nodes, (N, S)."""
     judged, features = fit.judged, fit.system.pairs.features
-    gram_of = features._features._gram
 
     def unit(states: Floats, actions: Floats) -> Floats:
-        itself = _similarity_to_itself(gram_of, np.hstack([states, actions]))
+        itself = features.similarity_to_itself(states, actions)
         scale = np.sqrt(np.where(itself > 0, itself, np.inf))
         return features.transform(states, actions) / scale[:, None]
 
@@ -74,11 +70,3 @@ def _counts(unit: Floats, factor: Any) -> Floats:
     """Rows from which as much could be learned, of features of unit length, (k,)."""
     explained = (unit * (unit - cho_solve(factor, unit.T).T)).sum(axis=1)
     return 1.0 / np.maximum(1.0 - explained, np.finfo(float).eps) - 1.0
-
-
-def _similarity_to_itself(gram: Any, states: Floats) -> Floats:
-    """k(s, s), which the features reach at the landmarks alone, (N,)."""
-    out = np.empty(len(states))
-    for batch in gen_batches(len(states), _DIAGONAL_ROWS):
-        out[batch] = np.diagonal(gram(states[batch], states[batch]))
-    return out

@@ -72,8 +72,8 @@ def doubly_robust_value(
         Folds of episodes; Q̂, ω and estimated propensities of each are fitted on the
         others. Larger is closer to the whole log, and slower. None means ten, or as
         many as there are episodes, if those are fewer.
-    ridge : float, default=0.03
-        Of Q̂, as in `fitted_q_value`.
+    ridge : float, default=0.1
+        Of Q̂, as in `fitted_q_value`, whose default is smaller.
     kernel, bandwidth, n_components, regressor, n_iterations
         Of Q̂, as in `fitted_q_value`.
     random_state : int, RandomState instance or None, default=0

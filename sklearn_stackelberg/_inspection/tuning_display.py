@@ -26,7 +26,7 @@ class TuningDisplay:
     chosen : tuple (value, score) or None
         The candidate that the search chose.
     param_name : str
-    metric : str
+    metric : str, default="score"
     truth : array of shape (n_values,), default=None
         What the score estimates, where it is known.
 

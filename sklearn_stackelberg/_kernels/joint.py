@@ -31,18 +31,18 @@ class JointFeatures:
 
     Parameters
     ----------
-    kernel : str, callable or `sklearn.gaussian_process.kernels.Kernel`
+    kernel : str, callable or a scikit-learn ``Kernel``, default="rbf"
         As in `LandmarkFeatures`; a callable is given rows of d + p columns.
-    bandwidth : float, array-like of shape (d + p,) or (d,), or "median"
+    bandwidth : float, array-like of shape (d + p,) or (d,), default="median"
         Length scale, larger is smoother. ``"median"`` gives each column its standard
         deviation, times the median distance between pairs so scaled. A number, or one
         for each column of the state, leaves the columns of the action to the median.
     kernel_params : dict, default=None
         The kernel's other parameters, such as ``degree``.
-    n_components : int or None
+    n_components : int or None, default=200
         Number of landmarks; None makes every distinct logged pair one.
-    dtype : {"float64", "float32"}
-    random_state : int, RandomState instance or None
+    dtype : {"float64", "float32"}, default="float64"
+    random_state : int, RandomState instance or None, default=None
         Draws the landmarks and the rows of the median.
 
     Attributes
@@ -168,7 +168,13 @@ class JointFeatures:
 
     def gram(self, states: Array, actions: Array) -> Array:
         """k((s, a), L), (n, n_landmarks)."""
-        return self._features._gram(self._pairs(states, actions), self.landmarks_)
+        return self._features.bound_kernel()(
+            self._pairs(states, actions), self.landmarks_
+        )
+
+    def similarity_to_itself(self, states: Array, actions: Array) -> Array:
+        """k((s, a), (s, a)), (n,)."""
+        return self._features.similarity_to_itself(self._pairs(states, actions))
 
     def state_gram(self, states: Array) -> Array:
         """k(s, L) of a product kernel, (n, n_landmarks)."""
@@ -225,7 +231,7 @@ class JointFeatures:
 
     def _bound(self, columns: slice) -> Gram:
         """The kernel, on some of the columns alone."""
-        function, params, bandwidth = self._features._gram
+        function, params, bandwidth = self._features.bound_kernel()
         if bandwidth is not None:
             return Gram(function, params, bandwidth[columns])
         if params.get("gamma", 0) is None:

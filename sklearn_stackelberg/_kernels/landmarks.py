@@ -18,6 +18,8 @@ from .nystrom import choose_landmarks, whiten
 Array = NDArray[np.floating]
 
 _BATCH_BYTES = 2**24
+# States whose similarity to themselves is read off a Gram matrix at once.
+_DIAGONAL_ROWS = 64
 
 
 class LandmarkFeatures:
@@ -28,22 +30,22 @@ class LandmarkFeatures:
 
     Parameters
     ----------
-    kernel : str, callable or `sklearn.gaussian_process.kernels.Kernel`
+    kernel : str, callable or a scikit-learn ``Kernel``, default="rbf"
         A name of `sklearn.metrics.pairwise.PAIRWISE_KERNEL_FUNCTIONS` whose Gram matrix
         is positive semi-definite, ``"delta"`` (equal rows or not), or a callable
         ``kernel(X, Y)`` that returns the Gram matrix.
-    bandwidth : float, array-like of shape (d,) or "median"
+    bandwidth : float, array-like of shape (d,) or "median", default="median"
         Length scale in the units of the states, one for all columns or one for each,
         for ``"rbf"``, ``"laplacian"`` and ``"chi2"``: larger is smoother. ``"median"``
         gives each column its standard deviation, times the median distance between
         states so scaled; the other kernels have no bandwidth and ignore it.
     kernel_params : dict, default=None
         The kernel's other parameters, such as ``degree``.
-    n_components : int or None
+    n_components : int or None, default=200
         Number of landmarks. None, or a number at least that of the distinct states,
         makes every distinct state a landmark, and the features exact on the log.
-    dtype : {"float64", "float32"}
-    random_state : int, RandomState instance or None
+    dtype : {"float64", "float32"}, default="float64"
+    random_state : int, RandomState instance or None, default=None
         Draws the landmarks and the rows of the median.
 
     Attributes
@@ -158,6 +160,17 @@ class LandmarkFeatures:
         for batch in gen_batches(len(states), rows):
             gram = self._gram(states[batch], self.landmarks_)
             out[batch] = np.asarray(gram, dtype=self.dtype) @ folded
+        return out
+
+    def bound_kernel(self) -> Gram:
+        """The kernel with its parameters and bandwidth."""
+        return self._gram
+
+    def similarity_to_itself(self, states: Array) -> Array:
+        """k(s, s), which the features reach at the landmarks alone, (n,)."""
+        out = np.empty(len(states))
+        for batch in gen_batches(len(states), _DIAGONAL_ROWS):
+            out[batch] = np.diagonal(self._gram(states[batch], states[batch]))
         return out
 
     def __getstate__(self) -> dict[str, Any]:

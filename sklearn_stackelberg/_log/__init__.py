@@ -1,1 +1,1 @@
-"""What `transitions.py` stands on: checks, links, tables and views of logged rows."""
+"""Checks, links, tables and views of logged rows: what `transitions` is made of."""

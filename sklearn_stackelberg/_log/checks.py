@@ -1,8 +1,9 @@
 """What each field of a log must be.
 
-Every check returns the field as a numpy array, or refuses it in a sentence that names
-the offending rows. `rows` maps positions to the row numbers that the user knows, where
-the checked values are a selection from a longer table.
+A check of a field returns it as a numpy array (states may stay a DataFrame), or refuses
+it in a sentence, which names the rows where some of them offend. `rows` maps positions
+to the row numbers that the user knows, where the checked values are a selection from a
+longer table.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ def chain_episodes(
     }
 
 
-def join_logs(logs: Sequence[LogRows]) -> tuple[dict[str, int], int, dict[str, Any]]:
+def join_logs(logs: Sequence[LogRows]) -> tuple[dict[str, int], dict[str, Any]]:
     """Return the counts of left out rows and the fields of the logs joined."""
     if not logs:
         raise ValueError("concatenate needs at least one Transitions; got none.")
@@ -108,5 +108,4 @@ def join_logs(logs: Sequence[LogRows]) -> tuple[dict[str, int], int, dict[str, A
     for log in logs:
         for why, n in log.left_out.items():
             left_out[why] = left_out.get(why, 0) + n
-    inside = sum(log._n_without_action for log in logs)
-    return left_out, inside, fields
+    return left_out, fields

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from . import checks
 from .actions import check_actions
-from .cuts import episode_rows, fingerprint
+from .cuts import Origin, episode_rows, warn_of_cuts
 from .linking import count_steps, link
 from .views import EpisodeView, LogSummary, as_rows
 
@@ -98,7 +98,7 @@ class LogRows:
         cls,
         left_out: dict | None = None,
         n_without_action: int = 0,
-        drawn: tuple[np.ndarray | None, int] | None = None,
+        drawn: tuple[np.ndarray | None, Origin] | None = None,
         **fields: Any,
     ) -> Self:
         # Not __init__: a fold is made of checked rows, and must cost only the indexing.
@@ -112,13 +112,16 @@ class LogRows:
         if drawn is None:
             new._remember_episodes()
         else:
-            new._episode_rows, new._source = drawn
+            new._episode_rows, new._origin = drawn
         return new
 
     def _remember_episodes(self) -> None:
         """Keep what a fold needs to know whether its episodes are whole; see `cuts`."""
         self._episode_rows = episode_rows(self.episode)
-        self._source = fingerprint(self.reward)
+        self._origin = Origin()
+
+    def _warn_of_cuts(self, stacklevel: int) -> None:
+        warn_of_cuts(self.episode, self._episode_rows, self._origin, stacklevel + 1)
 
     @property
     def n_features(self) -> int:
@@ -169,7 +172,7 @@ class LogRows:
         for name in FIELDS[4:]:
             fields[name] = take(getattr(self, name))
         fields["action_names"] = self.action_names
-        drawn = take(self._episode_rows), self._source
+        drawn = take(self._episode_rows), self._origin
         return self._from_checked(drawn=drawn, **fields)
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> NoReturn:
@@ -213,7 +216,7 @@ class LogRows:
         return self._from_checked(
             dict(self.left_out),
             self._n_without_action,
-            (self._episode_rows, self._source),
+            (self._episode_rows, self._origin),
             **fields,
         )
 

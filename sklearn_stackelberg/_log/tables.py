@@ -1,7 +1,6 @@
 """Tables of logged decisions: reading one into the fields of a log, and writing one.
 
-The only module that imports pandas, and only where the user brings a DataFrame or asks
-for one.
+pandas is imported only where the user brings a DataFrame or asks for one.
 """
 
 from __future__ import annotations
