@@ -247,9 +247,8 @@ class _Measured:
             with torch.no_grad():
                 before, after = self.F(w, theta), self.F(tried, theta)
             if not after < before:
-                tried, damping, _ = self.board.respond(
-                    self.batch, w, damping, 1e-12, self.products
-                )
+                step = self.board.respond(self.batch, w, damping, 1e-12, self.products)
+                tried, damping = step.w, step.damping
             change = float((tried - w).norm())
             w = tried
             if change <= self._SETTLED * float(w.norm()):

@@ -129,6 +129,15 @@ def test_centres_lie_in_the_hull_of_the_log_and_are_drawn_by_the_seed(p):
     assert_allclose(scaled, found * unit)
 
 
+def test_centres_are_of_every_step_of_the_episodes():
+    # Three steps an episode, and what is done in the last is done in no other.
+    actions = np.tile([[0.0, 0.0], [0.0, 0.0], [20.0, 20.0]], (20_000, 1))
+    actions += np.random.default_rng(0).normal(size=actions.shape)
+    low, high = actions.min(axis=0), actions.max(axis=0)
+    found = choose_candidates(actions, low, high, 8, random_state=0)
+    assert (found > 10.0).all(axis=1).any()
+
+
 def test_candidates_as_given():
     actions, low, high = np.zeros((5, 1)), np.array([-1.0]), np.array([1.0])
     assert_array_equal(

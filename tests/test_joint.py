@@ -299,6 +299,17 @@ def test_the_individual_derivative_holds_w_fixed(make):
 # What is known of the end.
 
 
+def test_a_sample_of_a_log_holds_every_step_of_its_episodes():
+    horizon, n = 10, 20_000
+    rows = random_joint_rows(n=n, n_states=horizon)._replace(
+        state=np.tile(np.arange(horizon), n // horizon)
+    )
+    sums = JointSums(rows, candidate_leader(rows), discount=0.9)
+    (found,) = {len(part) for part in sums.sample}
+    assert found == joint_moments.STEP_ROWS
+    assert len(np.unique(sums.sample[0].numpy().round(9), axis=0)) == horizon
+
+
 def actions_told_apart(X, Y):
     """k(s, s')·1[a = a'], the action in the last column."""
     same = X[:, -1:] == Y[:, -1]

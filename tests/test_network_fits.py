@@ -394,6 +394,20 @@ def test_a_callable_stops_the_turns():
 # ------------------------------------------------------------ what goes wrong
 
 
+class Backwards(nn.Linear):
+    """Its derivatives have the wrong sign, so that no step lowers the objective."""
+
+    def forward(self, x):
+        value = super().forward(x)
+        return value - 2.0 * value.detach()
+
+
+def test_a_q_function_that_cannot_answer_is_named():
+    words = "Q-function did not reach its best response .* Raise beta="
+    with pytest.warns(ConvergenceWarning, match=words):
+        player(q_function=Backwards).fit(LOG)
+
+
 def test_divergence_keeps_the_last_good_players():
     wild = player(optimizer="sgd", learning_rate=1e6, max_iter=30)
     with pytest.warns(ConvergenceWarning, match="learning_rate"):

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from torch.testing import assert_close
 
+from sklearn_stackelberg._sampling import fixed_sample
 from sklearn_stackelberg.kernels import LandmarkFeatures
 from sklearn_stackelberg.solvers import ClosedFormSolver, Rows, RowSums, moments
 from sklearn_stackelberg.solvers.result import History
@@ -636,6 +637,27 @@ def test_a_long_log_is_climbed_on_a_part_and_judged_as_a_whole(monkeypatch):
     assert found.value == pytest.approx(on_the_whole, rel=1e-12)
     assert found.value == max(found.history.entries["value"])
     assert found.value == pytest.approx(direct.value, rel=0.02)
+
+
+@pytest.mark.parametrize("horizon", [10, 20, 50])
+def test_a_sample_of_a_log_holds_every_step_of_its_episodes(horizon):
+    n = 20_000
+    step = np.tile(np.arange(horizon), n // horizon)
+    table = torch.eye(horizon, dtype=torch.float64)
+    rows = random_rows(n=n, table=table)._replace(state=step)
+    seen = RowSums(rows, discount=0.9)._sample
+    assert len(seen) == moments.STEP_ROWS
+    assert seen.sum(dim=0) == pytest.approx(len(seen) / horizon, rel=0.5)
+
+
+@given(n=st.integers(1, 60), limit=st.integers(1, 60), seed=st.integers(0, 9))
+def test_a_fixed_sample_is_in_order_and_all_of_a_short_log(n, limit, seed):
+    for rng in (None, np.random.default_rng(seed)):
+        found = fixed_sample(n, limit, rng)
+        assert len(found) == min(n, limit)
+        assert (np.diff(found) > 0).all()
+        assert 0 <= found[0] <= found[-1] < n
+    assert_array_equal(fixed_sample(n, limit), fixed_sample(n, limit))
 
 
 # ------------------------------------------------------------------- observers

@@ -35,9 +35,12 @@ from sklearn_stackelberg.solvers import (
     SampledGame,
     SampledRows,
     StochasticSolver,
+    turns,
 )
+from sklearn_stackelberg.solvers import board as boards
 from sklearn_stackelberg.solvers.minibatches import Minibatches
 from sklearn_stackelberg.solvers.sampled import flat
+from sklearn_stackelberg.total_derivative import conjugate_gradient
 
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 
@@ -270,6 +273,57 @@ def test_a_play_goes_on_with_other_rows():
     )
 
 
+def shifted(read):
+    return lambda index: read(index) + 0.1
+
+
+def of_another_log(rows, name):
+    """The same rewards, and something else that differs."""
+    old = getattr(rows, name)
+    if callable(old):
+        return rows._replace(**{name: shifted(old)})
+    if name == "terminated":
+        return rows._replace(terminated=1.0 - old)
+    return rows._replace(**{name: old[::-1].copy()})
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "leader_inputs",
+        "follower_inputs",
+        "state",
+        "next_state",
+        "action",
+        "terminated",
+        "initial",
+    ],
+)
+def test_equal_rewards_are_not_an_equal_log(name):
+    solver, played = small_play(max_iter=1)
+    players = played.players.leader, played.players.follower
+    rows = played.sampled.rows
+    logs = [
+        solver.solve(SampledGame(log, played.discount), *players).state.log
+        for log in (rows, rows._replace(), of_another_log(rows, name))
+    ]
+    assert logs[0] == logs[1] != logs[2]
+
+
+def test_minibatches_of_another_length_are_not_gone_on_with():
+    solver, played = small_play(max_iter=1)
+    players = played.players.leader, played.players.follower
+    state = solver.solve(played.sampled, *players).state
+    other = NetworkGame(0, "tanh", n=30).sampled
+    # Two checksums may be equal by chance.
+    state.log = solver.solve(other, *players).state.log
+    found = solver.solve(other, state=state)
+    assert {name: b.n for name, b in found.state.batches.items()} == {
+        "rows": other.n,
+        "initial": other.n_initial,
+    }
+
+
 def test_players_given_are_left_as_they_are_and_nothing_global_moves():
     solver, played = small_play()
     before = [flat(p).clone() for p in played.players.children()]
@@ -396,6 +450,88 @@ def test_a_leader_that_explodes_is_named():
     assert torch.isfinite(flat(result.state.leader)).all()
 
 
+def test_damping_and_adjoint_go_back_with_the_players(monkeypatch):
+    solver, played = small_play(max_iter=9, mirror_steps=0, measure_every=2, tol=0.0)
+    dampings, starts = [], []
+    respond, foresee = boards.Board.respond, boards.Board.foresee
+
+    def recorded_response(self, batch, w, damping, *rest):
+        dampings.append(damping)
+        return respond(self, batch, w, damping, *rest)
+
+    def recorded_foresight(self, batch, start, *rest):
+        starts.append(start)
+        return foresee(self, batch, start, *rest)
+
+    monkeypatch.setattr(boards.Board, "respond", recorded_response)
+    monkeypatch.setattr(boards.Board, "foresee", recorded_foresight)
+    # It breaks after the step of turn 3, and was last measured in turn 2.
+    monkeypatch.setattr(
+        turns,
+        "divergence",
+        lambda *_: ("It broke", "Mend it.") if len(dampings) == 4 else None,
+    )
+    result = solver.solve(
+        played.sampled, played.players.leader, played.players.follower
+    )
+    state, best = result.state, result.state.best.at
+    assert "It broke" in result.diverged
+    assert state.turn == 2
+    assert dampings[3] == state.damping
+    assert dampings[4] == state.damping
+    assert best.damping in dampings[5:]
+    assert starts[-1] is best.adjoint or any(
+        torch.equal(starts[-1], adjoint)
+        for adjoint in (state.adjoint, best.adjoint)
+        if adjoint is not None
+    )
+
+
+class Backwards(torch.nn.Module):
+    """A linear map whose derivatives have the wrong sign: no step goes down."""
+
+    def __init__(self, n_inputs, n_outputs):
+        super().__init__()
+        weight = torch.linspace(-0.5, 0.5, n_inputs * n_outputs, dtype=torch.float64)
+        self.weight = torch.nn.Parameter(weight.reshape(n_inputs, n_outputs))
+
+    def forward(self, x):
+        value = x @ self.weight
+        return value - 2.0 * value.detach()
+
+
+def test_a_follower_that_cannot_answer_is_told_from_one_that_has():
+    solver, played = small_play(batch_size=40, mirror_steps=0, max_iter=1)
+    result = solver.solve(
+        played.sampled, played.players.leader, DiscreteQ(Backwards(2, 3))
+    )
+    assert "did not reach its best response" in result.shortfall
+    assert "Raise beta=0.1" in result.shortfall
+    assert "batch_size=40" in result.shortfall
+    assert "\n" not in result.shortfall
+    # That the turns ran out is said beside it.
+    assert "max_iter=1 turns" in result.shortfall
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_a_follower_at_its_minimum_has_not_failed(dtype):
+    rows = chain()
+    sampled = SampledGame(sampled_rows(rows), 0.9, dtype=dtype)
+    leader, follower = (p.to(dtype).requires_grad_() for p in linear_players(rows))
+    board = boards.Board(
+        sampled, boards.Players(leader, follower, 0.9), lam=10.0, beta=1e-3
+    )
+    batch, falls = sampled.some(1_000), []
+    w, damping = flat(follower), 1e-10
+    for _ in range(20):
+        found = board.respond(batch, w, damping, 1e-8, 200)
+        w, damping = found.w, found.damping
+        falls.append(found.fall)
+        assert not found.failed
+    assert falls[0] > 0.1
+    assert min(falls) == 0.0
+
+
 def test_rewards_of_nothing_are_no_divergence():
     rows = chain()
     nothing = rows._replace(reward=0.0 * rows.reward)
@@ -483,6 +619,27 @@ def test_single_precision_plays_nearly_the_same(optimizer):
     single = solver.solve(sampled, played.players.leader, played.players.follower)
     assert {p.dtype for p in single.leader.parameters()} == {torch.float32}
     assert single.value == pytest.approx(double.value, abs=1e-2)
+
+
+def test_single_precision_solves_no_further_than_rounding(monkeypatch):
+    solved = []
+
+    def recorded(matvec, right, start=None, **settings):
+        found = conjugate_gradient(matvec, right, start, **settings)
+        further = conjugate_gradient(matvec, right, start, tol=1e-8, max_iter=500)
+        left = [float((right - matvec(s.x)).norm()) for s in (found, further)]
+        solved.append((found.n_iter, further.n_iter, *left))
+        return found
+
+    monkeypatch.setattr(boards, "conjugate_gradient", recorded)
+    rows = chain()
+    sampled = SampledGame(sampled_rows(rows), 0.9, dtype=torch.float32)
+    solver = StochasticSolver(10.0, 1e-3, cg_steps=30, max_iter=4, mirror_steps=2)
+    solver.solve(sampled, *linear_players(rows))
+    products, further, left, left_further = np.array(solved).T
+    assert products.max() < 30 < further.max()
+    # Twice the products halve the true residual of few.
+    assert np.median(left / left_further) < 2.0
 
 
 @CUDA

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.cluster import KMeans
 from torch import Tensor, nn
 
+from .._sampling import fixed_sample
 from .nodes import Nodes, as_head, head_dtype
 
 Array = NDArray[np.floating]
@@ -124,12 +125,12 @@ def choose_candidates(
         grid = np.linspace(low[0], high[0], count + 1 - count % 2)
         grid[-1] = high[0]
         return grid[:, None]
-    every = -(-len(actions) // _CENTRE_ROWS)
+    chosen = fixed_sample(len(actions), _CENTRE_ROWS)
     # Columns in units of their spread, so that no unit decides who is near whom.
     spread = actions.std(axis=0)
     spread[spread == 0] = 1.0
     found = KMeans(count, n_init=1, random_state=random_state).fit(
-        np.asarray(actions[::every], dtype=float) / spread
+        np.asarray(actions[chosen], dtype=float) / spread
     )
     # A mean lies within the hull of the logged actions; rounding may take it past.
     return np.clip(found.cluster_centers_ * spread, low, high)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,9 @@ from .sampled import Batch, Players, SampledGame, flat
 # Trials of a Gauss-Newton step, each damped ten times as much as the one before.
 _TRIALS = 8
 _LEAST_DAMPING = 1e-10
+# F can fall no further where the curvature promises less than so much of its size, or
+# less than what rounding makes of F: so many units in its last place.
+_ROUNDED, _ROUNDED_ULPS = 1e-6, 100.0
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,27 @@ class Foresight:
     adjoint: Tensor
     pessimism: float
     cg_residual: float
+
+
+class Response(NamedTuple):
+    """A damped Gauss-Newton step of the follower.
+
+    Parameters
+    ----------
+    w : Tensor of shape (p,)
+        As it was where no damping makes F fall.
+    damping : float
+        To begin the next step with.
+    fall : float
+        How much F fell, as a share of its size.
+    failed : bool
+        Whether no damping made F fall although w is not at its minimum.
+    """
+
+    w: Tensor
+    damping: float
+    fall: float
+    failed: bool = False
 
 
 @dataclass(frozen=True)
@@ -144,7 +168,7 @@ class Board:
 
     def respond(
         self, batch: Batch, w: Tensor, damping: float, tol: float, max_iter: int
-    ) -> tuple[Tensor, float, float]:
+    ) -> Response:
         """One damped Gauss-Newton step of the follower towards its best response.
 
         The step solves (2λ (n/B²) JᵀKJ + (β + damping) I) x = −∂_w F by conjugate
@@ -162,12 +186,7 @@ class Board:
 
         Returns
         -------
-        w : Tensor of shape (p,)
-            As it was where no damping makes F fall.
-        damping : float
-            To begin the next step with.
-        fall : float
-            How much F fell, as a share of its size.
+        Response
         """
         with torch.no_grad():
             choices = self.players.choices(batch)
@@ -186,10 +205,18 @@ class Board:
             with torch.no_grad():
                 after = self.plain_objective(batch, w + step, choices=choices)
             if after < before:
-                return (
+                return Response(
                     w + step,
                     max(damping / 10.0, _LEAST_DAMPING),
                     float((before - after) / before.abs()),
                 )
             damping = 10.0 * max(damping, 1e-4)
-        return w, damping, 0.0
+        # By its curvature, F would fall by half of gᵀ (∂²F)⁻¹ g.
+        step = conjugate_gradient(curvature, gradient, tol=tol, max_iter=max_iter).x
+        with torch.no_grad():
+            value = self.sampled.value(self.players.at(batch, w, choices=choices))
+        # F itself may be near zero where v and what is added to it cancel.
+        size = value.abs() + (before - value).abs()
+        share = max(_ROUNDED, _ROUNDED_ULPS * torch.finfo(w.dtype).eps)
+        converged = bool(0.5 * (gradient @ step) <= share * size)
+        return Response(w, damping, 0.0, failed=not converged)

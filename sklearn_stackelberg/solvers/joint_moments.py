@@ -26,6 +26,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .._sampling import fixed_sample
 from .joint_leaders import JointLeader, Read
 from .moments import PART_ROWS, STEP_ROWS, Moments
 from .rows import Index, drawn_rows, typical
@@ -167,8 +168,8 @@ class JointSums:
     @cached_property
     def sample(self) -> Read:
         """Some logged states, as the leader reads them."""
-        every = max(1, self.n // STEP_ROWS)
-        return self.leader.read(self.rows.states[self.rows.state[::every]])
+        chosen = self.rows.state[fixed_sample(self.n, STEP_ROWS)]
+        return self.leader.read(self.rows.states[chosen])
 
     def __call__(self, theta: Tensor) -> Moments:
         """M(θ) and b(θ).

@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .._sampling import fixed_sample
 from ..leaders import action_probabilities, advantages, pull_back
 from .rows import FeatureRows, Index, Rows, drawn_rows, typical
 
@@ -187,8 +188,8 @@ class RowSums:
 
     @cached_property
     def _sample(self) -> Tensor:
-        every = max(1, len(self.rows.state) // STEP_ROWS)
-        return self.rows.features(self.rows.state[::every]).double()
+        chosen = fixed_sample(self.n, STEP_ROWS)
+        return self.rows.features(self.rows.state[chosen]).double()
 
     def __call__(self, theta: Tensor) -> Moments:
         """M(θ) and b(θ).

@@ -12,12 +12,20 @@ from .minibatches import Minibatches
 from .result import History
 
 
-class BestPlay(NamedTuple):
-    """The largest v that was measured, and the weights that it was measured with."""
+class Standing(NamedTuple):
+    """Both players' weights, and what their next solves begin with."""
 
-    value: float
     theta: Tensor
     w: Tensor
+    damping: float
+    adjoint: Tensor | None
+
+
+class BestPlay(NamedTuple):
+    """The largest v that was measured, and where it was measured."""
+
+    value: float
+    at: Standing
 
 
 @dataclass
@@ -43,7 +51,7 @@ class PlayState:
         Of the next Gauss-Newton step.
     best : BestPlay or None
     log : int
-        Tells the rows of the play from others.
+        Checksum of the rows of the play, which tells them from others.
     """
 
     leader: nn.Module
@@ -79,7 +87,8 @@ class PlayResult:
     state : PlayState
         To go on from.
     shortfall : str
-        What was left undone when the turns ran out, empty if nothing.
+        What was left undone, when the turns ran out or because the follower could not
+        answer; empty if nothing.
     diverged : str
         Why the play was given up, empty if it was not. All the rest is then of the last
         evaluation that was sound.

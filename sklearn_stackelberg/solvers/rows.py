@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .._sampling import fixed_sample
+
 Index = NDArray[np.intp]
 Floats = NDArray[np.floating]
 FeatureRows = Callable[[Index], Tensor]
@@ -125,7 +127,7 @@ def drawn_rows(rows: Any, n_rows: int) -> Any:
     """
     # A fixed seed: which rows start the climb is nothing to choose.
     rng = np.random.default_rng(0)
-    chosen = np.sort(rng.choice(len(rows.action), n_rows, replace=False))
+    chosen = fixed_sample(len(rows.action), n_rows, rng)
     initial = rows.initial
     if len(initial) > n_rows:
         initial = rng.choice(initial, n_rows, replace=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import game
+from .._sampling import fixed_sample
 from .rows import TABLE_BYTES, FeatureRows, Floats, Index
 
 
@@ -41,6 +43,29 @@ class SampledRows(NamedTuple):
     reward: Floats
     terminated: Floats
     initial: Index
+
+
+# Rows whose states' inputs are part of a checksum.
+_CHECKED_ROWS = 2_000
+
+
+def checksum(rows: SampledRows) -> int:
+    """Tells rows from others: indices, actions, rewards, ends and inputs of states.
+
+    Inputs are those of some rows alone: an embedding of all would cost as much as a
+    step.
+    """
+    chosen = fixed_sample(len(rows.state), _CHECKED_ROWS)
+    first = rows.initial[fixed_sample(len(rows.initial), _CHECKED_ROWS)]
+    inputs = [
+        read(index).numpy()
+        for read in (rows.leader_inputs, rows.follower_inputs)
+        for index in (rows.state[chosen], rows.next_state[chosen], first)
+    ]
+    found = 0
+    for part in (*_states(rows), rows.action, rows.reward, rows.terminated, *inputs):
+        found = zlib.crc32(np.ascontiguousarray(part), found)
+    return found
 
 
 class Batch(NamedTuple):
@@ -166,13 +191,9 @@ class SampledGame:
         -------
         Batch
         """
-        # A fixed seed: which of them stand for all is nothing to choose.
         rng = np.random.default_rng(0)
         return self.batch(
-            *(
-                np.sort(rng.choice(n, min(n, limit), replace=False))
-                for n in (self.n, self.n_initial)
-            )
+            *(fixed_sample(n, limit, rng) for n in (self.n, self.n_initial))
         )
 
     def value(self, play: Play) -> Tensor:

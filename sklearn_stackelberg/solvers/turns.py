@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from copy import deepcopy
 from typing import Any
 
@@ -10,13 +9,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .board import Board
+from .board import Board, Response
 from .divergence import divergence
 from .minibatches import Minibatches
 from .mirror import mirror_step
-from .play import BestPlay, PlayResult, PlayState
+from .play import BestPlay, PlayResult, PlayState, Standing
 from .result import History, Observer
-from .sampled import Batch, Players, SampledGame, assign, flat, trained
+from .sampled import (
+    Batch,
+    Players,
+    SampledGame,
+    assign,
+    checksum,
+    flat,
+    trained,
+)
 
 # Rows on which a play is measured, on which a mirror step is fitted, and on which the
 # last answer is settled.
@@ -30,7 +37,10 @@ _DECAY = 100.0
 _PATIENCE = 5
 # Steps to the last answer, unless F falls by less than so much of itself.
 _SETTLING_STEPS, _SETTLED = 15, 1e-6
-_CG_TOL = 1e-8
+# Relative residual to solve to. A product with the curvature sums over rows twice, and
+# is right to some tens of units in its last place (1e-7 in single precision): below
+# that, the residual that conjugate gradient keeps is not the true one any more.
+_CG_TOL = {torch.float64: 1e-8, torch.float32: 1e-5}
 
 
 class Play:
@@ -77,18 +87,18 @@ class Play:
         }
         # On the same rows a play goes on as if never stopped; on others, epochs begin
         # anew, and values measured before are of another game.
-        self.log = zlib.crc32(np.ascontiguousarray(sampled.rows.reward).tobytes())
+        self.log = checksum(sampled.rows)
         self.best: BestPlay | None = None
         if state.log == self.log:
             self.best = state.best
             for name, saved in state.batches.items():
-                if saved.size == self.batches[name].size:
+                begun = self.batches[name]
+                if (saved.n, saved.size) == (begun.n, begun.size):
                     self.batches[name] = saved
         self.played = 0
-        self.rng, self.turn, self.damping = state.rng, state.turn, state.damping
-        self.adjoint = state.adjoint
-        if self.adjoint is not None:
-            self.adjoint = self.adjoint.to(sampled.device, sampled.dtype)
+        self.cg_tol = _CG_TOL[sampled.dtype]
+        self.rng, self.turn = state.rng, state.turn
+        self.damping, self.adjoint = state.damping, self._placed(state.adjoint)
         self.whole: Batch | None = None
         self.measured = sampled.some(_MEASURED_ROWS)
         self.sound = self.state()
@@ -125,7 +135,7 @@ class Play:
         if self.over:
             return
         if self.turn == solver.mirror_steps and self.best is not None:
-            self._take_up(self.best)
+            self._take_up(self.best.at)
         if self.turn < solver.mirror_steps:
             self._mirror()
         else:
@@ -136,14 +146,15 @@ class Play:
         self.played += 1
 
     def _respond(self, batch: Batch) -> None:
-        w, self.damping, _ = self.board.respond(
+        step = self.board.respond(
             batch,
             flat(self.board.follower),
             self.damping,
-            _CG_TOL,
+            self.cg_tol,
             self.solver.cg_steps,
         )
-        assign(self.board.follower, w)
+        self.damping = step.damping
+        assign(self.board.follower, step.w)
 
     def _descend(self, batch: Batch) -> None:
         """One step of the follower's optimiser on F, estimated by a batch."""
@@ -175,7 +186,7 @@ class Play:
             if solver.leader_gradient == "individual":
                 derivative = board.individual_derivative(batch)
             else:
-                seen = board.foresee(batch, self.adjoint, _CG_TOL, solver.cg_steps)
+                seen = board.foresee(batch, self.adjoint, self.cg_tol, solver.cg_steps)
                 derivative, self.adjoint = seen.derivative, seen.adjoint
             start = 0
             for parameter in trained(board.leader):
@@ -209,7 +220,7 @@ class Play:
     def measure(self) -> None:
         """Add an entry to the history, and keep what is sound."""
         board, batch = self.board, self.measured
-        seen = board.foresee(batch, self.adjoint, _CG_TOL, self.solver.cg_steps)
+        seen = board.foresee(batch, self.adjoint, self.cg_tol, self.solver.cg_steps)
         followed = seen.derivative
         if self.solver.leader_gradient == "individual":
             followed = board.individual_derivative(batch)
@@ -231,7 +242,7 @@ class Play:
             cg_residual=seen.cg_residual,
         )
         if self.best is None or self.history.last()["value"] > self.best.value:
-            self.best = BestPlay(self.history.last()["value"], *self._weights())
+            self.best = BestPlay(self.history.last()["value"], self._standing())
         self.sound = self.state()
         if self.observe is not None:
             self.stopped = bool(self.observe(self.history.last(), self._resting))
@@ -255,7 +266,6 @@ class Play:
 
     def state(self) -> PlayState:
         """A copy of where the play stands, on the CPU."""
-        adjoint = None if self.adjoint is None else self.adjoint.clone().cpu()
         return PlayState(
             *(_at_rest(getattr(self.players, name)) for name in self.rates),
             rng=deepcopy(self.rng),
@@ -265,31 +275,48 @@ class Play:
                 for name, optimizer in self.optimizers.items()
             },
             batches=deepcopy(self.batches),
-            adjoint=adjoint,
+            adjoint=self._standing().adjoint,
             damping=self.damping,
             best=self.best,
             log=self.log,
         )
 
-    def _weights(self) -> tuple[Tensor, Tensor]:
-        return flat(self.board.leader).cpu(), flat(self.board.follower).cpu()
+    def _placed(self, adjoint: Tensor | None) -> Tensor | None:
+        """A saved adjoint on the game's device, in its precision."""
+        if adjoint is None:
+            return None
+        return adjoint.to(self.sampled.device, self.sampled.dtype)
 
-    def _take_up(self, best: BestPlay) -> None:
-        """Go on from weights that were measured."""
-        assign(self.board.leader, best.theta)
-        assign(self.board.follower, best.w)
+    def _standing(self) -> Standing:
+        """A copy, on the CPU, of what `_take_up` goes on from."""
+        return Standing(
+            flat(self.board.leader).cpu(),
+            flat(self.board.follower).cpu(),
+            self.damping,
+            None if self.adjoint is None else self.adjoint.clone().cpu(),
+        )
 
-    def _settle(self) -> None:
-        """Bring the follower to its best response on the whole log, or nearly."""
+    def _take_up(self, at: Standing) -> None:
+        """Go on from where the play stood."""
+        assign(self.board.leader, at.theta)
+        assign(self.board.follower, at.w)
+        self.damping, self.adjoint = at.damping, self._placed(at.adjoint)
+
+    def _settle(self) -> bool:
+        """Bring the follower to its best response on the whole log, or nearly.
+
+        False where no step made F fall although there is more to gain.
+        """
         batch = self.sampled.some(_SETTLED_ROWS)
-        w, damping = flat(self.board.follower), self.damping
+        step = Response(flat(self.board.follower), self.damping, 0.0)
         for _ in range(_SETTLING_STEPS):
-            w, damping, fall = self.board.respond(
-                batch, w, damping, _CG_TOL, self.solver.cg_steps
+            step = self.board.respond(
+                batch, step.w, step.damping, self.cg_tol, self.solver.cg_steps
             )
-            if fall <= _SETTLED:
+            if step.fall <= _SETTLED and not step.failed:
                 break
-        assign(self.board.follower, w)
+        assign(self.board.follower, step.w)
+        return not step.failed
 
     def _value(self) -> float:
         """v, over all initial states."""
@@ -315,16 +342,19 @@ class Play:
                 "ended the play. Raise max_iter, or raise tol."
             )
         if self.diverged:
-            assign(self.board.leader, flat(state.leader))
-            assign(self.board.follower, flat(state.follower))
-        self._settle()
-        tried = [BestPlay(self._value(), *self._weights())]
+            weights = flat(state.leader), flat(state.follower)
+            self._take_up(Standing(*weights, state.damping, state.adjoint))
+        answered = [self._settle()]
+        tried = [BestPlay(self._value(), self._standing())]
         if self.best is not None:
-            self._take_up(self.best)
-            self._settle()
-            tried.append(BestPlay(self._value(), *self._weights()))
-        best = max(tried, key=lambda play: play.value)
-        self._take_up(best)
+            self._take_up(self.best.at)
+            answered.append(self._settle())
+            tried.append(BestPlay(self._value(), self._standing()))
+        chosen = max(range(len(tried)), key=lambda number: tried[number].value)
+        best = tried[chosen]
+        if not answered[chosen]:
+            self.shortfall = f"{self.shortfall} {self._unanswered()}".strip()
+        self._take_up(best.at)
         self.observe = None
         self.measure()
         leader, follower = self._resting()
@@ -339,6 +369,16 @@ class Play:
             shortfall=self.shortfall,
             diverged=self.diverged,
             stopped=self.stopped,
+        )
+
+    def _unanswered(self) -> str:
+        solver = self.solver
+        return (
+            "The Q-function did not reach its best response to the policy: no step "
+            "lowered its objective, although its gradient is not zero, so that "
+            "policy_value_ may be too high. Raise "
+            f"beta={solver.beta:g}, which makes the objective smoother, or "
+            f"batch_size={solver.batch_size}, so that its steps see more rows."
         )
 
     def _resting(self) -> tuple[nn.Module, nn.Module]:
