@@ -51,11 +51,7 @@ from sklearn_stackelberg.inspection import (
     TuningDisplay,
     coverage_report,
 )
-from sklearn_stackelberg.kernels import (
-    LandmarkFeatures,
-    delta_kernel,
-    median_bandwidth,
-)
+from sklearn_stackelberg.kernels import LandmarkFeatures, delta_kernel, median_bandwidth
 from sklearn_stackelberg.metrics import (
     bellman_error,
     doubly_robust_value,

@@ -13,11 +13,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from .eigenvalues import largest_eigenvalue
-from .solvers import ClosedFormSolver, RowSums, SampledGame, StochasticSolver
-from .solvers.board import Board
-from .solvers.sampled import Batch, Players, assign, flat, trained
-from .total_derivative import MatVec, conjugate_gradient, total_derivative
+from ._linalg import MatVec, conjugate_gradient, largest_eigenvalue
+from .solvers._closed_form import ClosedFormSolver
+from .solvers._gauss_newton import Board
+from .solvers._lstd_discrete import RowSums
+from .solvers._minibatch_game import Batch, Players, SampledGame, assign, flat, trained
+from .solvers._stochastic import StochasticSolver
+from .total_derivative import total_derivative
 
 # Products with D²v, each two evaluations of v and its derivative. The largest Ritz
 # value of so many bounds the largest eigenvalue from below, closely as a rule.

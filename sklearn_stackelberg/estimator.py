@@ -14,18 +14,19 @@ from sklearn.utils import Tags, check_random_state
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ._evaluation.floor import Floor
-from ._evaluation.judged import judge
-from ._fitting.actions import read_actions
-from ._fitting.begin import Fit, begin
-from ._fitting.logged_game import LoggedGame
-from ._fitting.outcome import Outcome, learned_on
-from ._fitting.watching import CallbackSupportMixin, watch_fit, with_callbacks
-from ._log.views import EpisodeView
-from ._parameters import check_parameters, may_be_stochastic
-from .calibration import calibrate
+from ._fitting.calibration import calibrate
+from ._fitting.callbacks import CallbackSupportMixin, watch_fit, with_callbacks
+from ._fitting.hyperparameters import check_parameters, may_be_stochastic
+from ._fitting.result import Outcome, learned_on
+from ._fitting.select import Fit, begin
+from ._problem.action_space import read_actions
+from ._problem.dataset import LoggedGame
 from .equilibrium import Equilibrium
-from .transitions import Transitions, as_transitions
+from .metrics._lower_bound import Floor
+from .metrics._prepare import judge
+from .transitions._as_transitions import as_transitions
+from .transitions._episodes import EpisodeView
+from .transitions._transitions import Transitions
 
 # What a fit sets or leaves unset, as its players are.
 _OF_PLAYERS = (

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-Array = NDArray[np.floating]
+from ._typing import Array
 
 
 def expected_value(q_values: Tensor, probabilities: Tensor) -> Tensor:

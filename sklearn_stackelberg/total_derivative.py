@@ -15,95 +15,13 @@ comes out as two rank-one matrices.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from ._linalg import MatVec, dense_solve
+
 Objective = Callable[[Tensor, Tensor], Tensor]
-MatVec = Callable[[Tensor], Tensor]
-
-
-def dense_solve(matvec: MatVec, right: Tensor) -> Tensor:
-    """Solve by forming the matrix, a column at a time: for small problems and tests.
-
-    Parameters
-    ----------
-    matvec : callable
-        Product with a symmetric positive definite matrix.
-    right : Tensor of shape (p,)
-
-    Returns
-    -------
-    Tensor of shape (p,)
-    """
-    identity = torch.eye(len(right), dtype=right.dtype)
-    matrix = torch.stack([matvec(column) for column in identity], dim=1)
-    return torch.linalg.solve(matrix, right)
-
-
-class Solution(NamedTuple):
-    """What conjugate gradient found: x, |b − A x| / |b|, and the products it took."""
-
-    x: Tensor
-    residual: float
-    n_iter: int
-
-
-def conjugate_gradient(
-    matvec: MatVec,
-    right: Tensor,
-    start: Tensor | None = None,
-    *,
-    tol: float = 1e-6,
-    max_iter: int = 100,
-) -> Solution:
-    """Solve A x = b by products with A alone.
-
-    Parameters
-    ----------
-    matvec : callable
-        Product with a symmetric positive definite matrix. Where a product shows that it
-        is not (xᵀA x <= 0), the solution so far is returned.
-    right : Tensor of shape (p,)
-    start : Tensor of shape (p,), default=None
-        A guess; zero if none. A good one saves products.
-    tol : float, default=1e-6
-        |b − A x| / |b| under which x is good enough.
-    max_iter : int, default=100
-        At most so many products, beside the one that a start costs. Fewer are
-        a regularisation of their own: directions of little curvature come last.
-
-    Returns
-    -------
-    Solution
-
-    Examples
-    --------
-    >>> import torch
-    >>> matrix = torch.tensor([[2.0, 1.0], [1.0, 3.0]])
-    >>> conjugate_gradient(lambda x: matrix @ x, torch.tensor([3.0, 4.0])).x
-    tensor([1.0000, 1.0000])
-    """
-    x = torch.zeros_like(right) if start is None else start.clone()
-    residual = right.clone() if start is None else right - matvec(x)
-    size = float(right.norm())
-    if size == 0.0:
-        return Solution(torch.zeros_like(right), 0.0, 0)
-    direction, square = residual, residual @ residual
-    n_iter = 0
-    while n_iter < max_iter and float(square) > (tol * size) ** 2:
-        product = matvec(direction)
-        n_iter += 1
-        bend = direction @ product
-        if not float(bend) > 0.0:
-            break
-        length = square / bend
-        x = x + length * direction
-        residual = residual - length * product
-        before, square = square, residual @ residual
-        direction = residual + (square / before) * direction
-    return Solution(x, float(square) ** 0.5 / size, n_iter)
 
 
 def gauss_newton(

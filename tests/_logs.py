@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from sklearn_stackelberg import StackelbergPolicyEstimator, Transitions
-from sklearn_stackelberg._evaluation.unwrapping import unwrap
 from sklearn_stackelberg.datasets import FiniteMDP
+from sklearn_stackelberg.metrics._prepare import unwrap
 
 FIELDS = (
     "state",

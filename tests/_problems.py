@@ -13,10 +13,12 @@ from sklearn.metrics.pairwise import PAIRWISE_KERNEL_FUNCTIONS, rbf_kernel
 from torch import Tensor
 
 from sklearn_stackelberg import game
-from sklearn_stackelberg.followers import DiscreteQ
+from sklearn_stackelberg._problem.rows import Rows
 from sklearn_stackelberg.networks import MLP, NetworkSoftmax, build_network
-from sklearn_stackelberg.solvers import ClosedFormSolver, Rows, RowSums
-from sklearn_stackelberg.solvers.sampled import (
+from sklearn_stackelberg.q_functions import DiscreteQ
+from sklearn_stackelberg.solvers import ClosedFormSolver
+from sklearn_stackelberg.solvers._lstd_discrete import RowSums
+from sklearn_stackelberg.solvers._minibatch_game import (
     Batch,
     Players,
     SampledGame,

@@ -19,20 +19,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
+from sklearn_stackelberg._linalg import largest_eigenvalue
 from sklearn_stackelberg.equilibrium import (
     Equilibrium,
-    largest_eigenvalue,
     measure_equilibrium,
     measure_play,
 )
-from sklearn_stackelberg.followers import DiscreteQ, LinearQ
-from sklearn_stackelberg.leaders import SoftmaxPolicy
-from sklearn_stackelberg.solvers import (
-    ClosedFormSolver,
-    SampledGame,
-    StochasticSolver,
-)
-from sklearn_stackelberg.solvers.sampled import assign, flat
+from sklearn_stackelberg.policies import SoftmaxPolicy
+from sklearn_stackelberg.q_functions import DiscreteQ, LinearQ
+from sklearn_stackelberg.solvers import ClosedFormSolver, StochasticSolver
+from sklearn_stackelberg.solvers._minibatch_game import SampledGame, assign, flat
 from sklearn_stackelberg.total_derivative import total_derivative
 
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from sklearn_stackelberg import game
-from sklearn_stackelberg.solvers import Rows, RowSums
+from sklearn_stackelberg._problem.rows import Rows
+from sklearn_stackelberg.solvers._lstd_discrete import RowSums
 
 GAMES = {
     "seed": st.integers(0, 99),

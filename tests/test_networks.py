@@ -10,13 +10,8 @@ from sklearn.base import clone
 from torch import nn
 from torch.testing import assert_close
 
-from sklearn_stackelberg.followers import ContinuousQ, DiscreteQ, LinearQ
-from sklearn_stackelberg.networks import (
-    ACTIVATIONS,
-    MLP,
-    NetworkSoftmax,
-    build_network,
-)
+from sklearn_stackelberg.networks import ACTIVATIONS, MLP, NetworkSoftmax, build_network
+from sklearn_stackelberg.q_functions import ContinuousQ, DiscreteQ, LinearQ
 
 
 def normal(seed, *shape):

@@ -22,12 +22,11 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from sklearn_stackelberg import game
+from sklearn_stackelberg._linalg import conjugate_gradient, dense_solve
 from sklearn_stackelberg.kernels import LandmarkFeatures
-from sklearn_stackelberg.solvers import RowSums
-from sklearn_stackelberg.solvers.sampled import flat
+from sklearn_stackelberg.solvers._lstd_discrete import RowSums
+from sklearn_stackelberg.solvers._minibatch_game import flat
 from sklearn_stackelberg.total_derivative import (
-    conjugate_gradient,
-    dense_solve,
     gauss_newton,
     moment_gradients,
     total_derivative,

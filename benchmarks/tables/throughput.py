@@ -29,7 +29,9 @@ def evaluation(dtype: torch.dtype) -> tuple[Callable[[], Any], float]:
         each multiplication with its addition.
     """
     # ---- OUR SIDE: the one place here that knows the solver -------------------------
-    from sklearn_stackelberg.solvers import ClosedFormSolver, Rows, RowSums
+    from sklearn_stackelberg._problem.rows import Rows
+    from sklearn_stackelberg.solvers import ClosedFormSolver
+    from sklearn_stackelberg.solvers._lstd_discrete import RowSums
 
     rng = np.random.default_rng(0)
     generator = torch.Generator().manual_seed(0)

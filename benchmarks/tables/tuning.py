@@ -15,18 +15,18 @@ from sklearn.model_selection import GridSearchCV
 from benchmarks.report import Clock, Rows, markdown
 from benchmarks.tuning_problems import PROBLEMS, TuningProblem
 from sklearn_stackelberg import EpisodeKFold
-from sklearn_stackelberg._evaluation.fitted_q import fitted_q
-from sklearn_stackelberg._evaluation.floor import find_floor
-from sklearn_stackelberg._evaluation.judged import judge
-from sklearn_stackelberg._evaluation.settings import QSettings
-from sklearn_stackelberg._fitting.logged_game import LoggedGame
+from sklearn_stackelberg._problem.dataset import LoggedGame
+from sklearn_stackelberg._problem.rows import Rows as GameRows
+from sklearn_stackelberg._problem.rows import feature_rows
 from sklearn_stackelberg.game import anchored_reward
 from sklearn_stackelberg.metrics import bellman_error, doubly_robust_value
+from sklearn_stackelberg.metrics._fitted_q import fitted_q
+from sklearn_stackelberg.metrics._lower_bound import find_floor
+from sklearn_stackelberg.metrics._prepare import judge
+from sklearn_stackelberg.metrics._settings import QSettings
 from sklearn_stackelberg.model_selection import PessimisticRefit
-from sklearn_stackelberg.solvers import Rows as GameRows
-from sklearn_stackelberg.solvers import RowSums
-from sklearn_stackelberg.solvers.closed_form import Evaluation
-from sklearn_stackelberg.solvers.rows import feature_rows
+from sklearn_stackelberg.solvers._best_response import Evaluation
+from sklearn_stackelberg.solvers._lstd_discrete import RowSums
 
 N_LOGS = 10
 N_FOLDS = 3

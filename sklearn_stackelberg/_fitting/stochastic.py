@@ -8,30 +8,35 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
-from .._parameters import is_network
+from .._problem.action_space import LINEAR_IN_AMOUNTS, Amounts, Labels
+from .._problem.dataset import LoggedGame
+from .._problem.rows import FeatureRows, feature_rows
+from .._typing import Floats, Index
 from ..equilibrium import Equilibrium, measure_play
-from ..followers import LinearQ
-from ..leaders import SquashedGaussian
 from ..networks import MLP
-from ..solvers import PlayState, SampledGame, SampledRows, StochasticSolver
-from ..solvers.result import Observer
-from ..solvers.rows import FeatureRows, Index, feature_rows
-from ..solvers.sampled import discrete_embedding
-from .acting import DiscreteActing, LinearSeat, NetworkSeat
-from .acting_amounts import CandidateChooser, ContinuousActing, GaussianChooser
-from .actions import LINEAR_IN_AMOUNTS, Amounts, Labels
-from .logged_game import LoggedGame
-from .outcome import Outcome
-from .seats import Seats, first_follower, first_leader, take_seats
-
-Floats = NDArray[np.floating]
+from ..policies._gaussian import SquashedGaussian
+from ..q_functions import LinearQ
+from ..solvers._base import Observer, PlayState
+from ..solvers._minibatch_game import SampledGame, SampledRows, discrete_embedding
+from ..solvers._stochastic import StochasticSolver
+from .fitted_policy import (
+    CandidateChooser,
+    ContinuousActing,
+    DiscreteActing,
+    GaussianChooser,
+    LinearSeat,
+    NetworkSeat,
+)
+from .hyperparameters import is_network
+from .players import Seats, first_follower, first_leader, take_seats
+from .result import Outcome
 
 # Products that a solution may take. A linear Q has few weights, whose game is to be
 # that of the closed form; for a network fewer are faster, and blur the foresight.
 LINEAR_CG_STEPS, CG_STEPS = 100, 20
+
 # States that a network is tried on.
 _EXAMPLES = 3
 

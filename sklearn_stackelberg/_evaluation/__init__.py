@@ -1,1 +1,0 @@
-"""What a policy is worth, from a log: for `metrics`, `inspection` and `score`."""

@@ -1,1 +1,0 @@
-"""Pictures; what is public is in `sklearn_stackelberg.inspection`."""

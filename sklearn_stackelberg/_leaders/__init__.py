@@ -1,1 +1,0 @@
-"""The parts of `leaders`: policies over continuous actions."""

@@ -1,1 +1,0 @@
-"""Checks, links, tables and views of logged rows: what `transitions` is made of."""

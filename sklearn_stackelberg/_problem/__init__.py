@@ -1,0 +1,1 @@
+"""What solvers and evaluators share: rows, action spaces, a problem's units."""

@@ -1,0 +1,180 @@
+"""A checked log in the units of the game: what every solver is played on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.utils import check_array
+
+from .._typing import Floats, Index
+from ..game import anchored_reward, average_value
+from ..transitions._as_transitions import shared_next_rows
+from ..transitions._transitions import Transitions
+from .rows import index_states
+
+
+@dataclass(frozen=True)
+class LoggedGame:
+    """The rows of a log, with rewards in units of their root mean square.
+
+    Parameters
+    ----------
+    log : Transitions
+        As the user gave it.
+    states : array of shape (N, d)
+        States and next states, each once where a next state is the next row's state.
+    state_index, next_index : int array of shape (n,)
+        Where each row's are in ``states``.
+    initial : int array of shape (n_initial,)
+        Where the initial states are in ``states``.
+    reward, terminated : array of shape (n,)
+        Rewards of what Q adds to its anchor, scaled.
+    discount, anchor, scale : float
+        q₀, and what rewards were divided by.
+    notes : tuple of str
+        What the user is to be told, as warnings.
+    """
+
+    log: Transitions
+    states: Floats
+    state_index: Index
+    next_index: Index
+    initial: Index
+    reward: Floats
+    terminated: Floats
+    discount: float
+    anchor: float
+    scale: float
+    notes: tuple[str, ...] = ()
+
+    @property
+    def unit(self) -> float:
+        """The discounted return that a v of one stands for."""
+        return self.scale / (1.0 - self.discount)
+
+    @property
+    def units(self) -> tuple[float, float]:
+        """Anchor and scale, for a game that goes on with this one."""
+        return self.anchor, self.scale
+
+    @property
+    def state(self) -> Floats:
+        """The logged states, (n, d)."""
+        return self.states[: len(self.state_index)]
+
+    @classmethod
+    def from_log(
+        cls,
+        log: Transitions,
+        *,
+        discount: float,
+        initial_states: str,
+        dtype: str,
+        estimator: Any = None,
+        units: tuple[float, float] | None = None,
+    ) -> LoggedGame:
+        """Check a log's states and scale its rewards.
+
+        Parameters
+        ----------
+        log : Transitions
+        discount : float
+        initial_states : {"first", "all"}
+        dtype : str
+            Of the states.
+        estimator : estimator, default=None
+            Named in messages.
+        units : tuple of float, default=None
+            Anchor and scale of a game that this one goes on with.
+
+        Returns
+        -------
+        LoggedGame
+
+        Raises
+        ------
+        ValueError
+            If a state is missing or infinite, or there are fewer than two rows.
+        """
+        state, next_state = _checked_states(log, dtype, estimator)
+        states, state_index, next_index = index_states(
+            state, next_state, shared_next_rows(log.with_states(state, next_state))
+        )
+        initial, notes = state_index, ()
+        if initial_states == "first":
+            initial = np.flatnonzero(log.is_initial)
+            if not len(initial):
+                initial = state_index
+                notes = (
+                    "No logged row is the first of its episode, so all states serve as "
+                    "initial. Give is_initial, or episode and step, to Transitions, or "
+                    "set initial_states='all'.",
+                )
+        anchor, scale = units or (
+            average_value(log.reward, log.terminated, discount),
+            _root_mean_square(log.reward),
+        )
+        reward = anchored_reward(log.reward, log.terminated, anchor, discount) / scale
+        return cls(
+            log=log,
+            states=states,
+            state_index=state_index,
+            next_index=next_index,
+            initial=initial,
+            reward=reward,
+            terminated=log.terminated.astype(float),
+            discount=discount,
+            anchor=anchor,
+            scale=scale,
+            notes=notes,
+        )
+
+    def counted(self) -> Transitions:
+        """The log, its initial states marked as the game counts them."""
+        counted = self.log[:]
+        if self.initial is self.state_index:
+            counted.is_initial = np.ones(len(counted), dtype=bool)
+        return counted
+
+
+def _checked_states(log: Transitions, dtype: str, estimator: Any) -> tuple[Any, Any]:
+    """Checked states and next states, (n, d) each."""
+    # What follows a terminated row is never used, and often not even recorded.
+    given = {"state": log.state, "next_state": log.next_or_own_state()}
+    state, next_state = (
+        check_array(
+            values,
+            dtype=dtype,
+            ensure_all_finite=False,
+            ensure_min_samples=2,
+            estimator=estimator,
+            input_name=name,
+        )
+        for name, values in given.items()
+    )
+    _refuse_missing(state, "state")
+    _refuse_missing(next_state, "next_state")
+    return state, next_state
+
+
+def _refuse_missing(states: Floats, name: str) -> None:
+    bad = np.flatnonzero(~np.isfinite(states).all(axis=1))
+    if not len(bad):
+        return
+    kind = "NaN" if np.isnan(states[bad]).any() else "infinity"
+    shown = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
+    raise ValueError(
+        f"{name} contains {kind} in {len(bad)} of {len(states)} rows (rows {shown}). "
+        "Impute or drop them first; StackelbergPolicyEstimator does not accept missing "
+        "values encoded as NaN natively, nor infinity. A pipeline with an imputer does."
+    )
+
+
+def _root_mean_square(reward: Floats) -> float:
+    largest = float(np.abs(reward).max())
+    if largest == 0.0:
+        return 1.0
+    # Divided first, so that squares of 1e200 or 1e-200 neither overflow nor vanish.
+    return largest * float(np.sqrt(np.mean((reward / largest) ** 2)))

@@ -1,0 +1,135 @@
+"""Logged rows, as a solver reads them: indices into a table of states' features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .._sampling import fixed_sample
+from .._typing import Floats, Index
+
+FeatureRows = Callable[[Index], Tensor]
+
+# A table of features up to this size is kept; a larger one is computed anew, chunk by
+# chunk, each time that it is read.
+TABLE_BYTES = 2**30
+
+
+class Rows(NamedTuple):
+    """Logged rows.
+
+    Parameters
+    ----------
+    features : callable
+        ``features(index)`` gives φ of the states at ``index``, (k, m).
+    state, next_state : int array of shape (n,)
+        Where each row's state and next state are among the states.
+    action : int array of shape (n,)
+        Codes 0..n_actions - 1.
+    reward, terminated : float array of shape (n,)
+    initial : int array of shape (n_initial,)
+        Where the initial states are among the states.
+    n_actions : int
+    """
+
+    features: FeatureRows
+    state: Index
+    next_state: Index
+    action: Index
+    reward: Floats
+    terminated: Floats
+    initial: Index
+    n_actions: int
+
+
+def index_states(
+    state: Floats, next_state: Floats, shared: Index
+) -> tuple[Floats, Index, Index]:
+    """One table for states and next states, where a state that is both stands once.
+
+    Parameters
+    ----------
+    state, next_state : array of shape (n, d)
+    shared : int array of shape (n,)
+        The row whose state is the next state, or -1.
+
+    Returns
+    -------
+    states : array of shape (n + number not shared, d)
+    state_index, next_index : int array of shape (n,)
+        Where each row's state and next state are in ``states``.
+    """
+    alone = np.flatnonzero(shared < 0)
+    next_index = shared.astype(np.intp)
+    next_index[alone] = len(state) + np.arange(len(alone))
+    states = np.concatenate([state, next_state[alone]])
+    return states, np.arange(len(state)), next_index
+
+
+def feature_rows(
+    transform: Callable[[Floats], Floats],
+    states: Floats,
+    n_features: int,
+    table_bytes: int = TABLE_BYTES,
+) -> FeatureRows:
+    """Features by index: from a table if it is small enough, else computed anew.
+
+    Parameters
+    ----------
+    transform : callable
+        Features of states, (k, d) to (k, n_features).
+    states : array of shape (N, d)
+    n_features : int
+    table_bytes : int, default=TABLE_BYTES
+
+    Returns
+    -------
+    callable
+    """
+    if len(states) * n_features * states.itemsize > table_bytes:
+        return lambda index: torch.from_numpy(transform(states[index]))
+    table = torch.from_numpy(transform(states))
+    return lambda index: table[torch.from_numpy(index)]
+
+
+def typical(outputs: Tensor) -> float:
+    """95 % quantile of the size of outputs; 1 where all are zero.
+
+    Parameters
+    ----------
+    outputs : Tensor
+
+    Returns
+    -------
+    float
+    """
+    size = float(np.quantile(outputs.abs().numpy(), 0.95))
+    return size if size > 0 else 1.0
+
+
+def drawn_rows(rows: Any, n_rows: int) -> Any:
+    """Some of the rows drawn at random, and of their initial states.
+
+    Parameters
+    ----------
+    rows : Rows or JointRows
+    n_rows : int
+
+    Returns
+    -------
+    Rows or JointRows
+    """
+    # A fixed seed: which rows start the climb is nothing to choose.
+    rng = np.random.default_rng(0)
+    chosen = fixed_sample(len(rows.action), n_rows, rng)
+    initial = rows.initial
+    if len(initial) > n_rows:
+        initial = rng.choice(initial, n_rows, replace=False)
+    per_row = ("state", "next_state", "action", "reward", "terminated")
+    return rows._replace(
+        **{name: getattr(rows, name)[chosen] for name in per_row}, initial=initial
+    )

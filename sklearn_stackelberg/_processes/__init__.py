@@ -1,1 +1,0 @@
-"""What `datasets.py` stands on: environments and finite decision processes."""

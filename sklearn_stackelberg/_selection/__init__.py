@@ -1,1 +1,0 @@
-"""What `model_selection.py` re-exports: folds, scorers and refit rules."""

@@ -1,0 +1,541 @@
+"""Finite Markov decision processes whose every answer is exact."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..transitions._transitions import Transitions
+from ._chain import chain_values, sample_episodes
+from ._environments import as_generator, open_environment
+
+# How close to 1 a discount stands in for 1 while a policy is being optimised.
+_NEARLY_ONE = 1.0 - 1e-7
+
+
+class FiniteMDP:
+    """A Markov decision process with S states and A actions, given by arrays.
+
+    Values are expected discounted returns, sum_t discount^t r_t, not scaled by
+    ``1 - discount``. They come from linear solves, not from simulation.
+
+    Parameters
+    ----------
+    transition : array of shape (S, A, S)
+        Probability of the next state. Each ``transition[s, a]`` sums to 1.
+    reward : array of shape (S, A, S) or (S, A)
+        Expected reward of a transition, or of a state and action.
+    initial : array of shape (S,)
+        Probability of starting in a state.
+    terminal : array of shape (S,) of bool, or (S, A, S) of float, default=None
+        States that end an episode when entered, or the probability that the
+        transition ends it. States marked by a mask are worth 0: their rows of
+        ``transition`` and ``reward`` are replaced and may hold anything.
+        None: no episode ever terminates.
+    encode : {"integer", "one-hot"}, default="integer"
+        How states are shown to estimators and written into sampled logs: one
+        integer column, or S columns of 0 and 1.
+
+    Attributes
+    ----------
+    transition, reward, termination : ndarray of shape (S, A, S)
+        The process; ``termination`` is a probability given (s, a, s').
+    expected_reward : ndarray of shape (S, A)
+        Mean reward of a state and action.
+    initial : ndarray of shape (S,)
+        Initial distribution.
+    visits : ndarray of shape (S, A) of int, or None
+        How often each pair was logged, when made by `from_counts`.
+    n_states, n_actions : int
+        S and A.
+
+    Raises
+    ------
+    ValueError
+        When shapes disagree, or probabilities are negative or do not sum to 1.
+
+    Examples
+    --------
+    Two states; action 1 moves on from state 0, and state 1 ends the episode:
+
+    >>> import numpy as np
+    >>> from sklearn_stackelberg.datasets import FiniteMDP
+    >>> transition = np.zeros((2, 2, 2))
+    >>> transition[0, 0, 0] = transition[0, 1, 1] = 1.0
+    >>> mdp = FiniteMDP(
+    ...     transition,
+    ...     reward=[[0.0, 1.0], [0.0, 0.0]],
+    ...     initial=[1.0, 0.0],
+    ...     terminal=[False, True],
+    ... )
+    >>> mdp.optimal_policy(discount=0.9).tolist()
+    [1, 0]
+    >>> uniform = np.full((2, 2), 0.5)
+    >>> round(mdp.policy_value(uniform, discount=0.9), 6)
+    0.909091
+    """
+
+    def __init__(
+        self,
+        transition: ArrayLike,
+        reward: ArrayLike,
+        initial: ArrayLike,
+        terminal: ArrayLike | None = None,
+        *,
+        encode: str = "integer",
+    ) -> None:
+        transition = np.array(transition, dtype=float)
+        if transition.ndim != 3 or transition.shape[0] != transition.shape[2]:
+            raise ValueError(
+                f"transition has shape {transition.shape}; expected (S, A, S), the "
+                "probability of each next state for every state and action."
+            )
+        n_states, n_actions, _ = shape = transition.shape
+        reward = np.array(reward, dtype=float)
+        if reward.shape == shape[:2]:
+            reward = np.repeat(reward[:, :, None], n_states, axis=2)
+        if reward.shape != shape:
+            raise ValueError(
+                f"reward has shape {reward.shape}; expected {shape} or {shape[:2]}, "
+                "to match transition."
+            )
+        terminal = np.zeros(n_states, dtype=bool) if terminal is None else terminal
+        termination = np.array(terminal)
+        if termination.shape == (n_states,):
+            absorbing = termination.astype(bool)
+            termination = np.zeros(shape)
+            termination[:, :, absorbing] = 1.0
+            transition[absorbing] = np.eye(n_states)[absorbing, None, :]
+            reward[absorbing] = 0.0
+        if termination.shape != shape:
+            raise ValueError(
+                f"terminal has shape {termination.shape}; expected a bool per state, "
+                f"({n_states},), or a probability per transition, {shape}."
+            )
+        termination = termination.astype(float)
+        if not ((termination >= 0) & (termination <= 1)).all():
+            raise ValueError("terminal holds probabilities outside [0, 1].")
+        if not np.isfinite(reward).all():
+            raise ValueError("reward holds NaN or infinity; give finite rewards.")
+        if encode not in ("integer", "one-hot"):
+            raise ValueError(f"encode is {encode!r}; expected 'integer' or 'one-hot'.")
+        self.transition = distributions(transition, "transition", shape)
+        self.initial = distributions(initial, "initial", (n_states,))
+        self.reward, self.termination = reward, termination
+        self.expected_reward = (transition * reward).sum(axis=2)  # (S, A)
+        self.n_states, self.n_actions = n_states, n_actions
+        self.encode = encode
+        self.visits: NDArray[np.intp] | None = None
+
+    @classmethod
+    def from_gymnasium(cls, env: Any, *, encode: str = "integer") -> FiniteMDP:
+        """Read the process of a Gymnasium toy-text environment.
+
+        Parameters
+        ----------
+        env : str or gymnasium.Env
+            An id, or an environment whose ``unwrapped`` has ``P`` and
+            ``initial_state_distrib``.
+        encode : {"integer", "one-hot"}, default="integer"
+            See the class.
+
+        Returns
+        -------
+        FiniteMDP
+            Expectations are exact. Outcomes that share a state, an action and a
+            next state are merged: sampled rewards are their mean. The time limit
+            of the environment is not part of the process: give it as ``horizon``.
+
+        Raises
+        ------
+        ValueError
+            When the environment does not publish its process.
+
+        Examples
+        --------
+        >>> from sklearn_stackelberg.datasets import FiniteMDP
+        >>> lake = FiniteMDP.from_gymnasium("FrozenLake-v1")
+        >>> best = lake.optimal_policy(discount=0.99)
+        >>> print(round(lake.policy_value(best, discount=1.0, horizon=100), 2))
+        0.74
+        """
+        with open_environment(env) as opened:
+            inner = opened.unwrapped
+            outcomes = getattr(inner, "P", None)
+            initial = getattr(inner, "initial_state_distrib", None)
+        if outcomes is None or initial is None:
+            raise ValueError(
+                f"{env!r} has no P and initial_state_distrib, so its process is "
+                "unknown. Toy-text environments (FrozenLake-v1, Taxi, CliffWalking) "
+                "have them; use log_episodes to log any other."
+            )
+        n_states, n_actions = len(outcomes), len(outcomes[0])
+        mass, gain, stop = np.zeros((3, n_states, n_actions, n_states))
+        for s in range(n_states):
+            for a in range(n_actions):
+                for probability, after, reward, done in outcomes[s][a]:
+                    mass[s, a, after] += probability
+                    gain[s, a, after] += probability * reward
+                    stop[s, a, after] += probability * bool(done)
+        return cls(mass, ratio(gain, mass), initial, ratio(stop, mass), encode=encode)
+
+    @classmethod
+    def from_counts(
+        cls,
+        transitions: Transitions,
+        *,
+        n_states: int | None = None,
+        n_actions: int | None = None,
+        encode: str = "integer",
+    ) -> FiniteMDP:
+        """Return the maximum-likelihood process of a log of finite states.
+
+        Parameters
+        ----------
+        transitions : Transitions
+            States as one column of integers from 0, or as one-hot rows; actions
+            as integers from 0.
+        n_states, n_actions : int, default=None
+            S and A. None: one more than the largest seen.
+        encode : {"integer", "one-hot"}, default="integer"
+            See the class.
+
+        Returns
+        -------
+        FiniteMDP
+            Pairs (s, a) that were never logged end the episode at once with
+            reward 0 (where rewards are negative, that is the *best* there is);
+            `visits` tells them apart. The initial distribution is that of the
+            rows marked ``is_initial``, or of all rows when none is.
+
+        Raises
+        ------
+        ValueError
+            When states or actions are not integers from 0, or reach past
+            ``n_states`` or ``n_actions``.
+
+        Examples
+        --------
+        >>> from sklearn_stackelberg import Transitions
+        >>> from sklearn_stackelberg.datasets import FiniteMDP
+        >>> log = Transitions(
+        ...     state=[[0], [0]],
+        ...     action=[1, 1],
+        ...     reward=[1.0, 0.0],
+        ...     next_state=[[1], [0]],
+        ...     terminated=[True, False],
+        ... )
+        >>> mdp = FiniteMDP.from_counts(log)
+        >>> mdp.visits.tolist(), mdp.expected_reward[0, 1].item()
+        ([[0, 2], [0, 0]], 0.5)
+        """
+        before = integer_states(transitions.state)
+        after = integer_states(transitions.next_state)
+        action = integers(transitions.action, "action")
+        n_states = size(n_states, np.concatenate([before, after]), "state")
+        n_actions = size(n_actions, action, "action")
+        rows = (before, action, after)
+        mass, gain, stop = np.zeros((3, n_states, n_actions, n_states))
+        np.add.at(mass, rows, 1.0)
+        np.add.at(gain, rows, np.asarray(transitions.reward, dtype=float))
+        np.add.at(stop, rows, np.asarray(transitions.terminated, dtype=float))
+        visits = mass.sum(axis=2)  # (S, A)
+        transition = ratio(mass, visits[:, :, None])
+        termination = ratio(stop, mass)
+        s, a = np.nonzero(visits == 0)
+        transition[s, a, s] = termination[s, a, s] = 1.0
+        starts = before[np.asarray(transitions.is_initial, dtype=bool)]
+        starts = np.bincount(starts if len(starts) else before, minlength=n_states)
+        mdp = cls(
+            transition,
+            ratio(gain, mass),
+            starts / starts.sum(),
+            termination,
+            encode=encode,
+        )
+        mdp.visits = visits.astype(np.intp)
+        return mdp
+
+    def one_hot(self, states: ArrayLike) -> NDArray[np.float64]:
+        """Return integer states, (n,) or (n, 1), as rows of 0 and 1, (n, S)."""
+        return np.eye(self.n_states)[integer_states(np.asarray(states))]
+
+    def states(self) -> NDArray[Any]:
+        """Return every state in order, as estimators see it: (S, 1) or (S, S)."""
+        return self._encoded(np.arange(self.n_states))
+
+    def state_values(
+        self, policy: Any, discount: float, horizon: int | None = None
+    ) -> NDArray[np.float64]:
+        """Return the exact value of a policy in every state.
+
+        Parameters
+        ----------
+        policy : array of shape (S,) or (S, A), or a fitted estimator
+            An action per state, a probability per state and action, or an object
+            whose ``predict`` gives actions for ``states()`` (``predict_proba``,
+            whose columns are then all A actions, is used where there is no
+            ``predict``; pass its result to evaluate the stochastic policy).
+        discount : float in [0, 1]
+            1 without a horizon is exact too, by analysis of the absorbing chain:
+            a class of states that is never left adds nothing if it pays nothing.
+        horizon : int, default=None
+            Number of steps after which the episode is cut. None: never.
+
+        Returns
+        -------
+        ndarray of shape (S,)
+            Expected discounted return from each state.
+
+        Raises
+        ------
+        ValueError
+            When the policy has another shape, or when ``discount=1`` and the
+            policy collects rewards for ever from some state.
+        """
+        values = self._values(self._probabilities(policy), discount, horizon)
+        return self._finite(values, np.arange(self.n_states))
+
+    def policy_value(
+        self, policy: Any, discount: float, horizon: int | None = None
+    ) -> float:
+        """Return the exact value of a policy from the initial distribution.
+
+        Parameters, meaning and errors as in `state_values`; only states that can
+        be reached from the start matter. With ``discount=1``, a horizon and a
+        reward of 1 at success, it is the probability of success within the limit.
+        """
+        values = self._values(self._probabilities(policy), discount, horizon)
+        start = np.flatnonzero(self.initial)
+        return float(self.initial[start] @ self._finite(values, start))
+
+    def q_values(
+        self, policy: Any, discount: float, horizon: int | None = None
+    ) -> NDArray[np.float64]:
+        """Return the exact value of each action, then the policy: (S, A).
+
+        Parameters and errors as in `state_values`.
+        """
+        if horizon == 1:
+            return self.expected_reward.copy()
+        later = None if horizon is None else positive(horizon, "horizon") - 1
+        return self._look_ahead(self.state_values(policy, discount, later), discount)
+
+    def optimal_policy(self, discount: float) -> NDArray[np.intp]:
+        """Return an optimal action per state, (S,), by policy iteration.
+
+        With ``discount=1`` the discount is let to approach 1 (it is 1 - 1e-7), so
+        that a policy which ends the episode wins over one that waits for ever.
+
+        Raises
+        ------
+        ValueError
+            When the discount is outside [0, 1].
+        """
+        discount = min(as_discount(discount), _NEARLY_ONE)
+        everywhere = np.arange(self.n_states)
+        best = np.argmax(self.expected_reward, axis=1)
+        while True:
+            values = self._values(np.eye(self.n_actions)[best], discount, None)
+            q = self._look_ahead(values, discount)
+            # An action is replaced only by a strictly better one: ties would make
+            # policy iteration cycle, and could swap progress for waiting.
+            gain = q.max(axis=1) - q[everywhere, best]
+            better = gain > 1e-12 * np.abs(q).max(initial=1e-300)
+            if not better.any():
+                return best
+            best = np.where(better, np.argmax(q, axis=1), best)
+
+    def optimal_value(self, discount: float) -> float:
+        """Return the exact value of `optimal_policy` from the start."""
+        return self.policy_value(self.optimal_policy(discount), discount)
+
+    def sample(
+        self,
+        policy: Any,
+        n_transitions: int,
+        random_state: Any = None,
+        *,
+        horizon: int | None = None,
+    ) -> Transitions:
+        """Sample a log of a policy, with its propensities.
+
+        Parameters
+        ----------
+        policy : array of shape (S,) or (S, A), or a fitted estimator
+            As in `state_values`.
+        n_transitions : int
+            Number of rows. The last episode is cut there.
+        random_state : int, Generator, RandomState or None, default=None
+            Seed. Global random state is neither read nor changed.
+        horizon : int, default=None
+            Longest episode, in steps. A cut episode is not ``terminated``.
+
+        Returns
+        -------
+        Transitions
+            Whole episodes one after the other, states encoded as in `states`.
+
+        Raises
+        ------
+        ValueError
+            When a count is not a positive integer or the policy has another shape.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn_stackelberg.datasets import FiniteMDP
+        >>> lake = FiniteMDP.from_gymnasium("FrozenLake-v1")
+        >>> log = lake.sample(np.full((16, 4), 0.25), 1000, 0, horizon=100)
+        >>> log.state.shape, float(log.propensity[0])
+        ((1000, 1), 0.25)
+        """
+        n_transitions = positive(n_transitions, "n_transitions")
+        limit = None if horizon is None else positive(horizon, "horizon")
+        policy = self._probabilities(policy)
+        log = sample_episodes(
+            (self.initial, policy, self.transition, self.termination),
+            n_transitions,
+            as_generator(random_state),
+            limit,
+        )
+        s, a = log["state"], log["action"]
+        return Transitions(
+            self._encoded(s),
+            a.copy(),
+            self.reward[s, a, log["next_state"]],
+            self._encoded(log["next_state"]),
+            log["terminated"].copy(),
+            is_initial=log["step"] == 0,
+            episode=log["episode"].copy(),
+            step=log["step"].copy(),
+            propensity=policy[s, a],
+        )
+
+    def _encoded(self, states: NDArray[np.intp]) -> NDArray[Any]:
+        if self.encode == "integer":
+            return np.array(states)[:, None]
+        return self.one_hot(states)
+
+    def _probabilities(self, policy: Any) -> NDArray[np.float64]:
+        if hasattr(policy, "predict"):
+            policy = policy.predict(self.states())
+        elif hasattr(policy, "predict_proba"):
+            policy = policy.predict_proba(self.states())
+        policy = np.asarray(policy)
+        shape = (self.n_states, self.n_actions)
+        if policy.shape == shape[:1]:
+            action = integers(policy, "policy")
+            size(self.n_actions, action, "action")
+            return np.eye(self.n_actions)[action]
+        if policy.shape == shape:
+            return distributions(policy, "policy", shape)
+        raise ValueError(
+            f"The policy has shape {policy.shape}; expected {shape[:1]} (an action "
+            f"for each state) or {shape} (a probability for each state and action)."
+        )
+
+    def _look_ahead(
+        self, values: NDArray[np.float64], discount: float
+    ) -> NDArray[np.float64]:
+        goes_on = self.transition * (1.0 - self.termination)  # (S, A, S)
+        return self.expected_reward + discount * goes_on @ values
+
+    def _values(
+        self, policy: NDArray[np.float64], discount: float, horizon: int | None
+    ) -> NDArray[np.float64]:
+        """Return the values, NaN where the undiscounted return has no limit."""
+        ends = self.transition * self.termination  # (S, A, S)
+        return chain_values(
+            np.einsum("sa,sat->st", policy, self.transition - ends),
+            np.einsum("sa,sat->s", policy, ends) > 0,
+            (policy * self.expected_reward).sum(axis=1),
+            as_discount(discount),
+            None if horizon is None else positive(horizon, "horizon"),
+        )
+
+    def _finite(
+        self, values: NDArray[np.float64], states: NDArray[np.intp]
+    ) -> NDArray[np.float64]:
+        bad = states[np.isnan(values[states])]
+        if len(bad):
+            raise ValueError(
+                f"From states {bad[:10].tolist()} this policy collects rewards for "
+                "ever, so its undiscounted value has no limit. Give a horizon, or a "
+                "discount below 1."
+            )
+        return values[states]
+
+
+def distributions(
+    values: ArrayLike, name: str, shape: tuple[int, ...]
+) -> NDArray[np.float64]:
+    """Return the values, refused unless they are distributions on the last axis."""
+    values = np.asarray(values, dtype=float)
+    if values.shape != shape:
+        raise ValueError(f"{name} has shape {values.shape}; expected {shape}.")
+    wrong = ~np.isclose(values.sum(axis=-1), 1.0, rtol=0, atol=1e-6)
+    wrong |= ~(values >= 0).all(axis=-1)
+    if wrong.any():
+        where = f" at {np.argwhere(wrong)[:10].tolist()}" if len(shape) > 1 else ""
+        raise ValueError(
+            f"{name} holds probabilities that are negative or do not sum to 1{where}."
+        )
+    return values
+
+
+def ratio(above: NDArray[Any], below: NDArray[Any]) -> NDArray[np.float64]:
+    """Return above / below, and 0 where nothing was counted."""
+    return np.divide(above, below, out=np.zeros(above.shape), where=below > 0)
+
+
+def integers(values: ArrayLike, name: str) -> NDArray[np.intp]:
+    """Return the values, refused unless they are integers from 0."""
+    values = np.asarray(values)
+    if values.dtype.kind not in "biuf" or not np.isfinite(values).all():
+        wrong = values[:5]
+    else:
+        whole = values.astype(np.intp)
+        wrong = values[(whole != values) | (whole < 0)][:5]
+        if not len(wrong):
+            return whole
+    raise ValueError(f"{name} must hold integers from 0; got {wrong.tolist()}.")
+
+
+def integer_states(states: Any) -> NDArray[np.intp]:
+    """Return states given as (n,), (n, 1) or one-hot (n, S) as integers, (n,)."""
+    states = np.asarray(states)
+    if states.ndim == 2 and states.shape[1] > 1:
+        if not ((states == 0) | (states == 1)).all() or (states.sum(axis=1) != 1).any():
+            raise ValueError(
+                "Finite states are one column of integers or one-hot rows; got "
+                f"{states.shape[1]} columns that are not one-hot."
+            )
+        return np.argmax(states, axis=1)
+    return integers(states.reshape(-1), "state")
+
+
+def size(given: int | None, values: NDArray[np.intp], name: str) -> int:
+    """Return how many states or actions there are, at least those in values."""
+    largest = int(values.max())
+    if given is None:
+        return largest + 1
+    if largest >= given:
+        raise ValueError(f"{name} {largest} was given, but n_{name}s is {given}.")
+    return int(given)
+
+
+def as_discount(discount: float) -> float:
+    """Return the discount, refused outside [0, 1]."""
+    if not 0.0 <= discount <= 1.0:
+        raise ValueError(f"discount is {discount!r}; expected a number in [0, 1].")
+    return float(discount)
+
+
+def positive(count: int, name: str) -> int:
+    """Return the count, refused unless it is a positive integer."""
+    if int(count) != count or count < 1:
+        raise ValueError(f"{name} is {count!r}; expected a positive integer.")
+    return int(count)

@@ -1,0 +1,235 @@
+"""Logged problems whose answer is known: environments and finite processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..transitions._transitions import Transitions
+from ._environments import (
+    ObservationEncoder,
+    as_generator,
+    draw_seed,
+    new_environment,
+    open_environment,
+    playable,
+)
+from ._finite_mdp import positive
+
+# Environments stepped at once: enough to share the cost of a call to predict.
+_LOCKSTEP = 256
+
+
+def log_episodes(
+    env: Any,
+    policy: Any,
+    n_transitions: int,
+    random_state: Any = None,
+    *,
+    horizon: int | None = None,
+) -> Transitions:
+    """Log the transitions of a policy in a Gymnasium environment.
+
+    Parameters
+    ----------
+    env : str or gymnasium.Env
+        An id such as ``"CartPole-v1"``, or an environment, which is reset and
+        stepped (and left open).
+    policy : callable or fitted estimator
+        Either ``policy(observation, rng)``, given the observation as the
+        environment returns it and a numpy Generator, which returns an action or
+        the tuple ``(action, propensity)``; or an object whose ``predict`` takes
+        2-D states, one row a state, and returns actions.
+    n_transitions : int
+        Number of rows. The last episode is cut there, which is a truncation.
+    random_state : int, Generator, RandomState or None, default=None
+        Seeds the environment, once, and the generator of the policy. Global random
+        state is neither read nor changed.
+    horizon : int, default=None
+        Cut episodes after this many steps, besides the time limit that the
+        environment may have of its own.
+
+    Returns
+    -------
+    Transitions
+        States are one integer column (Discrete observations) or flattened float64
+        rows (Box). An action of one number is kept as that number, one of several as a
+        row of float64. ``terminated`` is False at a time limit, and the state reached
+        there is kept in ``next_state``. Propensities are there if the policy returned
+        them.
+
+    Raises
+    ------
+    ImportError
+        When gymnasium is not installed.
+    ValueError
+        When a count is not a positive integer, or the policy returns a propensity
+        at some steps and not at others.
+
+    Examples
+    --------
+    >>> from sklearn_stackelberg.datasets import log_episodes
+    >>> def noisy(observation, rng):
+    ...     return rng.integers(2) if rng.random() < 0.6 else int(observation[2] > 0)
+    >>> log = log_episodes("CartPole-v1", noisy, n_transitions=200, random_state=0)
+    >>> log.state.shape, log.action.shape
+    ((200, 4), (200,))
+    """
+    n_transitions = positive(n_transitions, "n_transitions")
+    horizon = None if horizon is None else positive(horizon, "horizon")
+    rng = as_generator(random_state)
+    seed: int | None = draw_seed(rng)
+    with open_environment(env) as opened:
+        encode = ObservationEncoder(opened.observation_space)
+        act = _actor(policy, encode)
+        rows: list[tuple[Any, ...]] = []
+        episode, step = 0, 0
+        observation, _ = opened.reset(seed=seed)
+        state = encode(observation)
+        while True:
+            decided = act(observation, rng)
+            action, propensity = decided if type(decided) is tuple else (decided, None)
+            observation, reward, terminated, truncated, _ = opened.step(
+                playable(action, opened.action_space)
+            )
+            after = encode(observation)
+            rows.append(
+                (state, action, reward, after, terminated, episode, step, propensity)
+            )
+            if len(rows) == n_transitions:
+                break
+            state, step = after, step + 1
+            if terminated or truncated or step == horizon:
+                episode, step = episode + 1, 0
+                observation, _ = opened.reset()
+                state = encode(observation)
+    columns = [np.array(column) for column in zip(*rows, strict=True)]
+    states, actions, rewards, nexts, ends, episodes, steps, chances = columns
+    if actions.ndim > 2:  # a box of any shape is a row of numbers
+        actions = actions.reshape(len(actions), -1)
+    unlogged = np.array([row[-1] is None for row in rows])
+    if unlogged.any() and not unlogged.all():
+        raise ValueError(
+            "The policy returned a propensity with some actions and not with others "
+            f"(first without: row {int(np.argmax(unlogged))}). Return (action, "
+            "propensity) always, or the action alone always."
+        )
+    return Transitions(
+        states,
+        actions,
+        rewards.astype(float),
+        nexts,
+        ends.astype(bool),
+        is_initial=steps == 0,
+        episode=episodes,
+        step=steps,
+        propensity=None if unlogged.all() else chances.astype(float),
+    )
+
+
+def rollout_returns(
+    env: Any,
+    policy: Any,
+    n_episodes: int,
+    random_state: Any = None,
+    *,
+    horizon: int | None = None,
+) -> NDArray[np.float64]:
+    """Return what a policy earns in the real environment, episode by episode.
+
+    Many copies of the environment are stepped together, so that an estimator is
+    asked once a step for the actions in all of them.
+
+    Parameters
+    ----------
+    env : str, callable or gymnasium.Env
+        An id, a function without arguments that returns a new environment, or an
+        environment, which is copied.
+    policy : callable or fitted estimator
+        As in `log_episodes`; a propensity is ignored. A callable is given a
+        generator of its own for each episode.
+    n_episodes : int
+        Number of episodes.
+    random_state : int, Generator, RandomState or None, default=None
+        Seeds every episode on its own: the first k of n episodes are those of a
+        call for k episodes.
+    horizon : int, default=None
+        Cut episodes after this many steps. Give it where the environment has no
+        time limit of its own and the policy may never end an episode.
+
+    Returns
+    -------
+    ndarray of shape (n_episodes,)
+        Undiscounted returns, in units of the reward.
+
+    Raises
+    ------
+    ImportError
+        When gymnasium is not installed.
+    TypeError
+        When ``env`` is none of the three.
+    ValueError
+        When a count is not a positive integer.
+
+    Examples
+    --------
+    >>> from sklearn_stackelberg.datasets import rollout_returns
+    >>> def upright(observation, rng):
+    ...     return int(observation[2] + observation[3] > 0)
+    >>> rollout_returns("CartPole-v1", upright, n_episodes=3, random_state=0).shape
+    (3,)
+    """
+    n_episodes = positive(n_episodes, "n_episodes")
+    horizon = None if horizon is None else positive(horizon, "horizon")
+    rng = as_generator(random_state)
+    copies = [new_environment(env) for _ in range(min(n_episodes, _LOCKSTEP))]
+    returns = np.zeros(n_episodes)
+    try:
+        for first in range(0, n_episodes, _LOCKSTEP):
+            part = returns[first : first + _LOCKSTEP]
+            generators = [np.random.default_rng(draw_seed(rng)) for _ in part]
+            _play(copies, policy, part, generators, horizon)
+    finally:
+        for opened in copies:
+            opened.close()
+    return returns
+
+
+def _play(
+    copies: list[Any],
+    policy: Any,
+    returns: NDArray[np.float64],
+    generators: list[np.random.Generator],
+    horizon: int | None,
+) -> None:
+    """Add to `returns` what one episode in each of the first copies earns."""
+    encode = ObservationEncoder(copies[0].observation_space)
+    space = copies[0].action_space
+    alive = list(range(len(returns)))
+    seen = [copies[i].reset(seed=draw_seed(generators[i]))[0] for i in alive]
+    step = 0
+    while alive and step != horizon:
+        if hasattr(policy, "predict"):
+            states = np.stack([encode(seen[i]) for i in alive])
+            actions = list(policy.predict(states))
+        else:
+            actions = [policy(seen[i], generators[i]) for i in alive]
+            actions = [a[0] if type(a) is tuple else a for a in actions]
+        going = []
+        for i, action in zip(alive, actions, strict=True):
+            seen[i], reward, terminated, truncated, _ = copies[i].step(
+                playable(action, space)
+            )
+            returns[i] += reward
+            if not (terminated or truncated):
+                going.append(i)
+        alive, step = going, step + 1
+
+
+def _actor(policy: Any, encode: ObservationEncoder) -> Callable[..., Any]:
+    if hasattr(policy, "predict"):
+        return lambda observation, rng: policy.predict(encode(observation)[None, :])[0]
+    return policy

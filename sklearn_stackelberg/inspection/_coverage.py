@@ -1,0 +1,447 @@
+"""How much of what a policy would do a log supports."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
+from sklearn.utils import gen_batches
+
+from .._typing import Floats
+from ..metrics._estimate import effective_size
+from ..metrics._features import node_batches
+from ..metrics._fitted_q import FittedQ, fitted_q
+from ..metrics._prepare import judge
+from ..metrics._settings import check_common, is_real, is_whole, q_settings
+
+
+def coverage_report(
+    policy: Any,
+    X: Any,
+    y: Any = None,
+    *,
+    discount: float,
+    greedy: bool = False,
+    n_rows: int = 10,
+    min_rows: float = 1.0,
+    min_effective_rows: float = 30.0,
+    min_effective_episodes: float = 10.0,
+    min_followed: float = 0.5,
+    kernel: Any = "auto",
+    bandwidth: Any = "median",
+    n_components: int | None = 200,
+    ridge: float = 0.03,
+    random_state: Any = 0,
+) -> CoverageReport:
+    """Report how much of what a policy would do a log supports.
+
+    From the equations of `fitted_q_value`, one fit: their dual gives the density ratios
+    ω_i with value = Σ_i ω_i r_i / n, that is which rows the value is made of. An action
+    a is seen near a state s as often as
+
+        N_a(s) = k / (k − ‖φ‖² + φᵀ (Σ_{i: a_i = a} φ_i φ_iᵀ / k + I)⁻¹ φ) − 1,
+
+    k = k(s, s): the number of rows at s itself from which as much could be learned of
+    Q(s, a) as from all rows of that action. For states that are only told apart it is
+    the count of (s, a). Where the policy would be is known by its flow along the log:
+    the first states, and the next state of each row γ ω_i times.
+    Of continuous actions, N(s, a) counts the logged pairs near (s, a), and what the
+    policy would do are its nodes.
+
+    Parameters
+    ----------
+    policy, X, y, discount, greedy
+        As in `metrics.fitted_q_value`.
+    n_rows : int, default=10
+        How many of the heaviest rows, and episodes, to list.
+    min_rows : float, default=1.0
+        An action seen less often near a state counts as never logged there. Larger is
+        stricter.
+    min_effective_rows : float, default=30.0
+        A value that rests on fewer, as if of equal weight, is warned of; 0 never warns.
+    min_effective_episodes : float, default=10.0
+        The same of episodes.
+    min_followed : float, default=0.5
+        Smallest ``share_followed`` that is not warned of.
+    kernel, bandwidth, n_components, ridge, random_state
+        As in `metrics.fitted_q_value`.
+
+    Returns
+    -------
+    CoverageReport
+
+    Warns
+    -----
+    UserWarning
+        If the value rests on a handful of rows or episodes, of which the heaviest are
+        named, or for the most part on nothing that was logged.
+
+    Raises
+    ------
+    ValueError
+        As `metrics.fitted_q_value`, or if a count or limit is out of range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_stackelberg import StackelbergPolicyEstimator, Transitions
+    >>> from sklearn_stackelberg.inspection import coverage_report
+    >>> state = np.repeat([[0.0], [1.0]], 60, axis=0)
+    >>> action = np.tile([0, 1], 60)
+    >>> log = Transitions(
+    ...     state, action, 1.0 * (action == state[:, 0]), state, terminated=np.ones(120)
+    ... )
+    >>> policy = StackelbergPolicyEstimator(discount=0.0).fit(log)
+    >>> report = coverage_report(policy, log, discount=0.0, greedy=True, n_rows=3)
+    >>> print(report)
+    Coverage by 120 logged rows.
+    The policy's value of 0.9995 rests on as much as 60.0 rows (50 %) of equal weight.
+    The 3 heaviest rows carry 5 % of its weight.
+    Of what the policy would do, 0 % was never logged near the state where it would do
+    it (at the logged states: 0 %). The log accounts for over 99 % of its discounted
+    visits.
+    """
+    check_common(discount, 0.95)
+    settings = q_settings(kernel, bandwidth, n_components, ridge, random_state)
+    limits = {
+        "min_rows": min_rows,
+        "min_effective_rows": min_effective_rows,
+        "min_effective_episodes": min_effective_episodes,
+        "min_followed": min_followed,
+    }
+    for name, limit in limits.items():
+        if not is_real(limit) or not 0 <= limit < np.inf:
+            raise ValueError(f"{name} must be a number >= 0, got {limit!r}.")
+    if not is_whole(n_rows) or n_rows < 1:
+        raise ValueError(f"n_rows must be an integer >= 1, got {n_rows!r}.")
+    fit = fitted_q(judge(policy, X, y, greedy=greedy), discount, settings)
+    judged = fit.judged
+    mass = judged.weight * fit.ratio
+    total = float(mass.sum())
+    # Smooth features leave the dual some negative mass; more of it than of the other
+    # would be no distribution of visits at all.
+    mass = mass / total if total > 0 else np.zeros_like(mass)
+    by_episode = np.bincount(judged.episode, mass, judged.n_episodes)
+    support = support_counts(fit)
+    # What lacks a rounding error of enough is enough.
+    unseen = (judged.chances * (support < min_rows * (1 - 1e-6))).sum(axis=1)  # (N,)
+    visits = _visits(fit)
+    report = CoverageReport(
+        value=fit.value,
+        row=judged.rows,
+        ratio=mass / judged.weight,
+        support=support[judged.state_index],
+        effective_rows=effective_size(mass),
+        effective_episodes=effective_size(by_episode) if judged.has_episodes else None,
+        n_rows=len(judged),
+        n_episodes=judged.n_episodes,
+        top_rows=_heaviest_rows(fit, mass, n_rows),
+        top_episodes=_heaviest_episodes(fit, mass, n_rows),
+        share_unseen=float(visits @ unseen / visits.sum()),
+        share_unseen_logged=float(judged.weight @ unseen[judged.state_index]),
+        share_followed=_share_followed(fit),
+        concerns=[],
+    )
+    report.concerns.extend(concerns_of(report, limits))
+    for text in report.concerns:
+        warnings.warn(text, UserWarning, stacklevel=2)
+    return report
+
+
+def _visits(fit: FittedQ) -> Floats:
+    """How often the policy comes to each of ``judged.states``, discounted, (N,)."""
+    judged = fit.judged
+    moved = judged.weight * judged.goes_on * np.maximum(fit.ratio, 0.0)
+    out = np.zeros(len(judged.states))
+    np.add.at(out, judged.state_index[judged.initial], judged.initial_weight)
+    np.add.at(out, judged.next_index, fit.system.discount * moved)
+    return out
+
+
+def _share_followed(fit: FittedQ) -> float:
+    """Of walks that stop with probability 1 − γ a step, those that stop in the log."""
+    judged = fit.judged
+    stops = 1.0 - fit.system.discount * judged.goes_on
+    found = float(judged.weight * fit.ratio @ stops)  # 1, but for what is lost
+    return max(0.0, 1.0 - abs(1.0 - found))
+
+
+def _heaviest_rows(fit: FittedQ, mass: Floats, n_rows: int) -> list[dict[str, Any]]:
+    judged, weight = fit.judged, _share(mass)
+    chosen = np.argsort(-weight, kind="stable")[:n_rows]
+    log, out = judged.log, []
+    ratio = mass / judged.weight
+    for i in chosen[weight[chosen] > 0]:
+        row: dict[str, Any] = {"row": int(judged.rows[i])}
+        if log.episode is not None:
+            row["episode"] = _plain(log.episode[i])
+        if log.step is not None:
+            row["step"] = _plain(log.step[i])
+        row["action"] = _plain(log.action[i])
+        if judged.codes is not None:  # amounts have densities
+            row["probability"] = float(
+                judged.chances[judged.state_index[i], judged.codes[i]]
+            )
+        out.append(row | {"ratio": float(ratio[i]), "share": float(weight[i])})
+    return out
+
+
+def _heaviest_episodes(fit: FittedQ, mass: Floats, n_rows: int) -> list[dict[str, Any]]:
+    judged = fit.judged
+    if judged.log.episode is None:
+        return []
+    counts = np.bincount(judged.episode)
+    weight = np.bincount(judged.episode, _share(mass))
+    _, first = np.unique(judged.episode, return_index=True)
+    chosen = np.argsort(-weight, kind="stable")[:n_rows]
+    return [
+        {
+            "episode": _plain(judged.log.episode[first[e]]),
+            "n_rows": int(counts[e]),
+            "share": float(weight[e]),
+        }
+        for e in chosen[weight[chosen] > 0]
+    ]
+
+
+def _share(mass: Floats) -> Floats:
+    """|p ω| over its sum; 0 where there is none."""
+    weight = np.abs(mass)
+    total = weight.sum()
+    return weight / total if total > 0 else weight
+
+
+def _plain(label: Any) -> Any:
+    return label.tolist() if isinstance(label, np.generic | np.ndarray) else label
+
+
+# Rows that a warning names; the report has them all.
+_NAMED_ROWS = 5
+
+
+@dataclass(frozen=True, eq=False)
+class CoverageReport:
+    """What a policy's value rests on; ``str`` of it says so in sentences.
+
+    Parameters
+    ----------
+    value : float
+        Value of the policy by `fitted_q_value`, in units of discounted return.
+    row : int array of shape (n,)
+        The rows of the given X (by position, from 0) that are transitions.
+    ratio : array of shape (n,)
+        Density ratio of each: how often the policy would come to this state and take
+        this action, discounted, over how often the log did. Their average is 1. Where
+        all are 0, the log holds nothing of what the policy does.
+    support : array of shape (n, A)
+        How many logged rows there are near the row's state, for each action; for each
+        of the policy's nodes where actions are continuous.
+    effective_rows : float
+        (Σ ω)² / Σ ω² of the ratios: the number of equally weighted rows that would
+        tell as much. Larger is better.
+    effective_episodes : float or None
+        The same of the sums over episodes. None if the log does not tell episodes.
+    n_rows, n_episodes : int
+        What the log holds; without episodes each row counts as one.
+    top_rows : list of dict
+        The rows that weigh most, heaviest first: ``row``, ``episode`` and ``step``
+        where the log has them, ``action``, ``probability`` (the policy's, of that
+        action; not where actions are continuous), ``ratio`` and ``share`` of the whole
+        weight Σ |ω|.
+    top_episodes : list of dict
+        The episodes that weigh most: ``episode``, ``n_rows`` and ``share``.
+    share_unseen : float
+        Of what the policy would do where it would be, the share that was never logged
+        near the state.
+    share_unseen_logged : float
+        The same at the logged states as often as they were logged.
+    share_followed : float
+        Share of the policy's discounted visits that the rows account for. One that
+        leaves the log at its first step has 0, whatever it would have done later;
+        ratios that account for too much, as smooth features may, lower it as well. The
+        rest of the value is not from the log.
+    concerns : list of str
+        What the warnings said; empty if there is nothing to warn of.
+    """
+
+    value: float
+    row: NDArray[np.intp]
+    ratio: Floats
+    support: Floats
+    effective_rows: float
+    effective_episodes: float | None
+    n_rows: int
+    n_episodes: int
+    top_rows: list[dict[str, Any]]
+    top_episodes: list[dict[str, Any]]
+    share_unseen: float
+    share_unseen_logged: float
+    share_followed: float
+    concerns: list[str]
+
+    @property
+    def effective_share(self) -> float:
+        """Effective rows as a share of the rows."""
+        return self.effective_rows / self.n_rows
+
+    def to_frame(self) -> Any:
+        """The heaviest rows as a DataFrame, which needs pandas."""
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise ImportError(
+                "to_frame needs pandas. Install it (python -m pip install pandas), or "
+                "read top_rows."
+            ) from error
+        return pd.DataFrame(self.top_rows)
+
+    def __str__(self) -> str:
+        episodes = self.effective_episodes is not None
+        inside = f" in {self.n_episodes:,} episodes" if episodes else ""
+        rests = f"{self.effective_rows:,.1f} rows ({_percent(self.effective_share)})"
+        if self.effective_episodes is not None:
+            rests += f" and {self.effective_episodes:,.1f} episodes"
+        heavy = f"The {len(self.top_rows)} heaviest rows carry "
+        heavy += f"{_percent(_sum_shares(self.top_rows))} of its weight"
+        if episodes:
+            heavy += f", the {len(self.top_episodes)} heaviest episodes "
+            heavy += _percent(_sum_shares(self.top_episodes))
+        lines = [
+            f"Coverage by {self.n_rows:,} logged rows{inside}.",
+            f"The policy's value of {self.value:.4g} rests on as much as {rests} of "
+            f"equal weight. {heavy}.",
+            f"Of what the policy would do, {_percent(self.share_unseen)} was never "
+            "logged near the state where it would do it (at the logged states: "
+            f"{_percent(self.share_unseen_logged)}). The log accounts for "
+            f"{_percent(self.share_followed)} of its discounted visits.",
+        ]
+        return "\n".join([*lines, *(f"Warning: {text}" for text in self.concerns)])
+
+
+def concerns_of(report: CoverageReport, limits: dict[str, float]) -> list[str]:
+    """What to warn of."""
+    rows, episodes = report.effective_rows, report.effective_episodes
+    out = []
+    if not report.top_rows:
+        return [
+            "The value rests on no row: the log holds nothing of what the policy does "
+            "from the initial states on. Judge a policy nearer to the logged one, or "
+            "by a log that has its actions."
+        ]
+    few_rows = rows < limits["min_effective_rows"]
+    if few_rows or (
+        episodes is not None and episodes < limits["min_effective_episodes"]
+    ):
+        counts, asked = f"{rows:,.1f} rows", f"{limits['min_effective_rows']:g}"
+        if episodes is not None:
+            counts += f" and {episodes:,.1f} episodes"
+            asked += f" and {limits['min_effective_episodes']:g}"
+        named = "; ".join(_named(row) for row in report.top_rows[:_NAMED_ROWS])
+        out.append(
+            f"The value rests on a handful of {'rows' if few_rows else 'episodes'}: on "
+            f"as much as {counts} of equal weight, where at least {asked} were "
+            f"expected. The heaviest rows: {named}. What they show may be chance: look "
+            "at them, log more of their kind, or judge a policy nearer to the logged "
+            "one (a smaller lam)."
+        )
+    if report.share_followed < limits["min_followed"]:
+        out.append(
+            f"The logged rows account for {_percent(report.share_followed)} of the "
+            "policy's discounted visits, and the rest of the value is not from the "
+            "log: the policy soon leaves for what was never logged. Judge a policy "
+            "nearer to the logged one (a smaller lam)."
+        )
+    return out
+
+
+def _named(row: dict[str, Any]) -> str:
+    told = [f"{name} {row[name]}" for name in ("episode", "step") if name in row]
+    told.append(f"action {_action(row)}")
+    share = _percent(row["share"])
+    return f"row {row['row']} ({', '.join(told)}: {share} of the weight)"
+
+
+def _action(row: dict[str, Any]) -> str:
+    """A label as it is, amounts with the figures that matter."""
+    if "probability" in row:
+        return repr(row["action"])
+    amounts = ", ".join(f"{amount:.4g}" for amount in np.ravel(row["action"]))
+    return f"({amounts})" if np.ndim(row["action"]) else amounts
+
+
+def _sum_shares(table: list[dict[str, Any]]) -> float:
+    return sum(line["share"] for line in table)
+
+
+def _percent(share: float) -> str:
+    """A share in percent, such that little is not nothing, and most is not all."""
+    percent = 100.0 * share
+    if 0.005 < percent < 0.5:
+        return "under 1 %"
+    if 99.5 <= percent < 99.95:
+        return "over 99 %"
+    return f"{percent:.0f} %"
+
+
+_BATCH_ROWS = 4096
+
+
+def support_counts(fit: FittedQ) -> Floats:
+    """N_a(s) of every state of ``judged.states`` and every action, (N, A).
+
+    Of a continuous policy N(s, a) of its nodes, all logged pairs being of one kind.
+    """
+    judged = fit.judged
+    if judged.nodes is not None:
+        return _support_of_nodes(fit)
+    pairs = fit.system.pairs
+    itself = pairs.features.similarity_to_itself(judged.states)  # (N,)
+    # A state that is like nothing, not even itself, has no rows near it.
+    scale = np.sqrt(np.where(itself > 0, itself, np.inf))
+    out = np.zeros((len(judged.states), judged.n_actions))
+    for action in range(judged.n_actions):
+        rows = np.flatnonzero(judged.codes == action)
+        gram = np.eye(pairs.features.n_features_out_)
+        for batch in gen_batches(len(rows), _BATCH_ROWS):
+            index = judged.state_index[rows[batch]]
+            unit = pairs.phi(index) / scale[index, None]
+            gram += unit.T @ unit
+        factor = cho_factor(gram)
+        for batch in gen_batches(len(judged.states), _BATCH_ROWS):
+            unit = pairs.phi(np.arange(len(out))[batch]) / scale[batch, None]
+            out[batch, action] = _counts(unit, factor)
+    # The row itself is near, even if the features cannot tell.
+    logged = judged.state_index, judged.codes
+    out[logged] = np.maximum(out[logged], 1.0)
+    return np.maximum(out, 0.0)
+
+
+def _support_of_nodes(fit: FittedQ) -> Floats:
+    """N(s, a) of every state's nodes, (N, S)."""
+    judged, features = fit.judged, fit.system.pairs.features
+
+    def unit(states: Floats, actions: Floats) -> Floats:
+        itself = features.similarity_to_itself(states, actions)
+        scale = np.sqrt(np.where(itself > 0, itself, np.inf))
+        return features.transform(states, actions) / scale[:, None]
+
+    gram = np.eye(features.n_features_out_)
+    for batch in gen_batches(len(judged), _BATCH_ROWS):
+        rows = unit(judged.states[judged.state_index[batch]], judged.actions[batch])
+        gram += rows.T @ rows
+    factor = cho_factor(gram)
+    out = np.empty(judged.chances.shape)
+    for batch, states, actions in node_batches(judged, features.n_features_out_):
+        found = _counts(unit(states, actions), factor)
+        out[batch] = found.reshape(-1, judged.n_actions)
+    return np.maximum(out, 0.0)
+
+
+def _counts(unit: Floats, factor: Any) -> Floats:
+    """Rows from which as much could be learned, of features of unit length, (k,)."""
+    explained = (unit * (unit - cho_solve(factor, unit.T).T)).sum(axis=1)
+    return 1.0 / np.maximum(1.0 - explained, np.finfo(float).eps) - 1.0

@@ -1,0 +1,107 @@
+"""`CoverageDisplay`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._coverage import CoverageReport
+from ._plotting import BLUE, axes_or_new
+
+
+class CoverageDisplay:
+    """How few rows carry how much of a value's weight.
+
+    Use `from_report` to make one; `plot` draws it again.
+
+    Parameters
+    ----------
+    share_of_rows, share_of_weight : array of shape (n + 1,)
+        The heaviest so many rows carry so much of the weight Σ |ω|.
+    effective_share : float
+        Where the curve of rows of equal weight, all others having none, would reach 1.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+    line_ : matplotlib Line2D
+    """
+
+    def __init__(
+        self,
+        *,
+        share_of_rows: NDArray[Any],
+        share_of_weight: NDArray[Any],
+        effective_share: float,
+    ) -> None:
+        self.share_of_rows = share_of_rows
+        self.share_of_weight = share_of_weight
+        self.effective_share = effective_share
+
+    @classmethod
+    def from_report(
+        cls, report: CoverageReport, *, ax: Any = None, **line_kwargs: Any
+    ) -> CoverageDisplay:
+        """Draw the Lorenz curve of a report's density ratios, heaviest rows first.
+
+        Parameters
+        ----------
+        report : CoverageReport
+        ax : matplotlib Axes, default=None
+            None draws on a new figure.
+        **line_kwargs
+            Of the curve, such as ``label``.
+
+        Returns
+        -------
+        CoverageDisplay
+        """
+        weight = np.sort(np.abs(report.ratio))[::-1]
+        total = weight.sum()
+        if total == 0:
+            raise ValueError(
+                "All density ratios of this report are 0: the log holds nothing of "
+                "what the policy does, and there is no weight to draw."
+            )
+        display = cls(
+            share_of_rows=np.linspace(0.0, 1.0, len(weight) + 1),
+            share_of_weight=np.append(0.0, np.cumsum(weight) / total),
+            effective_share=report.effective_share,
+        )
+        return display.plot(ax=ax, **line_kwargs)
+
+    def plot(self, *, ax: Any = None, **line_kwargs: Any) -> CoverageDisplay:
+        """Draw.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+        **line_kwargs
+            Of the curve.
+
+        Returns
+        -------
+        CoverageDisplay
+            Itself.
+        """
+        from matplotlib.ticker import PercentFormatter
+
+        ax = axes_or_new(ax)
+        label = f"{100 * self.effective_share:.0f} % effective rows"
+        style = {"color": BLUE, "label": label} | line_kwargs
+        (self.line_,) = ax.plot(self.share_of_rows, self.share_of_weight, **style)
+        ax.plot([0, 1], [0, 1], color="0.6", ls=":", zorder=1)
+        ax.set(
+            xlabel="share of the logged rows, heaviest first",
+            ylabel="share of the value's weight",
+            xlim=(0, 1),
+            ylim=(0, 1.02),
+        )
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.set_major_formatter(PercentFormatter(1.0))
+        ax.legend(loc="lower right")
+        self.ax_, self.figure_ = ax, ax.figure
+        return self

@@ -1,0 +1,297 @@
+"""`TuningDisplay`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ._plotting import BLUE, ORANGE, axes_or_new
+
+
+class TuningDisplay:
+    """Held-out score of a search's candidates against one parameter.
+
+    Use `from_search` to make one; `plot` draws it again.
+
+    Parameters
+    ----------
+    values : list
+        Values of the parameter, in the order in which they are drawn.
+    mean, standard_error : array of shape (n_values,)
+        Mean score over the folds, and its standard error.
+    chosen : tuple (value, score) or None
+        The candidate that the search chose.
+    param_name : str
+    metric : str, default="score"
+    truth : array of shape (n_values,), default=None
+        What the score estimates, where it is known.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+    line_ : matplotlib Line2D
+        The means.
+    band_ : matplotlib PolyCollection
+        Mean ± one standard error.
+    chosen_ : matplotlib Line2D or None
+        The mark at the chosen value.
+    truth_ : matplotlib Line2D or None
+    """
+
+    def __init__(
+        self,
+        *,
+        values: list[Any],
+        mean: NDArray[Any],
+        standard_error: NDArray[Any],
+        chosen: tuple[Any, float] | None,
+        param_name: str,
+        metric: str = "score",
+        truth: NDArray[Any] | None = None,
+    ) -> None:
+        self.values = values
+        self.mean = mean
+        self.standard_error = standard_error
+        self.chosen = chosen
+        self.param_name = param_name
+        self.metric = metric
+        self.truth = truth
+
+    @classmethod
+    def from_search(
+        cls,
+        search: Any,
+        param_name: str,
+        *,
+        metric: str = "score",
+        others: str = "chosen",
+        truth: ArrayLike | Callable[[Any], float] | None = None,
+        ax: Any = None,
+        **line_kwargs: Any,
+    ) -> TuningDisplay:
+        """Draw the held-out score of a search against one of its parameters.
+
+        Parameters
+        ----------
+        search : fitted GridSearchCV, RandomizedSearchCV or halving search
+        param_name : str
+            As in the search's grid, such as ``"stackelbergpolicyestimator__lam"``.
+        metric : str, default="score"
+            Which of the scores: ``"value"`` for a scorer with ``report=True``.
+        others : {"chosen", "best"}, default="chosen"
+            Which candidates are drawn where other parameters were searched too: those
+            that differ from the chosen one in this parameter alone, or for each value
+            of it the one with the best mean (which is flattered by being the best).
+        truth : callable or array-like of shape (n_values,), default=None
+            True values to compare with: ``truth(value)``, or one for each value of the
+            parameter in the order drawn (numbers rising).
+        ax : matplotlib Axes, default=None
+            None draws on a new figure.
+        **line_kwargs
+            Of the line of means, such as ``color``.
+
+        Returns
+        -------
+        TuningDisplay
+
+        Raises
+        ------
+        ValueError
+            If the search has no such parameter or metric, or no two candidates to draw.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from types import SimpleNamespace
+        >>> from sklearn_stackelberg.inspection import TuningDisplay
+        >>> search = SimpleNamespace(  # what a fitted search has
+        ...     best_index_=1,
+        ...     cv_results_={
+        ...         "params": [{"lam": 1.0}, {"lam": 10.0}],
+        ...         "mean_test_score": np.array([0.2, 0.5]),
+        ...         "split0_test_score": np.array([0.1, 0.4]),
+        ...         "split1_test_score": np.array([0.3, 0.6]),
+        ...     },
+        ... )
+        >>> display = TuningDisplay.from_search(search, "lam", truth=lambda lam: 0.4)
+        >>> display.mean, display.standard_error
+        (array([0.2, 0.5]), array([0.1, 0.1]))
+        """
+        results = getattr(search, "cv_results_", None)
+        if results is None:
+            raise ValueError(
+                f"{type(search).__name__} has no cv_results_: a fitted search was "
+                "expected. Call its fit first."
+            )
+        mean = mean_scores(results, metric)
+        splits = fold_scores(results, metric)  # (n_candidates, n_folds)
+        best = getattr(search, "best_index_", None)
+        if best is None:
+            best = int(np.argmax(np.where(np.isfinite(mean), mean, -np.inf)))
+        drawn = drawn_candidates(results["params"], param_name, mean, int(best), others)
+        values = [results["params"][i][param_name] for i in drawn]
+        error = np.full(len(drawn), np.nan)
+        if splits.shape[1] > 1:
+            error = splits[drawn].std(axis=1, ddof=1) / np.sqrt(splits.shape[1])
+        has_place = param_name in results["params"][best] and np.isfinite(mean[best])
+        display = cls(
+            values=values,
+            mean=mean[drawn],
+            standard_error=error,
+            chosen=(results["params"][best][param_name], float(mean[best]))
+            if has_place
+            else None,
+            param_name=param_name,
+            metric=metric,
+            truth=_truth(truth, values),
+        )
+        return display.plot(ax=ax, **line_kwargs)
+
+    def plot(self, *, ax: Any = None, **line_kwargs: Any) -> TuningDisplay:
+        """Draw.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+        **line_kwargs
+            Of the line of means.
+
+        Returns
+        -------
+        TuningDisplay
+            Itself.
+        """
+        ax = axes_or_new(ax)
+        numbers = all(is_number(value) for value in self.values)
+        x = np.array(self.values if numbers else np.arange(len(self.values)), float)
+        style = {"color": BLUE, "marker": "o", "label": "held-out mean"} | line_kwargs
+        (self.line_,) = ax.plot(x, self.mean, **style)
+        self.band_ = ax.fill_between(
+            x,
+            self.mean - self.standard_error,
+            self.mean + self.standard_error,
+            color=self.line_.get_color(),
+            alpha=0.2,
+            lw=0,
+            label="± 1 standard error (folds)",
+        )
+        self.truth_ = self.chosen_ = None
+        if self.truth is not None:
+            (self.truth_,) = ax.plot(
+                x, self.truth, color="black", ls="--", marker="s", ms=4, label="truth"
+            )
+        if self.chosen is not None:
+            value, score = self.chosen
+            (self.chosen_,) = ax.plot(
+                x[[repr(known) for known in self.values].index(repr(value))],
+                score,
+                ls="",
+                marker="o",
+                ms=12,
+                mfc="none",
+                mec=ORANGE,
+                mew=2,
+                zorder=3,
+                label="chosen",
+            )
+        if numbers and x.min() > 0 and x.max() >= 10 * x.min():
+            ax.set_xscale("log")
+        elif not numbers:
+            ax.set_xticks(x, [str(value) for value in self.values])
+        ax.set(
+            xlabel=self.param_name.split("__")[-1],
+            ylabel=f"held-out {self.metric}",
+        )
+        low, high = ax.get_ylim()
+        ax.set_ylim(low, high + 0.3 * (high - low))  # room that the lines leave free
+        ax.legend(loc="upper center", ncols=2, frameon=False)
+        self.ax_, self.figure_ = ax, ax.figure
+        return self
+
+
+def _truth(truth: Any, values: list[Any]) -> NDArray[np.float64] | None:
+    if truth is None:
+        return None
+    if callable(truth):
+        return np.array([truth(value) for value in values], dtype=float)
+    out = np.asarray(truth, dtype=float)
+    if out.shape != (len(values),):
+        raise ValueError(
+            f"truth has shape {out.shape}; one number for each of the {len(values)} "
+            f"values drawn was expected: {values}."
+        )
+    return out
+
+
+def mean_scores(results: dict[str, Any], metric: str) -> NDArray[np.float64]:
+    """Mean score of every candidate, or a sentence with the metrics that there are."""
+    name = f"mean_test_{metric}"
+    if name not in results:
+        prefix = "mean_test_"
+        known = [k.removeprefix(prefix) for k in results if k.startswith(prefix)]
+        raise ValueError(
+            f"The search has no metric {metric!r}; it has {known}. Pass one of these "
+            "as metric."
+        )
+    return np.asarray(results[name], dtype=float)
+
+
+def fold_scores(results: dict[str, Any], metric: str) -> NDArray[np.float64]:
+    """Scores of every fold, (n_candidates, n_folds)."""
+    ending = f"_test_{metric}"
+    names = [k for k in results if k.startswith("split") and k.endswith(ending)]
+    names = [k for k in names if k.removesuffix(ending)[len("split") :].isdigit()]
+    return np.array([results[name] for name in names], dtype=float).T
+
+
+def drawn_candidates(
+    params: list[dict[str, Any]],
+    param_name: str,
+    mean: NDArray[np.float64],
+    best: int,
+    others: str,
+) -> list[int]:
+    """Candidates to draw, one for each value of the parameter, in order."""
+    searched = sorted({name for candidate in params for name in candidate})
+    if param_name not in searched:
+        raise ValueError(
+            f"The search did not vary {param_name!r}; it varied {searched}. Pass one "
+            "of these as param_name."
+        )
+    if others not in ("chosen", "best"):
+        raise ValueError(f"others must be 'chosen' or 'best', got {others!r}.")
+    of_best = {k: v for k, v in params[best].items() if k != param_name}
+    found: dict[str, int] = {}
+    for i, candidate in enumerate(params):
+        if param_name not in candidate or not np.isfinite(mean[i]):
+            continue
+        rest = {k: v for k, v in candidate.items() if k != param_name}
+        if others == "chosen" and repr(rest) != repr(of_best):
+            continue
+        key = repr(candidate[param_name])
+        # A halving search judges a candidate again and again, last on most of the log.
+        if others == "chosen" or key not in found or mean[i] > mean[found[key]]:
+            found[key] = i
+    if len(found) < 2:
+        raise ValueError(
+            f"Fewer than two candidates differ from the chosen one in {param_name!r} "
+            "alone, so there is no line to draw. "
+            + (
+                "Set others='best', which draws the best candidate of each value."
+                if others == "chosen"
+                else "Search more values of it."
+            )
+        )
+    out = list(found.values())
+    if all(is_number(params[i][param_name]) for i in out):
+        out.sort(key=lambda i: float(params[i][param_name]))
+    return out
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value of a parameter has a place on an axis of numbers."""
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool)

@@ -1,0 +1,15 @@
+"""Kernels, bandwidths and the features that represent a kernel on landmarks."""
+
+from ._nystroem import LandmarkFeatures
+from ._registry import check_kernel, delta_kernel, median_bandwidth
+from ._state_action import CandidateGram, JointFeatures, NodeGram
+
+__all__ = [
+    "CandidateGram",
+    "JointFeatures",
+    "LandmarkFeatures",
+    "NodeGram",
+    "check_kernel",
+    "delta_kernel",
+    "median_bandwidth",
+]

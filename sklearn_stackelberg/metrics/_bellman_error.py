@@ -1,0 +1,236 @@
+"""The kernel Bellman error of a Q-function that is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._typing import Floats
+from ._data import JudgedLog
+from ._estimate import OffPolicyEstimate, clustered_error, reported
+from ._features import Pairs, fit_features, node_batches, pairs_of
+from ._jackknife import row_groups
+from ._prepare import judge, like
+from ._settings import check_common, q_settings
+
+
+def td_residual_of(judged: JudgedLog, q_function: Any, discount: float) -> Floats:
+    """δ of the logged rows by a callable, states (k, d) to Q (k, A).
+
+    Of continuous actions: states (k, d) and actions (k, p) to Q (k,).
+    """
+    value, logged = (
+        _of_labels(judged, q_function)
+        if judged.nodes is None
+        else _of_nodes(judged, q_function)
+    )
+    after = judged.goes_on * value[judged.next_index]
+    return judged.log.reward + discount * after - logged
+
+
+def _of_labels(judged: JudgedLog, q_function: Any) -> tuple[Floats, Floats]:
+    """V of the states, (N,), and Q of the logged rows, (n,)."""
+    q = np.asarray(q_function(like(judged.log.state, judged.states)), dtype=float)
+    shape = (len(judged.states), judged.n_actions)
+    if q.shape != shape or not np.isfinite(q).all():
+        raise ValueError(
+            f"q_function returned an array of shape {q.shape} for {shape[0]} states "
+            f"and {shape[1]} actions; finite values of shape {shape} were expected."
+        )
+    value = (q * judged.chances).sum(axis=1)
+    return value, q[judged.state_index, judged.codes]
+
+
+def _of_nodes(judged: JudgedLog, q_function: Any) -> tuple[Floats, Floats]:
+    def ask(states: Floats, actions: Floats) -> Floats:
+        q = q_function(like(judged.log.state, states), actions)
+        q = np.asarray(q, dtype=float)
+        if (
+            q.shape not in ((len(states),), (len(states), 1))
+            or not np.isfinite(q).all()
+        ):
+            raise ValueError(
+                f"q_function returned an array of shape {q.shape} for {len(states)} "
+                f"states and as many actions; {len(states)} finite values were "
+                "expected."
+            )
+        return q.ravel()
+
+    value = np.empty(len(judged.states))
+    for batch, states, actions in node_batches(judged, 1):
+        weights = judged.chances[batch]
+        q = ask(states, actions).reshape(weights.shape)
+        value[batch] = (weights * q).sum(axis=1)
+    return value, ask(judged.state, judged.actions)
+
+
+class PairSums(NamedTuple):
+    """What an average over pairs of rows needs of S_e = Σ_{i in e} z_i δ_i.
+
+    Parameters
+    ----------
+    total : float
+        |Σ_e S_e|².
+    own, cross : array of shape (E,)
+        |S_e|² and S_eᵀ Σ_f S_f.
+    lengths : array of shape (E,)
+        Rows of each episode.
+    """
+
+    total: float
+    own: Floats
+    cross: Floats
+    lengths: Floats
+
+
+def pair_sums(judged: JudgedLog, residual: Floats, features: Any) -> PairSums:
+    """Sums of z_i δ_i by episode, with the kernel's features z, see `Pairs`."""
+    pairs = pairs_of(judged, features)
+    total = np.zeros(pairs.size)
+    for _, sums in _episode_sums(pairs, residual):
+        total += sums.sum(axis=0)
+    own, cross = np.empty((2, judged.n_episodes))
+    for episodes, sums in _episode_sums(pairs, residual):
+        own[episodes] = (sums**2).sum(axis=1)
+        cross[episodes] = sums @ total
+    lengths = np.bincount(judged.episode).astype(float)
+    return PairSums(float((total**2).sum()), own, cross, lengths)
+
+
+def _episode_sums(
+    pairs: Pairs, residual: Floats
+) -> Iterator[tuple[NDArray[np.intp], Floats]]:
+    """Episodes, some at a time, and their S_e, (k, M)."""
+    for rows in row_groups(pairs.judged):
+        episodes, starts = np.unique(pairs.judged.episode[rows], return_index=True)
+        weighted = pairs.logged(rows) * residual[rows, None]
+        yield episodes, np.add.reduceat(weighted, starts)
+
+
+def pair_average(sums: PairSums, *, unbiased: bool) -> tuple[float, float]:
+    """Average of δ_i k(x_i, x_j) δ_j over pairs of rows, with its standard error.
+
+    Parameters
+    ----------
+    sums : PairSums
+    unbiased : bool
+        Whether pairs inside an episode are left out.
+
+    Returns
+    -------
+    value, standard_error : float
+        The error by leaving each episode out.
+    """
+    total, own, cross, lengths = sums
+    n_episodes = len(lengths)
+    if unbiased and n_episodes < 2:
+        raise ValueError(
+            "The log holds one episode, and the unbiased Bellman error is over pairs "
+            "of rows of different ones. Log more, or set unbiased=False."
+        )
+
+    def average(square: Any, inside: Any, rows: Any, pairs: Any) -> Any:
+        if unbiased:
+            return (square - inside) / (rows**2 - pairs)
+        return square / rows**2
+
+    n, pairs = lengths.sum(), (lengths**2).sum()
+    value = float(average(total, own.sum(), n, pairs))
+    if n_episodes < 3:
+        return value, float("nan")
+    without = average(
+        total - 2.0 * cross + own, own.sum() - own, n - lengths, pairs - lengths**2
+    )
+    change = (n_episodes - 1) / n_episodes * (without - without.mean())
+    return value, clustered_error(change, np.arange(n_episodes), n_episodes)
+
+
+def bellman_error(
+    policy: Any,
+    X: Any,
+    y: Any = None,
+    *,
+    discount: float,
+    q_function: Callable[[Any], Any] | None = None,
+    unbiased: bool = True,
+    greedy: bool = False,
+    kernel: Any = "auto",
+    bandwidth: Any = "median",
+    n_components: int | None = 200,
+    confidence_level: float = 0.95,
+    random_state: Any = 0,
+) -> OffPolicyEstimate:
+    """How far a Q-function is from the policy's Bellman equation, in a kernel's norm.
+
+        E_K = n⁻² Σ_ij δ_i k(x_i, x_j) δ_j,
+        δ = r + γ (1 − terminated) Q(s', π) − Q(s, a),
+
+    the square of the largest weighted average of δ over weights in the unit ball of the
+    kernel's space, x = (s, a). It needs no second draw of next states. Zero is what the
+    true Q has; smaller is better. It says how well Q fits the log, not how good the
+    policy is.
+
+    Parameters
+    ----------
+    policy, X, y, discount, greedy, confidence_level, random_state
+        As in `fitted_q_value`.
+    q_function : callable, default=None
+        Takes states, (k, d), and returns Q of each action, (k, A), in the order of
+        ``policy.classes_``; of a continuous policy takes states and actions, (k, p),
+        and returns Q, (k,). None is the policy's own ``q_values``.
+    unbiased : bool, default=True
+        Leave out pairs of rows of the same episode, whose δ are not independent. The
+        estimate may then be negative, near zero. False is E_K as above.
+    kernel, bandwidth, n_components
+        Of the test functions, as in `fitted_q_value`.
+
+    Returns
+    -------
+    OffPolicyEstimate
+        In units of squared reward. The standard error is by leaving each episode out;
+        the effective sample size is n² / Σ_e n_e², in episodes.
+
+    Raises
+    ------
+    ValueError
+        As in `fitted_q_value`, and if there is no Q-function.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_stackelberg import StackelbergPolicyEstimator, Transitions
+    >>> from sklearn_stackelberg.metrics import bellman_error
+    >>> state = np.repeat([[0.0], [1.0]], 20, axis=0)
+    >>> action = np.tile([0, 1], 20)
+    >>> reward = 1.0 * (action == state[:, 0])
+    >>> log = Transitions(state, action, reward, state, terminated=np.ones(40))
+    >>> policy = StackelbergPolicyEstimator(discount=0.0).fit(log)
+    >>> true = lambda states: 1.0 * (np.arange(2) == states)
+    >>> bellman_error(policy, log, discount=0.0, q_function=true).value
+    0.0
+    """
+    check_common(discount, confidence_level)
+    settings = q_settings(kernel, bandwidth, n_components, 1.0, random_state)
+    judged = judge(policy, X, y, greedy=greedy)
+    q_function = q_function or getattr(judged.policy, "q_values", None)
+    if q_function is None:
+        raise ValueError(
+            f"The policy, a {type(judged.policy).__name__}, has no q_values: give a "
+            "q_function that takes states and returns the value of each action (of "
+            "continuous actions: that takes states and actions)."
+        )
+    residual = td_residual_of(judged, q_function, discount)
+    sums = pair_sums(judged, residual, fit_features(judged, settings))
+    value, error = pair_average(sums, unbiased=unbiased)
+    lengths = sums.lengths
+    return reported(
+        judged,
+        (value, error, float(lengths.sum() ** 2 / (lengths**2).sum())),
+        "Kernel Bellman error" + (" (pairs of different episodes)" * unbiased),
+        f"leaving out each of {judged.counted}",
+        confidence_level,
+        "episodes",
+    )

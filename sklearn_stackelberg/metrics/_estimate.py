@@ -1,0 +1,170 @@
+"""An off-policy estimate, with how far it may be trusted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import t as student_t
+
+from ._data import JudgedLog
+
+
+@dataclass(frozen=True)
+class OffPolicyEstimate:
+    """What a policy is worth by a log, and how far that may be trusted.
+
+    Parameters
+    ----------
+    value : float
+        In units of discounted return (of `bellman_error`: of squared reward).
+    standard_error : float
+        Of ``value``, over logs with as many episodes. NaN where one episode alone
+        cannot tell, or none was asked for.
+    effective_sample_size : float
+        (Σ ρ)² / Σ ρ² of the weights ρ that the log's rows, or its episodes, get when
+        the policy is judged by them: the number of equally weighted ones that would
+        tell as much. Larger is better.
+    n_episodes, n_transitions : int
+        What the log holds.
+    method : str
+        How the value was computed.
+    error_method : str
+        How the standard error was.
+    effective_unit : {"rows", "episodes"}, default="rows"
+        What the effective sample size counts.
+    confidence_level : float, default=0.95
+        Of `confidence_interval`, in (0, 1).
+
+    Examples
+    --------
+    >>> from dataclasses import asdict
+    >>> from sklearn_stackelberg.metrics import OffPolicyEstimate
+    >>> estimate = OffPolicyEstimate(
+    ...     value=12.3,
+    ...     standard_error=0.8,
+    ...     effective_sample_size=45.2,
+    ...     n_episodes=120,
+    ...     n_transitions=5000,
+    ...     method="Fitted-Q evaluation",
+    ...     error_method="the influence function over 120 episodes",
+    ... )
+    >>> print(estimate)
+    Fitted-Q evaluation: value 12.30 ± 0.80 (standard error by the influence function
+    over 120 episodes), 95 % interval [10.72, 13.88]; the policy is judged as if on
+    45.2 of 5,000 rows.
+    >>> float(estimate), asdict(estimate)["n_episodes"]
+    (12.3, 120)
+    """
+
+    value: float
+    standard_error: float
+    effective_sample_size: float
+    n_episodes: int
+    n_transitions: int
+    method: str
+    error_method: str
+    effective_unit: str = "rows"
+    confidence_level: float = 0.95
+
+    @property
+    def confidence_interval(self) -> tuple[float, float]:
+        """(low, high): value ± standard error times Student's t quantile.
+
+        With as many degrees of freedom as there are episodes but one; the normal
+        quantile's place is taken by a wider one where episodes are few.
+        """
+        freedom = max(self.n_episodes - 1, 1)
+        tail = 0.5 + 0.5 * self.confidence_level
+        reach = float(student_t.ppf(tail, freedom)) * self.standard_error
+        return self.value - reach, self.value + reach
+
+    def __float__(self) -> float:
+        return float(self.value)
+
+    def __str__(self) -> str:
+        value, error, low, high = _shown(
+            (self.value, self.standard_error, *self.confidence_interval),
+            self.standard_error,
+        )
+        rows = self.effective_unit == "rows"
+        whole = self.n_transitions if rows else self.n_episodes
+        doubt = (
+            f" ± {error} (standard error by {self.error_method}), "
+            f"{100 * self.confidence_level:g} % interval [{low}, {high}]"
+            if np.isfinite(self.standard_error)
+            else f", without a standard error ({self.error_method})"
+        )
+        return (
+            f"{self.method}: value {value}{doubt}; the policy is judged as if on "
+            f"{self.effective_sample_size:,.1f} of {whole:,} {self.effective_unit}."
+        )
+
+
+def effective_size(ratio: NDArray[Any]) -> float:
+    """(Σ ρ)² / Σ ρ², 0 where every ρ is 0."""
+    largest = np.abs(ratio).max(initial=0.0)
+    if largest == 0.0 or not np.isfinite(largest):
+        return 0.0
+    ratio = ratio / largest
+    return float(ratio.sum() ** 2 / (ratio**2).sum())
+
+
+def clustered_error(
+    influence: NDArray[Any], cluster: NDArray[np.intp], n_clusters: int
+) -> float:
+    """Standard error of a sum of contributions whose clusters are independent.
+
+    SE² = E/(E − 1) Σ_e (ψ_e − ψ̄)², with ψ_e the sum of an episode's contributions.
+
+    Parameters
+    ----------
+    influence : array of shape (n,)
+    cluster : int array of shape (n,)
+    n_clusters : int
+
+    Returns
+    -------
+    float
+        NaN for one cluster.
+    """
+    if n_clusters < 2:
+        return float("nan")
+    total = np.bincount(cluster, influence, n_clusters)
+    scale = n_clusters / (n_clusters - 1)
+    return float(np.sqrt(scale * ((total - total.mean()) ** 2).sum()))
+
+
+def _shown(numbers: tuple[float, ...], error: float) -> list[str]:
+    """Numbers with the decimals that show two figures of the standard error."""
+    if not np.isfinite(error) or not 1e-6 < error < 1e9:
+        return [f"{number:.4g}" for number in numbers]
+    decimals = max(0, 1 - int(np.floor(np.log10(error))))
+    return [f"{number:,.{decimals}f}" for number in numbers]
+
+
+def reported(
+    judged: JudgedLog,
+    numbers: tuple[float, float, float],
+    method: str,
+    by: str,
+    confidence_level: float,
+    unit: str = "rows",
+) -> OffPolicyEstimate:
+    """The estimate of (value, standard error, effective sample size)."""
+    value, error, size = numbers
+    if judged.n_episodes == 1:
+        by = f"{judged.counted} alone has none"
+    return OffPolicyEstimate(
+        value=float(value),
+        standard_error=float(error),
+        effective_sample_size=float(size),
+        n_episodes=judged.n_episodes,
+        n_transitions=len(judged),
+        method=method,
+        error_method=by,
+        effective_unit=unit,
+        confidence_level=float(confidence_level),
+    )

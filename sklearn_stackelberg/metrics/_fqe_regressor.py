@@ -1,0 +1,154 @@
+"""Fitted-Q evaluation by any scikit-learn regressor, iterated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import clone
+
+from .._typing import Floats
+from ._data import JudgedLog
+from ._features import node_batches
+from ._jackknife import drawn_times
+
+# Iterations stop where no value moves by more than this share of the rewards' range.
+_TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True, eq=False)
+class RegressedQ:
+    """Q of a log's states by a regressor.
+
+    Parameters
+    ----------
+    judged : JudgedLog
+    q : array of shape (N, A)
+        Of the labels, or of a continuous policy's nodes.
+    logged : array of shape (n,)
+        Of the logged actions.
+    """
+
+    judged: JudgedLog
+    q: Floats
+    logged: Floats
+
+    @cached_property
+    def initial_values(self) -> Floats:
+        """V of the initial rows' states."""
+        judged = self.judged
+        index = judged.state_index[judged.initial]
+        return (self.q[index] * judged.chances[index]).sum(axis=1)
+
+    @property
+    def value(self) -> float:
+        """Average V of the initial states."""
+        return float(self.judged.initial_weight @ self.initial_values)
+
+    def values(self, limits: tuple[float, float]) -> tuple[Floats, Floats]:
+        """V of all states, (N,), and Q of all logged rows, (n,), inside the limits."""
+        q, logged = np.clip(self.q, *limits), np.clip(self.logged, *limits)
+        return (q * self.judged.chances).sum(axis=1), logged
+
+
+def regressed_q(
+    judged: JudgedLog,
+    discount: float,
+    regressor: Any,
+    n_iterations: int,
+    times: NDArray[np.intp] | None = None,
+    asked: JudgedLog | None = None,
+) -> RegressedQ:
+    """Regress r + γ V(s') on (s, one-hot a), until V stays or the iterations end.
+
+    Continuous actions stand for themselves.
+
+    Parameters
+    ----------
+    judged : JudgedLog
+    discount : float
+    regressor : regressor
+    n_iterations : int
+    times : int array of shape (n,), default=None
+        How often each row counts, besides its weight.
+    asked : JudgedLog, default=None
+        A log of the same states, whose rows are asked about. None means ``judged``.
+    """
+    asked = judged if asked is None else asked
+    weighted = np.ptp(judged.weight) > 1e-12 * judged.weight.max()
+    rows = np.arange(len(judged))
+    if times is not None:
+        rows = np.repeat(rows, times)
+    given = _logged_pairs(judged)[rows]
+    low, high = judged.return_range(discount)
+    # From the value of the mean reward at every step, as the closed form's anchor.
+    goes_on = judged.weight @ judged.goes_on
+    start = (judged.weight @ judged.log.reward) / (1.0 - discount * goes_on)
+    q = np.full(judged.chances.shape, start)
+    for _ in range(n_iterations):
+        values = (q * judged.chances).sum(axis=1)
+        target = judged.log.reward + (
+            discount * judged.goes_on * values[judged.next_index]
+        )
+        extra = {"sample_weight": judged.weight[rows]} if weighted else {}
+        fitted = clone(regressor).fit(given, target[rows], **extra)
+        before = q
+        # The bounds keep an extrapolating regressor from running away.
+        q = np.clip(_predicted(fitted, judged), low, high)
+        if np.abs(q - before).max() <= _TOLERANCE * np.ptp(judged.log.reward):
+            break
+    if asked.nodes is None:
+        return RegressedQ(asked, q, q[asked.state_index, asked.codes])
+    logged = np.asarray(fitted.predict(_logged_pairs(asked)), dtype=float)
+    return RegressedQ(asked, q, np.clip(logged.ravel(), low, high))
+
+
+def bootstrap_regressed(
+    judged: JudgedLog,
+    discount: float,
+    regressor: Any,
+    n_iterations: int,
+    n_bootstrap: int,
+    rng: np.random.RandomState,
+) -> Floats:
+    """Values on logs whose episodes are drawn anew, (n_bootstrap,)."""
+    values = np.empty(n_bootstrap)
+    for number in range(n_bootstrap):
+        times = drawn_times(judged, rng)
+        fit = regressed_q(
+            judged, discount, regressor, n_iterations, times[judged.episode]
+        )
+        start = judged.initial_weight * times[judged.episode[judged.initial]]
+        values[number] = float(start @ fit.initial_values / start.sum())
+    return values
+
+
+def _logged_pairs(judged: JudgedLog) -> Floats:
+    """What Q of the logged rows is regressed on."""
+    labels = judged.nodes is None
+    return _pairs(
+        judged.state,
+        np.eye(judged.n_actions)[judged.codes] if labels else judged.actions,
+    )
+
+
+def _predicted(fitted: Any, judged: JudgedLog) -> Floats:
+    """Q of every label, or node, in every state, (N, A)."""
+    out = np.empty(judged.chances.shape)
+    if judged.nodes is None:
+        for column, one in enumerate(np.eye(judged.n_actions)):
+            every = _pairs(judged.states, np.tile(one, (len(out), 1)))
+            out[:, column] = np.ravel(fitted.predict(every))
+        return out
+    width = judged.states.shape[1] + judged.nodes.shape[2]
+    for batch, states, actions in node_batches(judged, width):
+        q = fitted.predict(_pairs(states, actions))
+        out[batch] = np.reshape(q, (-1, judged.n_actions))
+    return out
+
+
+def _pairs(states: Floats, actions: Floats) -> Floats:
+    return np.concatenate([states, actions], axis=1)

@@ -1,0 +1,137 @@
+"""What a training log says of the policy learned from it, held against other rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from .._typing import Floats
+from ..transitions._transitions import Transitions
+from ._data import JudgedLog, return_range
+from ._features import fit_features, pairs_of, times_all
+from ._fitted_q import QSystem
+from ._prepare import judge
+from ._settings import QSettings
+
+# Rows of the training log that Q is fitted on; more would not change which of two
+# policies looks better, and cost as much as the fit.
+_ROWS = 20_000
+
+# No more than so many weights: A · m.
+_WEIGHTS = 1_000
+
+# In rows for each direction of the features. Where each state is a direction of its
+# own, one row is what nothing is known from; smooth features have many directions that
+# no row is needed for.
+_RIDGE = {"delta": 1.0, "smooth": 0.03}
+
+# Held-out rows whose density ratio is beyond this quantile of its size are held to it:
+# the few that a policy visits far more often than the log did are mostly noise.
+_QUANTILE = 0.9
+
+
+@dataclass(frozen=True, eq=False)
+class LearnedEvaluation:
+    """Q of a policy and its density ratios, as its training log has them.
+
+    Parameters
+    ----------
+    features : LandmarkFeatures or JointFeatures
+    weight : array of shape (A, m), or (m,) where actions are continuous
+        Of Q, less ``anchor``.
+    dual : array of the same shape
+        Of the density ratios.
+    anchor : float
+        What Q is drawn to: the return of the log's mean reward.
+    discount : float
+    highest : float
+        The largest return that the training log's rewards can add up to.
+    """
+
+    features: Any
+    weight: Floats
+    dual: Floats
+    anchor: float
+    discount: float
+    highest: float
+
+    def value(self, judged: JudgedLog) -> float:
+        """Value on rows that nothing was learned from, doubly robust.
+
+            mean V̂(s₀) + Σ_i p_i ω_i (r_i + γ V̂(s'_i, π) − Q̂(s_i, a_i)),
+
+        ω no larger than the 90 % quantile of its size. Q̂ and ω were learned elsewhere;
+        these rows correct what is wrong in Q̂ where the policy goes. What comes out
+        higher than returns can be is wrong by the excess at least: that is taken off
+        the highest return, so that nonsense does not win a search.
+
+        Parameters
+        ----------
+        judged : JudgedLog
+
+        Returns
+        -------
+        float
+        """
+        pairs = pairs_of(judged, self.features)
+        v, q = pairs.values(self.weight, self.anchor)  # (N,), (n,)
+        ratio = times_all(pairs, self.dual)
+        largest = np.quantile(np.abs(ratio), _QUANTILE)
+        ratio = ratio.clip(-largest, largest)
+        after = judged.goes_on * v[judged.next_index]
+        residual = judged.log.reward + self.discount * after - q
+        start = v[judged.state_index[judged.initial]]
+        value = judged.initial_weight @ start + judged.weight @ (ratio * residual)
+        return float(min(value, 2.0 * self.highest - value))
+
+
+def learn_evaluation(
+    policy: Any, log: Transitions, discount: float
+) -> LearnedEvaluation:
+    """Fit Q and the density ratios of a policy on the log that it was learned from.
+
+    Parameters
+    ----------
+    policy : object with ``predict_proba`` and ``classes_``, or ``action_nodes``
+    log : Transitions
+    discount : float
+
+    Returns
+    -------
+    LearnedEvaluation
+    """
+    judged = judge(policy, _part(log))
+    copies = judged.n_actions if judged.nodes is None else 1
+    most = max(10, _WEIGHTS // copies)
+    settings = QSettings(n_components=min(QSettings.n_components or most, most))
+    features = fit_features(judged, settings)
+    finite = isinstance(features.kernel, str) and features.kernel == "delta"
+    settings = replace(settings, ridge=_RIDGE["delta" if finite else "smooth"])
+    system = QSystem(judged, discount, settings, features=features)
+    fit = system.solve()
+    highest = return_range(log, discount)[1]
+    return LearnedEvaluation(
+        features, fit.weight, fit.dual, system.anchor, discount, highest
+    )
+
+
+def _part(log: Transitions) -> Transitions:
+    """Some rows of a long log, drawn at random, and an initial one among them."""
+    if len(log) <= _ROWS:
+        return log
+    # A fixed seed: which rows stand for the log is nothing to choose.
+    rows = np.random.default_rng(0).choice(len(log), _ROWS, replace=False)
+    if not log.is_initial[rows].any() and log.is_initial.any():
+        rows[0] = np.argmax(log.is_initial)
+    part = log[np.sort(np.unique(rows))]
+    # Without their episodes, which are cut: the fit asks for rows alone.
+    return Transitions(
+        part.state,
+        part.action,
+        part.reward,
+        part.next_state,
+        part.terminated,
+        is_initial=part.is_initial,
+    )

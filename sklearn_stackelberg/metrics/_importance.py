@@ -1,0 +1,422 @@
+"""`importance_sampling_value`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.utils import check_random_state
+
+from .._typing import Floats
+from ..transitions._checks import rows_text
+from ._data import JudgedLog
+from ._estimate import OffPolicyEstimate, clustered_error, effective_size, reported
+from ._features import fit_features
+from ._prepare import judge, like
+from ._settings import QSettings, check_clip, check_common, is_whole
+
+
+def importance_sampling_value(
+    policy: Any,
+    X: Any,
+    y: Any = None,
+    *,
+    discount: float,
+    per_decision: bool = True,
+    weighted: bool = True,
+    clip: float | None = None,
+    propensity_model: Any = None,
+    n_folds: int = 5,
+    greedy: bool = False,
+    confidence_level: float = 0.95,
+    random_state: Any = 0,
+) -> OffPolicyEstimate:
+    """Value of a policy by importance sampling: logged returns, weighted anew.
+
+    With ρ_et = Π_{u <= t} π(a_u | s_u) / b(a_u | s_u) of episode e up to step t,
+
+        Σ_t γ^t Σ_e w_et r_et,    w_et = ρ_et / Σ_e ρ_et,
+
+    and w_et = ρ_et / E where not ``weighted``. Without ``per_decision``, ρ_et is that
+    of the whole episode at every step. An episode that has ended keeps its last weight
+    among those that the weights are divided by, and gets no more rewards. No model of
+    the rewards is needed, and few of the episodes are left where they are long. What
+    follows the cut of a truncated episode is not counted; `doubly_robust_value` does.
+
+    Parameters
+    ----------
+    policy : object with ``predict_proba`` and ``classes_``
+        A fitted policy; a pipeline or a search that ends in one, too.
+    X : Transitions, or array-like or DataFrame of shape (n, d)
+        The log, of whole episodes; without ``episode``, of one-step ones.
+    y : DataFrame, structured array or array-like, default=None
+        As in `StackelbergPolicyEstimator.fit`.
+    discount : float
+        γ, in [0, 1).
+    per_decision : bool, default=True
+        Weight each reward by what led to it, not by what came later.
+    weighted : bool, default=True
+        Divide the weights at each step by their sum: a little bias, far less spread.
+    clip : float, default=None
+        Largest ρ. Smaller has less spread and more bias.
+    propensity_model : classifier, default=None
+        Estimates b. None takes the log's own propensities, and where it has none, a
+        logistic regression on landmark features of the states.
+    n_folds : int, default=5
+        Each row's b is estimated on the episodes of the other folds.
+    greedy : bool, default=False
+        Judge the most probable action, which `predict` returns, instead of the
+        probabilities.
+    confidence_level : float, default=0.95
+        Of the estimate's interval, in (0, 1).
+    random_state : int, RandomState instance or None, default=0
+        Draws the folds.
+
+    Returns
+    -------
+    OffPolicyEstimate
+        In units of discounted return. The standard error is by leaving out each
+        episode, b taken as known; it is too small where a few episodes carry all the
+        weight, which the effective sample size says: it counts episodes, on average
+        over the discounted steps.
+
+    Raises
+    ------
+    ValueError
+        As in `fitted_q_value`, and if actions are continuous, if episodes are not
+        whole, or if no episode is one that the policy could have taken for as long as
+        matters.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_stackelberg import Transitions
+    >>> from sklearn_stackelberg.metrics import importance_sampling_value
+    >>> class Coin:
+    ...     classes_ = np.array([0, 1])
+    ...
+    ...     def predict_proba(self, states):
+    ...         return np.full((len(states), 2), 0.5)
+    >>> action = np.array([0, 1, 1, 1])
+    >>> log = Transitions(
+    ...     np.zeros((4, 1)),
+    ...     action,
+    ...     1.0 * action,
+    ...     np.zeros((4, 1)),
+    ...     terminated=np.ones(4),
+    ...     propensity=np.where(action == 1, 0.75, 0.25),
+    ... )
+    >>> round(float(importance_sampling_value(Coin(), log, discount=0.0)), 2)
+    0.5
+    """
+    check_common(discount, confidence_level)
+    check_clip(clip)
+    judged = judge(policy, X, y, greedy=greedy)
+    refuse_densities(judged)
+    rows = whole_episodes(judged)
+    step_ratio, source = step_ratios(judged, propensity_model, n_folds, random_state)
+    ratio = rows.cumulate(step_ratio, clip)
+    refuse_unknown(ratio, rows.logged, discount)
+    if not per_decision:
+        ratio = np.repeat(ratio[:, -1:], ratio.shape[1], axis=1)
+    summed = weighted_sum(
+        ratio, rows.spread(judged.log.reward), discount, weighted=weighted
+    )
+    kind = ["trajectory-wise", "per-decision"][per_decision]
+    kind += ", self-normalised" if weighted else ""
+    kind += f", weights clipped at {clip:g}" if clip is not None else ""
+    return reported(
+        judged,
+        (summed.value, summed.standard_error(), summed.effective_sample_size),
+        f"Importance sampling ({kind}; {source})",
+        f"what leaving out each of {judged.counted} changes",
+        confidence_level,
+        "episodes",
+    )
+
+
+# Estimated probabilities are raised to this: one row shall not stand for a thousand.
+SMALLEST_PROPENSITY = 1e-3
+
+
+def episode_folds(judged: JudgedLog, n_folds: int, random_state: Any) -> NDArray[Any]:
+    """The fold of each row, (n,): whole episodes, drawn at random.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer episodes than folds, or less than two folds.
+    """
+    if not is_whole(n_folds) or n_folds < 2:
+        raise ValueError(f"n_folds must be an integer >= 2, got {n_folds!r}.")
+    if judged.n_episodes < n_folds:
+        raise ValueError(
+            f"n_folds={n_folds} cannot be made of {judged.counted}: each needs one at "
+            "least. Set n_folds lower, or log more episodes."
+        )
+    drawn = check_random_state(random_state).permutation(judged.n_episodes)
+    return (drawn % n_folds)[judged.episode]
+
+
+def propensities(
+    judged: JudgedLog, model: Any, n_folds: int, random_state: Any
+) -> tuple[Floats, str]:
+    """Probabilities of the logged actions, (n,), and where they come from.
+
+    Parameters
+    ----------
+    judged : JudgedLog
+    model : classifier or None
+        None takes the logged ones, and where there are none, a logistic regression on
+        the landmark features of the states.
+    n_folds : int
+        Each row's is estimated without its episode's fold.
+    random_state : int, RandomState instance or None
+    """
+    if model is None and judged.log.propensity is not None:
+        return np.asarray(judged.log.propensity, dtype=float), "logged propensities"
+    states: Any = judged.log.state
+    if model is None:
+        features = fit_features(judged, QSettings(random_state=random_state))
+        states = features.transform(judged.state)
+        model = LogisticRegression(C=10.0, tol=1e-3, max_iter=1000)
+    elif hasattr(states, "columns"):
+        states = like(states, judged.state)
+    fold = episode_folds(judged, n_folds, random_state)
+    out = np.empty(len(judged))
+    for number in range(n_folds):
+        held = np.flatnonzero(fold == number)
+        rest = np.flatnonzero(fold != number)
+        out[held] = _estimated(model, states, judged.log.action, rest, held)
+    by = f"propensities estimated by {type(model).__name__} in {n_folds} folds"
+    return np.maximum(out, SMALLEST_PROPENSITY), by
+
+
+def refuse_densities(judged: JudgedLog) -> None:
+    """Refuse to weigh continuous actions by their probabilities, which are zero."""
+    if judged.codes is None:
+        raise ValueError(
+            "Importance sampling divides the probability of each logged action by the "
+            "logger's, and continuous actions have densities, of which neither the log "
+            "nor the policy's nodes tell enough. Use doubly_robust_value with "
+            "ratios='density' (DoublyRobustScorer), or fitted_q_value (FittedQScorer)."
+        )
+
+
+def step_ratios(
+    judged: JudgedLog, model: Any, n_folds: int, random_state: Any
+) -> tuple[Floats, str]:
+    """π(a | s) / b(a | s) of the logged actions, (n,), and where b comes from."""
+    chance, source = propensities(judged, model, n_folds, random_state)
+    return judged.chances[judged.state_index, judged.codes] / chance, source
+
+
+def _estimated(
+    model: Any, states: Any, action: NDArray[Any], rest: Any, held: Any
+) -> Floats:
+    def take(rows: Any) -> Any:
+        return states.iloc[rows] if hasattr(states, "iloc") else states[rows]
+
+    if len(np.unique(action[rest])) < 2:
+        return (action[held] == action[rest][0]).astype(float)
+    fitted = clone(model).fit(take(rest), action[rest])
+    chances = np.asarray(fitted.predict_proba(take(held)), dtype=float)
+    match = action[held, None] == np.asarray(fitted.classes_)[None, :]
+    return (chances * match).sum(axis=1)
+
+
+# Later rewards that no logged episode speaks of may have at most this share of the
+# discounted horizon; they count as nothing.
+_LARGEST_UNKNOWN_SHARE = 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class EpisodeRows:
+    """Where the rows of a log stand in its episodes.
+
+    Parameters
+    ----------
+    episode, step : int array of shape (n,)
+        Codes from 0, and steps counted from the start of the episode.
+    n_episodes, n_steps : int
+    """
+
+    episode: NDArray[np.intp]
+    step: NDArray[np.intp]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(E, T)."""
+        return int(self.episode.max()) + 1, int(self.step.max()) + 1
+
+    @property
+    def logged(self) -> NDArray[np.bool_]:
+        """Where there is a row, (E, T)."""
+        out = np.zeros(self.shape, dtype=bool)
+        out[self.episode, self.step] = True
+        return out
+
+    def spread(self, values: NDArray[Any]) -> Floats:
+        """Values of rows, (n,), as (E, T), 0 where an episode has ended."""
+        out = np.zeros(self.shape)
+        out[self.episode, self.step] = values
+        return out
+
+    def cumulate(self, ratio: NDArray[Any], clip: float | None = None) -> Floats:
+        """ρ_et = Π_{u ≤ t} π/b, (E, T): an ended episode keeps its last one."""
+        steps = np.ones(self.shape)
+        steps[self.episode, self.step] = ratio
+        with np.errstate(over="ignore"):
+            product = np.cumprod(steps, axis=1)
+        if clip is not None:
+            return np.minimum(product, clip)
+        if not np.isfinite(product).all():
+            raise ValueError(
+                "The importance weights overflow: the policy and the logger differ too "
+                "much for episodes this long. Set clip, or use fitted_q_value."
+            )
+        return product
+
+
+def whole_episodes(judged: JudgedLog) -> EpisodeRows:
+    """Order the rows by episode and step, and refuse episodes that are not whole.
+
+    Raises
+    ------
+    ValueError
+        In a sentence that names the episodes, or rows.
+    """
+    log = judged.log
+    if not judged.has_episodes:
+        if not log.terminated.all():
+            raise ValueError(
+                "The log does not say which episode each row belongs to, so weights "
+                "cannot follow a trajectory: pass episode= (and step=) to Transitions, "
+                "or use fitted_q_value, which needs none."
+            )
+        return EpisodeRows(judged.episode, np.zeros(len(judged), dtype=np.intp))
+    episode = judged.episode
+    given = np.zeros(len(judged)) if log.step is None else log.step
+    order = np.lexsort((given, episode))  # stable: without steps, as they stand
+    ends = np.cumsum(np.bincount(episode))
+    start = np.repeat(np.r_[0, ends[:-1]], np.diff(np.r_[0, ends]))
+    step = np.empty(len(judged), dtype=np.intp)
+    step[order] = np.arange(len(judged)) - start
+    first = order[start[np.argsort(order)]]  # each row's first row
+    if log.step is not None:
+        _refuse(log, log.step - log.step[first] != step, "skip steps")
+    if log.is_initial.any():
+        _refuse(log, ~log.is_initial[first], "begin after their first step")
+    last = np.zeros(len(judged), dtype=bool)
+    last[order[ends - 1]] = True
+    inside = log.terminated & ~last
+    if inside.any():
+        raise ValueError(
+            f"{rows_text(inside)} terminated inside an episode; only an episode's last "
+            "row may be terminated. Give what follows an episode name of its own."
+        )
+    return EpisodeRows(episode, step)
+
+
+def _refuse(log: Any, bad: NDArray[np.bool_], what: str) -> None:
+    if not bad.any():
+        return
+    names = list(dict.fromkeys(log.episode[bad].tolist()))
+    shown = ", ".join(repr(name) for name in names[:5])
+    more = f", ... ({len(names):,} in all)" if len(names) > 5 else ""
+    raise ValueError(
+        f"Episodes {shown}{more} {what}, so their weights are not those of a "
+        "trajectory. Judge on whole episodes (EpisodeKFold keeps them), or use "
+        "fitted_q_value, which needs none."
+    )
+
+
+@dataclass(frozen=True)
+class WeightedSum:
+    """Σ_t γ^t Σ_e w_et x_et and how far each episode moves it."""
+
+    value: float
+    influence: Floats
+    effective_sample_size: float
+
+    def standard_error(self, extra: Floats | float = 0.0) -> float:
+        """By episode, with other contributions of the episodes added, (E,)."""
+        total = self.influence + extra
+        return clustered_error(total, np.arange(len(total)), len(total))
+
+
+def weighted_sum(
+    ratio: Floats, x: Floats, discount: float, *, weighted: bool
+) -> WeightedSum:
+    """Sum of what episodes got at each step, by their weights there.
+
+    Σ_t γ^t Σ_e w_et x_et with w_et = ρ_et / E, or, weighted, ρ_et / Σ_e ρ_et.
+
+    Parameters
+    ----------
+    ratio : array of shape (E, T)
+        ρ, that of an ended episode being its last.
+    x : array of shape (E, T)
+        0 where an episode has ended.
+    discount : float
+    weighted : bool
+        Whether weights sum to 1 at each step (over all episodes, ended ones too).
+
+    Returns
+    -------
+    WeightedSum
+        The influences are what leaving each episode out would change.
+    """
+    n_episodes, n_steps = ratio.shape
+    power = discount ** np.arange(n_steps)
+    if weighted:
+        total, gain = ratio.sum(axis=0), ratio * x  # (T,), (E, T)
+        mean = _quotient(gain.sum(axis=0), total)
+        # Leaving each episode out: the delta method takes an episode that carries most
+        # of a step's weight for one that explains its own mean.
+        without = _quotient(gain.sum(axis=0) - gain, total - ratio)
+        kept = total - ratio > 1e-12 * total  # alone, an episode cannot be left out
+        influence = np.where(kept, mean - without, mean / n_episodes) @ power
+        influence *= (n_episodes - 1) / n_episodes
+    else:
+        mean = (ratio * x).mean(axis=0)
+        influence = (ratio * x - mean) @ power / n_episodes
+    sizes = np.array([effective_size(ratio[:, t]) for t in range(n_steps)])
+    return WeightedSum(
+        float(mean @ power), influence, float(sizes @ power / power.sum())
+    )
+
+
+def _quotient(gain: Floats, total: Floats) -> Floats:
+    """0 where no episode has a weight: `refuse_unknown` says when that matters."""
+    return np.divide(gain, total, out=np.zeros(np.shape(gain)), where=total > 0)
+
+
+def refuse_unknown(ratio: Floats, logged: NDArray[np.bool_], discount: float) -> None:
+    """Refuse weights that are zero where there still are rows.
+
+    Parameters
+    ----------
+    ratio : array of shape (E, T)
+    logged : bool array of shape (E, T)
+    discount : float
+    """
+    lost = logged.any(axis=0) & ~ratio.any(axis=0)
+    if not lost.any():
+        return
+    power = discount ** np.arange(len(lost))
+    share = power[lost].sum() / power.sum()
+    if share <= _LARGEST_UNKNOWN_SHARE:
+        return
+    step = int(np.argmax(lost))
+    since = "any step" if step == 0 else f"more than {step} step{'s' * (step != 1)}"
+    raise ValueError(
+        f"No logged episode is one that the policy could have taken for {since}: all "
+        f"importance weights are zero from there on, which is {100 * share:.0f} % of "
+        "the discounted horizon, and what follows is not known. Judge the policy's "
+        "probabilities (greedy=False), or use fitted_q_value."
+    )

@@ -1,0 +1,70 @@
+"""Episodes as the independent pieces of a log: in turns, left out, drawn anew."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import lu_solve
+
+from .._linalg import factors_and_rcond
+from .._typing import Floats
+from ._data import JudgedLog
+
+# Rows that are held at once.
+BATCH_ROWS = 4096
+
+# I − H is a difference of numbers near 1 that carry the rounding of M's factors: what
+# is left of it below this is rounding. With the ridges of the package it is 1e-5.
+_SMALLEST_REMAINDER = 1e-10
+
+
+def row_groups(judged: JudgedLog) -> Iterator[NDArray[np.intp]]:
+    """Rows, some whole episodes at a time, each episode's rows together."""
+    order = np.argsort(judged.episode, kind="stable")
+    ends = np.cumsum(np.bincount(judged.episode))
+    start = 0
+    while start < len(order):
+        reach = np.searchsorted(ends, start + BATCH_ROWS, side="right")
+        # At least one episode, however long.
+        end = ends[max(reach - 1, np.searchsorted(ends, start, side="right"))]
+        yield order[start:end]
+        start = end
+
+
+def pieces(codes: NDArray[np.intp]) -> list[slice]:
+    """Slices of equal codes that stand together."""
+    cuts = np.flatnonzero(np.diff(codes)) + 1
+    return [
+        slice(start, end)
+        for start, end in zip([0, *cuts], [*cuts, len(codes)], strict=True)
+    ]
+
+
+def without_itself(difference: Floats, reached: Floats, residual: Floats) -> Floats:
+    """(I − D G)⁻¹ δ of one episode, D (k, p) and G = (M⁻¹ z p)ᵀ (p, k).
+
+    NaN where the rest of the log cannot be solved alone.
+    """
+    k, p = difference.shape
+    # Either of the two, whichever is smaller: one is singular where the other is.
+    hat = difference @ reached.T if k <= p else reached.T @ difference
+    left = np.eye(len(hat)) - hat
+    factor, rcond = factors_and_rcond(left)
+    remainder = rcond * np.abs(left).sum(axis=0).max()  # 1 / |(I − H)⁻¹|
+    if not remainder > _SMALLEST_REMAINDER * max(1.0, np.abs(hat).sum(axis=0).max()):
+        return np.full(k, np.nan)
+    if k <= p:
+        return lu_solve(factor, residual)
+    return residual + difference @ lu_solve(factor, reached.T @ residual)
+
+
+def drawn_times(judged: JudgedLog, rng: np.random.RandomState) -> NDArray[np.intp]:
+    """How often each episode is drawn, (E,), such that there is an initial row."""
+    first = np.unique(judged.episode[judged.initial])
+    while True:
+        drawn = rng.randint(judged.n_episodes, size=judged.n_episodes)
+        times = np.bincount(drawn, minlength=judged.n_episodes)
+        if times[first].any():
+            return times

@@ -1,0 +1,94 @@
+"""A floor under the value of a policy, on the log that it was learned from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import norm
+
+from ._fitted_q import FittedQ
+
+
+@dataclass(frozen=True)
+class Floor:
+    """value − quantile · standard_error of a fitted-Q evaluation, and not below lowest.
+
+    Parameters
+    ----------
+    value : float
+        By fitted-Q evaluation, in units of discounted return.
+    standard_error : float
+        Guarded, see `guarded_error`.
+    quantile : float
+        One-sided.
+    lowest : float, default=-inf
+        The least that rewards such as the log's can add up to.
+    """
+
+    value: float
+    standard_error: float
+    quantile: float
+    lowest: float = -np.inf
+
+    @property
+    def limit(self) -> float:
+        """The floor itself."""
+        return max(self.lowest, self.value - self.quantile * self.standard_error)
+
+    @property
+    def pessimism(self) -> float:
+        """How far the floor lies under the estimate."""
+        return self.value - self.limit
+
+
+def find_floor(fit: FittedQ, level: float, n_candidates: int = 1) -> Floor:
+    """The floor of a policy that was the best of several, at a level.
+
+    Parameters
+    ----------
+    fit : FittedQ
+        Of the policy, on the log that it was learned from.
+    level : float
+        In (0, 1).
+    n_candidates : int, default=1
+        Policies among whose floors this one's is the highest. Each is held to the level
+        1 − (1 − level) / n_candidates (Bonferroni), so that all hold at once.
+
+    Returns
+    -------
+    Floor
+    """
+    quantile = float(norm.ppf(1.0 - (1.0 - level) / n_candidates))
+    lowest = fit.judged.return_range(fit.system.discount)[0]
+    return Floor(fit.value, guarded_error(fit), quantile, lowest)
+
+
+def guarded_error(fit: FittedQ) -> float:
+    """A standard error for a policy that was chosen on the log by which it is judged.
+
+        SE² = Σ_i p_i² ω_i² max(δ_i², mean δ²) + Σ_0 p_0² (V(s₀) − v)²,
+
+    with δ of the Q that is fitted without the row's episode; or the error of
+    `FittedQ.standard_error`, if that is larger. What was tried a few times and went
+    well each time has residuals near zero, and a policy that is chosen for its value
+    goes where that happened: a row is therefore never taken to be less noisy than the
+    log's rows are on average.
+
+    Parameters
+    ----------
+    fit : FittedQ
+
+    Returns
+    -------
+    float
+    """
+    judged = fit.judged
+    low, high = judged.return_range(fit.system.discount)
+    # Without an episode that the rest cannot do without: as far as returns can differ.
+    squared = np.nan_to_num(fit.left_out_residual**2, nan=(high - low) ** 2)
+    noise = np.maximum(squared, judged.weight @ squared)
+    start = judged.initial_weight * (fit.initial_values - fit.value)
+    guarded = (judged.weight * fit.ratio) ** 2 @ noise + start @ start
+    plain = np.nan_to_num(fit.standard_error, nan=np.inf)
+    return float(max(np.sqrt(guarded), plain))

@@ -1,0 +1,180 @@
+"""Folds made of whole episodes."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.model_selection import BaseCrossValidator
+from sklearn.utils import check_random_state
+
+from ..transitions._checks import check_episodes, check_same_length
+from ..transitions._decision_table import chain_rows, find_columns, is_table
+from ..transitions._episodes import EpisodeView
+from ..transitions._linking import encode
+from ..transitions._transitions import Transitions
+
+
+class EpisodeKFold(BaseCrossValidator):
+    """K folds of whole episodes, whose number differs by one at most.
+
+    The decisions of an episode depend on each other: an episode with some rows in
+    training and others in test makes held-out scores too good. Episodes are read from X
+    (a `Transitions`, or its ``episodes``), or from y (a decision table), or from
+    ``groups``, and are counted in the order in which they first appear, as `KFold`
+    counts rows. A log and the decision table it was made of give the same episodes to
+    the same folds: rows that are no transition, such as those that only hold a last
+    state, follow their episode, and an episode without any transition follows the one
+    above it.
+
+    Parameters
+    ----------
+    n_splits : int, default=5
+        Number of folds, at least 2. More leave more episodes to train on, and cost more
+        fits.
+    shuffle : bool, default=False
+        Whether to put the episodes into a random order before they are dealt out. The
+        rows of a fold stay in the order of the log.
+    random_state : int, RandomState instance or None, default=None
+        Draws that order. Only with `shuffle`.
+
+    Raises
+    ------
+    ValueError
+        By `split`, if there are fewer episodes than folds, or no episodes to be read.
+
+    See Also
+    --------
+    sklearn_stackelberg.Transitions.episodes : For halving searches, learning curves and
+        bootstraps, which draw rows whatever the folds are.
+
+    Examples
+    --------
+    >>> from sklearn_stackelberg import EpisodeKFold, Transitions
+    >>> log = Transitions(
+    ...     [[0], [1], [2], [3], [4]],
+    ...     action=[0, 1, 0, 1, 0],
+    ...     reward=[0, 0, 1, 0, 1],
+    ...     next_state=[[1], [2], [3], [4], [5]],
+    ...     episode=["a", "a", "b", "b", "c"],
+    ... )
+    >>> for train, test in EpisodeKFold(2).split(log):
+    ...     print(log.episode[train], log.episode[test])
+    ['c'] ['a' 'a' 'b' 'b']
+    ['a' 'a' 'b' 'b'] ['c']
+    """
+
+    # Read where they are given, needed nowhere.
+    __metadata_request__split: ClassVar = {"groups": True}
+
+    def __init__(
+        self, n_splits: int = 5, *, shuffle: bool = False, random_state: Any = None
+    ) -> None:
+        if not isinstance(n_splits, numbers.Integral) or n_splits < 2:
+            raise ValueError(
+                f"n_splits must be an integer >= 2, the number of folds; got "
+                f"{n_splits!r}."
+            )
+        if not isinstance(shuffle, bool):
+            raise TypeError(f"shuffle must be True or False; got {shuffle!r}.")
+        if random_state is not None and not shuffle:
+            raise ValueError(
+                "random_state has no effect unless the episodes are shuffled: set "
+                "shuffle=True, or leave random_state=None."
+            )
+        self.n_splits = int(n_splits)
+        self.shuffle = shuffle
+        self.random_state = random_state
+
+    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
+        """Number of folds.
+
+        Parameters
+        ----------
+        X, y, groups : object, default=None
+            Ignored.
+
+        Returns
+        -------
+        int
+        """
+        return self.n_splits
+
+    def split(
+        self, X: Any, y: Any = None, groups: Any = None
+    ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+        """Yield the rows of each fold's training and test part.
+
+        Parameters
+        ----------
+        X : Transitions, Transitions.episodes, or array-like of shape (n, d)
+            A log, its episodes (each of them one row of X), or states.
+        y : DataFrame or structured array of shape (n,), default=None
+            With states: the decision table. Without a column ``episode``, each row is
+            an episode.
+        groups : array-like of shape (n,), default=None
+            Names of the episodes, which go before those in X and y.
+
+        Yields
+        ------
+        train, test : ndarrays of int
+            Rows of X, in order.
+        """
+        yield from super().split(X, y, groups)
+
+    def _iter_test_masks(
+        self, X: Any = None, y: Any = None, groups: Any = None
+    ) -> Iterator[NDArray[np.bool_]]:
+        codes = _episode_codes(X, y, groups)  # (n,)
+        n_episodes = int(codes.max()) + 1
+        if n_episodes < self.n_splits:
+            raise ValueError(
+                f"n_splits={self.n_splits} folds of whole episodes cannot be made of "
+                f"{n_episodes} episode{'s' * (n_episodes != 1)}. Set n_splits to at "
+                f"most {n_episodes}, or log more episodes."
+                if n_episodes > 1
+                else f"n_splits={self.n_splits} folds of whole episodes cannot be made "
+                "of 1 episode. Log more episodes; or, if its rows do not depend on "
+                "each other, split them with KFold."
+            )
+        order = np.arange(n_episodes)
+        if self.shuffle:
+            check_random_state(self.random_state).shuffle(order)
+        for fold in np.array_split(order, self.n_splits):
+            yield np.isin(codes, fold)
+
+
+def _episode_codes(X: Any, y: Any, groups: Any) -> NDArray[np.intp]:
+    """Each row's episode, counted from 0 in the order of the transitions."""
+    if groups is not None:
+        return encode(check_episodes(groups, name="groups"))
+    if isinstance(X, EpisodeView):
+        check_same_length({"log": len(X)})
+        return np.arange(len(X))
+    if isinstance(X, Transitions):
+        check_same_length({"log": len(X)})
+        if X.episode is not None:
+            return encode(X.episode)
+    elif y is not None and is_table(y):
+        return _table_codes(y)
+    raise ValueError(
+        "There are no episodes to make folds of. They were looked for in groups "
+        f"({'None' if groups is None else 'given'}), in X (a {type(X).__name__}"
+        f"{' without episode' if isinstance(X, Transitions) else ', not a Transitions'}"
+        f") and in y ({'None' if y is None else 'a ' + type(y).__name__}"
+        f"{'' if y is None else ', not a table with a column episode'}). Give the log "
+        "its episode, or pass groups."
+    )
+
+
+def _table_codes(y: Any) -> NDArray[np.intp]:
+    chain = chain_rows(find_columns(y), len(y))
+    whole = encode(chain.episode)
+    codes = np.full(int(whole.max()) + 1, -1)
+    codes[whole[chain.rows]] = encode(chain.episode[chain.rows])
+    # Without a transition, an episode follows the one that appeared before it.
+    known = np.maximum.accumulate(np.where(codes >= 0, np.arange(codes.size), -1))
+    return np.where(known >= 0, codes[known], 0)[whole]

@@ -1,0 +1,258 @@
+"""Scorers: what a candidate of a search is worth, larger being better."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from sklearn.utils.metadata_routing import MetadataRequest
+
+from ..metrics._bellman_error import bellman_error
+from ..metrics._doubly_robust import doubly_robust_value
+from ..metrics._estimate import OffPolicyEstimate
+from ..metrics._fitted_q import fitted_q_value
+from ..metrics._importance import importance_sampling_value
+
+_REPORTED = ("value", "standard_error", "lower_limit", "effective_sample_size")
+
+
+class _Scorer:
+    """A callable ``scorer(estimator, X, y=None)``, as scikit-learn's searches take it.
+
+    Settings are those of the metric, and stay the same whatever the candidate.
+    """
+
+    _metric: Any = None
+    _sign = 1.0
+
+    def __init__(
+        self,
+        *,
+        discount: float | None = None,
+        reference: Any = None,
+        report: bool = False,
+        **settings: Any,
+    ) -> None:
+        self.discount = discount
+        self.reference = reference
+        self.report = report
+        self.settings = settings
+
+    def __call__(
+        self, estimator: Any, X: Any, y: Any = None, **weights: Any
+    ) -> float | dict[str, float]:
+        """Judge a fitted policy.
+
+        Parameters
+        ----------
+        estimator : object
+            A fitted policy, pipeline or search.
+        X, y : as in `StackelbergPolicyEstimator.fit`
+            The held-out log. Where the scorer has a ``reference``, not looked at.
+
+        Returns
+        -------
+        float, or dict of str to float
+            The score, or with ``report=True`` the score (``"value"``), its
+            ``"standard_error"``, the lower end of its confidence interval
+            (``"lower_limit"``) and its ``"effective_sample_size"``.
+
+        Warns
+        -----
+        UserWarning
+            With ``report=True``, if the policy cannot be judged: the figures are NaN.
+            Without, that is a ValueError.
+        """
+        if self.reference is not None:
+            if weights:
+                raise ValueError(
+                    f"{type(self).__name__} judges on its reference, whose rows a "
+                    "fold's sample_weight does not belong to; drop one of the two."
+                )
+            two = isinstance(self.reference, tuple)
+            X, y = self.reference if two else (self.reference, None)
+        if not self.report:
+            return self._sign * self._estimate(estimator, X, y, **weights).value
+        try:
+            estimate = self._estimate(estimator, X, y, **weights)
+        except ValueError as error:
+            # A search puts one number where a scorer fails, and cannot put it beside
+            # the dicts of other folds.
+            warnings.warn(
+                "A policy could not be judged, and all of its figures are NaN: "
+                f"{error}",
+                UserWarning,
+                stacklevel=2,
+            )
+            return dict.fromkeys(_REPORTED, float("nan"))
+        score = self._sign * estimate.value
+        low, high = estimate.confidence_interval
+        return {
+            "value": score,
+            "standard_error": estimate.standard_error,
+            "lower_limit": low if self._sign > 0 else -high,
+            "effective_sample_size": estimate.effective_sample_size,
+        }
+
+    def _estimate(self, estimator: Any, X: Any, y: Any, **kw: Any) -> OffPolicyEstimate:
+        discount = _discount(estimator) if self.discount is None else self.discount
+        return type(self)._metric(
+            estimator, X, y, discount=discount, **self._settings(), **kw
+        )
+
+    def _settings(self) -> dict[str, Any]:
+        return self.settings
+
+    def __repr__(self) -> str:
+        shown = {"discount": self.discount} if self.discount is not None else {}
+        if self.reference is not None:
+            shown["reference"] = self.reference
+        if self.report:
+            shown["report"] = True
+        shown |= self.settings
+        text = ", ".join(f"{name}={value!r:.60}" for name, value in shown.items())
+        return f"{type(self).__name__}({text})"
+
+
+class FittedQScorer(_Scorer):
+    """Score a policy by `metrics.fitted_q_value`, on a fold or on a whole log.
+
+    On a fold alone this knows less than ``StackelbergPolicyEstimator.score``, which
+    brings what the training folds say; it takes policies of any kind.
+
+    Parameters
+    ----------
+    discount : float, default=None
+        γ. None takes the candidate's own, which is right unless the search varies it:
+        values of different discounts cannot be compared.
+    reference : Transitions or tuple (states, decision table), default=None
+        A log that every candidate is judged on, whatever its fold. With the *whole* log
+        each policy is learned from some folds and judged by Q-functions fitted to all
+        of them, its own training episodes among them: steadier than a small fold that
+        covers little, and a little too kind. None judges on the held-out fold.
+    report : bool, default=False
+        Whether to return a dict of several figures, all read from one evaluation fit:
+        for ``GridSearchCV(..., refit="value")``, or `PessimisticRefit`.
+    **settings
+        Further arguments of the metric, such as ``greedy=True``.
+
+    Examples
+    --------
+    >>> from sklearn_stackelberg.model_selection import FittedQScorer
+    >>> FittedQScorer(report=True, greedy=True)
+    FittedQScorer(report=True, greedy=True)
+    """
+
+    _metric = staticmethod(fitted_q_value)
+    _weighted: bool | str | None = None
+
+    def set_score_request(
+        self, *, sample_weight: bool | str | None = None
+    ) -> FittedQScorer:
+        """Say whether searches shall pass weights of rows on, with metadata routing.
+
+        Parameters
+        ----------
+        sample_weight : bool, str or None, default=None
+            As scikit-learn's estimators take it.
+
+        Returns
+        -------
+        FittedQScorer
+            Itself.
+        """
+        self._weighted = sample_weight
+        return self
+
+    def get_metadata_routing(self) -> MetadataRequest:
+        """Say which metadata it asks for.
+
+        Returns
+        -------
+        MetadataRequest
+        """
+        request = MetadataRequest(owner=self)
+        request.score.add_request(param="sample_weight", alias=self._weighted)
+        return request
+
+    def _settings(self) -> dict[str, Any]:
+        # An error that nobody asked for would cost as much as the value.
+        return (
+            self.settings if self.report else {"standard_error": None} | self.settings
+        )
+
+
+class DoublyRobustScorer(_Scorer):
+    """Score a policy by `metrics.doubly_robust_value`.
+
+    Parameters
+    ----------
+    discount, reference, report, **settings
+        As of `FittedQScorer`.
+
+    Examples
+    --------
+    >>> from sklearn_stackelberg.model_selection import DoublyRobustScorer
+    >>> DoublyRobustScorer(discount=0.9)
+    DoublyRobustScorer(discount=0.9)
+    """
+
+    _metric = staticmethod(doubly_robust_value)
+
+
+class ImportanceSamplingScorer(_Scorer):
+    """Score a policy by `metrics.importance_sampling_value`; not of continuous actions.
+
+    Parameters
+    ----------
+    discount, reference, report, **settings
+        As of `FittedQScorer`.
+
+    Examples
+    --------
+    >>> from sklearn_stackelberg.model_selection import ImportanceSamplingScorer
+    >>> ImportanceSamplingScorer(clip=10.0)
+    ImportanceSamplingScorer(clip=10.0)
+    """
+
+    _metric = staticmethod(importance_sampling_value)
+
+
+class BellmanErrorScorer(_Scorer):
+    """Score a policy's own Q-function by minus `metrics.bellman_error`.
+
+    It says whether the Q-function fits the policy, not whether the policy is good;
+    ``docs/choosing_lambda.md`` shows what comes of choosing by it.
+
+    Parameters
+    ----------
+    discount, reference, report, **settings
+        As of `FittedQScorer`.
+
+    Examples
+    --------
+    >>> from sklearn_stackelberg.model_selection import BellmanErrorScorer
+    >>> BellmanErrorScorer()
+    BellmanErrorScorer()
+    """
+
+    _metric = staticmethod(bellman_error)
+    _sign = -1.0
+
+
+def _discount(estimator: Any) -> float:
+    """The discount of a policy, of the last step of a pipeline, of a search's best."""
+    policy = estimator
+    while True:
+        if hasattr(policy, "best_estimator_"):
+            policy = policy.best_estimator_
+        elif hasattr(policy, "steps"):
+            policy = policy.steps[-1][1]
+        else:
+            break
+    if not hasattr(policy, "discount"):
+        raise ValueError(
+            f"The policy, a {type(policy).__name__}, has no discount to be judged by; "
+            "give the scorer one, such as FittedQScorer(discount=0.99)."
+        )
+    return policy.discount

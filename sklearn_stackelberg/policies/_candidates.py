@@ -1,0 +1,163 @@
+"""A softmax over candidate actions, and which actions are candidates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from sklearn.cluster import KMeans
+from torch import Tensor, nn
+
+from .._sampling import fixed_sample
+from .._typing import Array
+from ._quadrature import Nodes, as_head, head_dtype
+
+# Candidates where the user asks for no number of them: in one dimension, and in more.
+_GRID = 5
+
+_CENTRES = 16
+
+# Logged actions among which centres are found; more move them by little.
+_CENTRE_ROWS = 20_000
+
+
+class CandidateSoftmax(nn.Module):
+    """π(a_j|s) ∝ exp(score_j(s)): a softmax over the same candidates in every state.
+
+    It never leaves its candidates, and needs no derivative in the action.
+
+    Parameters
+    ----------
+    head : Tensor of shape (m,) or (m, 1), or nn.Module
+        u of the scores φ(s, a_j)ᵀu, for inputs of shape (n, C, m); or a module that
+        gives the scores, (n, C), from inputs of its own.
+    candidates : Tensor of shape (C, p)
+
+    Examples
+    --------
+    >>> import torch
+    >>> policy = CandidateSoftmax(torch.tensor([1.0]), torch.tensor([[-1.0], [1.0]]))
+    >>> nodes = policy(torch.tensor([[[0.0], [0.0]]]))
+    >>> nodes.weights.tolist(), nodes.actions.tolist()
+    ([[0.5, 0.5]], [[[-1.0], [1.0]]])
+    """
+
+    candidates: Tensor
+
+    def __init__(self, head: Tensor | nn.Module, candidates: Tensor) -> None:
+        super().__init__()
+        self.head = as_head(head)
+        self.register_buffer("candidates", candidates.to(head_dtype(self.head)))
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Scores of the candidates, (n, C)."""
+        scores = self.head(x)
+        return scores.squeeze(2) if scores.ndim == 3 else scores
+
+    def forward(self, x: Tensor) -> Nodes:
+        """The candidates and their probabilities.
+
+        Parameters
+        ----------
+        x : Tensor of shape (n, C, m)
+            φ(s, a_j); or what a module takes.
+
+        Returns
+        -------
+        Nodes
+        """
+        weights = torch.softmax(self.logits(x), dim=1)
+        return Nodes(self.candidates.expand(len(weights), -1, -1), weights)
+
+
+def choose_candidates(
+    actions: Array,
+    low: Array,
+    high: Array,
+    candidates: int | ArrayLike | None = None,
+    random_state: Any = None,
+) -> Array:
+    """The actions that a policy may choose from.
+
+    Parameters
+    ----------
+    actions : array of shape (n, p)
+        Logged.
+    low, high : array of shape (p,)
+        Bounds.
+    candidates : int, array-like of shape (C, p) or None, default=None
+        A number C asks for so many: all logged actions, if there are no more distinct
+        ones; in one dimension a grid over the bounds, both included; in more the
+        centres of C clusters of the logged actions (k-means), which lie where the log
+        does. None is 5 in one dimension and 16 in more. An array is taken as it is.
+    random_state : int, RandomState instance or None, default=None
+        Starts the clusters.
+
+    Returns
+    -------
+    array of shape (C, p)
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two, or one lies outside the bounds.
+    """
+    p = actions.shape[1]
+    if candidates is not None and np.ndim(candidates) > 0:
+        return _checked(np.asarray(candidates, dtype=float), low, high)
+    count = (_GRID if p == 1 else _CENTRES) if candidates is None else int(candidates)
+    if count < 2:
+        raise ValueError(
+            f"candidates={candidates!r}, but a policy needs at least two actions to "
+            "choose from."
+        )
+    distinct = np.unique(actions, axis=0)
+    if len(distinct) < 2:
+        raise ValueError(
+            f"The log holds one action, {distinct[0].tolist()}, in all of its "
+            f"{len(actions)} rows; a policy needs at least two to choose from."
+        )
+    if len(distinct) <= count:
+        return distinct.astype(float)
+    if p == 1:
+        # An odd number holds the middle too, which is often "do nothing".
+        grid = np.linspace(low[0], high[0], count + 1 - count % 2)
+        grid[-1] = high[0]
+        return grid[:, None]
+    chosen = fixed_sample(len(actions), _CENTRE_ROWS)
+    # Columns in units of their spread, so that no unit decides who is near whom.
+    spread = actions.std(axis=0)
+    spread[spread == 0] = 1.0
+    found = KMeans(count, n_init=1, random_state=random_state).fit(
+        np.asarray(actions[chosen], dtype=float) / spread
+    )
+    # A mean lies within the hull of the logged actions; rounding may take it past.
+    return np.clip(found.cluster_centers_ * spread, low, high)
+
+
+def _checked(candidates: Array, low: Array, high: Array) -> Array:
+    """Candidates as given, if they can be."""
+    if candidates.ndim == 1 and len(low) == 1:
+        candidates = candidates[:, None]
+    if candidates.ndim != 2 or candidates.shape[1] != len(low):
+        raise ValueError(
+            f"candidates have shape {candidates.shape}, but actions have {len(low)} "
+            "columns: give an array with a row for each candidate."
+        )
+    outside = ~((candidates >= low) & (candidates <= high)).all(axis=1)
+    if outside.any():
+        rows = np.flatnonzero(outside)
+        shown = ", ".join(map(str, rows[:5])) + (", ..." if len(rows) > 5 else "")
+        raise ValueError(
+            f"candidates lie outside the bounds, low={low.tolist()} and "
+            f"high={high.tolist()}, in rows {shown}: the first is "
+            f"{candidates[rows[0]].tolist()}."
+        )
+    if len(np.unique(candidates, axis=0)) < max(2, len(candidates)):
+        raise ValueError(
+            "candidates must be at least two actions, each given once; got "
+            f"{candidates.tolist()}."
+        )
+    return candidates

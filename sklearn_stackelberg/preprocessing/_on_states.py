@@ -1,0 +1,353 @@
+"""Transformers of states, applied to whole logs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from scipy.sparse import issparse
+from sklearn import get_config
+from sklearn.base import (
+    BaseEstimator,
+    OneToOneFeatureMixin,
+    TransformerMixin,
+    clone,
+)
+from sklearn.pipeline import Pipeline
+from sklearn.utils import Tags, get_tags
+from sklearn.utils._set_output import _safe_set_output
+from sklearn.utils.metadata_routing import (
+    MetadataRouter,
+    MethodMapping,
+    process_routing,
+)
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import (
+    _check_method_params,
+    _num_samples,
+    check_is_fitted,
+    validate_data,
+)
+
+from ..transitions import _checks as checks
+from ..transitions._as_transitions import unwrap
+from ..transitions._episodes import EpisodeView
+from ..transitions._transitions import Transitions
+from ._recorded_states import RecordedStates, put_back, recorded_states
+
+
+def _inner_has(method: str) -> Callable[[Any], bool]:
+    def check(self: OnStates) -> bool:
+        inner = self.transformer_ if hasattr(self, "transformer_") else self._inner()
+        getattr(inner, method)  # not hasattr: its own AttributeError says more
+        return True
+
+    return check
+
+
+# auto_wrap_output_keys: the transformer makes the container, and a log has none.
+class OnStates(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
+    """A transformer of states, applied to the states and next states of a log alike.
+
+    Fits a clone of `transformer` on every recorded state once: the log's states in
+    their order, and right behind its row each next state that is no row's state, such
+    as the one in which an episode was cut. What follows a terminated row is neither
+    looked at nor transformed: the row's state takes its place. Plain states are
+    transformed as by `transformer` itself, which is what `predict` of a pipeline needs.
+
+    Parameters
+    ----------
+    transformer : transformer, Pipeline of transformers or "passthrough"
+        With `fit` and `transform`, one dense row out for each row in.
+
+    Attributes
+    ----------
+    transformer_ : transformer
+        The clone, fitted.
+    n_features_in_ : int
+        Number of state columns in `fit`.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, if states were a DataFrame with names that are strings.
+
+    Raises
+    ------
+    ValueError
+        By `fit`, if `transformer` is none or y comes with a log. By `transform`, if the
+        transformed states are sparse, or not one row for each.
+
+    See Also
+    --------
+    sklearn_stackelberg.Transitions : The logs that it transforms.
+
+    Examples
+    --------
+    >>> from sklearn.preprocessing import MinMaxScaler
+    >>> from sklearn_stackelberg import OnStates, Transitions
+    >>> log = Transitions([[0.0], [1.0]], [0, 1], [1.0, 0.0], [[1.0], [4.0]])
+    >>> scaler = OnStates(MinMaxScaler()).fit(log)
+    >>> scaler.transform(log).next_state
+    array([[0.25], [1.  ]])
+    >>> scaler.transform([[2.0]])
+    array([[0.5]])
+    """
+
+    def __init__(self, transformer: Any) -> None:
+        self.transformer = transformer
+
+    def fit(self, X: Any, y: Any = None, **params: Any) -> OnStates:
+        """Fit the transformer.
+
+        Parameters
+        ----------
+        X : Transitions, or array-like or DataFrame of shape (n, d)
+            A log (or its `episodes`), or states.
+        y : array-like, default=None
+            With states: passed on to the transformer. None with a log.
+        **params : dict
+            Passed on to the transformer's `fit`, or routed if metadata routing is on.
+            Entries of length n, such as ``sample_weight``, hold one value for each row;
+            with a log it counts for the row's next state too, where that is no row's.
+
+        Returns
+        -------
+        OnStates
+            Itself, fitted.
+        """
+        self._fit(X, y, params, "fit")
+        return self
+
+    def fit_transform(self, X: Any, y: Any = None, **params: Any) -> Any:
+        """Fit the transformer, and transform what it was fitted on.
+
+        Parameters
+        ----------
+        X, y, **params
+            As in `fit`.
+
+        Returns
+        -------
+        Transitions, or ndarray or DataFrame of shape (n, d')
+            As `transform` returns it.
+        """
+        return self._fit(X, y, params, "fit_transform")
+
+    def transform(self, X: Any) -> Any:
+        """Transform states.
+
+        Parameters
+        ----------
+        X : Transitions, or array-like or DataFrame of shape (n, d)
+            A log (or its `episodes`), or states.
+
+        Returns
+        -------
+        Transitions, or ndarray or DataFrame of shape (n, d')
+            A log with transformed states and next states, or transformed states.
+        """
+        check_is_fitted(self)
+        states, place = _split(X)
+        out = self.transformer_.transform(states)
+        if not hasattr(self.transformer_, "n_features_in_"):
+            # It does not look at columns itself, or its complaint would be the first.
+            validate_data(self, X=states, reset=False, skip_check_array=True)
+        out = _checked(out, states, self.transformer_)
+        return out if place is None else put_back(out, *place)
+
+    @available_if(_inner_has("inverse_transform"))
+    def inverse_transform(self, X: Any) -> Any:
+        """Undo the transform, where the transformer can.
+
+        Parameters
+        ----------
+        X : Transitions, or array-like or DataFrame of shape (n, d')
+            A transformed log, or transformed states.
+
+        Returns
+        -------
+        Transitions, or ndarray or DataFrame of shape (n, d)
+            What the transformer makes of them.
+        """
+        check_is_fitted(self)
+        states, place = _split(X)
+        out = self.transformer_.inverse_transform(states)
+        out = _checked(out, states, self.transformer_)
+        return out if place is None else put_back(out, *place)
+
+    @available_if(_inner_has("get_feature_names_out"))
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Names of the transformed columns, as the transformer gives them.
+
+        Parameters
+        ----------
+        input_features : array-like of str, default=None
+            Names of the columns, where the transformer was not fitted on named ones.
+
+        Returns
+        -------
+        ndarray of str
+        """
+        check_is_fitted(self)
+        return self.transformer_.get_feature_names_out(input_features)
+
+    def set_output(self, *, transform: str | None = None) -> OnStates:
+        """Choose the container of transformed states, within a log and without.
+
+        Parameters
+        ----------
+        transform : {"default", "pandas", "polars"}, default=None
+            As scikit-learn's transformers take it; None changes nothing. A log holds
+            arrays and pandas DataFrames only.
+
+        Returns
+        -------
+        OnStates
+            Itself.
+        """
+        if transform is not None:
+            # Under scikit-learn's name, because `clone` copies what bears it.
+            self._sklearn_output_config = {"transform": transform}
+            if hasattr(self, "transformer_"):
+                _safe_set_output(self.transformer_, transform=transform)
+        return self
+
+    def get_metadata_routing(self) -> MetadataRouter:
+        """Say which metadata go to the transformer.
+
+        Returns
+        -------
+        MetadataRouter
+        """
+        inner = self._inner()
+        joint = "fit_transform" if hasattr(inner, "fit_transform") else "fit"
+        return MetadataRouter(owner=self).add(
+            transformer=inner,
+            method_mapping=MethodMapping()
+            .add(caller="fit", callee="fit")
+            .add(caller="fit_transform", callee=joint),
+        )
+
+    def __sklearn_tags__(self) -> Tags:
+        """The transformer's tags, but that states are dense."""
+        tags = super().__sklearn_tags__()
+        inner = self._inner()
+        if hasattr(inner, "__sklearn_tags__") and not isinstance(inner, type):
+            given = get_tags(inner)
+            tags.input_tags = given.input_tags
+            if isinstance(inner, Pipeline) and inner.steps:
+                # Its first step decides, but a Pipeline's tags do not say so.
+                first = OnStates(inner.steps[0][1])
+                tags.input_tags.allow_nan = get_tags(first).input_tags.allow_nan
+            tags.target_tags = given.target_tags
+            tags.transformer_tags = given.transformer_tags or tags.transformer_tags
+            tags.non_deterministic = given.non_deterministic
+            tags.no_validation = given.no_validation
+        tags.input_tags.sparse = False
+        return tags
+
+    def _inner(self) -> Any:
+        """The transformer as given, unfitted."""
+        if isinstance(self.transformer, str) and self.transformer == "passthrough":
+            return _Identity()
+        return self.transformer
+
+    def _fit(self, X: Any, y: Any, params: dict[str, Any], method: str) -> Any:
+        """Fit, and return what `transform` would, if `method` asks for it."""
+        inner = clone(_checked_transformer(self._inner()))
+        if hasattr(self, "_sklearn_output_config"):
+            _safe_set_output(inner, **self._sklearn_output_config)
+        states, place = _split(X, y)
+        # fit_transform where it is there, as a Pipeline would on the states alone, so
+        # that both ways give the same to the last bit.
+        callee = method if hasattr(inner, method) else "fit"
+        if params and get_config()["enable_metadata_routing"]:
+            params = process_routing(self, method, **params).transformer[callee]
+        if place is not None:
+            recorded, log = place
+            params = _check_method_params(log, params, indices=recorded.log_rows)
+        out = getattr(inner, callee)(states, y, **params)
+        if method == "fit_transform":
+            out = inner.transform(states) if callee == "fit" else out
+            out = _checked(out, states, inner)
+            out = out if place is None else put_back(out, *place)
+        # Only now, so that a fit that fails leaves nothing that looks fitted.
+        validate_data(self, X=states, skip_check_array=True)
+        self.transformer_ = inner
+        return out
+
+
+class _Identity(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+    """The transformer that "passthrough" stands for."""
+
+    def fit(self, X: Any, y: Any = None) -> _Identity:
+        validate_data(self, X=_as_table(X), skip_check_array=True)
+        return self
+
+    def transform(self, X: Any) -> Any:
+        X = _as_table(X)
+        return validate_data(self, X=X, reset=False, skip_check_array=True)
+
+    inverse_transform = transform
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.no_validation = True
+        return tags
+
+
+def _as_table(X: Any) -> Any:
+    return X if hasattr(X, "columns") else checks.check_states(X, "X")
+
+
+def _split(
+    X: Any, y: Any = None
+) -> tuple[Any, tuple[RecordedStates, Transitions] | None]:
+    """Return the states to be transformed and, of a log, where they belong."""
+    if isinstance(X, (Transitions, EpisodeView)):
+        log = unwrap(X, y)
+        recorded = recorded_states(log)
+        return recorded.states, (recorded, log)
+    return (checks.check_states(X, "X") if issparse(X) else X), None
+
+
+def _checked_transformer(transformer: Any) -> Any:
+    """Refuse what is no transformer."""
+    if isinstance(transformer, type):
+        raise TypeError(
+            f"transformer is the class {transformer.__name__}; an instance was "
+            f"expected: OnStates({transformer.__name__}())."
+        )
+    lacking = [
+        method
+        for method in ("fit", "transform", "get_params")
+        if not hasattr(transformer, method)
+    ]
+    if lacking:
+        raise TypeError(
+            f"transformer must be a scikit-learn transformer, a Pipeline of them, or "
+            f"'passthrough'; got {transformer!r:.200}, which has no "
+            f"{' and no '.join(lacking)} method."
+        )
+    return transformer
+
+
+def _checked(out: Any, states: Any, transformer: Any) -> Any:
+    """Return transformed states, or refuse what no policy can be fitted on."""
+    name = type(transformer).__name__
+    if issparse(out):
+        raise ValueError(
+            f"{name} returned a sparse matrix, and dense states were expected. Have "
+            "it return dense ones, with OneHotEncoder(sparse_output=False) or "
+            "ColumnTransformer(..., sparse_threshold=0) for example."
+        )
+    if not hasattr(out, "shape"):
+        out = checks.check_states(out, f"What {name} returned")
+    n = _num_samples(states)
+    if len(out) != n:
+        raise ValueError(
+            f"{name} returned {len(out):,} rows for {n:,} states; one for each was "
+            "expected. A transformer that drops or adds rows cannot be used: do that "
+            "to the log itself, with log[rows] for example."
+        )
+    return out

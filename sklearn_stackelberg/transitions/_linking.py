@@ -1,0 +1,194 @@
+"""Which row follows which: by episode and step, or by the values of the states."""
+
+from __future__ import annotations
+
+from math import lgamma, log
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ._checks import is_frame
+
+
+class Links(NamedTuple):
+    """How the rows of a log hang together.
+
+    Attributes
+    ----------
+    next_row : ndarray of shape (n,)
+        The row of the same episode at step + 1; -1 where there is none.
+    first, last : ndarrays of bool of shape (n,)
+        Whether the row has the smallest, the largest step of its episode.
+    """
+
+    next_row: np.ndarray
+    first: np.ndarray
+    last: np.ndarray
+
+
+def encode(episode: np.ndarray) -> np.ndarray:
+    """Return each row's episode as a number, from 0 in order of appearance."""
+    if not episode.size:
+        return np.empty(0, dtype=np.intp)
+    # Rows of an episode mostly stand together: sort their names once for each run.
+    starts = np.flatnonzero(np.append(True, episode[1:] != episode[:-1]))
+    _, first_run, codes = np.unique(
+        episode[starts], return_index=True, return_inverse=True
+    )
+    rank = np.empty(first_run.size, dtype=np.intp)
+    rank[np.argsort(first_run)] = np.arange(first_run.size)
+    return np.repeat(rank[codes.reshape(-1)], np.diff(np.append(starts, episode.size)))
+
+
+def link(episode: np.ndarray, step: np.ndarray) -> Links:
+    """Find each row's successor: same episode, step + 1, wherever that row stands.
+
+    Raises
+    ------
+    ValueError
+        If two rows have the same episode and step.
+    """
+    codes = encode(episode)
+    order = np.lexsort((step, codes))
+    code, at = codes[order], step[order]
+    same = code[1:] == code[:-1]
+    # Sorted int64: a difference that wraps around cannot be mistaken for 0 or 1.
+    apart = at[1:] - at[:-1]
+    twice = np.flatnonzero(same & (apart == 0))
+    if twice.size:
+        examples = "; ".join(
+            f"({episode[order[k]].item()!r}, {at[k]}) at rows {order[k]} "
+            f"and {order[k + 1]}"
+            for k in twice[:3]
+        )
+        raise ValueError(
+            f"Each (episode, step) must name one row; {twice.size:,} repeat another: "
+            f"{examples}. Drop the duplicates, or give different episodes different "
+            "names; a bootstrap must draw whole episodes (log.episodes), not rows."
+        )
+    next_row = np.full(step.size, -1, dtype=np.intp)
+    follows = np.flatnonzero(same & (apart == 1))
+    next_row[order[follows]] = order[follows + 1]
+    first, last = np.ones((2, step.size), dtype=bool)
+    first[order[1:][same]] = False
+    last[order[:-1][same]] = False
+    return Links(next_row, first, last)
+
+
+def count_steps(episode: np.ndarray, jump: Any = 1) -> np.ndarray:
+    """Count each episode's rows from 0 in the order in which they stand.
+
+    `jump(before, after)` may say how far apart two neighbours are; it is given the
+    arrays of the neighbours' rows.
+    """
+    codes = encode(episode)
+    order = np.argsort(codes, kind="stable")
+    same = codes[order][1:] == codes[order][:-1]
+    apart = jump(order[:-1], order[1:]) if callable(jump) else jump
+    reached = np.concatenate([[0], np.cumsum(np.where(same, apart, 0))])
+    starts = np.concatenate([[0], np.flatnonzero(~same) + 1])
+    lengths = np.diff(np.append(starts, codes.size))
+    step = np.empty(codes.size, dtype=np.int64)
+    step[order] = reached - np.repeat(reached[starts], lengths)
+    return step
+
+
+def comparable(states: Any) -> np.ndarray:
+    """Return a table of states as an array whose entries can be compared with ==."""
+    if not is_frame(states) or all(
+        isinstance(dtype, np.dtype) and dtype.kind in "biuf" for dtype in states.dtypes
+    ):
+        return np.asarray(states)
+    values = states.to_numpy(dtype=object, copy=True)
+    values[states.isna().to_numpy()] = np.nan
+    return values
+
+
+def rows_equal(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Compare two (n, d) arrays row by row; missing equals missing."""
+    # Only what is missing (NaN) differs from itself, in arrays of objects as well.
+    missing = np.not_equal(left, left) & np.not_equal(right, right)
+    equal = (left == right) | missing
+    return equal.astype(bool).all(axis=1)
+
+
+def next_rows_by_value(state: np.ndarray, next_state: np.ndarray) -> np.ndarray:
+    """Return i + 1 where row i + 1's state is row i's next state, else -1.
+
+    The states are compared by value, in O(n d); missing equals missing.
+    """
+    next_row = np.full(len(state), -1, dtype=np.intp)
+    chained = np.flatnonzero(rows_equal(next_state[:-1], state[1:]))
+    next_row[chained] = chained + 1
+    return next_row
+
+
+# A shuffled fold must not be refused: fewer than one order in a billion looks so.
+_CHANCE = 1e-9
+
+
+def refuse_scattered_episodes(episode: np.ndarray, name: str) -> None:
+    """Refuse an episode whose rows stand in two places, where no step orders them."""
+    starts = np.flatnonzero(np.append(True, episode[1:] != episode[:-1]))
+    runs = encode(episode[starts])
+    n_runs = np.bincount(runs)
+    if n_runs.max() == 1:
+        return
+    first, second = np.flatnonzero(runs == np.argmax(n_runs > 1))[:2]
+    n_scattered = int((n_runs > 1).sum())
+    more = f" ({n_scattered:,} episodes do)" if n_scattered > 1 else ""
+    before = starts[first + 1] - 1
+    here = (
+        f"rows {starts[first]} to {before}"
+        if before > starts[first]
+        else (f"row {before}")
+    )
+    raise ValueError(
+        f"{name} {episode[starts[first]].item()!r} appears in two places, at {here} "
+        f"and again from row {starts[second]} on{more}; without step, the rows of an "
+        "episode must stand together and in the order of time. Give the step of each "
+        "row, or sort the table by episode and time, and give different episodes "
+        "different names. Splits and draws that shuffle rows do this as well: draw "
+        "whole episodes with EpisodeKFold."
+    )
+
+
+def refuse_backward_steps(
+    episode: np.ndarray,
+    step: np.ndarray,
+    links: Links,
+    acted: np.ndarray,
+    ended: np.ndarray,
+) -> None:
+    """Refuse steps that count down along the rows of every episode.
+
+    They may be a countdown, and then step + 1 is the row *before*. Where rows are in
+    mixed order nothing is said, and where the ends of episodes have the largest steps
+    the rows are only listed newest first.
+    """
+    codes = encode(episode)
+    same = codes[1:] == codes[:-1]
+    n_episodes = codes.size - int(same.sum())
+    if not same.any() or n_episodes > codes.max() + 1:
+        return  # of one row each, or mixed with each other
+    if not (step[1:] < step[:-1])[same].all():
+        return
+    long = ~(links.first & links.last)
+    ends = long & (ended if (long & ended).any() else ~acted & links.last)
+    if ends.any() and links.last[ends].all():
+        return
+    if ends.any() and links.first[ends].all():
+        why = f"and the row that terminates it, row {np.argmax(ends)}, has the smallest"
+    elif lgamma(n_episodes + 1) - lgamma(codes.size + 1) < log(_CHANCE):
+        # Of n! orders of the rows, only (number of episodes)! look like this one.
+        why = "and no end tells whether the largest or the smallest comes last"
+    else:
+        return
+    row = int(np.argmax(same))
+    raise ValueError(
+        f"The steps run backwards: they fall from row to row in every episode, as in "
+        f"{episode[row].item()!r} from {step[row]} to {step[row + 1]} at rows {row} "
+        f"and {row + 1}, {why}. The next state is looked for at step + 1, so steps "
+        "must rise with time. If they count down to the end, number them upwards; if "
+        "the table is newest first, sort it by episode and step."
+    )
