@@ -179,13 +179,17 @@ def walk_log(n_episodes: int = 40, seed: int = 0) -> Transitions:
     """Three labels, each of which pushes in a direction of its own."""
 
     def act(rng: np.random.Generator, now: NDArray[Any]) -> tuple[Any, ...]:
-        chances = np.stack([np.full(len(now), 0.3), 0.35 + 0.2 * np.tanh(now[:, 0])], 1)
-        chances = np.column_stack([chances, 1.0 - chances.sum(axis=1)])
+        probabilities = np.stack(
+            [np.full(len(now), 0.3), 0.35 + 0.2 * np.tanh(now[:, 0])], 1
+        )
+        probabilities = np.column_stack(
+            [probabilities, 1.0 - probabilities.sum(axis=1)]
+        )
         drawn = rng.random((len(now), 1))
-        action = np.minimum((np.cumsum(chances, axis=1) < drawn).sum(axis=1), 2)
+        action = np.minimum((np.cumsum(probabilities, axis=1) < drawn).sum(axis=1), 2)
         angle = 2 * np.pi * action / 3
         push = 0.5 * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-        return action, push, 0.1 * action, chances[np.arange(len(now)), action]
+        return action, push, 0.1 * action, probabilities[np.arange(len(now)), action]
 
     return _episodes(act, n_episodes, 8, seed)
 

@@ -113,10 +113,10 @@ class FrozenLakeTuning(TuningProblem):
     def truth(self, policy: Any, greedy: bool) -> float:
         """Exact discounted value from the start."""
         mdp = frozen_lake(self.problem.map_name, "one-hot")
-        chances = policy.predict_proba(np.asarray(mdp.states()))
+        probabilities = policy.predict_proba(np.asarray(mdp.states()))
         if greedy:
-            chances = np.eye(chances.shape[1])[chances.argmax(axis=1)]
-        return float(mdp.policy_value(chances, self.discount))
+            probabilities = np.eye(probabilities.shape[1])[probabilities.argmax(axis=1)]
+        return float(mdp.policy_value(probabilities, self.discount))
 
 
 @dataclass(frozen=True)

@@ -94,10 +94,10 @@ def vi_lcb(log, counts, penalty):
     """Value iteration on rewards less penalty / sqrt(visits), values at least 0."""
     seen = counts.visits > 0
     bound = counts.expected_reward - penalty / np.sqrt(np.maximum(counts.visits, 1))
-    goes_on = DISCOUNT * counts.transition * (1 - counts.termination)
+    not_done = DISCOUNT * counts.transition * (1 - counts.termination)
     value = np.zeros(counts.n_states)
     for _ in range(2_000):
-        q = np.where(seen, bound + goes_on @ value, -np.inf)
+        q = np.where(seen, bound + not_done @ value, -np.inf)
         value = np.maximum(q.max(axis=1), 0.0)
     return most_logged(q >= q.max(axis=1, keepdims=True) - 1e-12, counts)
 

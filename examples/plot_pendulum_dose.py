@@ -108,18 +108,18 @@ print(
     "\nFour settings, learned from 20,000 rows\n---------------------------------------"
 )
 print("bandwidth   ridge      score  fitted-Q (0.95)    return in truth")
-judged = {}
+data = {}
 for setting in settings:
     tried = make_policy(*setting).fit(learning)
     held_out = fitted_q_value(tried, judging, discount=0.95, greedy=True)
-    judged[setting] = held_out.value
+    data[setting] = held_out.value
     print(
         "{:>6g} sd  {:>6g}".format(*setting),
         f"{tried.score(judging):10.0f}",
         f"{held_out.value:8.1f} ± {held_out.standard_error:.1f}   ",
         "{:8.1f} ± {:.1f}".format(*play(tried)),
     )
-chosen = max(judged, key=judged.get)
+chosen = max(data, key=data.get)
 print("chosen by fitted-Q: {:g} sd, ridge {:g}".format(*chosen))
 
 # %%
@@ -169,8 +169,8 @@ fine_angle, fine_speed = np.meshgrid(
 )
 radians = np.radians(fine_angle.ravel())
 grid = np.column_stack([np.cos(radians), np.sin(radians), fine_speed.ravel()])
-torques, chances = policy.action_nodes(grid)
-learned = (torques[:, :, 0] * chances).sum(axis=1).reshape(fine_angle.shape)
+torques, probabilities = policy.action_nodes(grid)
+learned = (torques[:, :, 0] * probabilities).sum(axis=1).reshape(fine_angle.shape)
 episode = log_episodes("Pendulum-v1", policy, n_transitions=200, random_state=3).state
 
 figure = Figure(figsize=(11, 4.3), layout="constrained")

@@ -15,9 +15,16 @@ from torch import Tensor, nn
 
 from ._linalg import MatVec, conjugate_gradient, largest_eigenvalue
 from .solvers._closed_form import ClosedFormSolver
-from .solvers._gauss_newton import Board
-from .solvers._lstd_discrete import RowSums
-from .solvers._minibatch_game import Batch, Players, SampledGame, assign, flat, trained
+from .solvers._gauss_newton import BatchObjectives
+from .solvers._lstd_discrete import DiscreteLSTD
+from .solvers._minibatch_game import (
+    Batch,
+    MinibatchGame,
+    Players,
+    assign,
+    flat,
+    trained,
+)
 from .solvers._stochastic import StochasticSolver
 from .total_derivative import total_derivative
 
@@ -46,7 +53,7 @@ class Equilibrium:
         zero everywhere, so read it beside ``policy_value_``.
     leader_largest_curvature : float
         Largest eigenvalue of D²_θ v: positive where v can still be climbed. On more
-        than 4,000 rows, of v as a part of them tells it (`RowSums.part`).
+        than 4,000 rows, of v as a part of them tells it (`DiscreteLSTD.part`).
     follower_gradient_norm : float
         |∂_w F|, relative to the sum of the norms of its terms.
     follower_smallest_curvature : float
@@ -69,7 +76,7 @@ class Equilibrium:
 
 def measure_equilibrium(
     solver: ClosedFormSolver,
-    sums: RowSums,
+    sums: DiscreteLSTD,
     theta: Tensor,
     *,
     lanczos_steps: int = LANCZOS_STEPS,
@@ -79,7 +86,7 @@ def measure_equilibrium(
     Parameters
     ----------
     solver : ClosedFormSolver
-    sums : RowSums
+    sums : DiscreteLSTD
     theta : Tensor of shape (m, n_actions)
     lanczos_steps : int, default=LANCZOS_STEPS
         Products with D²_θ v, which is never formed.
@@ -88,7 +95,7 @@ def measure_equilibrium(
     -------
     Equilibrium
     """
-    part = sums.part(_CURVATURE_ROWS)
+    part = sums.subsample(_CURVATURE_ROWS)
 
     def derivative(at: Tensor) -> Tensor:
         return solver.evaluate(part, at).total_derivative()
@@ -120,9 +127,9 @@ def measure_equilibrium(
     )
 
 
-def measure_play(
+def measure_stochastic_equilibrium(
     solver: StochasticSolver,
-    sampled: SampledGame,
+    sampled: MinibatchGame,
     leader: nn.Module,
     follower: nn.Module,
     *,
@@ -141,7 +148,7 @@ def measure_play(
     Parameters
     ----------
     solver : StochasticSolver
-    sampled : SampledGame
+    sampled : MinibatchGame
     leader, follower : Module
         As the play left them. They are copied.
     lanczos_steps : int, default=4
@@ -153,7 +160,7 @@ def measure_play(
     Equilibrium
     """
     at = _Measured(solver, sampled, leader, follower)
-    theta, w = flat(at.board.leader), flat(at.board.follower)
+    theta, w = flat(at.objectives.leader), flat(at.objectives.follower)
     gradient_norm = at.follower_gradient_norm(w, theta)
     w = at.settled(w, theta)
     _, hessian = at.gradient_and_hessian(w, theta)
@@ -190,12 +197,12 @@ class _Measured:
     def __init__(
         self,
         solver: StochasticSolver,
-        sampled: SampledGame,
+        sampled: MinibatchGame,
         leader: nn.Module,
         follower: nn.Module,
     ) -> None:
         if sampled.dtype != torch.float64:
-            sampled = SampledGame(
+            sampled = MinibatchGame(
                 sampled.rows,
                 sampled.discount,
                 ridge=sampled.ridge,
@@ -207,17 +214,19 @@ class _Measured:
             # What a play returns asks for no gradients.
             both.append(player if trained(player) else player.requires_grad_())
         players = Players(*both, sampled.discount)
-        self.board = Board(sampled, players, solver.lam, solver.beta)
-        self.batch: Batch = sampled.some(_PLAY_ROWS)
-        n_weights = len(flat(self.board.follower))
+        self.objectives = BatchObjectives(sampled, players, solver.lam, solver.beta)
+        self.batch: Batch = sampled.fixed_batch(_PLAY_ROWS)
+        n_weights = len(flat(self.objectives.follower))
         self.products = 4 * n_weights if n_weights <= _FEW_WEIGHTS else _PRODUCTS
         self.exact = True
 
     def v(self, w: Tensor, theta: Tensor) -> Tensor:
-        return self.board.sampled.value(self.board.players.at(self.batch, w, theta))
+        return self.objectives.sampled.value(
+            self.objectives.players.at(self.batch, w, theta)
+        )
 
     def F(self, w: Tensor, theta: Tensor) -> Tensor:
-        return self.board.plain_objective(self.batch, w, theta)
+        return self.objectives.biased_objective(self.batch, w, theta)
 
     def gradient_and_hessian(self, w: Tensor, theta: Tensor) -> tuple[Tensor, MatVec]:
         """∂_w F, and products with ∂²_{ww} F."""
@@ -241,7 +250,7 @@ class _Measured:
 
     def settled(self, w: Tensor, theta: Tensor, steps: int = _STEPS) -> Tensor:
         """The follower's answer to θ, from w, by Newton steps as long as F falls."""
-        assign(self.board.leader, theta)
+        assign(self.objectives.leader, theta)
         damping = 0.0
         for _ in range(steps):
             gradient, hessian = self.gradient_and_hessian(w, theta)
@@ -249,7 +258,9 @@ class _Measured:
             with torch.no_grad():
                 before, after = self.F(w, theta), self.F(tried, theta)
             if not after < before:
-                step = self.board.respond(self.batch, w, damping, 1e-12, self.products)
+                step = self.objectives.gauss_newton_step(
+                    self.batch, w, damping, 1e-12, self.products
+                )
                 tried, damping = step.w, step.damping
             change = float((tried - w).norm())
             w = tried
@@ -262,9 +273,9 @@ class _Measured:
         curvature = None
         if not self.exact:
             with torch.no_grad():
-                assign(self.board.leader, theta)
-                choices = self.board.players.choices(self.batch)
-            curvature = self.board.curvature(self.batch, w, choices)
+                assign(self.objectives.leader, theta)
+                choices = self.objectives.players.choices(self.batch)
+            curvature = self.objectives.curvature(self.batch, w, choices)
         return total_derivative(
             self.v, self.F, w, theta, solve=self.solve, curvature=curvature
         )
@@ -272,11 +283,11 @@ class _Measured:
     def follower_gradient_norm(self, w: Tensor, theta: Tensor) -> float:
         """|∂_w F| over the norms of its terms: of v, of the rewards, of the rest."""
         w = w.detach().requires_grad_()
-        sampled, batch = self.board.sampled, self.batch
-        play = self.board.players.at(batch, w, theta)
+        sampled, batch = self.objectives.sampled, self.batch
+        play = self.objectives.players.at(batch, w, theta)
         mean = sampled.embedded(play, batch, w)
         rewards = batch.embedding.T @ batch.reward / len(batch.reward)
-        scale = 2.0 * self.board.lam * sampled.n
+        scale = 2.0 * self.objectives.lam * sampled.n
 
         def pulled(output: Tensor, direction: Tensor | None = None) -> Tensor:
             return torch.autograd.grad(
@@ -286,6 +297,6 @@ class _Measured:
         value = pulled(sampled.value(play))
         paid = scale * pulled(mean, rewards)
         rest = scale * pulled(mean, (mean - rewards).detach())
-        total = value + paid + rest + self.board.beta * w.detach()
+        total = value + paid + rest + self.objectives.beta * w.detach()
         size = value.norm() + paid.norm() + rest.norm()
         return float(total.norm() / size)

@@ -17,13 +17,13 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from ._fitting.calibration import calibrate
 from ._fitting.callbacks import CallbackSupportMixin, watch_fit, with_callbacks
 from ._fitting.hyperparameters import check_parameters, may_be_stochastic
-from ._fitting.result import Outcome, learned_on
-from ._fitting.select import Fit, begin
+from ._fitting.result import FitResult, holdout_evaluator_of
+from ._fitting.select import Fit, make_fit
 from ._problem.action_space import read_actions
-from ._problem.dataset import LoggedGame
+from ._problem.dataset import OfflineProblem
 from .equilibrium import Equilibrium
-from .metrics._lower_bound import Floor
-from .metrics._prepare import judge
+from .metrics._lower_bound import LowerBound
+from .metrics._prepare import prepare_evaluation
 from .transitions._as_transitions import as_transitions
 from .transitions._episodes import EpisodeView
 from .transitions._transitions import Transitions
@@ -207,7 +207,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         π_θ and q_w, on features or on columns of the states: torch modules. Kernel and
         linear ones hold q_w in units of discounted return, networks in those of the
         game (``reward_scale_``, ``anchor_``).
-    features_ : LandmarkFeatures, JointFeatures or LinearColumns
+    features_ : LandmarkFeatures, StateActionFeatures or LinearColumns
         The map from states, or from states and amounts, to the features of Q, or of
         the kernel that the Bellman error of a network is measured by.
     policy_value_ : float
@@ -219,14 +219,14 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         ``lam="calibrated"``, below its fitted-Q value.
     lam_ : float
         The weight that was played with.
-    floor_ : Floor or None
+    floor_ : LowerBound or None
         What ``lam="calibrated"`` found: ``value``, ``standard_error``, ``quantile`` and
         ``limit``, the floor itself, no lower than ``lowest``, the least that rewards
         add up to. ``docs/floor.md`` says what it promises.
     bandwidth_ : ndarray of shape (n_features_in_,) or None
         The length scale of each column, those of amounts behind those of the states;
         None for kernels without one.
-    evaluation_ : LearnedEvaluation
+    evaluation_ : HoldoutEvaluator
         Q of the policy and its density ratios on the training log, without pessimism
         and by the evaluator's settings: what `score` starts from.
     equilibrium_ : Equilibrium
@@ -426,13 +426,13 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         actions, note = (kept.actions, "") if kept else read_actions(log, params)
         for text in filter(None, (*game.notes, note)):
             warnings.warn(text, UserWarning, stacklevel=3)
-        fitting = begin(params, game, actions, kept)
+        fitting = make_fit(params, game, actions, kept)
         if one_pass:
             fitting.play_one_pass()
         lam, outcome, floor = self._solve(fitting, X, y)
         if outcome.equilibrium is not None:
             outcome.attributes["equilibrium_"] = outcome.equilibrium()
-        evaluation = learned_on(outcome.acting, game)
+        evaluation = holdout_evaluator_of(outcome.fitted_policy, game)
 
         # Turns that were not to end have left nothing undone.
         unfinished = "" if one_pass else outcome.shortfall
@@ -444,7 +444,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         for name in _OF_PLAYERS:
             self.__dict__.pop(name, None)
         vars(self).update(outcome.attributes)
-        self._acting, self._kept = outcome.acting, outcome.kept
+        self._fitted_policy, self._kept = outcome.fitted_policy, outcome.kept
         self.action_type_ = actions.type
         self.reward_scale_ = game.scale
         self.anchor_ = game.anchor
@@ -459,12 +459,12 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         self.n_iter_ = outcome.n_iter
         return self
 
-    def _game(self, log: Transitions, kept: Any) -> LoggedGame:
+    def _game(self, log: Transitions, kept: Any) -> OfflineProblem:
         """The log in the units of the game, or of one that is gone on with."""
         if kept is not None:
             # The columns of the states must be those that the fit began with.
             validate_data(self, log.state, reset=False, skip_check_array=True)
-        return LoggedGame.from_log(
+        return OfflineProblem.from_log(
             log,
             discount=self.discount,
             initial_states=self.initial_states,
@@ -493,14 +493,14 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         check_is_fitted(self)
         game = self._game(as_transitions(X, y), self._kept)
         params = self.get_params(deep=False)
-        return begin(params, game, self._kept.actions, self._kept).equilibrium(
+        return make_fit(params, game, self._kept.actions, self._kept).equilibrium(
             self.lam_
         )
 
     @with_callbacks
     def _solve(
         self, fitting: Fit, X: Any, y: Any
-    ) -> tuple[float, Outcome, Floor | None]:
+    ) -> tuple[float, FitResult, LowerBound | None]:
         """Climb, watched; at several λ if one is to be found."""
         watch, finish = watch_fit(self, fitting, X, y)
         if not isinstance(self.lam, str):
@@ -529,7 +529,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
             Labels as in ``classes_``; or amounts, in the shape of the log's.
         """
         check_is_fitted(self)
-        return self._acting.predict(self._states(X))
+        return self._fitted_policy.predict(self._states(X))
 
     def predict_proba(self, X: Any) -> NDArray[np.floating]:
         """Probability of every action in each state.
@@ -549,7 +549,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
             If the policy is a Gaussian over amounts.
         """
         check_is_fitted(self)
-        return self._acting.predict_proba(self._states(X))
+        return self._fitted_policy.predict_proba(self._states(X))
 
     @available_if(_has_amounts)
     def action_nodes(self, X: Any) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
@@ -566,7 +566,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
             Their probabilities.
         """
         check_is_fitted(self)
-        return self._acting.action_nodes(self._states(X))
+        return self._fitted_policy.action_nodes(self._states(X))
 
     def q_values(self, X: Any, action: Any = None) -> NDArray[np.floating]:
         """The follower's pessimistic Q-function, in units of discounted return.
@@ -583,7 +583,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
             Columns in the order of ``classes_`` or ``candidates_``.
         """
         check_is_fitted(self)
-        return self._acting.q_values(self._states(X), action)
+        return self._fitted_policy.q_values(self._states(X), action)
 
     def sample(self, X: Any, random_state: Any = None) -> NDArray[Any]:
         """Draw an action in each state, as the policy would.
@@ -599,7 +599,9 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
             As `predict` returns them.
         """
         check_is_fitted(self)
-        return self._acting.sample(self._states(X), check_random_state(random_state))
+        return self._fitted_policy.sample(
+            self._states(X), check_random_state(random_state)
+        )
 
     def score(
         self, X: Any, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
@@ -640,7 +642,9 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
                 "part that has them all last, or judge the policy by "
                 "metrics.fitted_q_value on a log that has them."
             )
-        return self.evaluation_.value(judge(self, X, y, sample_weight=sample_weight))
+        return self.evaluation_.value(
+            prepare_evaluation(self, X, y, sample_weight=sample_weight)
+        )
 
     def _states(self, X: Any) -> NDArray[np.floating]:
         """Checked states, (n, d)."""

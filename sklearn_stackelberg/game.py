@@ -69,8 +69,8 @@ def average_value(reward: Array, terminated: Array, discount: float) -> float:
     -------
     float
     """
-    goes_on = 1.0 - float(np.mean(terminated))
-    return min(0.0, float(np.mean(reward)) / (1.0 - discount * goes_on))
+    not_done = 1.0 - float(np.mean(terminated))
+    return min(0.0, float(np.mean(reward)) / (1.0 - discount * not_done))
 
 
 def anchored_reward(

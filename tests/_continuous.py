@@ -16,20 +16,20 @@ class Mixture:
         self.candidates = np.asarray(candidates, dtype=float)  # (C, p)
         self.slope, self.width = slope, width
 
-    def chances(self, states):
+    def probabilities(self, states):
         mean = self.slope * np.asarray(states, dtype=float)[:, :1]
         away = ((self.candidates[None] - mean[:, :, None]) ** 2).sum(axis=2)
-        chances = np.exp(-away / self.width)
-        return chances / chances.sum(axis=1, keepdims=True)
+        probabilities = np.exp(-away / self.width)
+        return probabilities / probabilities.sum(axis=1, keepdims=True)
 
     def action_nodes(self, states):
-        chances = self.chances(states)
+        probabilities = self.probabilities(states)
         return np.broadcast_to(
-            self.candidates, (len(chances), *self.candidates.shape)
-        ), chances
+            self.candidates, (len(probabilities), *self.candidates.shape)
+        ), probabilities
 
     def predict(self, states):
-        return self.candidates[self.chances(states).argmax(axis=1)]
+        return self.candidates[self.probabilities(states).argmax(axis=1)]
 
 
 class Labelled(Mixture):
@@ -40,7 +40,7 @@ class Labelled(Mixture):
         return self.candidates[:, 0]
 
     def predict_proba(self, states):
-        return self.chances(states)
+        return self.probabilities(states)
 
 
 class Linear:

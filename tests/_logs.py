@@ -117,8 +117,8 @@ def random_mdp(seed=0, n_states=6, n_actions=3, encode="integer") -> FiniteMDP:
 
 def uniform_log(mdp: FiniteMDP, n: int, seed=0) -> Transitions:
     """A log in which every action was taken in every state that goes on."""
-    chances = np.full((mdp.n_states, mdp.n_actions), 1.0 / mdp.n_actions)
-    return mdp.sample(chances, n, seed, horizon=100)
+    probabilities = np.full((mdp.n_states, mdp.n_actions), 1.0 / mdp.n_actions)
+    return mdp.sample(probabilities, n, seed, horizon=100)
 
 
 def counts_of(log: Transitions, mdp: FiniteMDP) -> FiniteMDP:

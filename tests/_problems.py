@@ -17,12 +17,12 @@ from sklearn_stackelberg._problem.rows import Rows
 from sklearn_stackelberg.networks import MLP, NetworkSoftmax, build_network
 from sklearn_stackelberg.q_functions import DiscreteQ
 from sklearn_stackelberg.solvers import ClosedFormSolver
-from sklearn_stackelberg.solvers._lstd_discrete import RowSums
+from sklearn_stackelberg.solvers._lstd_discrete import DiscreteLSTD
 from sklearn_stackelberg.solvers._minibatch_game import (
     Batch,
+    MinibatchGame,
+    MinibatchRows,
     Players,
-    SampledGame,
-    SampledRows,
     discrete_embedding,
 )
 
@@ -78,12 +78,12 @@ def random_rows(
     )
 
 
-def sampled_rows(rows: Rows) -> SampledRows:
+def sampled_rows(rows: Rows) -> MinibatchRows:
     """The same rows for a Q linear in the features of its kernel."""
     embedding = discrete_embedding(
         rows.features, rows.state, rows.action, rows.n_actions
     )
-    return SampledRows(
+    return MinibatchRows(
         rows.features,
         rows.features,
         embedding,
@@ -96,13 +96,13 @@ def sampled_rows(rows: Rows) -> SampledRows:
     )
 
 
-def random_theta(sums: RowSums, seed=0) -> Tensor:
+def random_theta(sums: DiscreteLSTD, seed=0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     shape = (sums.n_features, sums.n_actions)
     return torch.randn(shape, generator=generator, dtype=torch.float64)
 
 
-def uniform_theta(sums: RowSums) -> Tensor:
+def uniform_theta(sums: DiscreteLSTD) -> Tensor:
     return torch.zeros(sums.n_features, sums.n_actions, dtype=torch.float64)
 
 
@@ -125,8 +125,8 @@ class DenseGame:
         return ClosedFormSolver(self.lam, self.beta)
 
     @property
-    def sums(self) -> RowSums:
-        return RowSums(self.rows, self.discount, self.ridge)
+    def sums(self) -> DiscreteLSTD:
+        return DiscreteLSTD(self.rows, self.discount, self.ridge)
 
     def of(self, index) -> Tensor:
         return self.rows.features(index).double()
@@ -185,11 +185,11 @@ class NetworkGame:
     width: int = 4
 
     @cached_property
-    def sampled(self) -> SampledGame:
+    def sampled(self) -> MinibatchGame:
         rng = np.random.default_rng(self.seed)
         inputs = torch.from_numpy(rng.normal(size=(2 * self.n, 2)))
         embedding = torch.from_numpy(rng.normal(size=(self.n, 5)))
-        rows = SampledRows(
+        rows = MinibatchRows(
             lambda index: inputs[torch.from_numpy(index)],
             lambda index: inputs[torch.from_numpy(index)],
             lambda index: embedding[torch.from_numpy(index)],
@@ -200,7 +200,7 @@ class NetworkGame:
             (rng.random(self.n) < 0.2).astype(float),
             np.arange(0, self.n, 4),
         )
-        return SampledGame(rows, self.discount)
+        return MinibatchGame(rows, self.discount)
 
     @cached_property
     def players(self) -> Players:

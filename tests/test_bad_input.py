@@ -416,7 +416,7 @@ def broken(*args, **kwargs):
     [
         "estimator.as_transitions",
         "_fitting.inputs.LandmarkFeatures",
-        "_fitting.closed_labels.RowSums",
+        "_fitting.closed_labels.DiscreteLSTD",
         "_fitting.closed.ClosedFormSolver",
         "_fitting.closed.measure_equilibrium",
         "estimator.validate_data",

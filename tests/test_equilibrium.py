@@ -23,12 +23,12 @@ from sklearn_stackelberg._linalg import largest_eigenvalue
 from sklearn_stackelberg.equilibrium import (
     Equilibrium,
     measure_equilibrium,
-    measure_play,
+    measure_stochastic_equilibrium,
 )
 from sklearn_stackelberg.policies import SoftmaxPolicy
 from sklearn_stackelberg.q_functions import DiscreteQ, LinearQ
 from sklearn_stackelberg.solvers import ClosedFormSolver, StochasticSolver
-from sklearn_stackelberg.solvers._minibatch_game import SampledGame, assign, flat
+from sklearn_stackelberg.solvers._minibatch_game import MinibatchGame, assign, flat
 from sklearn_stackelberg.total_derivative import total_derivative
 
 
@@ -233,7 +233,7 @@ def test_curvatures_of_a_play_are_those_of_dense_hessians(seed):
     theta = flat(players.leader)
     w = played.response(theta, flat(players.follower))
     assign(players.follower, w)
-    found = measure_play(
+    found = measure_stochastic_equilibrium(
         stochastic(played),
         played.sampled,
         players.leader,
@@ -269,11 +269,11 @@ def test_a_play_and_the_closed_form_are_measured_alike():
         dense.solver, dense.sums, theta, lanczos_steps=theta.numel()
     )
     at = dense.solver.evaluate(dense.sums, theta)
-    sampled = SampledGame(sampled_rows(dense.rows), dense.discount)
+    sampled = MinibatchGame(sampled_rows(dense.rows), dense.discount)
     solver = StochasticSolver(dense.lam, dense.beta)
 
     def measured(w):
-        return measure_play(
+        return measure_stochastic_equilibrium(
             solver,
             sampled,
             SoftmaxPolicy(theta),
@@ -298,7 +298,7 @@ def test_a_play_and_the_closed_form_are_measured_alike():
 def test_a_follower_that_bends_down_is_no_equilibrium():
     # Rewards that a kinked q of few units cannot explain, and next to no β.
     played = NetworkGame(3, "relu", beta=1e-6)
-    found = measure_play(
+    found = measure_stochastic_equilibrium(
         stochastic(played),
         played.sampled,
         played.players.leader,

@@ -98,13 +98,13 @@ def test_fit_leaves_parameters_and_log_alone(log):
 
 
 def test_shapes_and_types(fitted, log):
-    chances = fitted.predict_proba(STATES)
-    assert chances.shape == fitted.q_values(STATES).shape == (150, 3)
-    assert_allclose(chances.sum(axis=1), 1.0, rtol=1e-12)
-    assert (chances >= 0).all()
+    probabilities = fitted.predict_proba(STATES)
+    assert probabilities.shape == fitted.q_values(STATES).shape == (150, 3)
+    assert_allclose(probabilities.sum(axis=1), 1.0, rtol=1e-12)
+    assert (probabilities >= 0).all()
     actions = fitted.predict(STATES)
     assert actions.shape == (150,)
-    assert_array_equal(actions, fitted.classes_[chances.argmax(axis=1)])
+    assert_array_equal(actions, fitted.classes_[probabilities.argmax(axis=1)])
     assert len(np.unique(actions)) > 1
     assert_array_equal(fitted.classes_, [0, 1, 2])
     assert fitted.n_features_in_ == 2
@@ -117,8 +117,8 @@ def test_shapes_and_types(fitted, log):
 def test_the_torch_modules_are_the_predictions(fitted):
     features = torch.from_numpy(fitted.features_.transform(STATES))
     assert not fitted.policy_.weight.requires_grad
-    chances = fitted.policy_(features).numpy()
-    assert_allclose(fitted.predict_proba(STATES), chances, atol=1e-9)
+    probabilities = fitted.policy_(features).numpy()
+    assert_allclose(fitted.predict_proba(STATES), probabilities, atol=1e-9)
 
 
 @pytest.mark.parametrize("offset", [1.0, -1.0])
@@ -127,8 +127,8 @@ def test_far_from_the_log_q_is_the_worse_of_nothing_and_the_mean_reward(offset):
     policy = estimator().fit(log)
     mean = log.reward.mean()
     assert mean * offset > 0
-    goes_on = 1.0 - log.terminated.mean()
-    assert_allclose(policy.anchor_, min(0.0, mean) / (1.0 - 0.9 * goes_on))
+    not_done = 1.0 - log.terminated.mean()
+    assert_allclose(policy.anchor_, min(0.0, mean) / (1.0 - 0.9 * not_done))
     assert_allclose(policy.q_values([[1e3, 1e3]]), policy.anchor_, atol=1e-12)
 
 
@@ -265,9 +265,9 @@ def test_score_is_the_true_value_where_the_log_is_long(kernel):
     log, held_out = uniform_log(mdp, 20_000, seed=0), uniform_log(mdp, 20_000, seed=1)
     settings = dict(kernel=kernel, bandwidth="median", initial_states="first")
     policy = estimator(**settings).fit(log)
-    chances = policy.predict_proba(np.arange(4.0)[:, None])
+    probabilities = policy.predict_proba(np.arange(4.0)[:, None])
     starts = held_out.state[held_out.is_initial][:, 0].astype(int)
-    truth = mdp.state_values(chances, 0.9)[starts].mean()
+    truth = mdp.state_values(probabilities, 0.9)[starts].mean()
     assert_allclose(policy.score(held_out), truth, rtol=0.03)
 
 
@@ -388,13 +388,13 @@ def test_sample_follows_the_probabilities(log):
     with pytest.warns(ConvergenceWarning):
         policy.fit(log)
     states = np.array([[0.0, 0.0], [1.0, -1.0], [-1.5, 0.5]])
-    chances = policy.predict_proba(states)
-    assert ((chances > 0.01) & (chances < 0.9)).all()
+    probabilities = policy.predict_proba(states)
+    assert ((probabilities > 0.01) & (probabilities < 0.9)).all()
     drawn = policy.sample(np.repeat(states, 20_000, axis=0), random_state=0)
     for row, actions in enumerate(drawn.reshape(3, -1)):
         counts = [np.sum(actions == action) for action in policy.classes_]
         assert sum(counts) == 20_000
-        assert chisquare(counts, 20_000 * chances[row]).pvalue > 1e-3
+        assert chisquare(counts, 20_000 * probabilities[row]).pvalue > 1e-3
 
 
 def test_sample_is_reproducible_and_keeps_labels(log):

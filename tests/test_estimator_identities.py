@@ -30,13 +30,13 @@ NARROW = dict(bandwidth=0.3, beta=1e-2, tol=1e-2)
 
 def assert_same_policy(left, right, states=STATES, *, factor=1.0, tol=1e-8, order=None):
     """Same actions and probabilities; values times the factor, to `tol` relative."""
-    chances, others = left.predict_proba(states), right.predict_proba(states)
+    probabilities, others = left.predict_proba(states), right.predict_proba(states)
     q_values, other_values = left.q_values(states), right.q_values(states)
     if order is not None:
         others, other_values = others[:, order], other_values[:, order]
-    assert len(np.unique(chances.argmax(axis=1))) > 1  # else it could not differ
-    assert_array_equal(others.argmax(axis=1), chances.argmax(axis=1))
-    assert_allclose(others, chances, rtol=0, atol=tol)
+    assert len(np.unique(probabilities.argmax(axis=1))) > 1  # else it could not differ
+    assert_array_equal(others.argmax(axis=1), probabilities.argmax(axis=1))
+    assert_allclose(others, probabilities, rtol=0, atol=tol)
     scale = np.abs(q_values).max()
     assert_allclose(other_values / factor, q_values, rtol=0, atol=tol * scale)
     assert_allclose(right.policy_value_ / factor, left.policy_value_, rtol=tol)
@@ -54,7 +54,7 @@ def finite_problem(name, encode):
 
 @pytest.mark.parametrize("name", ["0", "1", "2", "lake"])
 def test_exact_limit_is_dynamic_programming_on_the_counts(name):
-    discount, chances = 0.95, {}
+    discount, probabilities = 0.95, {}
     for kernel, encode in (("linear", "one-hot"), ("delta", "integer")):
         mdp = finite_problem(name, encode)
         log = uniform_log(mdp, 4000)
@@ -69,7 +69,7 @@ def test_exact_limit_is_dynamic_programming_on_the_counts(name):
 
         behaviour = np.zeros((mdp.n_states, mdp.n_actions))
         behaviour[:, 0] = 1.0
-        behaviour[logged] = chances[kernel] = policy.predict_proba(states)
+        behaviour[logged] = probabilities[kernel] = policy.predict_proba(states)
         expected = counts.q_values(behaviour, discount)[logged]
         assert_allclose(policy.q_values(states), expected, rtol=0, atol=1e-6)
         value = counts.policy_value(behaviour, discount)
@@ -81,8 +81,8 @@ def test_exact_limit_is_dynamic_programming_on_the_counts(name):
         # Not every policy is within 0.1 %.
         uniform = np.full_like(behaviour, 1.0 / mdp.n_actions)
         assert counts.policy_value(uniform, discount) < best - 1e-2 * abs(best)
-    assert_allclose(chances["linear"], chances["delta"], rtol=0, atol=1e-6)
-    assert_array_equal(*(p.argmax(axis=1) for p in chances.values()))
+    assert_allclose(probabilities["linear"], probabilities["delta"], rtol=0, atol=1e-6)
+    assert_array_equal(*(p.argmax(axis=1) for p in probabilities.values()))
 
 
 def test_smaller_lam_is_more_pessimistic():

@@ -13,7 +13,7 @@ from torch.testing import assert_close
 
 from sklearn_stackelberg import game
 from sklearn_stackelberg._problem.rows import Rows
-from sklearn_stackelberg.solvers._lstd_discrete import RowSums
+from sklearn_stackelberg.solvers._lstd_discrete import DiscreteLSTD
 
 GAMES = {
     "seed": st.integers(0, 99),
@@ -254,7 +254,7 @@ def test_what_follows_a_terminated_row_has_no_influence():
     moved = rows.next_state.copy()
     moved[ended] = (moved[ended] + 7) % 40
     other = rows._replace(next_state=moved)
-    theta = random_theta(RowSums(rows, 0.9))
+    theta = random_theta(DiscreteLSTD(rows, 0.9))
     a, b = (DenseGame(r, 0.9, 2.0, 0.1) for r in (rows, other))
     at, there = (g.solver.evaluate(g.sums, theta) for g in (a, b))
     for left, right in zip(at.moments, there.moments, strict=True):
@@ -276,7 +276,7 @@ def test_rewards_scale_v_where_the_follower_has_no_pessimism_to_scale(seed, fact
     scaled = dense.rows._replace(reward=factor * dense.rows.reward)
     theta = random_theta(dense.sums, seed)
     at = dense.solver.evaluate(dense.sums, theta)
-    there = dense.solver.evaluate(RowSums(scaled, 0.9), theta)
+    there = dense.solver.evaluate(DiscreteLSTD(scaled, 0.9), theta)
     # v + pessimism is linear in the rewards; the pessimism does not see them.
     assert_close(there.pessimism, at.pessimism)
     fit, scaled_fit = at.value + at.pessimism, there.value + there.pessimism
@@ -285,7 +285,7 @@ def test_rewards_scale_v_where_the_follower_has_no_pessimism_to_scale(seed, fact
 
 def test_a_larger_lambda_or_beta_costs_the_follower():
     rows = random_rows(5)
-    theta = random_theta(RowSums(rows, 0.9))
+    theta = random_theta(DiscreteLSTD(rows, 0.9))
 
     def at(lam, beta):
         dense = DenseGame(rows, 0.9, lam, beta)

@@ -595,15 +595,15 @@ def test_a_search_is_a_policy_to_be_judged(name):
         importance_sampling_value,
         bellman_error,
     ):
-        judged = [
+        data = [
             metric(policy, *route.data, discount=DISCOUNT) for policy in (search, best)
         ]
         # The last step alone, on the states that it sees.
-        judged.append(metric(best[-1], scaled, route.y, discount=DISCOUNT))
-        for other in judged[1:]:
-            same(other.value, judged[0].value)
-            same(other.standard_error, judged[0].standard_error)
-    assert np.isfinite([judged[0].value, judged[0].standard_error]).all()
+        data.append(metric(best[-1], scaled, route.y, discount=DISCOUNT))
+        for other in data[1:]:
+            same(other.value, data[0].value)
+            same(other.standard_error, data[0].standard_error)
+    assert np.isfinite([data[0].value, data[0].standard_error]).all()
 
 
 # ---------------------------------------------------------------- caches and copies
@@ -738,12 +738,12 @@ def test_scores_with_metadata_routing(name):
 def test_the_container_of_transformed_states_changes_no_result(name):
     route = ROUTES[name]
     expected = route.by_hand(FOLDS)
-    chances = route.fit(slice(None)).predict_proba(NEW_STATES)
+    probabilities = route.fit(slice(None)).predict_proba(NEW_STATES)
     with sklearn.config_context(transform_output="pandas"):
         same(cross_val_score(route.pipeline, *route.data, cv=FOLDS), expected)
         policy = clone(route.pipeline).fit(*route.data)
         assert [*policy[-1].feature_names_in_] == STATES
-        same(policy.predict_proba(NEW_STATES), chances)
+        same(policy.predict_proba(NEW_STATES), probabilities)
         search = GridSearchCV(route.pipeline, GRID, cv=FOLDS).fit(*route.data)
         same(search.cv_results_["mean_test_score"][1], expected.mean())
         same(search.score(*route.data), route.value(search, slice(None)))

@@ -24,7 +24,7 @@ from torch.testing import assert_close
 from sklearn_stackelberg import game
 from sklearn_stackelberg._linalg import conjugate_gradient, dense_solve
 from sklearn_stackelberg.kernels import LandmarkFeatures
-from sklearn_stackelberg.solvers._lstd_discrete import RowSums
+from sklearn_stackelberg.solvers._lstd_discrete import DiscreteLSTD
 from sklearn_stackelberg.solvers._minibatch_game import flat
 from sklearn_stackelberg.total_derivative import (
     gauss_newton,
@@ -364,24 +364,24 @@ def test_moment_gradients_are_autograd_through_M_and_b(seed, p, q, scale, beta):
     c = torch.randn(p, generator=generator, dtype=torch.float64)
     b = torch.randn(q, generator=generator, dtype=torch.float64)
 
-    def respond(M, b):
+    def best_response(M, b):
         normal = scale * M.T @ M + beta * torch.eye(q, dtype=torch.float64)
         return torch.linalg.solve(normal, scale * M.T @ c - b), normal
 
-    w, normal = respond(M, b)
+    w, normal = best_response(M, b)
     adjoint = torch.linalg.solve(normal, b)
     (x1, y1, x2, y2), found_b = moment_gradients(M, c, w, adjoint, scale)
     found_M = torch.outer(x1, y1) + torch.outer(x2, y2)
     tolerance = {"rtol": 1e-7, "atol": 1e-9 * float(found_M.norm() + 1)}
-    expected_M = autograd(lambda M: b @ respond(M, b)[0], M)
-    expected_b = autograd(lambda b: b @ respond(M, b)[0], b)
+    expected_M = autograd(lambda M: b @ best_response(M, b)[0], M)
+    expected_b = autograd(lambda b: b @ best_response(M, b)[0], b)
     assert_close(found_M, expected_M, **tolerance)
     assert_close(found_b, expected_b, rtol=1e-7, atol=1e-9)
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_pull_back_is_autograd_of_any_function_of_the_moments(seed):
-    sums = RowSums(random_rows(seed), 0.9, 0.1, chunk_rows=16)
+    sums = DiscreteLSTD(random_rows(seed), 0.9, 0.1, chunk_rows=16)
     theta = random_theta(sums, seed)
     generator = torch.Generator().manual_seed(seed)
     size = sums.n_actions * sums.n_features
@@ -391,5 +391,5 @@ def test_pull_back_is_autograd_of_any_function_of_the_moments(seed):
         M, b = sums(theta)
         return x1 @ M @ y1 + x2 @ M @ y2 + g @ b
 
-    found = sums.pull_back(theta, (x1, y1, x2, y2), g)
+    found = sums.vjp(theta, (x1, y1, x2, y2), g)
     assert relative_error(found, autograd(inner, theta)) < 1e-12

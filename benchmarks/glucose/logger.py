@@ -34,17 +34,17 @@ def logger_chances(states: Any) -> NDArray[np.float64]:
     """Return how probably the logger gives each of DOSES, (n, 5)."""
     right = rule(states)
     rows = np.arange(len(right))
-    chances = np.full((len(right), len(DOSES)), UNIFORM / len(DOSES))
+    probabilities = np.full((len(right), len(DOSES)), UNIFORM / len(DOSES))
     for slip, chance in ((-1, SLIP), (0, 1 - 2 * SLIP), (1, SLIP)):
         given = np.clip(right + slip, 0, len(DOSES) - 1)
-        chances[rows, given] += (1 - UNIFORM) * chance
-    return chances
+        probabilities[rows, given] += (1 - UNIFORM) * chance
+    return probabilities
 
 
 def draw(
-    chances: NDArray[np.float64], uniform: NDArray[np.float64]
+    probabilities: NDArray[np.float64], uniform: NDArray[np.float64]
 ) -> NDArray[np.intp]:
     """Return one place a row, (n,), that the chances (n, k) give numbers in [0, 1)."""
-    reached = np.cumsum(chances, axis=1) <= uniform[:, None]
+    reached = np.cumsum(probabilities, axis=1) <= uniform[:, None]
     # Rounding may leave the last sum below 1.
-    return np.minimum(reached.sum(axis=1), chances.shape[1] - 1)
+    return np.minimum(reached.sum(axis=1), probabilities.shape[1] - 1)

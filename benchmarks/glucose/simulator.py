@@ -122,7 +122,7 @@ def make_log(
     The log that ships with the package is ``make_log(105, seed=0, own=True)``.
     """
     days = Days(seed, range(n_days), own, patient)
-    chances = np.array(
+    probabilities = np.array(
         [np.random.default_rng([seed, k, 1]).random(N_STEPS) for k in range(n_days)]
     )
     parts = []
@@ -132,7 +132,7 @@ def make_log(
         part = pd.concat([part, states], axis=1)
         if step < N_STEPS:
             given = logger_chances(states)  # (n, 5)
-            place = draw(given, chances[:, step])
+            place = draw(given, probabilities[:, step])
             part["dose"] = np.take(DOSES, place)
             part["in_range"] = np.round(days.dose(part["dose"]), 4)
             part["propensity"] = np.round(given[np.arange(n_days), place], 6)

@@ -63,9 +63,11 @@ class Balance:
 
     def behave(self, observation: Any, rng: np.random.Generator) -> tuple[int, float]:
         """An action and its propensity."""
-        chances = self.predict_proba(np.asarray(observation, dtype=float)[None])[0]
-        action = int(rng.random() < chances[1])
-        return action, float(chances[action])
+        probabilities = self.predict_proba(np.asarray(observation, dtype=float)[None])[
+            0
+        ]
+        action = int(rng.random() < probabilities[1])
+        return action, float(probabilities[action])
 
 
 class Softmax:

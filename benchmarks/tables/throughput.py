@@ -31,7 +31,7 @@ def evaluation(dtype: torch.dtype) -> tuple[Callable[[], Any], float]:
     # ---- OUR SIDE: the one place here that knows the solver -------------------------
     from sklearn_stackelberg._problem.rows import Rows
     from sklearn_stackelberg.solvers import ClosedFormSolver
-    from sklearn_stackelberg.solvers._lstd_discrete import RowSums
+    from sklearn_stackelberg.solvers._lstd_discrete import DiscreteLSTD
 
     rng = np.random.default_rng(0)
     generator = torch.Generator().manual_seed(0)
@@ -46,7 +46,7 @@ def evaluation(dtype: torch.dtype) -> tuple[Callable[[], Any], float]:
         initial=np.arange(N_ROWS),
         n_actions=N_ACTIONS,
     )
-    sums = RowSums(rows, discount=0.99)
+    sums = DiscreteLSTD(rows, discount=0.99)
     solver = ClosedFormSolver(lam=1.0, beta=1e-3)
     shape = (N_LANDMARKS, N_ACTIONS)
     theta = 0.1 * torch.randn(shape, dtype=torch.float64, generator=generator)

@@ -15,18 +15,18 @@ from sklearn.model_selection import GridSearchCV
 from benchmarks.report import Clock, Rows, markdown
 from benchmarks.tuning_problems import PROBLEMS, TuningProblem
 from sklearn_stackelberg import EpisodeKFold
-from sklearn_stackelberg._problem.dataset import LoggedGame
+from sklearn_stackelberg._problem.dataset import OfflineProblem
 from sklearn_stackelberg._problem.rows import Rows as GameRows
 from sklearn_stackelberg._problem.rows import feature_rows
 from sklearn_stackelberg.game import anchored_reward
 from sklearn_stackelberg.metrics import bellman_error, doubly_robust_value
 from sklearn_stackelberg.metrics._fitted_q import fitted_q
-from sklearn_stackelberg.metrics._lower_bound import find_floor
-from sklearn_stackelberg.metrics._prepare import judge
+from sklearn_stackelberg.metrics._lower_bound import lower_bound
+from sklearn_stackelberg.metrics._prepare import prepare_evaluation
 from sklearn_stackelberg.metrics._settings import QSettings
 from sklearn_stackelberg.model_selection import PessimisticRefit
-from sklearn_stackelberg.solvers._best_response import Evaluation
-from sklearn_stackelberg.solvers._lstd_discrete import RowSums
+from sklearn_stackelberg.solvers._best_response import BestResponse
+from sklearn_stackelberg.solvers._lstd_discrete import DiscreteLSTD
 
 N_LOGS = 10
 N_FOLDS = 3
@@ -62,7 +62,9 @@ class Criteria:
         discount = policy[-1].discount
 
         def value(log: Any, greedy: bool = False) -> float:
-            return fitted_q(judge(policy, log, greedy=greedy), discount).value
+            return fitted_q(
+                prepare_evaluation(policy, log, greedy=greedy), discount
+            ).value
 
         scores = {"score": policy.score(X)}
         if self.compared:
@@ -82,7 +84,7 @@ class Criteria:
 def pessimistic_value(policy: Any, X: Any) -> float:
     """v of the game at one λ for all, on held-out rows."""
     estimator, log = policy[-1], policy[:-1].transform(X)
-    game = LoggedGame.from_log(
+    game = OfflineProblem.from_log(
         log,
         discount=estimator.discount,
         initial_states=estimator.initial_states,
@@ -100,9 +102,9 @@ def pessimistic_value(policy: Any, X: Any) -> float:
         game.initial,
         len(estimator.classes_),
     )
-    sums = RowSums(rows, estimator.discount)
+    sums = DiscreteLSTD(rows, estimator.discount)
     theta = estimator.policy_.weight.detach().to(torch.float64)
-    value = Evaluation(sums, theta, FIXED_LAM, 1e-3).value
+    value = BestResponse(sums, theta, FIXED_LAM, 1e-3).value
     unit = estimator.reward_scale_ / (1.0 - estimator.discount)
     return estimator.anchor_ + float(value) * unit
 
@@ -143,10 +145,12 @@ def _search(problem: TuningProblem, seed: int) -> dict[str, Any]:
         policy = problem.pipeline().set_params(**params).fit(log)
         folds_free["own"].append(policy[-1].policy_value_)
         if compared:
-            fit = fitted_q(judge(policy, log), problem.discount, QSettings())
+            fit = fitted_q(
+                prepare_evaluation(policy, log), problem.discount, QSettings()
+            )
             folds_free["refit"].append(fit.value)
         if dear:
-            folds_free["floor"].append(find_floor(fit, 0.95).limit)
+            folds_free["floor"].append(lower_bound(fit, 0.95).limit)
         truth.append(problem.truth(policy, greedy=False))
         greedy_truth.append(problem.truth(policy, greedy=True))
     scores |= {name: found for name, found in folds_free.items() if found}

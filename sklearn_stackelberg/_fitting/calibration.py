@@ -8,11 +8,11 @@ from typing import NamedTuple
 import numpy as np
 
 from ..metrics._fitted_q import QSystem
-from ..metrics._lower_bound import Floor, find_floor
-from ..metrics._prepare import judge
+from ..metrics._lower_bound import LowerBound, lower_bound
+from ..metrics._prepare import prepare_evaluation
 from ..metrics._settings import QSettings
 from ..transitions._transitions import Transitions
-from .result import Outcome
+from .result import FitResult
 
 # Weights that are tried: from one that hardly trusts the log to one that trusts it
 # where it holds a handful of rows. More of them would each have to be held to a higher
@@ -24,12 +24,12 @@ class Calibrated(NamedTuple):
     """The weight that was found, what came of it, and its floor."""
 
     lam: float
-    outcome: Outcome
-    floor: Floor
+    outcome: FitResult
+    floor: LowerBound
 
 
 def calibrate(
-    solve: Callable[[float], Outcome],
+    solve: Callable[[float], FitResult],
     log: Transitions,
     discount: float,
     level: float,
@@ -61,16 +61,16 @@ def calibrate(
     best: Calibrated | None = None
     for lam in lams:
         outcome = solve(lam)
-        judged = judge(outcome.acting, log)
-        if judged.n_episodes < 2:
+        data = prepare_evaluation(outcome.fitted_policy, log)
+        if data.n_episodes < 2:
             raise ValueError(
                 "lam='calibrated' needs at least two episodes, which are what the "
-                f"value's error is counted over; the log has {judged.n_episodes}. Log "
+                f"value's error is counted over; the log has {data.n_episodes}. Log "
                 "more episodes, or set lam to a number."
             )
         # All policies are judged in the same features.
-        whole = QSystem(judged, discount, QSettings(), whole)
-        floor = find_floor(whole.solve(), level, len(lams))
+        whole = QSystem(data, discount, QSettings(), whole)
+        floor = lower_bound(whole.solve(), level, len(lams))
         found = Calibrated(lam, outcome, floor)
         if best is None or found.floor.limit > best.floor.limit:
             best = found

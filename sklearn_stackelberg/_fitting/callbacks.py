@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .._problem.dataset import LoggedGame
-from .result import learned_on
+from .._problem.dataset import OfflineProblem
+from .result import holdout_evaluator_of
 
 try:  # from scikit-learn 1.9 on
     from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -31,19 +31,19 @@ Listener = Callable[[Entry, Point], Any]
 _EVERY = 10
 
 
-class Watch:
+class ObserverGroup:
     """Passes each entry of a history on, in the units of ``history_``.
 
     Parameters
     ----------
-    game : LoggedGame
+    game : OfflineProblem
         Whose units they are.
     listeners : sequence of callables
         Each takes the entry and a callable that gives the players as they are then;
         True stops the climb.
     """
 
-    def __init__(self, game: LoggedGame, listeners: Sequence[Listener]) -> None:
+    def __init__(self, game: OfflineProblem, listeners: Sequence[Listener]) -> None:
         self._game, self._listeners = game, listeners
 
     def __call__(self, entry: Entry, point: Point) -> bool:
@@ -118,7 +118,7 @@ class CallbackBridge:
 
 def watch_fit(
     estimator: Any, fitting: Any, X: Any, y: Any
-) -> tuple[Watch | None, Callable[[Any], None]]:
+) -> tuple[ObserverGroup | None, Callable[[Any], None]]:
     """Who watches a fit of the estimator, and what to call when it is over.
 
     Parameters
@@ -132,7 +132,7 @@ def watch_fit(
 
     Returns
     -------
-    watch : Watch or None
+    watch : ObserverGroup or None
     finish : callable
         Takes the outcome.
     """
@@ -156,21 +156,21 @@ def watch_fit(
             context.call_on_fit_task_end(
                 estimator=estimator,
                 reconstruction_attributes=lambda: _fitted(
-                    fitting, outcome.acting, outcome.attributes
+                    fitting, outcome.fitted_policy, outcome.attributes
                 ),
                 **data,
             )
 
         listeners.append(CallbackBridge(context, estimator, data, attributes))
-    return (Watch(fitting.game, listeners) if listeners else None), finish
+    return (ObserverGroup(fitting.game, listeners) if listeners else None), finish
 
 
-def _fitted(fitting: Any, acting: Any, shown: dict[str, Any]) -> dict[str, Any]:
+def _fitted(fitting: Any, fitted_policy: Any, shown: dict[str, Any]) -> dict[str, Any]:
     """What an estimator needs to predict and to score."""
     return shown | {
-        "_acting": acting,
+        "_acting": fitted_policy,
         "action_type_": fitting.actions.type,
-        "evaluation_": learned_on(acting, fitting.game),
+        "evaluation_": holdout_evaluator_of(fitted_policy, fitting.game),
         "n_features_in_": fitting.game.states.shape[1],
     }
 

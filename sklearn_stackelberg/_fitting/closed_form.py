@@ -11,38 +11,42 @@ import torch
 from sklearn.utils import check_random_state
 from torch import Tensor
 
-from .._problem.action_space import LINEAR_IN_AMOUNTS, Amounts, Labels
-from .._problem.dataset import LoggedGame
+from .._problem.action_space import (
+    LINEAR_IN_AMOUNTS,
+    ContinuousActions,
+    DiscreteActions,
+)
+from .._problem.dataset import OfflineProblem
 from .._problem.rows import Rows, feature_rows
 from .._typing import Floats
 from .._validation import check_table_size
 from ..equilibrium import Equilibrium, measure_equilibrium
-from ..kernels._state_action import CandidateGram, JointFeatures
+from ..kernels._state_action import CandidateGram, StateActionFeatures
 from ..policies._candidates import CandidateSoftmax, choose_candidates
 from ..policies._gaussian import SquashedGaussian
 from ..policies._softmax import SoftmaxPolicy
 from ..q_functions import LinearQ
 from ..solvers._base import Observer
-from ..solvers._best_response import Sums
+from ..solvers._best_response import LSTDSystem
 from ..solvers._closed_form import ClosedFormSolver
-from ..solvers._continuous_policies import CandidateLeader, GaussianLeader
-from ..solvers._lstd_continuous import JointRows, JointSums
-from ..solvers._lstd_discrete import RowSums
+from ..solvers._continuous_policies import CandidatePolicyModel, GaussianPolicyModel
+from ..solvers._lstd_continuous import ContinuousLSTD, ContinuousRows
+from ..solvers._lstd_discrete import DiscreteLSTD
 from .fitted_policy import (
-    CandidateChooser,
-    ContinuousActing,
-    DiscreteActing,
-    GaussianChooser,
-    LinearSeat,
+    CandidateDistribution,
+    ContinuousPolicy,
+    DiscretePolicy,
+    GaussianDistribution,
+    LinearFunction,
 )
 from .players import kernel_settings, state_features
-from .result import Outcome
+from .result import FitResult
 
-Acting = DiscreteActing | ContinuousActing
+FittedPolicy = DiscretePolicy | ContinuousPolicy
 
 
 @dataclass(frozen=True, eq=False)
-class KeptPolicy:
+class ClosedFormState:
     """What a later climb goes on from: the actions, what is read of states, and θ."""
 
     actions: Any
@@ -58,11 +62,11 @@ class ClosedForm(ABC):
     ----------
     params : dict
         The estimator's hyperparameters.
-    game : LoggedGame
+    game : OfflineProblem
     actions : Labels or Amounts
     reads : object
         What is read of states: features, or a leader that has them.
-    sums : RowSums or JointSums
+    sums : DiscreteLSTD or ContinuousLSTD
     start : Tensor
         θ to climb from.
     """
@@ -70,16 +74,16 @@ class ClosedForm(ABC):
     def __init__(
         self,
         params: dict[str, Any],
-        game: LoggedGame,
+        game: OfflineProblem,
         actions: Any,
         reads: Any,
-        sums: Sums,
+        sums: LSTDSystem,
         start: Tensor,
     ) -> None:
         self.params, self.game, self.actions = params, game, actions
         self.reads, self.sums, self.start = reads, sums, start
 
-    def solve(self, lam: float, observe: Observer | None = None) -> Outcome:
+    def solve(self, lam: float, observe: Observer | None = None) -> FitResult:
         """Climb at one λ.
 
         Parameters
@@ -90,13 +94,13 @@ class ClosedForm(ABC):
 
         Returns
         -------
-        Outcome
+        FitResult
         """
         solver, sums = closed_form_solver(self.params, lam, observe), self.sums
         result = solver.solve(sums, [self.start])
-        acting, attributes = self.players(result.theta, result.w)
-        return Outcome(
-            acting=acting,
+        fitted_policy, attributes = self.players(result.theta, result.w)
+        return FitResult(
+            fitted_policy=fitted_policy,
             attributes=attributes,
             value=result.value,
             pessimism=result.pessimism,
@@ -104,7 +108,9 @@ class ClosedForm(ABC):
             n_iter=result.n_iter,
             shortfall=result.shortfall,
             equilibrium=lambda: measure_equilibrium(solver, sums, result.theta),
-            kept=KeptPolicy(self.actions, self.reads, result.theta, self.game.units),
+            kept=ClosedFormState(
+                self.actions, self.reads, result.theta, self.game.units
+            ),
         )
 
     def equilibrium(self, lam: float) -> Equilibrium:
@@ -113,7 +119,7 @@ class ClosedForm(ABC):
         return measure_equilibrium(solver, self.sums, self.start)
 
     @abstractmethod
-    def players(self, theta: Tensor, w: Tensor) -> tuple[Acting, dict[str, Any]]:
+    def players(self, theta: Tensor, w: Tensor) -> tuple[FittedPolicy, dict[str, Any]]:
         """The players on states, and what the estimator shows of them."""
 
 
@@ -150,18 +156,18 @@ class DiscreteClosedForm(ClosedForm):
     ----------
     params : dict
         The estimator's hyperparameters.
-    game : LoggedGame
+    game : OfflineProblem
     labels : Labels
-    kept : KeptPolicy, default=None
+    kept : ClosedFormState, default=None
         Where to go on from.
     """
 
     def __init__(
         self,
         params: dict[str, Any],
-        game: LoggedGame,
-        labels: Labels,
-        kept: KeptPolicy | None = None,
+        game: OfflineProblem,
+        labels: DiscreteActions,
+        kept: ClosedFormState | None = None,
     ) -> None:
         n_actions = len(labels.classes)
         features = (
@@ -181,22 +187,22 @@ class DiscreteClosedForm(ClosedForm):
             game.initial,
             n_actions,
         )
-        sums = RowSums(rows, game.discount, params["ridge"])
+        sums = DiscreteLSTD(rows, game.discount, params["ridge"])
         uniform = torch.zeros(n_features, n_actions, dtype=torch.float64)
         start = kept.theta if kept else uniform
         super().__init__(params, game, labels, features, sums, start)
 
-    def players(self, theta: Tensor, w: Tensor) -> tuple[DiscreteActing, dict]:
+    def players(self, theta: Tensor, w: Tensor) -> tuple[DiscretePolicy, dict]:
         """The players on states, and what the estimator shows of them."""
         policy, q_function = SoftmaxPolicy(theta), LinearQ(w * self.game.scale)
-        acting = DiscreteActing(
+        fitted_policy = DiscretePolicy(
             self.actions.classes,
-            LinearSeat(self.reads, policy),
-            LinearSeat(self.reads, q_function),
+            LinearFunction(self.reads, policy),
+            LinearFunction(self.reads, q_function),
             self.game.anchor,
             self.params["dtype"],
         )
-        return acting, {
+        return fitted_policy, {
             "classes_": self.actions.classes,
             "features_": self.reads,
             "bandwidth_": self.reads.bandwidth_,
@@ -212,18 +218,18 @@ class ContinuousClosedForm(ClosedForm):
     ----------
     params : dict
         The estimator's hyperparameters.
-    game : LoggedGame
+    game : OfflineProblem
     amounts : Amounts
-    kept : KeptPolicy, default=None
+    kept : ClosedFormState, default=None
         Where to go on from.
     """
 
     def __init__(
         self,
         params: dict[str, Any],
-        game: LoggedGame,
-        amounts: Amounts,
-        kept: KeptPolicy | None = None,
+        game: OfflineProblem,
+        amounts: ContinuousActions,
+        kept: ClosedFormState | None = None,
     ) -> None:
         if params["q_function"] == "linear":
             raise ValueError(LINEAR_IN_AMOUNTS)
@@ -232,7 +238,7 @@ class ContinuousClosedForm(ClosedForm):
             kept.reads if kept else make_leader(params, game.state, action, amounts)
         )
         check_table_size(1, leader.features.n_features_out_)
-        rows = JointRows(
+        rows = ContinuousRows(
             game.states,
             game.state_index,
             game.next_index,
@@ -241,11 +247,11 @@ class ContinuousClosedForm(ClosedForm):
             game.terminated,
             game.initial,
         )
-        sums = JointSums(rows, leader, game.discount, params["ridge"])
+        sums = ContinuousLSTD(rows, leader, game.discount, params["ridge"])
         start = kept.theta if kept else leader.start()
         super().__init__(params, game, amounts, leader, sums, start)
 
-    def players(self, theta: Tensor, w: Tensor) -> tuple[ContinuousActing, dict]:
+    def players(self, theta: Tensor, w: Tensor) -> tuple[ContinuousPolicy, dict]:
         """The players on states, and what the estimator shows of them."""
         leader, features = self.reads, self.reads.features
         attributes = {
@@ -255,28 +261,32 @@ class ContinuousClosedForm(ClosedForm):
             "bandwidth_": features.bandwidth_,
         }
         q_function = LinearQ(w * self.game.scale)
-        folded = features.fold(q_function.weight.numpy())
-        if isinstance(leader, CandidateLeader):
+        landmark_weights = features.landmark_weights(q_function.weight.numpy())
+        if isinstance(leader, CandidatePolicyModel):
             candidates = leader.gram.candidates.astype(np.float64)
             candidates = np.clip(candidates, self.actions.low, self.actions.high)
             policy = CandidateSoftmax(theta, torch.from_numpy(candidates))
-            chooser = CandidateChooser(
-                KernelScores(leader.gram, features.fold(theta.numpy())), candidates
+            distribution = CandidateDistribution(
+                KernelScores(leader.gram, features.landmark_weights(theta.numpy())),
+                candidates,
             )
             attributes["candidates_"] = candidates
         else:
             policy = SquashedGaussian(
                 theta.to(leader.policy.low.dtype), self.actions.low, self.actions.high
             )
-            chooser = GaussianChooser(leader.inputs.transform, policy)
-        acting = ContinuousActing(
+            distribution = GaussianDistribution(leader.inputs.transform, policy)
+        fitted_policy = ContinuousPolicy(
             self.actions,
-            chooser,
-            KernelValues(features, folded),
+            distribution,
+            KernelValues(features, landmark_weights),
             self.game.anchor,
             self.params["dtype"],
         )
-        return acting, attributes | {"policy_": policy, "q_function_": q_function}
+        return fitted_policy, attributes | {
+            "policy_": policy,
+            "q_function_": q_function,
+        }
 
 
 class KernelScores:
@@ -285,17 +295,19 @@ class KernelScores:
     Parameters
     ----------
     gram : CandidateGram
-    folded : array of shape (n_landmarks, 1)
+    landmark_weights : array of shape (n_landmarks, 1)
         u on the landmarks.
     """
 
-    def __init__(self, gram: CandidateGram, folded: Floats) -> None:
-        self.gram, self.folded = gram, torch.from_numpy(folded)
+    def __init__(self, gram: CandidateGram, landmark_weights: Floats) -> None:
+        self.gram, self.landmark_weights = gram, torch.from_numpy(landmark_weights)
 
     def __call__(self, states: Floats) -> Floats:
         """Scores, (n, C)."""
         rows = self.gram.read(states)
-        return self.gram.values(rows, self.folded.to(rows.dtype))[..., 0].numpy()
+        return self.gram.values(rows, self.landmark_weights.to(rows.dtype))[
+            ..., 0
+        ].numpy()
 
 
 class KernelValues:
@@ -303,22 +315,22 @@ class KernelValues:
 
     Parameters
     ----------
-    features : JointFeatures
-    folded : array of shape (n_landmarks, 1)
+    features : StateActionFeatures
+    landmark_weights : array of shape (n_landmarks, 1)
         w on the landmarks.
     """
 
-    def __init__(self, features: JointFeatures, folded: Floats) -> None:
-        self.features, self.folded = features, folded
+    def __init__(self, features: StateActionFeatures, landmark_weights: Floats) -> None:
+        self.features, self.landmark_weights = features, landmark_weights
 
     def __call__(self, states: Floats, amounts: Floats) -> Floats:
         """Values, (n,)."""
-        return self.features.project(states, amounts, self.folded)[:, 0]
+        return self.features.project(states, amounts, self.landmark_weights)[:, 0]
 
 
 def make_leader(
-    params: dict[str, Any], state: Floats, action: Floats, amounts: Amounts
-) -> CandidateLeader | GaussianLeader:
+    params: dict[str, Any], state: Floats, action: Floats, amounts: ContinuousActions
+) -> CandidatePolicyModel | GaussianPolicyModel:
     """The leader that the hyperparameters ask for, in features of the log.
 
     Parameters
@@ -330,17 +342,17 @@ def make_leader(
 
     Returns
     -------
-    CandidateLeader or GaussianLeader
+    CandidatePolicyModel or GaussianPolicyModel
     """
     rng = check_random_state(params["random_state"])
-    features = JointFeatures(
+    features = StateActionFeatures(
         params["kernel"], random_state=rng, **kernel_settings(params)
     ).fit(state, action)
     if params["action_distribution"] == "gaussian":
         policy = SquashedGaussian(torch.zeros(1, 1), amounts.low, amounts.high)
         inputs = state_features(params["policy"], params, state, len(amounts.low))
-        return GaussianLeader(features, inputs, policy)
+        return GaussianPolicyModel(features, inputs, policy)
     candidates = choose_candidates(
         action, amounts.low, amounts.high, params["candidates"], rng
     )
-    return CandidateLeader(features, candidates)
+    return CandidatePolicyModel(features, candidates)

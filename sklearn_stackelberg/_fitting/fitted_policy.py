@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.utils import gen_batches
 from torch import nn
 
-from .._problem.action_space import Amounts
+from .._problem.action_space import ContinuousActions
 from .._typing import Floats
 from ..policies._gaussian import SquashedGaussian
 from ..transitions._actions import check_bounds, check_same_amounts
@@ -26,13 +26,13 @@ class Features(Protocol):
 
     dtype: str
 
-    def fold(self, weight: Floats) -> Floats: ...
+    def landmark_weights(self, weight: Floats) -> Floats: ...
 
-    def project(self, states: Floats, folded: Floats) -> Floats: ...
+    def project(self, states: Floats, landmark_weights: Floats) -> Floats: ...
 
 
 @dataclass(frozen=True, eq=False)
-class LinearSeat:
+class LinearFunction:
     """A player that is linear in features of the states.
 
     Parameters
@@ -49,11 +49,11 @@ class LinearSeat:
         """Logits or values, (n, n_outputs)."""
         # k(s, L) times the weights folded onto the landmarks.
         weight = self.module.weight.detach().numpy()
-        return self.inputs.project(states, self.inputs.fold(weight))
+        return self.inputs.project(states, self.inputs.landmark_weights(weight))
 
 
 @dataclass(frozen=True, eq=False)
-class NetworkSeat:
+class NetworkFunction:
     """A player that is a network of columns of the states.
 
     Parameters
@@ -80,7 +80,7 @@ class NetworkSeat:
 
 
 @dataclass(frozen=True, eq=False)
-class DiscreteActing:
+class DiscretePolicy:
     """A policy over labels and the Q-function that answers it.
 
     Parameters
@@ -137,7 +137,7 @@ class DiscreteActing:
 _CONTINUOUS_BATCH_ROWS = 2_000
 
 
-class Chooser(Protocol):
+class ActionDistribution(Protocol):
     """How a policy over amounts is asked."""
 
     def nodes(self, states: Floats) -> tuple[Floats, Floats]:
@@ -154,7 +154,7 @@ class Chooser(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class CandidateChooser:
+class CandidateDistribution:
     """A softmax over candidates.
 
     Parameters
@@ -167,7 +167,7 @@ class CandidateChooser:
     logits: Callable[[Floats], Floats]
     candidates: Floats
 
-    def chances(self, states: Floats) -> Floats:
+    def probabilities(self, states: Floats) -> Floats:
         """Probabilities of the candidates, (n, C)."""
         out = np.empty((len(states), len(self.candidates)))
         for batch in _batches(states):
@@ -177,21 +177,21 @@ class CandidateChooser:
 
     def nodes(self, states: Floats) -> tuple[Floats, Floats]:
         """The candidates in every state, and their probabilities."""
-        chances = self.chances(states)
-        shape = (len(chances), *self.candidates.shape)
-        return np.broadcast_to(self.candidates, shape), chances
+        probabilities = self.probabilities(states)
+        shape = (len(probabilities), *self.candidates.shape)
+        return np.broadcast_to(self.candidates, shape), probabilities
 
     def mode(self, states: Floats) -> Floats:
         """The most probable candidates."""
-        return self.candidates[self.chances(states).argmax(axis=1)]
+        return self.candidates[self.probabilities(states).argmax(axis=1)]
 
     def draw(self, states: Floats, rng: np.random.RandomState) -> Floats:
         """Candidates drawn."""
-        return self.candidates[draw_codes(self.chances(states), rng)]
+        return self.candidates[draw_codes(self.probabilities(states), rng)]
 
 
 @dataclass(frozen=True, eq=False)
-class GaussianChooser:
+class GaussianDistribution:
     """A squashed Gaussian.
 
     Parameters
@@ -233,13 +233,13 @@ class GaussianChooser:
 
 
 @dataclass(frozen=True, eq=False)
-class ContinuousActing:
+class ContinuousPolicy:
     """A policy over amounts and the Q-function that answers it.
 
     Parameters
     ----------
     amounts : Amounts
-    chooser : Chooser
+    distribution : ActionDistribution
     q : callable
         States (k, d) and amounts (k, p) to values less the anchor, (k,).
     anchor : float
@@ -247,8 +247,8 @@ class ContinuousActing:
         Of the states that are asked about.
     """
 
-    amounts: Amounts
-    chooser: Chooser
+    amounts: ContinuousActions
+    distribution: ActionDistribution
     q: Callable[[Floats, Floats], Floats]
     anchor: float
     dtype: str
@@ -261,13 +261,13 @@ class ContinuousActing:
     def action_nodes(self, states: Any) -> tuple[Floats, Floats]:
         """The policy as a finite mixture: amounts (n, S, p), and weights (n, S)."""
         with torch.no_grad():
-            actions, weights = self.chooser.nodes(self._floats(states))
+            actions, weights = self.distribution.nodes(self._floats(states))
         return actions, weights
 
     def predict(self, states: Any) -> Floats:
         """The amounts to recommend, in the shape of the log's."""
         with torch.no_grad():
-            return self.amounts.given(self.chooser.mode(self._floats(states)))
+            return self.amounts.given(self.distribution.mode(self._floats(states)))
 
     def predict_proba(self, states: Any) -> Floats:
         """Probability of every candidate in each state, (n, C).
@@ -277,33 +277,33 @@ class ContinuousActing:
         ValueError
             If the policy is a Gaussian, which gives no amount a probability.
         """
-        if not isinstance(self.chooser, CandidateChooser):
+        if not isinstance(self.distribution, CandidateDistribution):
             raise ValueError(
                 "A Gaussian policy over amounts gives no single amount a probability. "
                 "Use predict for the amount to recommend, sample for a draw, "
                 "action_nodes for the distribution, or fit with "
                 "action_distribution='candidates'."
             )
-        return self.chooser.chances(self._floats(states))
+        return self.distribution.probabilities(self._floats(states))
 
     def sample(self, states: Any, rng: np.random.RandomState) -> Floats:
         """Amounts drawn as the policy would, in the shape of the log's."""
         with torch.no_grad():
-            return self.amounts.given(self.chooser.draw(self._floats(states), rng))
+            return self.amounts.given(self.distribution.draw(self._floats(states), rng))
 
     def q_values(self, states: Any, action: Any = None) -> Floats:
         """Q of given amounts, (n,); without any, of every candidate, (n, C)."""
         states = self._floats(states)
         if action is not None:
             return self._values(states, read_amounts(action, len(states), self.amounts))
-        if not isinstance(self.chooser, CandidateChooser):
+        if not isinstance(self.distribution, CandidateDistribution):
             raise ValueError(
                 "A Gaussian policy has no candidates whose Q-values could be listed: "
                 "give the amounts, q_values(X, action)."
             )
         columns = [
             self._values(states, np.broadcast_to(one, (len(states), len(one))))
-            for one in self.chooser.candidates
+            for one in self.distribution.candidates
         ]
         return np.stack(columns, axis=1)
 
@@ -318,7 +318,7 @@ class ContinuousActing:
         return np.asarray(states, dtype=self.dtype)
 
 
-def read_amounts(action: Any, n: int, amounts: Amounts) -> Floats:
+def read_amounts(action: Any, n: int, amounts: ContinuousActions) -> Floats:
     """Amounts that a user gives for n states, (n, p)."""
     check_same_amounts(amounts.names, tuple(getattr(action, "columns", ())))
     try:
@@ -342,9 +342,9 @@ def read_amounts(action: Any, n: int, amounts: Amounts) -> Floats:
     return given
 
 
-def draw_codes(chances: Floats, rng: np.random.RandomState) -> NDArray[np.intp]:
+def draw_codes(probabilities: Floats, rng: np.random.RandomState) -> NDArray[np.intp]:
     """A column for each row of probabilities, (n,)."""
-    cumulative = chances.astype(np.float64).cumsum(axis=1)
+    cumulative = probabilities.astype(np.float64).cumsum(axis=1)
     drawn = rng.uniform(size=(len(cumulative), 1))
     return (cumulative < drawn * cumulative[:, -1:]).sum(axis=1)
 

@@ -136,7 +136,9 @@ def choose_solver(params: dict[str, Any], action_type: str) -> str:
     return "stochastic" if networks or not (same or gaussian) else "closed_form"
 
 
-def settle(params: dict[str, Any], action_type: str, solver: str) -> dict[str, Any]:
+def resolve_defaults(
+    params: dict[str, Any], action_type: str, solver: str
+) -> dict[str, Any]:
     """The hyperparameters, with numbers where the user left None.
 
     Parameters

@@ -11,12 +11,12 @@ import torch
 from sklearn.utils import check_random_state
 from torch import Tensor, nn
 
-from .._problem.action_space import Amounts, Labels
-from .._problem.dataset import LoggedGame
+from .._problem.action_space import ContinuousActions, DiscreteActions
+from .._problem.dataset import OfflineProblem
 from .._typing import Floats
 from .._validation import check_table_size
 from ..kernels._nystroem import LandmarkFeatures
-from ..kernels._state_action import JointFeatures
+from ..kernels._state_action import StateActionFeatures
 from ..networks import MLP, NetworkSoftmax, build_network
 from ..policies._candidates import CandidateSoftmax, choose_candidates
 from ..policies._gaussian import SquashedGaussian
@@ -26,14 +26,14 @@ from .hyperparameters import is_network
 
 
 @dataclass(frozen=True, eq=False)
-class Seats:
+class PlayerInputs:
     """What the players read of states, and the kernel's features of logged rows.
 
     Parameters
     ----------
     leader, follower : object
         With ``transform``, states (k, d) to inputs.
-    embedded : LandmarkFeatures, LinearColumns or JointFeatures
+    embedded : LandmarkFeatures, LinearColumns or StateActionFeatures
         Of the kernel that the Bellman error is measured by.
     candidates : array of shape (C, p) or None
     seed : int
@@ -47,26 +47,28 @@ class Seats:
     seed: int
 
 
-def take_seats(
-    params: dict[str, Any], game: LoggedGame, actions: Labels | Amounts
-) -> Seats:
+def build_player_inputs(
+    params: dict[str, Any],
+    game: OfflineProblem,
+    actions: DiscreteActions | ContinuousActions,
+) -> PlayerInputs:
     """What the hyperparameters ask for, fitted on the log.
 
     Parameters
     ----------
     params : dict
         The estimator's hyperparameters.
-    game : LoggedGame
+    game : OfflineProblem
     actions : Labels or Amounts
 
     Returns
     -------
-    Seats
+    PlayerInputs
     """
     rng = check_random_state(params["random_state"])
     settled = params | {"random_state": rng}
     state = game.state
-    n_amounts = 0 if isinstance(actions, Labels) else len(actions.low)
+    n_amounts = 0 if isinstance(actions, DiscreteActions) else len(actions.low)
     made: dict[str, Any] = {}
 
     def inputs(function_class: Any) -> Any:
@@ -86,14 +88,14 @@ def take_seats(
         return made[key]
 
     candidates = None
-    if isinstance(actions, Labels):
+    if isinstance(actions, DiscreteActions):
         linear_q = not is_network(params["q_function"])
         follower = inputs(params["q_function"])
         embedded = follower if linear_q else inputs("kernel")
         check_table_size(len(actions.classes), embedded.n_features_out_)
     else:
         amounts = actions.read(game.log)
-        embedded = JointFeatures(
+        embedded = StateActionFeatures(
             params["kernel"], random_state=rng, **kernel_settings(params)
         ).fit(state, amounts)
         follower = StateColumns(params["dtype"], standardise=False).fit(state)
@@ -104,18 +106,23 @@ def take_seats(
                 amounts, actions.low, actions.high, params["candidates"], rng
             )
     leader = inputs(params["policy"])
-    return Seats(leader, follower, embedded, candidates, int(rng.randint(2**31 - 1)))
+    return PlayerInputs(
+        leader, follower, embedded, candidates, int(rng.randint(2**31 - 1))
+    )
 
 
-def first_follower(
-    params: dict[str, Any], seats: Seats, actions: Labels | Amounts, states: Floats
+def init_q_function(
+    params: dict[str, Any],
+    player_inputs: PlayerInputs,
+    actions: DiscreteActions | ContinuousActions,
+    states: Floats,
 ) -> nn.Module:
     """The follower before the first step: zero where it is linear.
 
     Parameters
     ----------
     params : dict
-    seats : Seats
+    player_inputs : PlayerInputs
     actions : Labels or Amounts
     states : array of shape (k, d)
         Some, that a network is tried on.
@@ -125,35 +132,46 @@ def first_follower(
     DiscreteQ or ContinuousQ
     """
     dtype, function_class = getattr(torch, params["dtype"]), params["q_function"]
-    examples = torch.from_numpy(seats.follower.transform(states))
-    if isinstance(actions, Labels):
+    examples = torch.from_numpy(player_inputs.follower.transform(states))
+    if isinstance(actions, DiscreteActions):
         n_actions = len(actions.classes)
         if is_network(function_class):
             return DiscreteQ(
-                _network("q_function", function_class, n_actions, examples, seats.seed)
+                _network(
+                    "q_function",
+                    function_class,
+                    n_actions,
+                    examples,
+                    player_inputs.seed,
+                )
             )
-        shape = (seats.follower.n_features_out_, n_actions)
+        shape = (player_inputs.follower.n_features_out_, n_actions)
         return DiscreteQ(_trainable(LinearQ(torch.zeros(shape, dtype=dtype))))
     if is_network(function_class):
-        pair = PairColumns(actions)
+        pair = StateActionColumns(actions)
         middle = torch.from_numpy(0.5 * (actions.low + actions.high)).to(dtype)
         examples = pair(examples, middle.expand(len(examples), -1))
-        module = _network("q_function", function_class, 1, examples, seats.seed)
+        module = _network("q_function", function_class, 1, examples, player_inputs.seed)
         return ContinuousQ(module, pair)
-    seats.embedded.check_differentiable()
-    weight = torch.zeros(seats.embedded.n_features_out_, 1, dtype=dtype)
-    return ContinuousQ(_trainable(LinearQ(weight)), PairFeatures(seats.embedded))
+    player_inputs.embedded.check_differentiable()
+    weight = torch.zeros(player_inputs.embedded.n_features_out_, 1, dtype=dtype)
+    return ContinuousQ(
+        _trainable(LinearQ(weight)), DifferentiableFeatures(player_inputs.embedded)
+    )
 
 
-def first_leader(
-    params: dict[str, Any], seats: Seats, actions: Labels | Amounts, states: Floats
+def init_policy(
+    params: dict[str, Any],
+    player_inputs: PlayerInputs,
+    actions: DiscreteActions | ContinuousActions,
+    states: Floats,
 ) -> nn.Module:
     """The leader before the first step: uniform, or nearly.
 
     Parameters
     ----------
     params : dict
-    seats : Seats
+    player_inputs : PlayerInputs
     actions : Labels or Amounts
     states : array of shape (k, d)
         Some, that a network is tried on.
@@ -164,29 +182,29 @@ def first_leader(
         Inputs to a choice.
     """
     dtype, function_class = getattr(torch, params["dtype"]), params["policy"]
-    if isinstance(actions, Labels):
+    if isinstance(actions, DiscreteActions):
         n_outputs = len(actions.classes)
-    elif seats.candidates is not None:
-        n_outputs = len(seats.candidates)
+    elif player_inputs.candidates is not None:
+        n_outputs = len(player_inputs.candidates)
     else:
         n_outputs = 2 * len(actions.low)
-    examples = torch.from_numpy(seats.leader.transform(states))
+    examples = torch.from_numpy(player_inputs.leader.transform(states))
     if is_network(function_class):
-        seed = seats.seed + 1
+        seed = player_inputs.seed + 1
         head = _network("policy", function_class, n_outputs, examples, seed)
     else:
         weight = torch.zeros(examples.shape[1], n_outputs, dtype=dtype)
-        if isinstance(actions, Labels):
+        if isinstance(actions, DiscreteActions):
             return _trainable(SoftmaxPolicy(weight))
         head = _trainable(LinearQ(weight))  # outputs linear in features
-    if isinstance(actions, Labels):
+    if isinstance(actions, DiscreteActions):
         return NetworkSoftmax(head)
-    if seats.candidates is not None:
-        return CandidateSoftmax(head, torch.from_numpy(seats.candidates))
+    if player_inputs.candidates is not None:
+        return CandidateSoftmax(head, torch.from_numpy(player_inputs.candidates))
     return SquashedGaussian(head, actions.low, actions.high)
 
 
-class PairColumns:
+class StateActionColumns:
     """Columns of the state beside amounts in units of half their range.
 
     Parameters
@@ -194,7 +212,7 @@ class PairColumns:
     amounts : Amounts
     """
 
-    def __init__(self, amounts: Amounts) -> None:
+    def __init__(self, amounts: ContinuousActions) -> None:
         self.center = 0.5 * (amounts.low + amounts.high)
         self.half = 0.5 * (amounts.high - amounts.low)
 
@@ -206,15 +224,15 @@ class PairColumns:
         return torch.cat([x, (action.to(x) - center) / half], dim=1)
 
 
-class PairFeatures:
+class DifferentiableFeatures:
     """Kernel features of state and amount, differentiable in the amount.
 
     Parameters
     ----------
-    features : JointFeatures
+    features : StateActionFeatures
     """
 
-    def __init__(self, features: JointFeatures) -> None:
+    def __init__(self, features: StateActionFeatures) -> None:
         self.features = features
 
     def __call__(self, x: Tensor, action: Tensor) -> Tensor:
@@ -324,13 +342,13 @@ class LinearColumns(StateColumns):
         one = np.ones((len(states), 1), dtype=self.dtype)
         return np.hstack([one, super().transform(states)])
 
-    def fold(self, weight: Floats) -> Floats:
+    def landmark_weights(self, weight: Floats) -> Floats:
         """Weights on the columns themselves; see `LandmarkFeatures.fold`."""
         return weight
 
-    def project(self, states: Floats, folded: Floats) -> Floats:
+    def project(self, states: Floats, landmark_weights: Floats) -> Floats:
         """The columns times weights, (n, c)."""
-        return self.transform(states) @ folded.astype(self.dtype, copy=False)
+        return self.transform(states) @ landmark_weights.astype(self.dtype, copy=False)
 
 
 def state_features(

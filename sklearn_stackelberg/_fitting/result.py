@@ -8,19 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from .._problem.dataset import LoggedGame
+from .._problem.dataset import OfflineProblem
 from ..equilibrium import Equilibrium
-from ..metrics._holdout import LearnedEvaluation, learn_evaluation
+from ..metrics._holdout import HoldoutEvaluator, fit_holdout_evaluator
 from ..solvers._base import History
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
+class FitResult:
     """The two players as a solver left them.
 
     Parameters
     ----------
-    acting : DiscreteActing or ContinuousActing
+    fitted_policy : DiscretePolicy or ContinuousPolicy
         The players on states.
     attributes : dict
         Fitted attributes that tell of the players: ``policy_``, ``features_``, ...
@@ -37,7 +37,7 @@ class Outcome:
         What a later fit goes on from.
     """
 
-    acting: Any
+    fitted_policy: Any
     attributes: dict[str, Any]
     value: float
     pessimism: float
@@ -49,20 +49,22 @@ class Outcome:
     diverged: str = ""
 
 
-def learned_on(acting: Any, game: LoggedGame) -> LearnedEvaluation | None:
+def holdout_evaluator_of(
+    fitted_policy: Any, game: OfflineProblem
+) -> HoldoutEvaluator | None:
     """Q of a policy and its density ratios on the log that it was learned from.
 
     Parameters
     ----------
-    acting : DiscreteActing or ContinuousActing
-    game : LoggedGame
+    fitted_policy : DiscretePolicy or ContinuousPolicy
+    game : OfflineProblem
 
     Returns
     -------
-    LearnedEvaluation or None
+    HoldoutEvaluator or None
         None where the log, a part of one, lacks labels that the policy takes.
     """
-    classes = getattr(acting, "classes_", None)
+    classes = getattr(fitted_policy, "classes_", None)
     if classes is not None and len(np.setdiff1d(classes, game.log.action)):
         return None
-    return learn_evaluation(acting, game.log, game.discount)
+    return fit_holdout_evaluator(fitted_policy, game.log, game.discount)

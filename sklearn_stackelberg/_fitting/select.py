@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from .._problem.action_space import Amounts, Labels
-from .._problem.dataset import LoggedGame
-from .closed_form import ContinuousClosedForm, DiscreteClosedForm, KeptPolicy
-from .hyperparameters import choose_solver, settle
-from .stochastic import KeptPlay, StochasticFit
+from .._problem.action_space import ContinuousActions, DiscreteActions
+from .._problem.dataset import OfflineProblem
+from .closed_form import ClosedFormState, ContinuousClosedForm, DiscreteClosedForm
+from .hyperparameters import choose_solver, resolve_defaults
+from .stochastic import StochasticFit, StochasticState
 
 Fit = DiscreteClosedForm | ContinuousClosedForm | StochasticFit
 
 
-def begin(
+def make_fit(
     params: dict[str, Any],
-    game: LoggedGame,
-    actions: Labels | Amounts,
-    kept: KeptPolicy | KeptPlay | None = None,
+    game: OfflineProblem,
+    actions: DiscreteActions | ContinuousActions,
+    kept: ClosedFormState | StochasticState | None = None,
 ) -> Fit:
     """Make a game ready to be solved.
 
@@ -25,9 +25,9 @@ def begin(
     ----------
     params : dict
         The estimator's hyperparameters.
-    game : LoggedGame
+    game : OfflineProblem
     actions : Labels or Amounts
-    kept : KeptPolicy or KeptPlay, default=None
+    kept : ClosedFormState or StochasticState, default=None
         What an earlier fit left, to go on from.
 
     Returns
@@ -40,12 +40,14 @@ def begin(
         If the solver cannot do what is asked of it.
     """
     solver = choose_solver(params, actions.type)
-    if kept is not None and isinstance(kept, KeptPlay) != (solver == "stochastic"):
+    if kept is not None and isinstance(kept, StochasticState) != (
+        solver == "stochastic"
+    ):
         raise ValueError(
             f"warm_start=True goes on from the last fit, which another solver than "
             f"solver={params['solver']!r} made. Set warm_start=False to begin anew."
         )
-    params = settle(params, actions.type, solver)
+    params = resolve_defaults(params, actions.type, solver)
     if solver == "stochastic":
         return StochasticFit(params, game, actions, kept)
     if params["device"] == "cuda":
@@ -53,6 +55,6 @@ def begin(
             "device='cuda' is for the stochastic solver; the closed form works on the "
             "CPU. Set device='auto', or solver='stochastic'."
         )
-    if isinstance(actions, Amounts):
+    if isinstance(actions, ContinuousActions):
         return ContinuousClosedForm(params, game, actions, kept)
     return DiscreteClosedForm(params, game, actions, kept)

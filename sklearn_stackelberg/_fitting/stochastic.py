@@ -10,28 +10,32 @@ import numpy as np
 import torch
 from torch import nn
 
-from .._problem.action_space import LINEAR_IN_AMOUNTS, Amounts, Labels
-from .._problem.dataset import LoggedGame
+from .._problem.action_space import (
+    LINEAR_IN_AMOUNTS,
+    ContinuousActions,
+    DiscreteActions,
+)
+from .._problem.dataset import OfflineProblem
 from .._problem.rows import FeatureRows, feature_rows
 from .._typing import Floats, Index
-from ..equilibrium import Equilibrium, measure_play
+from ..equilibrium import Equilibrium, measure_stochastic_equilibrium
 from ..networks import MLP
 from ..policies._gaussian import SquashedGaussian
 from ..q_functions import LinearQ
-from ..solvers._base import Observer, PlayState
-from ..solvers._minibatch_game import SampledGame, SampledRows, discrete_embedding
+from ..solvers._base import Observer, SolverState
+from ..solvers._minibatch_game import MinibatchGame, MinibatchRows, discrete_embedding
 from ..solvers._stochastic import StochasticSolver
 from .fitted_policy import (
-    CandidateChooser,
-    ContinuousActing,
-    DiscreteActing,
-    GaussianChooser,
-    LinearSeat,
-    NetworkSeat,
+    CandidateDistribution,
+    ContinuousPolicy,
+    DiscretePolicy,
+    GaussianDistribution,
+    LinearFunction,
+    NetworkFunction,
 )
 from .hyperparameters import is_network
-from .players import Seats, first_follower, first_leader, take_seats
-from .result import Outcome
+from .players import PlayerInputs, build_player_inputs, init_policy, init_q_function
+from .result import FitResult
 
 # Products that a solution may take. A linear Q has few weights, whose game is to be
 # that of the closed form; for a network fewer are faster, and blur the foresight.
@@ -42,12 +46,12 @@ _EXAMPLES = 3
 
 
 @dataclass(frozen=True, eq=False)
-class KeptPlay:
+class StochasticState:
     """What a later play goes on from: actions, inputs, and where the solver stands."""
 
-    actions: Labels | Amounts
-    seats: Seats
-    state: PlayState
+    actions: DiscreteActions | ContinuousActions
+    player_inputs: PlayerInputs
+    state: SolverState
     units: tuple[float, float]
     players: tuple[nn.Module, nn.Module]
     made_by: tuple[str, str]
@@ -60,22 +64,22 @@ class StochasticFit:
     ----------
     params : dict
         The estimator's hyperparameters.
-    game : LoggedGame
+    game : OfflineProblem
     actions : Labels or Amounts
-    kept : KeptPlay, default=None
+    kept : StochasticState, default=None
         Where to go on from.
     """
 
     def __init__(
         self,
         params: dict[str, Any],
-        game: LoggedGame,
-        actions: Labels | Amounts,
-        kept: KeptPlay | None = None,
+        game: OfflineProblem,
+        actions: DiscreteActions | ContinuousActions,
+        kept: StochasticState | None = None,
     ) -> None:
         self.params, self.game, self.actions, self.kept = params, game, actions, kept
         self._is_linear = not is_network(params["q_function"])
-        if isinstance(actions, Amounts) and params["q_function"] == "linear":
+        if isinstance(actions, ContinuousActions) and params["q_function"] == "linear":
             raise ValueError(LINEAR_IN_AMOUNTS)
         if params["ridge"] and not self._is_linear:
             raise ValueError(
@@ -90,9 +94,11 @@ class StochasticFit:
                 f"{' and '.join(self._classes_of_functions())} are asked for now. Set "
                 "warm_start=False and call fit to begin anew."
             )
-        self.seats = kept.seats if kept else take_seats(params, game, actions)
+        self.player_inputs = (
+            kept.player_inputs if kept else build_player_inputs(params, game, actions)
+        )
         self.max_iter, self.tol = params["max_iter"], params["tol"]
-        self.sampled = SampledGame(
+        self.sampled = MinibatchGame(
             self._rows(),
             game.discount,
             ridge=params["ridge"],
@@ -106,7 +112,7 @@ class StochasticFit:
         drawn = min(n, self.params["batch_size"]) * self.params["follower_steps"]
         self.max_iter, self.tol = -(-n // drawn), 0.0
 
-    def solve(self, lam: float, observe: Observer | None = None) -> Outcome:
+    def solve(self, lam: float, observe: Observer | None = None) -> FitResult:
         """Play at one λ.
 
         Parameters
@@ -117,7 +123,7 @@ class StochasticFit:
 
         Returns
         -------
-        Outcome
+        FitResult
         """
         params, solver = self.params, self._solver(lam)
         if self.kept:
@@ -125,13 +131,15 @@ class StochasticFit:
         else:
             few = self.game.states[:_EXAMPLES]
             start = {
-                "leader": first_leader(params, self.seats, self.actions, few),
-                "follower": first_follower(params, self.seats, self.actions, few),
+                "leader": init_policy(params, self.player_inputs, self.actions, few),
+                "follower": init_q_function(
+                    params, self.player_inputs, self.actions, few
+                ),
             }
         result = solver.solve(self.sampled, **start, observe=observe)
-        acting, attributes = self.players(result.leader, result.follower)
-        return Outcome(
-            acting=acting,
+        fitted_policy, attributes = self.players(result.leader, result.follower)
+        return FitResult(
+            fitted_policy=fitted_policy,
             attributes=attributes,
             value=result.value,
             pessimism=result.pessimism,
@@ -141,9 +149,9 @@ class StochasticFit:
             diverged=result.diverged,
             # It would take longer than the play: `equilibrium` is for who asks.
             equilibrium=None,
-            kept=KeptPlay(
+            kept=StochasticState(
                 self.actions,
-                self.seats,
+                self.player_inputs,
                 result.state,
                 self.game.units,
                 (result.leader, result.follower),
@@ -168,12 +176,14 @@ class StochasticFit:
             leader_steps=params["leader_steps"],
             optimizer=params["optimizer"],
             cg_steps=LINEAR_CG_STEPS if self._is_linear else CG_STEPS,
-            seed=self.seats.seed,
+            seed=self.player_inputs.seed,
         )
 
     def equilibrium(self, lam: float) -> Equilibrium:
         """The conditions at the players that are gone on from."""
-        return measure_play(self._solver(lam), self.sampled, *self.kept.players)
+        return measure_stochastic_equilibrium(
+            self._solver(lam), self.sampled, *self.kept.players
+        )
 
     def _classes_of_functions(self) -> tuple[str, str]:
         """What the players were made by, in words that can be compared."""
@@ -187,44 +197,46 @@ class StochasticFit:
 
     def players(self, leader: nn.Module, follower: nn.Module) -> tuple[Any, dict]:
         """The players on states, and what the estimator shows of them."""
-        seats, actions, game = self.seats, self.actions, self.game
+        player_inputs, actions, game = self.player_inputs, self.actions, self.game
         q_function = follower.module
         if self._is_linear:
             q_function = LinearQ(follower.module.weight.detach() * game.scale)
         attributes = {
-            "features_": seats.embedded,
-            "bandwidth_": getattr(seats.embedded, "bandwidth_", None),
+            "features_": player_inputs.embedded,
+            "bandwidth_": getattr(player_inputs.embedded, "bandwidth_", None),
             "policy_": leader,
             "q_function_": q_function,
         }
         dtype = self.params["dtype"]
-        if isinstance(actions, Labels):
+        if isinstance(actions, DiscreteActions):
             logits = (
-                NetworkSeat(seats.leader, leader.logits)
+                NetworkFunction(player_inputs.leader, leader.logits)
                 if is_network(self.params["policy"])
-                else LinearSeat(seats.leader, leader)
+                else LinearFunction(player_inputs.leader, leader)
             )
             values = (
-                LinearSeat(seats.follower, q_function)
+                LinearFunction(player_inputs.follower, q_function)
                 if self._is_linear
-                else NetworkSeat(seats.follower, q_function, game.scale)
+                else NetworkFunction(player_inputs.follower, q_function, game.scale)
             )
-            acting = DiscreteActing(actions.classes, logits, values, game.anchor, dtype)
-            return acting, attributes | {"classes_": actions.classes}
+            fitted_policy = DiscretePolicy(
+                actions.classes, logits, values, game.anchor, dtype
+            )
+            return fitted_policy, attributes | {"classes_": actions.classes}
         attributes["action_bounds_"] = (actions.low, actions.high)
         attributes["action_names_"] = actions.names
         if isinstance(leader, SquashedGaussian):
-            chooser = GaussianChooser(seats.leader.transform, leader)
+            distribution = GaussianDistribution(player_inputs.leader.transform, leader)
         else:
-            scores = NetworkSeat(seats.leader, leader.logits)
-            chooser = CandidateChooser(scores, seats.candidates)
-            attributes["candidates_"] = seats.candidates
-        q = PairValues(seats.follower, follower, game.scale)
-        acting = ContinuousActing(actions, chooser, q, game.anchor, dtype)
-        return acting, attributes
+            scores = NetworkFunction(player_inputs.leader, leader.logits)
+            distribution = CandidateDistribution(scores, player_inputs.candidates)
+            attributes["candidates_"] = player_inputs.candidates
+        q = NetworkValues(player_inputs.follower, follower, game.scale)
+        fitted_policy = ContinuousPolicy(actions, distribution, q, game.anchor, dtype)
+        return fitted_policy, attributes
 
-    def _rows(self) -> SampledRows:
-        game, seats = self.game, self.seats
+    def _rows(self) -> MinibatchRows:
+        game, player_inputs = self.game, self.player_inputs
         action = self.actions.read(game.log)
 
         @cache
@@ -233,9 +245,9 @@ class StochasticFit:
             width = inputs.n_features_out_
             return feature_rows(inputs.transform, game.states, width)
 
-        if isinstance(self.actions, Labels):
+        if isinstance(self.actions, DiscreteActions):
             embedding = discrete_embedding(
-                table(seats.embedded),
+                table(player_inputs.embedded),
                 game.state_index,
                 action,
                 len(self.actions.classes),
@@ -244,11 +256,13 @@ class StochasticFit:
 
             def embedding(index: Index) -> torch.Tensor:
                 state = game.states[game.state_index[index]]
-                return torch.from_numpy(seats.embedded.transform(state, action[index]))
+                return torch.from_numpy(
+                    player_inputs.embedded.transform(state, action[index])
+                )
 
-        return SampledRows(
-            leader_inputs=table(seats.leader),
-            follower_inputs=table(seats.follower),
+        return MinibatchRows(
+            leader_inputs=table(player_inputs.leader),
+            follower_inputs=table(player_inputs.follower),
             embedding=embedding,
             state=game.state_index,
             next_state=game.next_index,
@@ -259,7 +273,7 @@ class StochasticFit:
         )
 
 
-class PairValues:
+class NetworkValues:
     """q(s, a) of pairs, by a module.
 
     Parameters

@@ -20,7 +20,7 @@ LINEAR_IN_AMOUNTS = (
 
 
 @dataclass(frozen=True, eq=False)
-class Labels:
+class DiscreteActions:
     """Actions that are told apart and no more.
 
     Parameters
@@ -34,7 +34,7 @@ class Labels:
     type = "discrete"
 
     @classmethod
-    def of(cls, action: NDArray[Any]) -> Labels:
+    def of(cls, action: NDArray[Any]) -> DiscreteActions:
         """Those of a log.
 
         Raises
@@ -72,7 +72,7 @@ class Labels:
 
 
 @dataclass(frozen=True, eq=False)
-class Amounts:
+class ContinuousActions:
     """Actions that are measured.
 
     Parameters
@@ -93,7 +93,7 @@ class Amounts:
     type = "continuous"
 
     @classmethod
-    def of(cls, log: Transitions, bounds: Any) -> Amounts:
+    def of(cls, log: Transitions, bounds: Any) -> ContinuousActions:
         """Those of a log, within its bounds or the user's."""
         low, high = check_bounds(log.action, bounds)
         return cls(low, high, log.action.ndim == 1, log.action_names)
@@ -129,7 +129,7 @@ class Amounts:
 
 def read_actions(
     log: Transitions, params: dict[str, Any]
-) -> tuple[Labels | Amounts, str]:
+) -> tuple[DiscreteActions | ContinuousActions, str]:
     """What the actions are, and what is to be said of it.
 
     Parameters
@@ -146,11 +146,11 @@ def read_actions(
     """
     kind, note = action_type(log.action, params["action_type"])
     if kind == "continuous":
-        return Amounts.of(log, params["action_bounds"]), note
+        return ContinuousActions.of(log, params["action_bounds"]), note
     if params["action_bounds"] is not None:
         raise ValueError(
             f"action_bounds={params['action_bounds']!r} were given, but the logged "
             "actions are taken as labels, which have none. Set "
             "action_type='continuous', or leave action_bounds=None."
         )
-    return Labels.of(log.action), note
+    return DiscreteActions.of(log.action), note

@@ -16,7 +16,7 @@ from .rows import index_states
 
 
 @dataclass(frozen=True)
-class LoggedGame:
+class OfflineProblem:
     """The rows of a log, with rewards in units of their root mean square.
 
     Parameters
@@ -74,7 +74,7 @@ class LoggedGame:
         dtype: str,
         estimator: Any = None,
         units: tuple[float, float] | None = None,
-    ) -> LoggedGame:
+    ) -> OfflineProblem:
         """Check a log's states and scale its rewards.
 
         Parameters
@@ -91,7 +91,7 @@ class LoggedGame:
 
         Returns
         -------
-        LoggedGame
+        OfflineProblem
 
         Raises
         ------

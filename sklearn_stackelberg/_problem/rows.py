@@ -96,7 +96,7 @@ def feature_rows(
     return lambda index: table[torch.from_numpy(index)]
 
 
-def typical(outputs: Tensor) -> float:
+def abs_quantile(outputs: Tensor) -> float:
     """95 % quantile of the size of outputs; 1 where all are zero.
 
     Parameters
@@ -111,17 +111,17 @@ def typical(outputs: Tensor) -> float:
     return size if size > 0 else 1.0
 
 
-def drawn_rows(rows: Any, n_rows: int) -> Any:
+def subsample_rows(rows: Any, n_rows: int) -> Any:
     """Some of the rows drawn at random, and of their initial states.
 
     Parameters
     ----------
-    rows : Rows or JointRows
+    rows : Rows or ContinuousRows
     n_rows : int
 
     Returns
     -------
-    Rows or JointRows
+    Rows or ContinuousRows
     """
     # A fixed seed: which rows start the climb is nothing to choose.
     rng = np.random.default_rng(0)

@@ -440,8 +440,8 @@ class FiniteMDP:
     def _look_ahead(
         self, values: NDArray[np.float64], discount: float
     ) -> NDArray[np.float64]:
-        goes_on = self.transition * (1.0 - self.termination)  # (S, A, S)
-        return self.expected_reward + discount * goes_on @ values
+        not_done = self.transition * (1.0 - self.termination)  # (S, A, S)
+        return self.expected_reward + discount * not_done @ values
 
     def _values(
         self, policy: NDArray[np.float64], discount: float, horizon: int | None

@@ -107,7 +107,7 @@ def log_episodes(
                 observation, _ = opened.reset()
                 state = encode(observation)
     columns = [np.array(column) for column in zip(*rows, strict=True)]
-    states, actions, rewards, nexts, ends, episodes, steps, chances = columns
+    states, actions, rewards, nexts, ends, episodes, steps, probabilities = columns
     if actions.ndim > 2:  # a box of any shape is a row of numbers
         actions = actions.reshape(len(actions), -1)
     unlogged = np.array([row[-1] is None for row in rows])
@@ -126,7 +126,7 @@ def log_episodes(
         is_initial=steps == 0,
         episode=episodes,
         step=steps,
-        propensity=None if unlogged.all() else chances.astype(float),
+        propensity=None if unlogged.all() else probabilities.astype(float),
     )
 
 

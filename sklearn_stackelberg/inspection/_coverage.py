@@ -15,7 +15,7 @@ from .._typing import Floats
 from ..metrics._estimate import effective_size
 from ..metrics._features import node_batches
 from ..metrics._fitted_q import FittedQ, fitted_q
-from ..metrics._prepare import judge
+from ..metrics._prepare import prepare_evaluation
 from ..metrics._settings import check_common, is_real, is_whole, q_settings
 
 
@@ -118,89 +118,91 @@ def coverage_report(
             raise ValueError(f"{name} must be a number >= 0, got {limit!r}.")
     if not is_whole(n_rows) or n_rows < 1:
         raise ValueError(f"n_rows must be an integer >= 1, got {n_rows!r}.")
-    fit = fitted_q(judge(policy, X, y, greedy=greedy), discount, settings)
-    judged = fit.judged
-    mass = judged.weight * fit.ratio
+    fit = fitted_q(prepare_evaluation(policy, X, y, greedy=greedy), discount, settings)
+    data = fit.data
+    mass = data.weight * fit.ratio
     total = float(mass.sum())
     # Smooth features leave the dual some negative mass; more of it than of the other
     # would be no distribution of visits at all.
     mass = mass / total if total > 0 else np.zeros_like(mass)
-    by_episode = np.bincount(judged.episode, mass, judged.n_episodes)
+    by_episode = np.bincount(data.episode, mass, data.n_episodes)
     support = support_counts(fit)
     # What lacks a rounding error of enough is enough.
-    unseen = (judged.chances * (support < min_rows * (1 - 1e-6))).sum(axis=1)  # (N,)
+    unseen = (data.probabilities * (support < min_rows * (1 - 1e-6))).sum(
+        axis=1
+    )  # (N,)
     visits = _visits(fit)
     report = CoverageReport(
         value=fit.value,
-        row=judged.rows,
-        ratio=mass / judged.weight,
-        support=support[judged.state_index],
+        row=data.rows,
+        ratio=mass / data.weight,
+        support=support[data.state_index],
         effective_rows=effective_size(mass),
-        effective_episodes=effective_size(by_episode) if judged.has_episodes else None,
-        n_rows=len(judged),
-        n_episodes=judged.n_episodes,
+        effective_episodes=effective_size(by_episode) if data.has_episodes else None,
+        n_rows=len(data),
+        n_episodes=data.n_episodes,
         top_rows=_heaviest_rows(fit, mass, n_rows),
         top_episodes=_heaviest_episodes(fit, mass, n_rows),
         share_unseen=float(visits @ unseen / visits.sum()),
-        share_unseen_logged=float(judged.weight @ unseen[judged.state_index]),
+        share_unseen_logged=float(data.weight @ unseen[data.state_index]),
         share_followed=_share_followed(fit),
         concerns=[],
     )
-    report.concerns.extend(concerns_of(report, limits))
+    report.concerns.extend(coverage_warnings(report, limits))
     for text in report.concerns:
         warnings.warn(text, UserWarning, stacklevel=2)
     return report
 
 
 def _visits(fit: FittedQ) -> Floats:
-    """How often the policy comes to each of ``judged.states``, discounted, (N,)."""
-    judged = fit.judged
-    moved = judged.weight * judged.goes_on * np.maximum(fit.ratio, 0.0)
-    out = np.zeros(len(judged.states))
-    np.add.at(out, judged.state_index[judged.initial], judged.initial_weight)
-    np.add.at(out, judged.next_index, fit.system.discount * moved)
+    """How often the policy comes to each of ``data.states``, discounted, (N,)."""
+    data = fit.data
+    moved = data.weight * data.not_done * np.maximum(fit.ratio, 0.0)
+    out = np.zeros(len(data.states))
+    np.add.at(out, data.state_index[data.initial], data.initial_weight)
+    np.add.at(out, data.next_index, fit.system.discount * moved)
     return out
 
 
 def _share_followed(fit: FittedQ) -> float:
     """Of walks that stop with probability 1 − γ a step, those that stop in the log."""
-    judged = fit.judged
-    stops = 1.0 - fit.system.discount * judged.goes_on
-    found = float(judged.weight * fit.ratio @ stops)  # 1, but for what is lost
+    data = fit.data
+    stops = 1.0 - fit.system.discount * data.not_done
+    found = float(data.weight * fit.ratio @ stops)  # 1, but for what is lost
     return max(0.0, 1.0 - abs(1.0 - found))
 
 
 def _heaviest_rows(fit: FittedQ, mass: Floats, n_rows: int) -> list[dict[str, Any]]:
-    judged, weight = fit.judged, _share(mass)
+    data, weight = fit.data, _share(mass)
     chosen = np.argsort(-weight, kind="stable")[:n_rows]
-    log, out = judged.log, []
-    ratio = mass / judged.weight
+    log, out = data.log, []
+    ratio = mass / data.weight
     for i in chosen[weight[chosen] > 0]:
-        row: dict[str, Any] = {"row": int(judged.rows[i])}
+        row: dict[str, Any] = {"row": int(data.rows[i])}
         if log.episode is not None:
             row["episode"] = _plain(log.episode[i])
         if log.step is not None:
             row["step"] = _plain(log.step[i])
         row["action"] = _plain(log.action[i])
-        if judged.codes is not None:  # amounts have densities
+        if data.codes is not None:  # amounts have densities
             row["probability"] = float(
-                judged.chances[judged.state_index[i], judged.codes[i]]
+                data.probabilities[data.state_index[i], data.codes[i]]
             )
         out.append(row | {"ratio": float(ratio[i]), "share": float(weight[i])})
     return out
 
 
 def _heaviest_episodes(fit: FittedQ, mass: Floats, n_rows: int) -> list[dict[str, Any]]:
-    judged = fit.judged
-    if judged.log.episode is None:
+    data = fit.data
+    if data.log.episode is None:
         return []
-    counts = np.bincount(judged.episode)
-    weight = np.bincount(judged.episode, _share(mass))
-    _, first = np.unique(judged.episode, return_index=True)
+    counts = np.bincount(data.episode)
+    weight = np.bincount(data.episode, _share(mass))
+    _, first = np.unique(data.episode, return_index=True)
     chosen = np.argsort(-weight, kind="stable")[:n_rows]
     return [
         {
-            "episode": _plain(judged.log.episode[first[e]]),
+            "episode": _plain(data.log.episode[first[e]]),
             "n_rows": int(counts[e]),
             "share": float(weight[e]),
         }
@@ -322,7 +324,7 @@ class CoverageReport:
         return "\n".join([*lines, *(f"Warning: {text}" for text in self.concerns)])
 
 
-def concerns_of(report: CoverageReport, limits: dict[str, float]) -> list[str]:
+def coverage_warnings(report: CoverageReport, limits: dict[str, float]) -> list[str]:
     """What to warn of."""
     rows, episodes = report.effective_rows, report.effective_episodes
     out = []
@@ -391,38 +393,38 @@ _BATCH_ROWS = 4096
 
 
 def support_counts(fit: FittedQ) -> Floats:
-    """N_a(s) of every state of ``judged.states`` and every action, (N, A).
+    """N_a(s) of every state of ``data.states`` and every action, (N, A).
 
     Of a continuous policy N(s, a) of its nodes, all logged pairs being of one kind.
     """
-    judged = fit.judged
-    if judged.nodes is not None:
+    data = fit.data
+    if data.nodes is not None:
         return _support_of_nodes(fit)
     pairs = fit.system.pairs
-    itself = pairs.features.similarity_to_itself(judged.states)  # (N,)
+    itself = pairs.features.similarity_to_itself(data.states)  # (N,)
     # A state that is like nothing, not even itself, has no rows near it.
     scale = np.sqrt(np.where(itself > 0, itself, np.inf))
-    out = np.zeros((len(judged.states), judged.n_actions))
-    for action in range(judged.n_actions):
-        rows = np.flatnonzero(judged.codes == action)
+    out = np.zeros((len(data.states), data.n_actions))
+    for action in range(data.n_actions):
+        rows = np.flatnonzero(data.codes == action)
         gram = np.eye(pairs.features.n_features_out_)
         for batch in gen_batches(len(rows), _BATCH_ROWS):
-            index = judged.state_index[rows[batch]]
+            index = data.state_index[rows[batch]]
             unit = pairs.phi(index) / scale[index, None]
             gram += unit.T @ unit
         factor = cho_factor(gram)
-        for batch in gen_batches(len(judged.states), _BATCH_ROWS):
+        for batch in gen_batches(len(data.states), _BATCH_ROWS):
             unit = pairs.phi(np.arange(len(out))[batch]) / scale[batch, None]
             out[batch, action] = _counts(unit, factor)
     # The row itself is near, even if the features cannot tell.
-    logged = judged.state_index, judged.codes
+    logged = data.state_index, data.codes
     out[logged] = np.maximum(out[logged], 1.0)
     return np.maximum(out, 0.0)
 
 
 def _support_of_nodes(fit: FittedQ) -> Floats:
     """N(s, a) of every state's nodes, (N, S)."""
-    judged, features = fit.judged, fit.system.pairs.features
+    data, features = fit.data, fit.system.pairs.features
 
     def unit(states: Floats, actions: Floats) -> Floats:
         itself = features.similarity_to_itself(states, actions)
@@ -430,14 +432,14 @@ def _support_of_nodes(fit: FittedQ) -> Floats:
         return features.transform(states, actions) / scale[:, None]
 
     gram = np.eye(features.n_features_out_)
-    for batch in gen_batches(len(judged), _BATCH_ROWS):
-        rows = unit(judged.states[judged.state_index[batch]], judged.actions[batch])
+    for batch in gen_batches(len(data), _BATCH_ROWS):
+        rows = unit(data.states[data.state_index[batch]], data.actions[batch])
         gram += rows.T @ rows
     factor = cho_factor(gram)
-    out = np.empty(judged.chances.shape)
-    for batch, states, actions in node_batches(judged, features.n_features_out_):
+    out = np.empty(data.probabilities.shape)
+    for batch, states, actions in node_batches(data, features.n_features_out_):
         found = _counts(unit(states, actions), factor)
-        out[batch] = found.reshape(-1, judged.n_actions)
+        out[batch] = found.reshape(-1, data.n_actions)
     return np.maximum(out, 0.0)
 
 

@@ -2,13 +2,13 @@
 
 from ._nystroem import LandmarkFeatures
 from ._registry import check_kernel, delta_kernel, median_bandwidth
-from ._state_action import CandidateGram, JointFeatures, NodeGram
+from ._state_action import CandidateGram, NodeGram, StateActionFeatures
 
 __all__ = [
     "CandidateGram",
-    "JointFeatures",
     "LandmarkFeatures",
     "NodeGram",
+    "StateActionFeatures",
     "check_kernel",
     "delta_kernel",
     "median_bandwidth",

@@ -124,7 +124,7 @@ class LandmarkFeatures:
         """
         return self.project(states, self.projection_)
 
-    def fold(self, weight: Array) -> Array:
+    def landmark_weights(self, weight: Array) -> Array:
         """Weights on the landmarks that stand for weights on the features.
 
         φ(s)ᵀW = k(s, L) (U Λ^(-1/2) W): folded once, a prediction costs one product
@@ -140,24 +140,24 @@ class LandmarkFeatures:
         """
         return self.projection_ @ weight
 
-    def project(self, states: Array, folded: Array) -> Array:
+    def project(self, states: Array, landmark_weights: Array) -> Array:
         """k(s, L) times weights on the landmarks, a batch of states at a time.
 
         Parameters
         ----------
         states : array of shape (n, d)
-        folded : array of shape (n_landmarks, c)
+        landmark_weights : array of shape (n_landmarks, c)
 
         Returns
         -------
         array of shape (n, c)
         """
-        folded = folded.astype(self.dtype, copy=False)
-        out = np.empty((len(states), folded.shape[1]), dtype=self.dtype)
+        landmark_weights = landmark_weights.astype(self.dtype, copy=False)
+        out = np.empty((len(states), landmark_weights.shape[1]), dtype=self.dtype)
         rows = max(1, _BATCH_BYTES // (8 * len(self.landmarks_)))
         for batch in gen_batches(len(states), rows):
             gram = self._gram(states[batch], self.landmarks_)
-            out[batch] = np.asarray(gram, dtype=self.dtype) @ folded
+            out[batch] = np.asarray(gram, dtype=self.dtype) @ landmark_weights
         return out
 
     def bound_kernel(self) -> Gram:

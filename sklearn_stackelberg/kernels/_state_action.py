@@ -19,7 +19,7 @@ from ._registry import BANDWIDTHS, FORMS, Gram, median_bandwidth
 _PRODUCTS = {"rbf", "laplacian", "chi2", "delta"}
 
 
-class JointFeatures:
+class StateActionFeatures:
     """Features φ of states and actions with φ(s, a)ᵀφ(s', a') = k((s, a), (s', a')).
 
     The Nyström features of `LandmarkFeatures`, on the columns of the state and of the
@@ -55,7 +55,7 @@ class JointFeatures:
     >>> import numpy as np
     >>> rng = np.random.default_rng(0)
     >>> states, actions = rng.normal(size=(30, 2)), rng.normal(size=(30, 1))
-    >>> features = JointFeatures("rbf", n_components=None).fit(states, actions)
+    >>> features = StateActionFeatures("rbf", n_components=None).fit(states, actions)
     >>> norms = (features.transform(states, actions) ** 2).sum(axis=1)
     >>> bool(np.allclose(norms, 1.0))
     True
@@ -78,7 +78,7 @@ class JointFeatures:
         self.dtype = dtype
         self.random_state = random_state
 
-    def fit(self, states: Array, actions: Array) -> JointFeatures:
+    def fit(self, states: Array, actions: Array) -> StateActionFeatures:
         """Choose the bandwidth and the landmarks.
 
         Parameters
@@ -88,7 +88,7 @@ class JointFeatures:
 
         Returns
         -------
-        JointFeatures
+        StateActionFeatures
             Itself.
 
         Raises
@@ -129,7 +129,7 @@ class JointFeatures:
         """
         return self._features.transform(self._pairs(states, actions))
 
-    def fold(self, weight: Array) -> Array:
+    def landmark_weights(self, weight: Array) -> Array:
         """Weights on the landmarks that stand for weights on the features.
 
         Parameters
@@ -140,22 +140,22 @@ class JointFeatures:
         -------
         array of shape (n_landmarks, c)
         """
-        return self._features.fold(weight)
+        return self._features.landmark_weights(weight)
 
-    def project(self, states: Array, actions: Array, folded: Array) -> Array:
+    def project(self, states: Array, actions: Array, landmark_weights: Array) -> Array:
         """k((s, a), L) times weights on the landmarks, a batch of pairs at a time.
 
         Parameters
         ----------
         states : array of shape (n, d)
         actions : array of shape (n, p)
-        folded : array of shape (n_landmarks, c)
+        landmark_weights : array of shape (n_landmarks, c)
 
         Returns
         -------
         array of shape (n, c)
         """
-        return self._features.project(self._pairs(states, actions), folded)
+        return self._features.project(self._pairs(states, actions), landmark_weights)
 
     @property
     def is_product(self) -> bool:
@@ -265,11 +265,11 @@ class CandidateGram:
 
     Parameters
     ----------
-    features : JointFeatures
+    features : StateActionFeatures
     candidates : array of shape (C, p)
     """
 
-    def __init__(self, features: JointFeatures, candidates: Array) -> None:
+    def __init__(self, features: StateActionFeatures, candidates: Array) -> None:
         self.features = features
         self.candidates = np.asarray(candidates, dtype=features.dtype)
         self.n_candidates = len(candidates)
@@ -294,21 +294,23 @@ class CandidateGram:
             out[batch] = self.features.gram(each, actions).reshape(len(some), -1)
         return torch.from_numpy(out)
 
-    def values(self, rows: Tensor, folded: Tensor) -> Tensor:
+    def values(self, rows: Tensor, landmark_weights: Tensor) -> Tensor:
         """k((s, a_j), L) times weights on the landmarks.
 
         Parameters
         ----------
         rows : Tensor of shape (n, width)
-        folded : Tensor of shape (n_landmarks, c)
+        landmark_weights : Tensor of shape (n_landmarks, c)
 
         Returns
         -------
         Tensor of shape (n, C, c)
         """
         if not self.features.is_product:
-            return rows.reshape(len(rows), self.n_candidates, -1) @ folded
-        weights = self._actions.T[:, :, None] * folded[:, None, :]  # (L, C, c)
+            return rows.reshape(len(rows), self.n_candidates, -1) @ landmark_weights
+        weights = (
+            self._actions.T[:, :, None] * landmark_weights[:, None, :]
+        )  # (L, C, c)
         return (rows @ weights.flatten(1)).reshape(len(rows), *weights.shape[1:])
 
     def mean(self, rows: Tensor, weights: Tensor) -> Tensor:
@@ -334,7 +336,7 @@ class NodeGram:
 
     Parameters
     ----------
-    features : JointFeatures
+    features : StateActionFeatures
 
     Raises
     ------
@@ -342,7 +344,7 @@ class NodeGram:
         If the kernel has no form that can be differentiated.
     """
 
-    def __init__(self, features: JointFeatures) -> None:
+    def __init__(self, features: StateActionFeatures) -> None:
         features.check_differentiable()
         self.features = features
         self.width = (
@@ -361,20 +363,20 @@ class NodeGram:
             out[batch] = self.features.state_gram(states[batch])
         return torch.from_numpy(out)
 
-    def values(self, rows: Tensor, actions: Tensor, folded: Tensor) -> Tensor:
+    def values(self, rows: Tensor, actions: Tensor, landmark_weights: Tensor) -> Tensor:
         """k((s, a), L) times weights on the landmarks.
 
         Parameters
         ----------
         rows : Tensor of shape (n, width)
         actions : Tensor of shape (n, S, p)
-        folded : Tensor of shape (n_landmarks, c)
+        landmark_weights : Tensor of shape (n_landmarks, c)
 
         Returns
         -------
         Tensor of shape (n, S, c)
         """
-        return self._gram(rows, actions) @ folded
+        return self._gram(rows, actions) @ landmark_weights
 
     def mean(self, rows: Tensor, actions: Tensor, weights: Tensor) -> Tensor:
         """Σ_j weights_j k((s, a_j), L).

@@ -9,44 +9,44 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._typing import Floats
-from ._data import JudgedLog
+from ._data import EvaluationData
 from ._estimate import OffPolicyEstimate, clustered_error, reported
-from ._features import Pairs, fit_features, node_batches, pairs_of
+from ._features import Pairs, evaluation_features, fit_features, node_batches
 from ._jackknife import row_groups
-from ._prepare import judge, like
+from ._prepare import like, prepare_evaluation
 from ._settings import check_common, q_settings
 
 
-def td_residual_of(judged: JudgedLog, q_function: Any, discount: float) -> Floats:
+def td_residual_of(data: EvaluationData, q_function: Any, discount: float) -> Floats:
     """δ of the logged rows by a callable, states (k, d) to Q (k, A).
 
     Of continuous actions: states (k, d) and actions (k, p) to Q (k,).
     """
     value, logged = (
-        _of_labels(judged, q_function)
-        if judged.nodes is None
-        else _of_nodes(judged, q_function)
+        _of_labels(data, q_function)
+        if data.nodes is None
+        else _of_nodes(data, q_function)
     )
-    after = judged.goes_on * value[judged.next_index]
-    return judged.log.reward + discount * after - logged
+    after = data.not_done * value[data.next_index]
+    return data.log.reward + discount * after - logged
 
 
-def _of_labels(judged: JudgedLog, q_function: Any) -> tuple[Floats, Floats]:
+def _of_labels(data: EvaluationData, q_function: Any) -> tuple[Floats, Floats]:
     """V of the states, (N,), and Q of the logged rows, (n,)."""
-    q = np.asarray(q_function(like(judged.log.state, judged.states)), dtype=float)
-    shape = (len(judged.states), judged.n_actions)
+    q = np.asarray(q_function(like(data.log.state, data.states)), dtype=float)
+    shape = (len(data.states), data.n_actions)
     if q.shape != shape or not np.isfinite(q).all():
         raise ValueError(
             f"q_function returned an array of shape {q.shape} for {shape[0]} states "
             f"and {shape[1]} actions; finite values of shape {shape} were expected."
         )
-    value = (q * judged.chances).sum(axis=1)
-    return value, q[judged.state_index, judged.codes]
+    value = (q * data.probabilities).sum(axis=1)
+    return value, q[data.state_index, data.codes]
 
 
-def _of_nodes(judged: JudgedLog, q_function: Any) -> tuple[Floats, Floats]:
+def _of_nodes(data: EvaluationData, q_function: Any) -> tuple[Floats, Floats]:
     def ask(states: Floats, actions: Floats) -> Floats:
-        q = q_function(like(judged.log.state, states), actions)
+        q = q_function(like(data.log.state, states), actions)
         q = np.asarray(q, dtype=float)
         if (
             q.shape not in ((len(states),), (len(states), 1))
@@ -59,12 +59,12 @@ def _of_nodes(judged: JudgedLog, q_function: Any) -> tuple[Floats, Floats]:
             )
         return q.ravel()
 
-    value = np.empty(len(judged.states))
-    for batch, states, actions in node_batches(judged, 1):
-        weights = judged.chances[batch]
+    value = np.empty(len(data.states))
+    for batch, states, actions in node_batches(data, 1):
+        weights = data.probabilities[batch]
         q = ask(states, actions).reshape(weights.shape)
         value[batch] = (weights * q).sum(axis=1)
-    return value, ask(judged.state, judged.actions)
+    return value, ask(data.state, data.actions)
 
 
 class PairSums(NamedTuple):
@@ -86,17 +86,17 @@ class PairSums(NamedTuple):
     lengths: Floats
 
 
-def pair_sums(judged: JudgedLog, residual: Floats, features: Any) -> PairSums:
+def pair_sums(data: EvaluationData, residual: Floats, features: Any) -> PairSums:
     """Sums of z_i δ_i by episode, with the kernel's features z, see `Pairs`."""
-    pairs = pairs_of(judged, features)
+    pairs = evaluation_features(data, features)
     total = np.zeros(pairs.size)
     for _, sums in _episode_sums(pairs, residual):
         total += sums.sum(axis=0)
-    own, cross = np.empty((2, judged.n_episodes))
+    own, cross = np.empty((2, data.n_episodes))
     for episodes, sums in _episode_sums(pairs, residual):
         own[episodes] = (sums**2).sum(axis=1)
         cross[episodes] = sums @ total
-    lengths = np.bincount(judged.episode).astype(float)
+    lengths = np.bincount(data.episode).astype(float)
     return PairSums(float((total**2).sum()), own, cross, lengths)
 
 
@@ -104,8 +104,8 @@ def _episode_sums(
     pairs: Pairs, residual: Floats
 ) -> Iterator[tuple[NDArray[np.intp], Floats]]:
     """Episodes, some at a time, and their S_e, (k, M)."""
-    for rows in row_groups(pairs.judged):
-        episodes, starts = np.unique(pairs.judged.episode[rows], return_index=True)
+    for rows in row_groups(pairs.data):
+        episodes, starts = np.unique(pairs.data.episode[rows], return_index=True)
         weighted = pairs.logged(rows) * residual[rows, None]
         yield episodes, np.add.reduceat(weighted, starts)
 
@@ -214,23 +214,23 @@ def bellman_error(
     """
     check_common(discount, confidence_level)
     settings = q_settings(kernel, bandwidth, n_components, 1.0, random_state)
-    judged = judge(policy, X, y, greedy=greedy)
-    q_function = q_function or getattr(judged.policy, "q_values", None)
+    data = prepare_evaluation(policy, X, y, greedy=greedy)
+    q_function = q_function or getattr(data.policy, "q_values", None)
     if q_function is None:
         raise ValueError(
-            f"The policy, a {type(judged.policy).__name__}, has no q_values: give a "
+            f"The policy, a {type(data.policy).__name__}, has no q_values: give a "
             "q_function that takes states and returns the value of each action (of "
             "continuous actions: that takes states and actions)."
         )
-    residual = td_residual_of(judged, q_function, discount)
-    sums = pair_sums(judged, residual, fit_features(judged, settings))
+    residual = td_residual_of(data, q_function, discount)
+    sums = pair_sums(data, residual, fit_features(data, settings))
     value, error = pair_average(sums, unbiased=unbiased)
     lengths = sums.lengths
     return reported(
-        judged,
+        data,
         (value, error, float(lengths.sum() ** 2 / (lengths**2).sum())),
         "Kernel Bellman error" + (" (pairs of different episodes)" * unbiased),
-        f"leaving out each of {judged.counted}",
+        f"leaving out each of {data.counted}",
         confidence_level,
         "episodes",
     )

@@ -15,7 +15,7 @@ from ..transitions._transitions import Transitions
 
 
 @dataclass(frozen=True, eq=False)
-class JudgedLog:
+class EvaluationData:
     """A log as a policy sees it.
 
     Parameters
@@ -32,10 +32,10 @@ class JudgedLog:
         States and next states, each once where a next state is the next row's state.
     state_index, next_index : int array of shape (n,)
         Where each row's are in ``states``.
-    chances : array of shape (N, A)
+    probabilities : array of shape (N, A)
         π(a | s) of ``states``; of a continuous policy the weights of its nodes.
     codes : int array of shape (n,), or None
-        Logged actions, as columns of ``chances``; None of a continuous policy.
+        Logged actions, as columns of ``probabilities``; None of a continuous policy.
     nodes : array of shape (N, A, p), default=None
         The actions that stand for a continuous policy in each of ``states``.
     """
@@ -47,7 +47,7 @@ class JudgedLog:
     states: Floats
     state_index: NDArray[np.intp]
     next_index: NDArray[np.intp]
-    chances: Floats
+    probabilities: Floats
     codes: Any
     nodes: Floats | None = None
 
@@ -57,7 +57,7 @@ class JudgedLog:
     @property
     def n_actions(self) -> int:
         """A."""
-        return self.chances.shape[1]
+        return self.probabilities.shape[1]
 
     @cached_property
     def has_shared_nodes(self) -> bool:
@@ -78,7 +78,7 @@ class JudgedLog:
         return self.states[self.state_index]
 
     @property
-    def goes_on(self) -> Floats:
+    def not_done(self) -> Floats:
         """1 − terminated, (n,)."""
         return 1.0 - self.log.terminated
 
@@ -120,10 +120,10 @@ class JudgedLog:
         """Where returns must lie if rewards are no others than those logged."""
         return return_range(self.log, discount)
 
-    def take(self, rows: NDArray[np.intp]) -> JudgedLog:
+    def take(self, rows: NDArray[np.intp]) -> EvaluationData:
         """The log of some rows, with weights that sum to 1."""
         weight = self.weight[rows]
-        return JudgedLog(
+        return EvaluationData(
             self.policy,
             self.log[rows],
             self.rows[rows],
@@ -131,7 +131,7 @@ class JudgedLog:
             self.states,
             self.state_index[rows],
             self.next_index[rows],
-            self.chances,
+            self.probabilities,
             None if self.codes is None else self.codes[rows],
             self.nodes,
         )

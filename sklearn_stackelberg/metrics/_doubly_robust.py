@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._typing import Floats
-from ._data import JudgedLog
+from ._data import EvaluationData
 from ._estimate import OffPolicyEstimate, clustered_error, effective_size, reported
 from ._fitted_q import QSystem
 from ._fqe_regressor import regressed_q
@@ -21,7 +21,7 @@ from ._importance import (
     weighted_sum,
     whole_episodes,
 )
-from ._prepare import judge
+from ._prepare import prepare_evaluation
 from ._settings import (
     check_choice,
     check_clip,
@@ -71,9 +71,9 @@ def cross_fit(
     n_iterations : int
         Of the regressor.
     """
-    judged, discount = whole.judged, whole.discount
-    limits = judged.return_range(discount)
-    state_value, residual, ratio = np.empty((3, len(judged)))
+    data, discount = whole.data, whole.discount
+    limits = data.return_range(discount)
+    state_value, residual, ratio = np.empty((3, len(data)))
     for number in np.unique(fold):
         held = np.flatnonzero(fold == number)
         fit = whole.part(np.flatnonzero(fold != number)).solve(_DUAL_RIDGE)
@@ -82,12 +82,12 @@ def cross_fit(
             value, logged = fit.values(whole.pairs, limits)
         else:
             value, logged = regressed_q(
-                fit.judged, discount, regressor, n_iterations, asked=judged
+                fit.data, discount, regressor, n_iterations, asked=data
             ).values(limits)
-        after = judged.goes_on[held] * value[judged.next_index[held]]
-        residual[held] = judged.log.reward[held] + discount * after - logged[held]
+        after = data.not_done[held] * value[data.next_index[held]]
+        residual[held] = data.log.reward[held] + discount * after - logged[held]
         ratio[held] = whole.pairs.times(held, fit.dual.ravel())
-        state_value[held] = value[judged.state_index[held]]
+        state_value[held] = value[data.state_index[held]]
     return CrossFitted(state_value, residual, ratio)
 
 
@@ -101,7 +101,7 @@ class Robust:
 
 
 def density_estimate(
-    judged: JudgedLog,
+    data: EvaluationData,
     fit: CrossFitted,
     discount: float,
     *,
@@ -113,24 +113,24 @@ def density_estimate(
     Weighted, ω is divided by Σ_i p_i ω_i (1 − γ g_i), which is 1 for true ratios.
     """
     ratio = fit.ratio if clip is None else np.clip(fit.ratio, 0.0, clip)
-    mass = judged.weight * ratio
-    scale = float(mass @ (1.0 - discount * judged.goes_on)) if weighted else 1.0
-    first = fit.value[judged.initial]
-    start = float(judged.initial_weight @ first)
+    mass = data.weight * ratio
+    scale = float(mass @ (1.0 - discount * data.not_done)) if weighted else 1.0
+    first = fit.value[data.initial]
+    start = float(data.initial_weight @ first)
     added = float(mass @ fit.residual) / scale
     influence = mass * fit.residual / scale
     if weighted:
-        influence -= added * mass * (1.0 - discount * judged.goes_on) / scale
-    np.add.at(influence, judged.initial, judged.initial_weight * (first - start))
+        influence -= added * mass * (1.0 - discount * data.not_done) / scale
+    np.add.at(influence, data.initial, data.initial_weight * (first - start))
     return Robust(
         start + added,
-        clustered_error(influence, judged.episode, judged.n_episodes),
+        clustered_error(influence, data.episode, data.n_episodes),
         effective_size(mass),
     )
 
 
 def stepwise_estimate(
-    judged: JudgedLog,
+    data: EvaluationData,
     fit: CrossFitted,
     step_ratio: Floats,
     discount: float,
@@ -142,7 +142,7 @@ def stepwise_estimate(
 
     With V at a truncated end's next state inside its last δ, that is the tail's value.
     """
-    rows = whole_episodes(judged)
+    rows = whole_episodes(data)
     ratio = rows.cumulate(step_ratio, clip)
     refuse_unknown(ratio, rows.logged, discount)
     summed = weighted_sum(ratio, rows.spread(fit.residual), discount, weighted=weighted)
@@ -253,33 +253,31 @@ def doubly_robust_value(
     check_iterations(n_iterations)
     check_choice("ratios", ratios, ("density", "importance"))
     settings = q_settings(kernel, bandwidth, n_components, ridge, random_state)
-    judged = judge(policy, X, y, greedy=greedy)
-    n_folds = max(2, min(10, judged.n_episodes)) if n_folds is None else n_folds
-    fold = episode_folds(judged, n_folds, random_state)
+    data = prepare_evaluation(policy, X, y, greedy=greedy)
+    n_folds = max(2, min(10, data.n_episodes)) if n_folds is None else n_folds
+    fold = episode_folds(data, n_folds, random_state)
     options: dict[str, Any] = {"weighted": weighted, "clip": clip}
     if ratios == "density":
         fit = cross_fit(
-            QSystem(judged, discount, settings), fold, regressor, n_iterations
+            QSystem(data, discount, settings), fold, regressor, n_iterations
         )
-        found = density_estimate(judged, fit, discount, **options)
+        found = density_estimate(data, fit, discount, **options)
         source, unit = "density ratios", "rows"
     else:
-        refuse_densities(judged)
-        whole_episodes(judged)  # refused before anything is fitted
-        step_ratio, source = step_ratios(
-            judged, propensity_model, n_folds, random_state
-        )
+        refuse_densities(data)
+        whole_episodes(data)  # refused before anything is fitted
+        step_ratio, source = step_ratios(data, propensity_model, n_folds, random_state)
         fit = cross_fit(
-            QSystem(judged, discount, settings), fold, regressor, n_iterations
+            QSystem(data, discount, settings), fold, regressor, n_iterations
         )
-        found = stepwise_estimate(judged, fit, step_ratio, discount, **options)
+        found = stepwise_estimate(data, fit, step_ratio, discount, **options)
         source, unit = f"importance weights, {source}", "episodes"
     source += f", clipped at {clip:g}" if clip is not None else ""
     return reported(
-        judged,
+        data,
         (found.value, found.standard_error, found.effective_sample_size),
         f"Doubly robust evaluation ({source}; Q in {n_folds} folds)",
-        f"the influence function over {judged.counted}",
+        f"the influence function over {data.counted}",
         confidence_level,
         unit,
     )

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as student_t
 
-from ._data import JudgedLog
+from ._data import EvaluationData
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def _shown(numbers: tuple[float, ...], error: float) -> list[str]:
 
 
 def reported(
-    judged: JudgedLog,
+    data: EvaluationData,
     numbers: tuple[float, float, float],
     method: str,
     by: str,
@@ -155,14 +155,14 @@ def reported(
 ) -> OffPolicyEstimate:
     """The estimate of (value, standard error, effective sample size)."""
     value, error, size = numbers
-    if judged.n_episodes == 1:
-        by = f"{judged.counted} alone has none"
+    if data.n_episodes == 1:
+        by = f"{data.counted} alone has none"
     return OffPolicyEstimate(
         value=float(value),
         standard_error=float(error),
         effective_sample_size=float(size),
-        n_episodes=judged.n_episodes,
-        n_transitions=len(judged),
+        n_episodes=data.n_episodes,
+        n_transitions=len(data),
         method=method,
         error_method=by,
         effective_unit=unit,

@@ -13,9 +13,9 @@ from .._problem.rows import FeatureRows, feature_rows
 from .._typing import Floats, Index
 from ..kernels._nystroem import LandmarkFeatures
 from ..kernels._registry import median_bandwidth
-from ..kernels._state_action import JointFeatures
+from ..kernels._state_action import StateActionFeatures
 from . import _jackknife as clusters
-from ._data import JudgedLog
+from ._data import EvaluationData
 from ._settings import QSettings
 
 # Finite states get one feature each where this many rows stand for each on average.
@@ -26,7 +26,7 @@ _ROWS_PER_STATE = 10
 _LANDMARKS_OF_PAIRS = 2
 
 
-def fit_features(judged: JudgedLog, settings: QSettings) -> Any:
+def fit_features(data: EvaluationData, settings: QSettings) -> Any:
     """Landmark features of the logged states, or pairs, by a kernel that suits them.
 
     Finite states are told apart and no more. Others get a Matérn kernel (ν = 5/2): a
@@ -36,11 +36,11 @@ def fit_features(judged: JudgedLog, settings: QSettings) -> Any:
 
     Returns
     -------
-    LandmarkFeatures, or JointFeatures where actions are continuous
+    LandmarkFeatures, or StateActionFeatures where actions are continuous
     """
-    if judged.nodes is not None:
-        return _fit_joint_features(judged, settings)
-    state, kernel, bandwidth = judged.state, settings.kernel, settings.bandwidth
+    if data.nodes is not None:
+        return _fit_joint_features(data, settings)
+    state, kernel, bandwidth = data.state, settings.kernel, settings.bandwidth
     rng = check_random_state(settings.random_state)
     if isinstance(kernel, str) and kernel == "auto":
         if _are_finite(state, settings.n_components):
@@ -57,21 +57,23 @@ def fit_features(judged: JudgedLog, settings: QSettings) -> Any:
     ).fit(state)
 
 
-def pairs_of(judged: JudgedLog, features: Any) -> Pairs:
+def evaluation_features(data: EvaluationData, features: Any) -> Pairs:
     """Features of a judged log's pairs, be its actions labels or continuous."""
-    kind = LabelPairs if judged.nodes is None else NodePairs
-    return kind(judged, features)
+    kind = DiscreteFeatures if data.nodes is None else ContinuousFeatures
+    return kind(data, features)
 
 
-def _fit_joint_features(judged: JudgedLog, settings: QSettings) -> JointFeatures:
+def _fit_joint_features(
+    data: EvaluationData, settings: QSettings
+) -> StateActionFeatures:
     auto = isinstance(settings.kernel, str) and settings.kernel == "auto"
     n = settings.n_components
-    return JointFeatures(
+    return StateActionFeatures(
         "laplacian" if auto else settings.kernel,
         bandwidth=settings.bandwidth,
         n_components=None if n is None else _LANDMARKS_OF_PAIRS * n,
         random_state=check_random_state(settings.random_state),
-    ).fit(judged.state, judged.actions)
+    ).fit(data.state, data.actions)
 
 
 def _are_finite(state: Floats, n_components: int | None) -> bool:
@@ -90,7 +92,7 @@ class Pairs(Protocol):
     ``rows`` are rows of the log, and ``index`` places in its ``states``.
     """
 
-    judged: JudgedLog
+    data: EvaluationData
     features: Any
     shape: tuple[int, ...]
 
@@ -121,24 +123,24 @@ class Pairs(Protocol):
         Q = zᵀ weight + anchor; where the actions are labels, inside the limits.
         """
 
-    def of(self, judged: JudgedLog) -> Pairs:
+    def of(self, data: EvaluationData) -> Pairs:
         """The same features for some rows of the log, or for another policy."""
 
 
 def times_all(pairs: Pairs, vector: Floats) -> Floats:
     """zᵀ vector of all logged pairs, some at a time, (n,)."""
-    out = np.empty(len(pairs.judged))
+    out = np.empty(len(pairs.data))
     for batch in gen_batches(len(out), clusters.BATCH_ROWS):
         out[batch] = pairs.times(batch, vector.ravel())
     return out
 
 
-class LabelPairs:
+class DiscreteFeatures:
     """z = e_a ⊗ φ(s): one copy of the states' features for each label.
 
     Parameters
     ----------
-    judged : JudgedLog
+    data : EvaluationData
     features : LandmarkFeatures
     phi : callable, default=None
         Features of ``states`` by index, if known.
@@ -146,14 +148,14 @@ class LabelPairs:
 
     def __init__(
         self,
-        judged: JudgedLog,
+        data: EvaluationData,
         features: LandmarkFeatures,
         phi: FeatureRows | None = None,
     ) -> None:
-        self.judged, self.features = judged, features
+        self.data, self.features = data, features
         m = features.n_features_out_
-        self.shape = judged.n_actions, m
-        self._phi = phi or feature_rows(features.transform, judged.states, m)
+        self.shape = data.n_actions, m
+        self._phi = phi or feature_rows(features.transform, data.states, m)
 
     @property
     def size(self) -> int:
@@ -166,9 +168,7 @@ class LabelPairs:
 
     def logged(self, rows: Any) -> Floats:
         """Z of the logged pairs, (k, A m)."""
-        return self._add_logged(
-            rows, np.zeros((len(self.judged.codes[rows]), self.size))
-        )
+        return self._add_logged(rows, np.zeros((len(self.data.codes[rows]), self.size)))
 
     def times(self, rows: Any, matrix: Floats) -> Floats:
         """Z times a matrix, a block for each label."""
@@ -189,33 +189,33 @@ class LabelPairs:
 
     def mean(self, index: Index) -> Floats:
         """π(s) ⊗ φ(s), (k, A m)."""
-        return self._spread(index, self.judged.chances[index])
+        return self._spread(index, self.data.probabilities[index])
 
     def difference(self, rows: Any, carried: Floats) -> Floats:
         """Z less ``carried`` times the mean of the next states, (k, A m)."""
-        after = self.judged.next_index[rows]
-        share = -(carried[:, None] * self.judged.chances[after])
+        after = self.data.next_index[rows]
+        share = -(carried[:, None] * self.data.probabilities[after])
         return self._add_logged(rows, self._spread(after, share))
 
     def values(
         self, weight: Floats, anchor: float, limits: tuple[float, float] | None = None
     ) -> tuple[Floats, Floats]:
         """V of all ``states``, (N,), and Q of all logged pairs, (n,)."""
-        judged, weight = self.judged, weight.reshape(self.shape)
-        q = np.empty((len(judged.states), self.shape[0]))
+        data, weight = self.data, weight.reshape(self.shape)
+        q = np.empty((len(data.states), self.shape[0]))
         for batch in gen_batches(len(q), clusters.BATCH_ROWS):
             q[batch] = self.phi(np.arange(len(q))[batch]) @ weight.T
         q += anchor
         if limits is not None:
             q = np.clip(q, *limits)
-        return (q * judged.chances).sum(axis=1), q[judged.state_index, judged.codes]
+        return (q * data.probabilities).sum(axis=1), q[data.state_index, data.codes]
 
-    def of(self, judged: JudgedLog) -> LabelPairs:
+    def of(self, data: EvaluationData) -> DiscreteFeatures:
         """The same features for some rows of the log, or for another policy."""
-        return LabelPairs(judged, self.features, self._phi)
+        return DiscreteFeatures(data, self.features, self._phi)
 
     def _own(self, rows: Any) -> tuple[Floats, Index]:
-        return self.phi(self.judged.state_index[rows]), self.judged.codes[rows]
+        return self.phi(self.data.state_index[rows]), self.data.codes[rows]
 
     def _blocks(self, codes: Index) -> Any:
         m = self.shape[1]
@@ -237,13 +237,13 @@ class LabelPairs:
 _GRAM_ENTRIES = 2**22
 
 
-class NodePairs:
+class ContinuousFeatures:
     """Features of (s, a) themselves, and their mean over a continuous policy's nodes.
 
     Parameters
     ----------
-    judged : JudgedLog
-    features : JointFeatures
+    data : EvaluationData
+    features : StateActionFeatures
     logged, mean : callable, default=None
         Features of the logged pairs, by the place of their state in ``states``, and
         means over the nodes, if known.
@@ -251,28 +251,26 @@ class NodePairs:
 
     def __init__(
         self,
-        judged: JudgedLog,
-        features: JointFeatures,
+        data: EvaluationData,
+        features: StateActionFeatures,
         logged: FeatureRows | None = None,
         mean: FeatureRows | None = None,
     ) -> None:
-        self.judged, self.features = judged, features
+        self.data, self.features = data, features
         m = features.n_features_out_
         self.shape = (m,)
         if logged is None:
             # Rows of a part of the log are found by the place of their state.
-            row = np.zeros(len(judged.states), dtype=np.intp)
-            row[judged.state_index] = np.arange(len(judged))
-            states, actions = judged.states, judged.actions
+            row = np.zeros(len(data.states), dtype=np.intp)
+            row[data.state_index] = np.arange(len(data))
+            states, actions = data.states, data.actions
             logged = feature_rows(
                 lambda place: features.transform(states[place], actions[row[place]]),
-                np.arange(judged.state_index.max() + 1),
+                np.arange(data.state_index.max() + 1),
                 m,
             )
         self._logged = logged
-        self._mean = mean or feature_rows(
-            self._average, np.arange(len(judged.states)), m
-        )
+        self._mean = mean or feature_rows(self._average, np.arange(len(data.states)), m)
 
     @property
     def size(self) -> int:
@@ -281,7 +279,7 @@ class NodePairs:
 
     def logged(self, rows: Any) -> Floats:
         """Z of the logged pairs, (k, m)."""
-        return self._logged(self.judged.state_index[rows]).numpy()
+        return self._logged(self.data.state_index[rows]).numpy()
 
     def times(self, rows: Any, matrix: Floats) -> Floats:
         """Z times a matrix."""
@@ -297,7 +295,7 @@ class NodePairs:
 
     def difference(self, rows: Any, carried: Floats) -> Floats:
         """Z less ``carried`` times the mean of the next states, (k, m)."""
-        mean = self.mean(self.judged.next_index[rows])
+        mean = self.mean(self.data.next_index[rows])
         return self.logged(rows) - carried[:, None] * mean
 
     def values(
@@ -307,49 +305,49 @@ class NodePairs:
 
         The limits are not kept: V is the mean of Q, and stays so.
         """
-        judged = self.judged
-        v = np.empty(len(judged.states))
+        data = self.data
+        v = np.empty(len(data.states))
         for batch in gen_batches(len(v), clusters.BATCH_ROWS):
             v[batch] = self.mean(np.arange(len(v))[batch]) @ weight
         return v + anchor, times_all(self, weight) + anchor
 
-    def of(self, judged: JudgedLog) -> NodePairs:
+    def of(self, data: EvaluationData) -> ContinuousFeatures:
         """The same features for some rows of the log, or for another policy."""
-        same = judged.nodes is self.judged.nodes and (
-            judged.chances is self.judged.chances
+        same = data.nodes is self.data.nodes and (
+            data.probabilities is self.data.probabilities
         )
         mean = self._mean if same else None
-        return NodePairs(judged, self.features, self._logged, mean)
+        return ContinuousFeatures(data, self.features, self._logged, mean)
 
     def _average(self, index: Index) -> Floats:
         """Means over the nodes: of Gram rows, which are fewer to project, (k, m)."""
-        judged, features = self.judged, self.features
+        data, features = self.data, self.features
         landmarks = len(features.landmarks_)
         out = np.empty((len(index), landmarks))
-        for batch in gen_batches(len(index), _rows_at_once(judged, landmarks)):
+        for batch in gen_batches(len(index), _rows_at_once(data, landmarks)):
             some = index[batch]
-            weights, states = judged.chances[some], judged.states[some]
+            weights, states = data.probabilities[some], data.states[some]
             if not features.is_product:
-                gram = features.gram(*_flat(states, judged.nodes[some]))
+                gram = features.gram(*_flat(states, data.nodes[some]))
                 out[batch] = _weighted(weights, gram)
                 continue
-            if judged.has_shared_nodes:
-                mean = weights @ features.action_gram(judged.nodes[0])
+            if data.has_shared_nodes:
+                mean = weights @ features.action_gram(data.nodes[0])
             else:
-                nodes = judged.nodes[some].reshape(weights.size, -1)
+                nodes = data.nodes[some].reshape(weights.size, -1)
                 mean = _weighted(weights, features.action_gram(nodes))
             out[batch] = features.state_gram(states) * mean
         return out @ features.projection_
 
 
 def node_batches(
-    judged: JudgedLog, width: int
+    data: EvaluationData, width: int
 ) -> Iterator[tuple[slice, Floats, Floats]]:
     """States with each of their nodes, some at a time.
 
     Parameters
     ----------
-    judged : JudgedLog
+    data : EvaluationData
         Of a continuous policy.
     width : int
         Numbers that are made of each.
@@ -357,12 +355,12 @@ def node_batches(
     Yields
     ------
     batch : slice
-        Of ``judged.states``, k of them.
+        Of ``data.states``, k of them.
     states : array of shape (k S, d)
     actions : array of shape (k S, p)
     """
-    for batch in gen_batches(len(judged.states), _rows_at_once(judged, width)):
-        yield batch, *_flat(judged.states[batch], judged.nodes[batch])
+    for batch in gen_batches(len(data.states), _rows_at_once(data, width)):
+        yield batch, *_flat(data.states[batch], data.nodes[batch])
 
 
 def _weighted(weights: Floats, gram: Floats) -> Floats:
@@ -375,5 +373,5 @@ def _flat(states: Floats, nodes: Floats) -> tuple[Floats, Floats]:
     return each, nodes.reshape(len(each), -1)
 
 
-def _rows_at_once(judged: JudgedLog, width: int) -> int:
-    return max(1, _GRAM_ENTRIES // (width * judged.n_actions))
+def _rows_at_once(data: EvaluationData, width: int) -> int:
+    return max(1, _GRAM_ENTRIES // (width * data.n_actions))

@@ -16,11 +16,11 @@ from .._linalg import factorise, iterated
 from .._typing import Floats
 from .._validation import check_table_size
 from . import _jackknife as clusters
-from ._data import JudgedLog
+from ._data import EvaluationData
 from ._estimate import OffPolicyEstimate, clustered_error, effective_size, reported
-from ._features import Pairs, fit_features, pairs_of, times_all
+from ._features import Pairs, evaluation_features, fit_features, times_all
 from ._fqe_regressor import bootstrap_regressed, regressed_q
-from ._prepare import judge
+from ._prepare import prepare_evaluation
 from ._settings import (
     QSettings,
     check_common,
@@ -39,46 +39,46 @@ class QSystem:
 
     Parameters
     ----------
-    judged : JudgedLog
+    data : EvaluationData
     discount : float
     settings : QSettings
     whole : QSystem, default=None
         That of a log of which this one is a part, or of another policy on the same
         log; its features serve again.
-    features : LandmarkFeatures or JointFeatures, default=None
+    features : LandmarkFeatures or StateActionFeatures, default=None
         Fitted, in place of those that the settings ask for.
     """
 
     def __init__(
         self,
-        judged: JudgedLog,
+        data: EvaluationData,
         discount: float,
         settings: QSettings,
         whole: QSystem | None = None,
         features: Any = None,
     ) -> None:
-        self.judged, self.discount = judged, discount
+        self.data, self.discount = data, discount
         self.settings = settings
-        self.ridge = settings.ridge / len(judged)
+        self.ridge = settings.ridge / len(data)
         self.pairs: Pairs
         if whole is not None:
-            self.pairs = whole.pairs.of(judged)
+            self.pairs = whole.pairs.of(data)
         else:
             if features is None:
-                features = fit_features(judged, settings)
-            copies = judged.n_actions if judged.nodes is None else 1
+                features = fit_features(data, settings)
+            copies = data.n_actions if data.nodes is None else 1
             check_table_size(copies, features.n_features_out_)
-            self.pairs = pairs_of(judged, features)
-        log = judged.log
+            self.pairs = evaluation_features(data, features)
+        log = data.log
         # What to expect where the log is silent: the mean reward at every step, and an
         # end as often as there is one among the rows.
-        goes_on = judged.weight @ judged.goes_on
-        self.anchor = float(judged.weight @ log.reward) / (1.0 - discount * goes_on)
-        self.reward = log.reward - (1.0 - discount * judged.goes_on) * self.anchor
+        not_done = data.weight @ data.not_done
+        self.anchor = float(data.weight @ log.reward) / (1.0 - discount * not_done)
+        self.reward = log.reward - (1.0 - discount * data.not_done) * self.anchor
 
     def part(self, rows: NDArray[np.intp]) -> QSystem:
         """The equations of some rows, in the same features."""
-        return QSystem(self.judged.take(rows), self.discount, self.settings, self)
+        return QSystem(self.data.take(rows), self.discount, self.settings, self)
 
     def batches(self, n: int) -> Iterator[slice]:
         """Slices of n rows."""
@@ -86,13 +86,13 @@ class QSystem:
 
     def difference(self, batch: Any) -> Floats:
         """d of rows, (k, M)."""
-        return self.pairs.difference(batch, self.discount * self.judged.goes_on[batch])
+        return self.pairs.difference(batch, self.discount * self.data.not_done[batch])
 
     def equations(self, weight: Floats) -> tuple[Floats, Floats]:
         """M, a square matrix, and c, of rows so weighted."""
         left = self.ridge * np.eye(self.pairs.size)
         right = np.zeros(self.pairs.size)
-        for batch in self.batches(len(self.judged)):
+        for batch in self.batches(len(self.data)):
             p = weight[batch]
             left += self.pairs.crossed(batch, p, self.difference(batch))
             right += self.pairs.crossed(batch, p, self.reward[batch])
@@ -100,8 +100,8 @@ class QSystem:
 
     def initial(self, weight: Floats) -> Floats:
         """b = Σ p_0 z(s_0, π), with weights of the initial rows."""
-        judged = self.judged
-        index = judged.state_index[judged.initial]
+        data = self.data
+        index = data.state_index[data.initial]
         out = np.zeros(self.pairs.size)
         for batch in self.batches(len(index)):
             out += weight[batch] @ self.pairs.mean(index[batch])
@@ -117,15 +117,15 @@ class QSystem:
             then solved five times, each for what the last left. None is the ridge of
             Q, with which the ratios weigh the rewards into the value.
         """
-        judged = self.judged
-        left, right = self.equations(judged.weight)
+        data = self.data
+        left, right = self.equations(data.weight)
         factor = factorise(left)
         w = lu_solve(factor, right)
-        b = self.initial(judged.initial_weight)
+        b = self.initial(data.initial_weight)
         dual = lu_solve(factor, b, trans=1)
         if dual_ridge is not None:
             plain = left - self.ridge * np.eye(len(left))
-            dual = iterated(plain.T, b, dual_ridge / len(judged))
+            dual = iterated(plain.T, b, dual_ridge / len(data))
         shape = self.pairs.shape
         return FittedQ(self, factor, w.reshape(shape), dual.reshape(shape))
 
@@ -151,9 +151,9 @@ class FittedQ:
     dual: Floats
 
     @property
-    def judged(self) -> JudgedLog:
+    def data(self) -> EvaluationData:
         """The log and the policy."""
-        return self.system.judged
+        return self.system.data
 
     @cached_property
     def ratio(self) -> Floats:
@@ -177,13 +177,13 @@ class FittedQ:
 
     @property
     def state_values(self) -> Floats:
-        """V of every state of ``judged.states``, (N,)."""
+        """V of every state of ``data.states``, (N,)."""
         return self._values[0]
 
     @cached_property
     def initial_values(self) -> Floats:
         """V of the initial rows' states."""
-        return self.state_values[self.judged.state_index[self.judged.initial]]
+        return self.state_values[self.data.state_index[self.data.initial]]
 
     @property
     def logged_q(self) -> Floats:
@@ -193,23 +193,23 @@ class FittedQ:
     @cached_property
     def next_values(self) -> Floats:
         """V of the next states, 0 after an end, (n,)."""
-        return self.judged.goes_on * self.state_values[self.judged.next_index]
+        return self.data.not_done * self.state_values[self.data.next_index]
 
     @cached_property
     def residual(self) -> Floats:
         """δ = r + γ V(s') − Q(s, a), (n,)."""
-        judged, discount = self.judged, self.system.discount
-        return judged.log.reward + discount * self.next_values - self.logged_q
+        data, discount = self.data, self.system.discount
+        return data.log.reward + discount * self.next_values - self.logged_q
 
     @cached_property
     def value(self) -> float:
         """Average V of the initial states, inside the range of returns."""
-        limits = self.judged.return_range(self.system.discount)
+        limits = self.data.return_range(self.system.discount)
         return float(np.clip(self._unlimited, *limits))
 
     @cached_property
     def _unlimited(self) -> float:
-        return float(self.judged.initial_weight @ self.initial_values)
+        return float(self.data.initial_weight @ self.initial_values)
 
     @cached_property
     def influence(self) -> Floats:
@@ -224,14 +224,14 @@ class FittedQ:
         squares: exact, without fitting again. δ itself is too small where the log is
         thin, because w follows it. NaN where the rest of the log has no solution.
         """
-        judged, system = self.judged, self.system
+        data, system = self.data, self.system
         inverse = lu_solve(self.factor, np.eye(self.weight.size))
         out = self.residual.copy()
-        for rows in clusters.row_groups(judged):
+        for rows in clusters.row_groups(data):
             reached = system.pairs.times(rows, inverse.T)  # M⁻¹ z_i p_i
-            reached *= judged.weight[rows, None]
+            reached *= data.weight[rows, None]
             difference = system.difference(rows)
-            for own in clusters.pieces(judged.episode[rows]):
+            for own in clusters.pieces(data.episode[rows]):
                 out[rows[own]] = clusters.without_itself(
                     difference[own], reached[own], self.residual[rows[own]]
                 )
@@ -240,14 +240,14 @@ class FittedQ:
     @cached_property
     def standard_error(self) -> float:
         """By what leaving each episode out would change, episodes being independent."""
-        judged = self.judged
+        data = self.data
         change = np.bincount(
-            judged.episode,
+            data.episode,
             self._contributions(self.left_out_residual),
-            judged.n_episodes,
+            data.n_episodes,
         )
         # Without the episode the value would be v − ψ_e: inside its range, too.
-        low, high = judged.return_range(self.system.discount)
+        low, high = data.return_range(self.system.discount)
         unsolved = np.isnan(change)
         change = np.clip(change, self.value - high, self.value - low)
         change[unsolved] = 0.0
@@ -262,30 +262,30 @@ class FittedQ:
         return float(min(np.hypot(error, excess), high - low))
 
     def _contributions(self, residual: Floats) -> Floats:
-        judged = self.judged
-        psi = judged.weight * self.ratio * residual
-        start = judged.initial_weight * (self.initial_values - self.value)
-        np.add.at(psi, judged.initial, start)
+        data = self.data
+        psi = data.weight * self.ratio * residual
+        start = data.initial_weight * (self.initial_values - self.value)
+        np.add.at(psi, data.initial, start)
         return psi
 
     @cached_property
     def effective_sample_size(self) -> float:
         """Rows that the policy is judged by as if equally weighted."""
-        return effective_size(self.judged.weight * self.ratio)
+        return effective_size(self.data.weight * self.ratio)
 
     def bootstrap(self, n_bootstrap: int, rng: np.random.RandomState) -> Floats:
         """Values on logs whose episodes are drawn anew, (n_bootstrap,).
 
         The features stay; only the weights of the rows change.
         """
-        judged, system = self.judged, self.system
+        data, system = self.data, self.system
         values = np.empty(n_bootstrap)
-        limits = judged.return_range(system.discount)
+        limits = data.return_range(system.discount)
         for number in range(n_bootstrap):
-            times = clusters.drawn_times(judged, rng)
-            weight = judged.weight * times[judged.episode]
+            times = clusters.drawn_times(data, rng)
+            weight = data.weight * times[data.episode]
             left, right = system.equations(weight / weight.sum())
-            start = judged.initial_weight * times[judged.episode[judged.initial]]
+            start = data.initial_weight * times[data.episode[data.initial]]
             b = system.initial(start / start.sum())
             value = float(b @ lu_solve(factorise(left), right)) + system.anchor
             values[number] = np.clip(value, *limits)
@@ -293,13 +293,13 @@ class FittedQ:
 
 
 def fitted_q(
-    judged: JudgedLog, discount: float, settings: QSettings | None = None
+    data: EvaluationData, discount: float, settings: QSettings | None = None
 ) -> FittedQ:
     """Fit Q of the judged policy on its log, once for all that is read from it.
 
     Parameters
     ----------
-    judged : JudgedLog
+    data : EvaluationData
     discount : float
     settings : QSettings, default=None
 
@@ -307,7 +307,7 @@ def fitted_q(
     -------
     FittedQ
     """
-    return QSystem(judged, discount, settings or QSettings()).solve()
+    return QSystem(data, discount, settings or QSettings()).solve()
 
 
 def fitted_q_value(
@@ -430,16 +430,16 @@ def fitted_q_value(
     settings = q_settings(kernel, bandwidth, n_components, ridge, random_state)
     error_by = check_error_method(standard_error, regressor, n_bootstrap)
     check_iterations(n_iterations)
-    judged = judge(policy, X, y, sample_weight=sample_weight, greedy=greedy)
-    fit = fitted_q(judged, discount, settings)
+    data = prepare_evaluation(policy, X, y, sample_weight=sample_weight, greedy=greedy)
+    fit = fitted_q(data, discount, settings)
     value, error, by = fit.value, float("nan"), "none was asked for"
     method = "Fitted-Q evaluation"
     if regressor is not None:
-        value = regressed_q(judged, discount, regressor, n_iterations).value
+        value = regressed_q(data, discount, regressor, n_iterations).value
         method += f" by {type(regressor).__name__}"
     if error_by == "influence":
         error = fit.standard_error
-        by = f"the influence function over {judged.counted}, each left out in turn"
+        by = f"the influence function over {data.counted}, each left out in turn"
     elif error_by == "bootstrap":
         rng = check_random_state(random_state)
         n_bootstrap = n_bootstrap or (200 if regressor is None else 20)
@@ -447,12 +447,12 @@ def fitted_q_value(
             drawn = fit.bootstrap(n_bootstrap, rng)
         else:
             drawn = bootstrap_regressed(
-                judged, discount, regressor, n_iterations, n_bootstrap, rng
+                data, discount, regressor, n_iterations, n_bootstrap, rng
             )
         error = float(np.std(drawn, ddof=1))
-        by = f"{n_bootstrap:,} bootstraps over {judged.counted}"
+        by = f"{n_bootstrap:,} bootstraps over {data.counted}"
     return reported(
-        judged,
+        data,
         (value, error, fit.effective_sample_size),
         method,
         by,

@@ -9,10 +9,10 @@ import numpy as np
 
 from .._typing import Floats
 from ..transitions._transitions import Transitions
-from ._data import JudgedLog, return_range
-from ._features import fit_features, pairs_of, times_all
+from ._data import EvaluationData, return_range
+from ._features import evaluation_features, fit_features, times_all
 from ._fitted_q import QSystem
-from ._prepare import judge
+from ._prepare import prepare_evaluation
 from ._settings import QSettings
 
 # Rows of the training log that Q is fitted on; more would not change which of two
@@ -33,12 +33,12 @@ _QUANTILE = 0.9
 
 
 @dataclass(frozen=True, eq=False)
-class LearnedEvaluation:
+class HoldoutEvaluator:
     """Q of a policy and its density ratios, as its training log has them.
 
     Parameters
     ----------
-    features : LandmarkFeatures or JointFeatures
+    features : LandmarkFeatures or StateActionFeatures
     weight : array of shape (A, m), or (m,) where actions are continuous
         Of Q, less ``anchor``.
     dual : array of the same shape
@@ -57,7 +57,7 @@ class LearnedEvaluation:
     discount: float
     highest: float
 
-    def value(self, judged: JudgedLog) -> float:
+    def value(self, data: EvaluationData) -> float:
         """Value on rows that nothing was learned from, doubly robust.
 
             mean V̂(s₀) + Σ_i p_i ω_i (r_i + γ V̂(s'_i, π) − Q̂(s_i, a_i)),
@@ -69,27 +69,27 @@ class LearnedEvaluation:
 
         Parameters
         ----------
-        judged : JudgedLog
+        data : EvaluationData
 
         Returns
         -------
         float
         """
-        pairs = pairs_of(judged, self.features)
+        pairs = evaluation_features(data, self.features)
         v, q = pairs.values(self.weight, self.anchor)  # (N,), (n,)
         ratio = times_all(pairs, self.dual)
         largest = np.quantile(np.abs(ratio), _QUANTILE)
         ratio = ratio.clip(-largest, largest)
-        after = judged.goes_on * v[judged.next_index]
-        residual = judged.log.reward + self.discount * after - q
-        start = v[judged.state_index[judged.initial]]
-        value = judged.initial_weight @ start + judged.weight @ (ratio * residual)
+        after = data.not_done * v[data.next_index]
+        residual = data.log.reward + self.discount * after - q
+        start = v[data.state_index[data.initial]]
+        value = data.initial_weight @ start + data.weight @ (ratio * residual)
         return float(min(value, 2.0 * self.highest - value))
 
 
-def learn_evaluation(
+def fit_holdout_evaluator(
     policy: Any, log: Transitions, discount: float
-) -> LearnedEvaluation:
+) -> HoldoutEvaluator:
     """Fit Q and the density ratios of a policy on the log that it was learned from.
 
     Parameters
@@ -100,19 +100,19 @@ def learn_evaluation(
 
     Returns
     -------
-    LearnedEvaluation
+    HoldoutEvaluator
     """
-    judged = judge(policy, _part(log))
-    copies = judged.n_actions if judged.nodes is None else 1
+    data = prepare_evaluation(policy, _part(log))
+    copies = data.n_actions if data.nodes is None else 1
     most = max(10, _WEIGHTS // copies)
     settings = QSettings(n_components=min(QSettings.n_components or most, most))
-    features = fit_features(judged, settings)
+    features = fit_features(data, settings)
     finite = isinstance(features.kernel, str) and features.kernel == "delta"
     settings = replace(settings, ridge=_RIDGE["delta" if finite else "smooth"])
-    system = QSystem(judged, discount, settings, features=features)
+    system = QSystem(data, discount, settings, features=features)
     fit = system.solve()
     highest = return_range(log, discount)[1]
-    return LearnedEvaluation(
+    return HoldoutEvaluator(
         features, fit.weight, fit.dual, system.anchor, discount, highest
     )
 

@@ -13,10 +13,10 @@ from sklearn.utils import check_random_state
 
 from .._typing import Floats
 from ..transitions._checks import rows_text
-from ._data import JudgedLog
+from ._data import EvaluationData
 from ._estimate import OffPolicyEstimate, clustered_error, effective_size, reported
 from ._features import fit_features
-from ._prepare import judge, like
+from ._prepare import like, prepare_evaluation
 from ._settings import QSettings, check_clip, check_common, is_whole
 
 
@@ -115,25 +115,25 @@ def importance_sampling_value(
     """
     check_common(discount, confidence_level)
     check_clip(clip)
-    judged = judge(policy, X, y, greedy=greedy)
-    refuse_densities(judged)
-    rows = whole_episodes(judged)
-    step_ratio, source = step_ratios(judged, propensity_model, n_folds, random_state)
+    data = prepare_evaluation(policy, X, y, greedy=greedy)
+    refuse_densities(data)
+    rows = whole_episodes(data)
+    step_ratio, source = step_ratios(data, propensity_model, n_folds, random_state)
     ratio = rows.cumulate(step_ratio, clip)
     refuse_unknown(ratio, rows.logged, discount)
     if not per_decision:
         ratio = np.repeat(ratio[:, -1:], ratio.shape[1], axis=1)
     summed = weighted_sum(
-        ratio, rows.spread(judged.log.reward), discount, weighted=weighted
+        ratio, rows.spread(data.log.reward), discount, weighted=weighted
     )
     kind = ["trajectory-wise", "per-decision"][per_decision]
     kind += ", self-normalised" if weighted else ""
     kind += f", weights clipped at {clip:g}" if clip is not None else ""
     return reported(
-        judged,
+        data,
         (summed.value, summed.standard_error(), summed.effective_sample_size),
         f"Importance sampling ({kind}; {source})",
-        f"what leaving out each of {judged.counted} changes",
+        f"what leaving out each of {data.counted} changes",
         confidence_level,
         "episodes",
     )
@@ -143,7 +143,9 @@ def importance_sampling_value(
 SMALLEST_PROPENSITY = 1e-3
 
 
-def episode_folds(judged: JudgedLog, n_folds: int, random_state: Any) -> NDArray[Any]:
+def episode_folds(
+    data: EvaluationData, n_folds: int, random_state: Any
+) -> NDArray[Any]:
     """The fold of each row, (n,): whole episodes, drawn at random.
 
     Raises
@@ -153,23 +155,23 @@ def episode_folds(judged: JudgedLog, n_folds: int, random_state: Any) -> NDArray
     """
     if not is_whole(n_folds) or n_folds < 2:
         raise ValueError(f"n_folds must be an integer >= 2, got {n_folds!r}.")
-    if judged.n_episodes < n_folds:
+    if data.n_episodes < n_folds:
         raise ValueError(
-            f"n_folds={n_folds} cannot be made of {judged.counted}: each needs one at "
+            f"n_folds={n_folds} cannot be made of {data.counted}: each needs one at "
             "least. Set n_folds lower, or log more episodes."
         )
-    drawn = check_random_state(random_state).permutation(judged.n_episodes)
-    return (drawn % n_folds)[judged.episode]
+    drawn = check_random_state(random_state).permutation(data.n_episodes)
+    return (drawn % n_folds)[data.episode]
 
 
 def propensities(
-    judged: JudgedLog, model: Any, n_folds: int, random_state: Any
+    data: EvaluationData, model: Any, n_folds: int, random_state: Any
 ) -> tuple[Floats, str]:
     """Probabilities of the logged actions, (n,), and where they come from.
 
     Parameters
     ----------
-    judged : JudgedLog
+    data : EvaluationData
     model : classifier or None
         None takes the logged ones, and where there are none, a logistic regression on
         the landmark features of the states.
@@ -177,28 +179,28 @@ def propensities(
         Each row's is estimated without its episode's fold.
     random_state : int, RandomState instance or None
     """
-    if model is None and judged.log.propensity is not None:
-        return np.asarray(judged.log.propensity, dtype=float), "logged propensities"
-    states: Any = judged.log.state
+    if model is None and data.log.propensity is not None:
+        return np.asarray(data.log.propensity, dtype=float), "logged propensities"
+    states: Any = data.log.state
     if model is None:
-        features = fit_features(judged, QSettings(random_state=random_state))
-        states = features.transform(judged.state)
+        features = fit_features(data, QSettings(random_state=random_state))
+        states = features.transform(data.state)
         model = LogisticRegression(C=10.0, tol=1e-3, max_iter=1000)
     elif hasattr(states, "columns"):
-        states = like(states, judged.state)
-    fold = episode_folds(judged, n_folds, random_state)
-    out = np.empty(len(judged))
+        states = like(states, data.state)
+    fold = episode_folds(data, n_folds, random_state)
+    out = np.empty(len(data))
     for number in range(n_folds):
         held = np.flatnonzero(fold == number)
         rest = np.flatnonzero(fold != number)
-        out[held] = _estimated(model, states, judged.log.action, rest, held)
+        out[held] = _estimated(model, states, data.log.action, rest, held)
     by = f"propensities estimated by {type(model).__name__} in {n_folds} folds"
     return np.maximum(out, SMALLEST_PROPENSITY), by
 
 
-def refuse_densities(judged: JudgedLog) -> None:
+def refuse_densities(data: EvaluationData) -> None:
     """Refuse to weigh continuous actions by their probabilities, which are zero."""
-    if judged.codes is None:
+    if data.codes is None:
         raise ValueError(
             "Importance sampling divides the probability of each logged action by the "
             "logger's, and continuous actions have densities, of which neither the log "
@@ -208,11 +210,11 @@ def refuse_densities(judged: JudgedLog) -> None:
 
 
 def step_ratios(
-    judged: JudgedLog, model: Any, n_folds: int, random_state: Any
+    data: EvaluationData, model: Any, n_folds: int, random_state: Any
 ) -> tuple[Floats, str]:
     """π(a | s) / b(a | s) of the logged actions, (n,), and where b comes from."""
-    chance, source = propensities(judged, model, n_folds, random_state)
-    return judged.chances[judged.state_index, judged.codes] / chance, source
+    chance, source = propensities(data, model, n_folds, random_state)
+    return data.probabilities[data.state_index, data.codes] / chance, source
 
 
 def _estimated(
@@ -224,9 +226,9 @@ def _estimated(
     if len(np.unique(action[rest])) < 2:
         return (action[held] == action[rest][0]).astype(float)
     fitted = clone(model).fit(take(rest), action[rest])
-    chances = np.asarray(fitted.predict_proba(take(held)), dtype=float)
+    probabilities = np.asarray(fitted.predict_proba(take(held)), dtype=float)
     match = action[held, None] == np.asarray(fitted.classes_)[None, :]
-    return (chances * match).sum(axis=1)
+    return (probabilities * match).sum(axis=1)
 
 
 # Later rewards that no logged episode speaks of may have at most this share of the
@@ -282,7 +284,7 @@ class EpisodeRows:
         return product
 
 
-def whole_episodes(judged: JudgedLog) -> EpisodeRows:
+def whole_episodes(data: EvaluationData) -> EpisodeRows:
     """Order the rows by episode and step, and refuse episodes that are not whole.
 
     Raises
@@ -290,28 +292,28 @@ def whole_episodes(judged: JudgedLog) -> EpisodeRows:
     ValueError
         In a sentence that names the episodes, or rows.
     """
-    log = judged.log
-    if not judged.has_episodes:
+    log = data.log
+    if not data.has_episodes:
         if not log.terminated.all():
             raise ValueError(
                 "The log does not say which episode each row belongs to, so weights "
                 "cannot follow a trajectory: pass episode= (and step=) to Transitions, "
                 "or use fitted_q_value, which needs none."
             )
-        return EpisodeRows(judged.episode, np.zeros(len(judged), dtype=np.intp))
-    episode = judged.episode
-    given = np.zeros(len(judged)) if log.step is None else log.step
+        return EpisodeRows(data.episode, np.zeros(len(data), dtype=np.intp))
+    episode = data.episode
+    given = np.zeros(len(data)) if log.step is None else log.step
     order = np.lexsort((given, episode))  # stable: without steps, as they stand
     ends = np.cumsum(np.bincount(episode))
     start = np.repeat(np.r_[0, ends[:-1]], np.diff(np.r_[0, ends]))
-    step = np.empty(len(judged), dtype=np.intp)
-    step[order] = np.arange(len(judged)) - start
+    step = np.empty(len(data), dtype=np.intp)
+    step[order] = np.arange(len(data)) - start
     first = order[start[np.argsort(order)]]  # each row's first row
     if log.step is not None:
         _refuse(log, log.step - log.step[first] != step, "skip steps")
     if log.is_initial.any():
         _refuse(log, ~log.is_initial[first], "begin after their first step")
-    last = np.zeros(len(judged), dtype=bool)
+    last = np.zeros(len(data), dtype=bool)
     last[order[ends - 1]] = True
     inside = log.terminated & ~last
     if inside.any():

@@ -10,7 +10,7 @@ from scipy.linalg import lu_solve
 
 from .._linalg import factors_and_rcond
 from .._typing import Floats
-from ._data import JudgedLog
+from ._data import EvaluationData
 
 # Rows that are held at once.
 BATCH_ROWS = 4096
@@ -20,10 +20,10 @@ BATCH_ROWS = 4096
 _SMALLEST_REMAINDER = 1e-10
 
 
-def row_groups(judged: JudgedLog) -> Iterator[NDArray[np.intp]]:
+def row_groups(data: EvaluationData) -> Iterator[NDArray[np.intp]]:
     """Rows, some whole episodes at a time, each episode's rows together."""
-    order = np.argsort(judged.episode, kind="stable")
-    ends = np.cumsum(np.bincount(judged.episode))
+    order = np.argsort(data.episode, kind="stable")
+    ends = np.cumsum(np.bincount(data.episode))
     start = 0
     while start < len(order):
         reach = np.searchsorted(ends, start + BATCH_ROWS, side="right")
@@ -60,11 +60,11 @@ def without_itself(difference: Floats, reached: Floats, residual: Floats) -> Flo
     return residual + difference @ lu_solve(factor, reached.T @ residual)
 
 
-def drawn_times(judged: JudgedLog, rng: np.random.RandomState) -> NDArray[np.intp]:
+def drawn_times(data: EvaluationData, rng: np.random.RandomState) -> NDArray[np.intp]:
     """How often each episode is drawn, (E,), such that there is an initial row."""
-    first = np.unique(judged.episode[judged.initial])
+    first = np.unique(data.episode[data.initial])
     while True:
-        drawn = rng.randint(judged.n_episodes, size=judged.n_episodes)
-        times = np.bincount(drawn, minlength=judged.n_episodes)
+        drawn = rng.randint(data.n_episodes, size=data.n_episodes)
+        times = np.bincount(drawn, minlength=data.n_episodes)
         if times[first].any():
             return times

@@ -11,7 +11,7 @@ from ._fitted_q import FittedQ
 
 
 @dataclass(frozen=True)
-class Floor:
+class LowerBound:
     """value − quantile · standard_error of a fitted-Q evaluation, and not below lowest.
 
     Parameters
@@ -42,7 +42,7 @@ class Floor:
         return self.value - self.limit
 
 
-def find_floor(fit: FittedQ, level: float, n_candidates: int = 1) -> Floor:
+def lower_bound(fit: FittedQ, level: float, n_candidates: int = 1) -> LowerBound:
     """The floor of a policy that was the best of several, at a level.
 
     Parameters
@@ -57,11 +57,11 @@ def find_floor(fit: FittedQ, level: float, n_candidates: int = 1) -> Floor:
 
     Returns
     -------
-    Floor
+    LowerBound
     """
     quantile = float(norm.ppf(1.0 - (1.0 - level) / n_candidates))
-    lowest = fit.judged.return_range(fit.system.discount)[0]
-    return Floor(fit.value, guarded_error(fit), quantile, lowest)
+    lowest = fit.data.return_range(fit.system.discount)[0]
+    return LowerBound(fit.value, guarded_error(fit), quantile, lowest)
 
 
 def guarded_error(fit: FittedQ) -> float:
@@ -83,12 +83,12 @@ def guarded_error(fit: FittedQ) -> float:
     -------
     float
     """
-    judged = fit.judged
-    low, high = judged.return_range(fit.system.discount)
+    data = fit.data
+    low, high = data.return_range(fit.system.discount)
     # Without an episode that the rest cannot do without: as far as returns can differ.
     squared = np.nan_to_num(fit.left_out_residual**2, nan=(high - low) ** 2)
-    noise = np.maximum(squared, judged.weight @ squared)
-    start = judged.initial_weight * (fit.initial_values - fit.value)
-    guarded = (judged.weight * fit.ratio) ** 2 @ noise + start @ start
+    noise = np.maximum(squared, data.weight @ squared)
+    start = data.initial_weight * (fit.initial_values - fit.value)
+    guarded = (data.weight * fit.ratio) ** 2 @ noise + start @ start
     plain = np.nan_to_num(fit.standard_error, nan=np.inf)
     return float(max(np.sqrt(guarded), plain))

@@ -15,21 +15,21 @@ from .._typing import Floats
 from ..transitions._actions import action_type, check_same_amounts
 from ..transitions._as_transitions import as_transitions, shared_next_rows
 from ..transitions._transitions import Transitions
-from ._data import JudgedLog, as_numbers
+from ._data import EvaluationData, as_numbers
 
 # A policy that gives more than this share of its probability to actions that the log
 # never holds is not judged: whatever number came out would be made up.
 _LARGEST_UNSEEN_SHARE = 0.05
 
 
-def judge(
+def prepare_evaluation(
     policy: Any,
     X: Any,
     y: Any = None,
     *,
     sample_weight: Any = None,
     greedy: bool = False,
-) -> JudgedLog:
+) -> EvaluationData:
     """Make a policy and a log ready to be judged by.
 
     Parameters
@@ -46,7 +46,7 @@ def judge(
 
     Returns
     -------
-    JudgedLog
+    EvaluationData
 
     Raises
     ------
@@ -75,10 +75,12 @@ def judge(
     seen, nodes = like(log.state, states), None
     if continuous:
         check_same_amounts(getattr(policy, "action_names_", None), log.action_names)
-        nodes, chances = action_nodes(policy, seen, as_numbers(log.action), greedy)
+        nodes, probabilities = action_nodes(
+            policy, seen, as_numbers(log.action), greedy
+        )
     else:
-        chances = _probabilities(policy, seen, greedy)
-    judged = JudgedLog(
+        probabilities = _probabilities(policy, seen, greedy)
+    data = EvaluationData(
         policy=policy,
         log=log,
         rows=rows,
@@ -86,16 +88,16 @@ def judge(
         states=states,
         state_index=state_index,
         next_index=next_index,
-        chances=chances,
+        probabilities=probabilities,
         codes=codes,
         nodes=nodes,
     )
     if continuous:
-        share = judged.weight @ far_share(judged.actions, nodes, chances)[state_index]
-        refuse_far(float(share), judged.actions)
+        share = data.weight @ far_share(data.actions, nodes, probabilities)[state_index]
+        refuse_far(float(share), data.actions)
     else:
-        _refuse_unseen(judged, np.asarray(policy.classes_))
-    return judged
+        _refuse_unseen(data, np.asarray(policy.classes_))
+    return data
 
 
 def _weights(sample_weight: Any, n: int) -> Floats:
@@ -132,20 +134,20 @@ def _codes(action: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.intp]:
 
 
 def _probabilities(policy: Any, states: Any, greedy: bool) -> Floats:
-    chances = np.asarray(policy.predict_proba(states), dtype=np.float64)
+    probabilities = np.asarray(policy.predict_proba(states), dtype=np.float64)
     shape = (len(states), len(policy.classes_))
-    if chances.shape != shape:
+    if probabilities.shape != shape:
         raise ValueError(
-            f"predict_proba returned an array of shape {chances.shape} for "
+            f"predict_proba returned an array of shape {probabilities.shape} for "
             f"{shape[0]} states and {shape[1]} classes_; {shape} was expected."
         )
-    check_chances(chances, "predict_proba", states)
-    return np.eye(shape[1])[chances.argmax(axis=1)] if greedy else chances
+    check_probabilities(probabilities, "predict_proba", states)
+    return np.eye(shape[1])[probabilities.argmax(axis=1)] if greedy else probabilities
 
 
-def _refuse_unseen(judged: JudgedLog, classes: NDArray[Any]) -> None:
-    seen = np.bincount(judged.codes, minlength=len(classes)) > 0
-    share = judged.weight @ judged.chances[judged.state_index][:, ~seen]
+def _refuse_unseen(data: EvaluationData, classes: NDArray[Any]) -> None:
+    seen = np.bincount(data.codes, minlength=len(classes)) > 0
+    share = data.weight @ data.probabilities[data.state_index][:, ~seen]
     if share.sum() > _LARGEST_UNSEEN_SHARE:
         raise ValueError(
             f"The policy gives {100 * share.sum():.0f} % of its probability to actions "
@@ -247,21 +249,23 @@ def action_nodes(
         )
     if not np.isfinite(actions).all():
         raise ValueError("action_nodes returned actions that are NaN or infinite.")
-    check_chances(weights, "action_nodes", states)
+    check_probabilities(weights, "action_nodes", states)
     if greedy:
         best = weights.argmax(axis=1)[:, None, None]
         return np.take_along_axis(actions, best, axis=1), np.ones((len(states), 1))
     return actions, weights
 
 
-def check_chances(chances: Floats, name: str, states: Any) -> None:
+def check_probabilities(probabilities: Floats, name: str, states: Any) -> None:
     """Refuse what are not probabilities, (N, A)."""
-    wrong = ~np.isfinite(chances).all(axis=1) | (chances < -1e-9).any(axis=1)
-    wrong |= np.abs(chances.sum(axis=1) - 1.0) > 1e-4
+    wrong = ~np.isfinite(probabilities).all(axis=1) | (probabilities < -1e-9).any(
+        axis=1
+    )
+    wrong |= np.abs(probabilities.sum(axis=1) - 1.0) > 1e-4
     if wrong.any():
         row = int(np.argmax(wrong))
         raise ValueError(
-            f"{name} returned {chances[row].tolist()} for the state "
+            f"{name} returned {probabilities[row].tolist()} for the state "
             f"{np.asarray(states)[row].tolist()}; probabilities that sum to 1 were "
             "expected."
         )

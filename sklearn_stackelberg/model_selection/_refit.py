@@ -68,22 +68,22 @@ class PessimisticRefit:
         int
         """
         mean = self._mean(cv_results)
-        judged = np.isfinite(mean)
-        if not judged.any():
+        data = np.isfinite(mean)
+        if not data.any():
             raise ValueError(
                 f"None of the {len(mean)} candidates of this search could be fitted "
                 "and judged on every fold, so none can be chosen. Search again with "
                 "error_score='raise' to see the first error; often the folds are too "
                 "small to hold every action, or the policies do what is never logged."
             )
-        best = int(np.argmax(np.where(judged, mean, -np.inf)))
+        best = int(np.argmax(np.where(data, mean, -np.inf)))
         splits = [
             scores[best]
             for name, scores in cv_results.items()
             if name.startswith("split") and name.endswith(f"_test_{self.metric}")
         ]
         error = np.std(splits, ddof=1) / np.sqrt(len(splits)) if len(splits) > 1 else 0
-        close = judged & (mean >= mean[best] - self.n_standard_errors * error)
+        close = data & (mean >= mean[best] - self.n_standard_errors * error)
         lam = _searched_lam(cv_results)
         if lam is not None:
             close &= lam == lam[close].min()

@@ -56,7 +56,7 @@ def action_probabilities(features: Tensor, weight: Tensor) -> Tensor:
     return torch.softmax(features @ weight, dim=1)
 
 
-def pull_back(probabilities: Tensor, gradient: Tensor) -> Tensor:
+def softmax_vjp(probabilities: Tensor, gradient: Tensor) -> Tensor:
     """∂/∂logits of a function whose ∂/∂π is known: π_a (g_a − Σ_b π_b g_b).
 
     Parameters

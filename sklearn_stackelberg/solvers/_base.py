@@ -22,7 +22,7 @@ class Standing(NamedTuple):
     adjoint: Tensor | None
 
 
-class BestPlay(NamedTuple):
+class BestPoint(NamedTuple):
     """The largest v that was measured, and where it was measured."""
 
     value: float
@@ -30,7 +30,7 @@ class BestPlay(NamedTuple):
 
 
 @dataclass
-class PlayState:
+class SolverState:
     """Where a play stands: all that a later one needs to go on as if never stopped.
 
     It can be copied and pickled, and lies on the CPU.
@@ -50,7 +50,7 @@ class PlayState:
         (∂²F)⁻¹ ∂_w v of the last turn, from where the next one is solved.
     damping : float
         Of the next Gauss-Newton step.
-    best : BestPlay or None
+    best : BestPoint or None
     log : int
         Checksum of the rows of the play, which tells them from others.
     """
@@ -63,12 +63,12 @@ class PlayState:
     batches: dict[str, Minibatches] = field(default_factory=dict)
     adjoint: Tensor | None = None
     damping: float = 1.0
-    best: BestPlay | None = None
+    best: BestPoint | None = None
     log: int = 0
 
 
 @dataclass
-class PlayResult:
+class StochasticResult:
     """What came of a play.
 
     Parameters
@@ -85,7 +85,7 @@ class PlayResult:
         Of this play; the last entry is of what is returned.
     n_iter : int
         Turns, those of the plays before included.
-    state : PlayState
+    state : SolverState
         To go on from.
     shortfall : str
         What was left undone, when the turns ran out or because the follower could not
@@ -103,7 +103,7 @@ class PlayResult:
     pessimism: float
     history: History
     n_iter: int
-    state: PlayState
+    state: SolverState
     shortfall: str = ""
     diverged: str = ""
     stopped: bool = False

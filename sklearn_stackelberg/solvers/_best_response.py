@@ -12,8 +12,8 @@ from ..total_derivative import moment_gradients
 from ._lstd_discrete import Moments
 
 
-class Sums(Protocol):
-    """What the solver asks of logged rows: `RowSums`, or `JointSums`.
+class LSTDSystem(Protocol):
+    """What the solver asks of logged rows: `DiscreteLSTD`, or `ContinuousLSTD`.
 
     θ is a matrix of the leader's weights, w flat; M is square, b and c as long as w.
     """
@@ -24,7 +24,7 @@ class Sums(Protocol):
     def __call__(self, theta: Tensor) -> Moments:
         """M(θ) and b(θ)."""
 
-    def pull_back(
+    def vjp(
         self,
         theta: Tensor,
         factors: tuple[Tensor, Tensor, Tensor, Tensor],
@@ -38,26 +38,28 @@ class Sums(Protocol):
     def mirror_step(self, theta: Tensor, flat_w: Tensor, size: float) -> Tensor:
         """θ after a step towards what q_w prefers; size is that of typical logits."""
 
-    def reach(self, direction: Tensor) -> float:
+    def logit_scale(self, direction: Tensor) -> float:
         """How far θ + direction moves a typical output of the policy."""
 
-    def part(self) -> Sums:
+    def subsample(self) -> LSTDSystem:
         """The same over some rows, where there are many; else itself."""
 
 
-class Evaluation:
+class BestResponse:
     """The follower's answer to one θ, and what it makes of the leader's value.
 
         w*(θ) = (2λn MᵀM + βI)⁻¹ (2λn Mᵀc − b),      v = bᵀ w*(θ).
 
     Parameters
     ----------
-    sums : RowSums or JointSums
+    sums : DiscreteLSTD or ContinuousLSTD
     theta : Tensor
     lam, beta : float
     """
 
-    def __init__(self, sums: Sums, theta: Tensor, lam: float, beta: float) -> None:
+    def __init__(
+        self, sums: LSTDSystem, theta: Tensor, lam: float, beta: float
+    ) -> None:
         self.sums, self.theta, self.lam, self.beta = sums, theta, lam, beta
         self.scale = 2.0 * lam * sums.log_length
         self.moments: Moments = sums(theta)
@@ -97,10 +99,10 @@ class Evaluation:
         factors, gradient_b = moment_gradients(
             self.moments.M, self.sums.c, self.flat_w, self.adjoint, self.scale
         )
-        return self.sums.pull_back(self.theta, factors, gradient_b)
+        return self.sums.vjp(self.theta, factors, gradient_b)
 
     def individual_derivative(self) -> Tensor:
         """∂_θ v with w held fixed, shaped as θ: b alone moves."""
         none = torch.zeros_like(self.flat_w)
         factors = (none, none, none, none)
-        return self.sums.pull_back(self.theta, factors, self.flat_w)
+        return self.sums.vjp(self.theta, factors, self.flat_w)

@@ -11,7 +11,7 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from ._base import History, Observer, SolverResult
-from ._best_response import Evaluation, Sums
+from ._best_response import BestResponse, LSTDSystem
 
 LeaderGradient = Literal["total", "individual"]
 
@@ -68,26 +68,26 @@ class ClosedFormSolver:
         self.mirror_steps, self.max_iter, self.tol = mirror_steps, max_iter, tol
         self.observe = observe
 
-    def evaluate(self, sums: Sums, theta: Tensor) -> Evaluation:
+    def evaluate(self, sums: LSTDSystem, theta: Tensor) -> BestResponse:
         """The follower's best response to θ.
 
         Parameters
         ----------
-        sums : RowSums or JointSums
+        sums : DiscreteLSTD or ContinuousLSTD
         theta : Tensor
 
         Returns
         -------
         Evaluation
         """
-        return Evaluation(sums, theta, self.lam, self.beta)
+        return BestResponse(sums, theta, self.lam, self.beta)
 
-    def solve(self, sums: Sums, starts: Iterable[Tensor]) -> SolverResult:
+    def solve(self, sums: LSTDSystem, starts: Iterable[Tensor]) -> SolverResult:
         """Climb from the best of several policies.
 
         Parameters
         ----------
-        sums : RowSums or JointSums
+        sums : DiscreteLSTD or ContinuousLSTD
         starts : iterable of Tensor
             Mirror steps start from the one of the largest v. Long logs are climbed on
             a part of their rows first.
@@ -123,16 +123,16 @@ class _Stopped(Exception):
 class _Climb:
     """One run of the solver: where it is, and the best it has seen."""
 
-    def __init__(self, solver: ClosedFormSolver, sums: Sums) -> None:
+    def __init__(self, solver: ClosedFormSolver, sums: LSTDSystem) -> None:
         self.solver, self.sums = solver, sums
         self.history = History()
-        self.best: Evaluation
+        self.best: BestResponse
         self.n_iter = 0
         self.theta: Tensor
 
     def run(self, starts: Iterable[Tensor]) -> str:
         """All phases; what they left undone."""
-        solver, part = self.solver, self.sums.part()
+        solver, part = self.solver, self.sums.subsample()
         if part is self.sums:
             self.theta = max(starts, key=lambda theta: self.visit(theta).value)
             shortfall = self.mirror_phase()
@@ -148,13 +148,15 @@ class _Climb:
             shortfall = self.quasi_newton() if total else self.individual_phase()
         return shortfall
 
-    def visit(self, theta: Tensor, derivative: Tensor | None = None) -> Evaluation:
+    def visit(self, theta: Tensor, derivative: Tensor | None = None) -> BestResponse:
         """Evaluate θ, reached along a derivative, and keep it if it is the best."""
         evaluation = self.solver.evaluate(self.sums, theta)
         self.record(evaluation, derivative)
         return evaluation
 
-    def record(self, evaluation: Evaluation, derivative: Tensor | None = None) -> None:
+    def record(
+        self, evaluation: BestResponse, derivative: Tensor | None = None
+    ) -> None:
         """Note an evaluation in the history and keep it if it is the best so far."""
         if not hasattr(self, "best") or evaluation.value > self.best.value:
             self.best = evaluation
@@ -220,7 +222,7 @@ class _Climb:
         evaluation, stale = self.best, 0
         for _ in range(self.solver.max_iter):
             derivative = evaluation.individual_derivative()
-            length = 1.0 / self.sums.reach(derivative)
+            length = 1.0 / self.sums.logit_scale(derivative)
             before = self.best.value
             evaluation = self.visit(evaluation.theta + length * derivative, derivative)
             self.n_iter += 1

@@ -12,12 +12,12 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from .._problem.rows import typical
+from .._problem.rows import abs_quantile
 from .._typing import Floats
 from ..kernels._nystroem import LandmarkFeatures
-from ..kernels._state_action import CandidateGram, JointFeatures, NodeGram
+from ..kernels._state_action import CandidateGram, NodeGram, StateActionFeatures
 from ..policies._gaussian import SquashedGaussian
-from ..policies._softmax import advantages, pull_back
+from ..policies._softmax import advantages, softmax_vjp
 
 Read = tuple[Tensor, ...]
 
@@ -29,10 +29,10 @@ _GAUSSIAN_STEP = 2.0
 _RIDGE = 1e-4
 
 
-class JointLeader(Protocol):
-    """What `JointSums` asks of a leader; θ is a matrix of its weights."""
+class ContinuousPolicyModel(Protocol):
+    """What `ContinuousLSTD` asks of a leader; θ is a matrix of its weights."""
 
-    features: JointFeatures
+    features: StateActionFeatures
     width: int
 
     def start(self) -> Tensor:
@@ -44,8 +44,8 @@ class JointLeader(Protocol):
     def mean(self, rows: Read, theta: Tensor) -> Tensor:
         """h = E_{a~π} k((s, a), L), (k, n_landmarks)."""
 
-    def pull_back(
-        self, rows: Read, theta: Tensor, left: Tensor, folded: Tensor
+    def vjp(
+        self, rows: Read, theta: Tensor, left: Tensor, landmark_weights: Tensor
     ) -> Tensor:
         """∂/∂θ of Σ_kt left_kt (h_k · folded_t), for left (k, t), folded (L, t)."""
 
@@ -56,16 +56,16 @@ class JointLeader(Protocol):
         """How θ + direction moves what the policy is made of, a row per state."""
 
 
-class CandidateLeader:
+class CandidatePolicyModel:
     """π(a_j|s) ∝ exp(φ(s, a_j)ᵀu), u of shape (m, 1): in the features of Q.
 
     Parameters
     ----------
-    features : JointFeatures
+    features : StateActionFeatures
     candidates : array of shape (C, p)
     """
 
-    def __init__(self, features: JointFeatures, candidates: Floats) -> None:
+    def __init__(self, features: StateActionFeatures, candidates: Floats) -> None:
         self.features = features
         self.gram = CandidateGram(features, candidates)
         self.width = self.gram.width
@@ -82,8 +82,8 @@ class CandidateLeader:
     def outputs(self, rows: Read, direction: Tensor) -> Tensor:
         """Logits φ(s, a_j)ᵀu of the candidates, (k, C)."""
         (gram,) = rows
-        folded = self._projection @ direction.double()
-        return self.gram.values(gram, folded.to(gram.dtype))[..., 0]
+        landmark_weights = self._projection @ direction.double()
+        return self.gram.values(gram, landmark_weights.to(gram.dtype))[..., 0]
 
     def probabilities(self, rows: Read, theta: Tensor) -> Tensor:
         """π(a_j|s), (k, C)."""
@@ -93,13 +93,13 @@ class CandidateLeader:
         """h = Σ_j π(a_j|s) k((s, a_j), L), (k, n_landmarks)."""
         return self.gram.mean(rows[0], self.probabilities(rows, theta))
 
-    def pull_back(
-        self, rows: Read, theta: Tensor, left: Tensor, folded: Tensor
+    def vjp(
+        self, rows: Read, theta: Tensor, left: Tensor, landmark_weights: Tensor
     ) -> Tensor:
         """By hand: values at the candidates, the softmax, and the mean once more."""
-        values = self.gram.values(rows[0], folded)  # (k, C, t)
+        values = self.gram.values(rows[0], landmark_weights)  # (k, C, t)
         gradient = (left[:, None, :] * values).sum(dim=2)
-        moved = pull_back(self.probabilities(rows, theta), gradient)  # (k, C)
+        moved = softmax_vjp(self.probabilities(rows, theta), gradient)  # (k, C)
         total = self.gram.mean(rows[0], moved).sum(dim=0)  # (L,)
         return (self._projection.T @ total.double())[:, None]
 
@@ -108,17 +108,17 @@ class CandidateLeader:
         direction = w[:, None]
         values = self.outputs(rows, direction)
         advantage = advantages(self.probabilities(rows, theta), values)
-        return theta + size / typical(advantage) * direction
+        return theta + size / abs_quantile(advantage) * direction
 
 
-class GaussianLeader:
+class GaussianPolicyModel:
     """The squashed Gaussian whose μ and log σ are linear in features of states.
 
     θ is of shape (n_state_features, 2 p).
 
     Parameters
     ----------
-    features : JointFeatures
+    features : StateActionFeatures
         Of a kernel that can be differentiated in the action.
     inputs : LandmarkFeatures
         The policy's features of states.
@@ -133,7 +133,7 @@ class GaussianLeader:
 
     def __init__(
         self,
-        features: JointFeatures,
+        features: StateActionFeatures,
         inputs: LandmarkFeatures,
         policy: SquashedGaussian,
     ) -> None:
@@ -163,15 +163,15 @@ class GaussianLeader:
         nodes = self.policy.nodes(self.outputs(rows, theta))
         return self.gram.mean(rows[0], nodes.actions, nodes.weights)
 
-    def pull_back(
-        self, rows: Read, theta: Tensor, left: Tensor, folded: Tensor
+    def vjp(
+        self, rows: Read, theta: Tensor, left: Tensor, landmark_weights: Tensor
     ) -> Tensor:
         """By automatic differentiation, to the outputs of this chunk's states."""
         outputs = self.outputs(rows, theta.detach()).requires_grad_()
         with torch.enable_grad():
             nodes = self.policy.nodes(outputs)
             mean = self.gram.mean(rows[0], nodes.actions, nodes.weights)
-            total = (left * (mean @ folded)).sum()
+            total = (left * (mean @ landmark_weights)).sum()
         return (rows[1].T @ torch.autograd.grad(total, outputs)[0]).double()
 
     def mirror_step(self, rows: Read, theta: Tensor, w: Tensor, size: float) -> Tensor:
@@ -183,10 +183,12 @@ class GaussianLeader:
         """
         outputs = self.outputs(rows, theta)  # (k, 2 p)
         nodes, free = self.policy.nodes(outputs), self.policy.free_nodes(outputs)
-        folded = (self._projection @ w).to(outputs.dtype)[:, None]
-        values = self.gram.values(rows[0], nodes.actions, folded)[..., 0]  # (k, S)
+        landmark_weights = (self._projection @ w).to(outputs.dtype)[:, None]
+        values = self.gram.values(rows[0], nodes.actions, landmark_weights)[
+            ..., 0
+        ]  # (k, S)
         advantage = advantages(nodes.weights, values)
-        eta = min(size, _GAUSSIAN_STEP) / typical(advantage)
+        eta = min(size, _GAUSSIAN_STEP) / abs_quantile(advantage)
         weights = nodes.weights.log() + eta * advantage
         target = self.policy.matching(free, torch.softmax(weights, dim=1))
         return theta + self.regress(rows, target - outputs)

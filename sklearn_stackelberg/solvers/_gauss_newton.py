@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from .. import game
 from .._linalg import MatVec, Solution, conjugate_gradient
 from ..total_derivative import gauss_newton, total_derivative
-from ._minibatch_game import Batch, Players, SampledGame, flat
+from ._minibatch_game import Batch, MinibatchGame, Players, flat
 
 # Trials of a Gauss-Newton step, each damped ten times as much as the one before.
 _TRIALS = 8
@@ -24,7 +24,7 @@ _ROUNDED, _ROUNDED_ULPS = 1e-6, 100.0
 
 
 @dataclass(frozen=True)
-class Foresight:
+class TotalDerivative:
     """D_θ v of a batch, and what was solved for it.
 
     Parameters
@@ -66,17 +66,17 @@ class Response(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Board:
+class BatchObjectives:
     """The game on samples between two players, at the weights that they have.
 
     Parameters
     ----------
-    sampled : SampledGame
+    sampled : MinibatchGame
     players : Players
     lam, beta : float
     """
 
-    sampled: SampledGame
+    sampled: MinibatchGame
     players: Players
     lam: float
     beta: float
@@ -98,7 +98,7 @@ class Board:
         play = self.players.at(batch, w, theta, choices)
         return self.sampled.follower_objective(play, batch, w, self.lam, self.beta)
 
-    def plain_objective(
+    def biased_objective(
         self, batch: Batch, w: Tensor, theta: Tensor | None = None, choices: Any = None
     ) -> Tensor:
         """F as if the batch were the whole log: never below v, and so safe to minimise.
@@ -125,9 +125,9 @@ class Board:
         value = self.sampled.value(self.players.at(batch, w, theta))
         return torch.autograd.grad(value, theta)[0]
 
-    def foresee(
+    def total_derivative_of(
         self, batch: Batch, start: Tensor | None, tol: float, max_iter: int
-    ) -> Foresight:
+    ) -> TotalDerivative:
         """D_θ v by conjugate gradient on Gauss-Newton products.
 
         Parameters
@@ -140,7 +140,7 @@ class Board:
 
         Returns
         -------
-        Foresight
+        TotalDerivative
         """
         w, theta = flat(self.follower), flat(self.leader)
         with torch.no_grad():
@@ -161,9 +161,11 @@ class Board:
             curvature=self.curvature(batch, w, choices),
         )
         ((value_w, found),) = solved
-        return Foresight(derivative, found.x, float(value_w @ found.x), found.residual)
+        return TotalDerivative(
+            derivative, found.x, float(value_w @ found.x), found.residual
+        )
 
-    def respond(
+    def gauss_newton_step(
         self, batch: Batch, w: Tensor, damping: float, tol: float, max_iter: int
     ) -> Response:
         """One damped Gauss-Newton step of the follower towards its best response.
@@ -188,7 +190,7 @@ class Board:
         with torch.no_grad():
             choices = self.players.choices(batch)
         w = w.detach().requires_grad_()
-        before = self.plain_objective(batch, w, choices=choices)
+        before = self.biased_objective(batch, w, choices=choices)
         (gradient,) = torch.autograd.grad(before, w)
         w, before = w.detach(), before.detach()
         curvature = self.curvature(batch, w, choices)
@@ -200,7 +202,7 @@ class Board:
                 max_iter=max_iter,
             ).x
             with torch.no_grad():
-                after = self.plain_objective(batch, w + step, choices=choices)
+                after = self.biased_objective(batch, w + step, choices=choices)
             if after < before:
                 return Response(
                     w + step,

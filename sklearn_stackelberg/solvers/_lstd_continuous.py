@@ -25,10 +25,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._problem.rows import drawn_rows, typical
+from .._problem.rows import abs_quantile, subsample_rows
 from .._sampling import fixed_sample
 from .._typing import Floats, Index
-from ._continuous_policies import JointLeader, Read
+from ._continuous_policies import ContinuousPolicyModel, Read
 from ._lstd_discrete import PART_ROWS, STEP_ROWS, Moments
 
 # States of a chunk; wider chunks than those of discrete actions, since each adds one
@@ -39,7 +39,7 @@ CHUNK_ROWS = 1024
 _CACHE_BYTES = 2**30
 
 
-class JointRows(NamedTuple):
+class ContinuousRows(NamedTuple):
     """Logged rows whose actions are numbers.
 
     Parameters
@@ -68,17 +68,17 @@ class _Chunk(NamedTuple):
     initial: Tensor  # n0 / Σ n0, how often a state is initial, (k,)
 
 
-class JointSums:
+class ContinuousLSTD:
     """M(θ) and b(θ), and their derivatives with respect to θ.
 
     Parameters
     ----------
-    rows : JointRows
-    leader : JointLeader
+    rows : ContinuousRows
+    leader : ContinuousPolicyModel
         With the joint features that Q is linear in.
     discount : float
     ridge : float, default=0.0
-        ρ: as in `RowSums`.
+        ρ: as in `DiscreteLSTD`.
     chunk_rows : int, default=CHUNK_ROWS
         Larger needs more memory; the sums are the same to rounding.
     log_length : int, default=None
@@ -87,8 +87,8 @@ class JointSums:
 
     def __init__(
         self,
-        rows: JointRows,
-        leader: JointLeader,
+        rows: ContinuousRows,
+        leader: ContinuousPolicyModel,
         discount: float,
         ridge: float = 0.0,
         chunk_rows: int = CHUNK_ROWS,
@@ -114,7 +114,7 @@ class JointSums:
         self._room = _CACHE_BYTES
         self._sum_fixed()
 
-    def part(self, n_rows: int = PART_ROWS) -> JointSums:
+    def subsample(self, n_rows: int = PART_ROWS) -> ContinuousLSTD:
         """The same sums over some rows drawn at random, as estimates of those of all.
 
         Parameters
@@ -123,13 +123,13 @@ class JointSums:
 
         Returns
         -------
-        JointSums
+        ContinuousLSTD
             Itself, if it has at most twice as many rows.
         """
         if self.n <= 2 * n_rows:
             return self
-        rows = drawn_rows(self.rows, n_rows)
-        return JointSums(
+        rows = subsample_rows(self.rows, n_rows)
+        return ContinuousLSTD(
             rows,
             self.leader,
             self.discount,
@@ -159,9 +159,9 @@ class JointSums:
         """
         return self.leader.mirror_step(self.sample, theta, flat_w, size)
 
-    def reach(self, direction: Tensor) -> float:
+    def logit_scale(self, direction: Tensor) -> float:
         """How far θ + direction moves an output of the policy: the 95 % quantile."""
-        return typical(self.leader.outputs(self.sample, direction))
+        return abs_quantile(self.leader.outputs(self.sample, direction))
 
     @cached_property
     def sample(self) -> Read:
@@ -190,7 +190,7 @@ class JointSums:
         b = (1.0 - self.discount) * (first @ self._projection)
         return Moments(self._gram - following @ self._projection / self.n, b)
 
-    def pull_back(
+    def vjp(
         self,
         theta: Tensor,
         factors: tuple[Tensor, Tensor, Tensor, Tensor],
@@ -213,15 +213,15 @@ class JointSums:
         """
         x1, y1, x2, y2 = factors
         x = torch.stack([x1, x2], dim=1).to(self.dtype)  # (m, 2)
-        y = self._folded(torch.stack([y1, y2, gradient_b], dim=1))  # (L, 3)
+        y = self._landmark_weights(torch.stack([y1, y2, gradient_b], dim=1))  # (L, 3)
         total = torch.zeros_like(theta, dtype=torch.float64)
         for chunk in self._chunks():
             first = (1.0 - self.discount) * chunk.initial[:, None]
             left = torch.cat([-chunk.led @ x / self.n, first], dim=1)  # (k, 3)
-            total = total + self.leader.pull_back(chunk.read, theta, left, y)
+            total = total + self.leader.vjp(chunk.read, theta, left, y)
         return total
 
-    def _folded(self, weight: Tensor) -> Tensor:
+    def _landmark_weights(self, weight: Tensor) -> Tensor:
         """Weights on the landmarks, (L, c)."""
         return (self._projection @ weight).to(self.dtype)
 

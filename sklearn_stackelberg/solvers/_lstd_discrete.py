@@ -21,10 +21,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .._problem.rows import FeatureRows, Rows, drawn_rows, typical
+from .._problem.rows import FeatureRows, Rows, abs_quantile, subsample_rows
 from .._sampling import fixed_sample
 from .._typing import Index
-from ..policies._softmax import action_probabilities, advantages, pull_back
+from ..policies._softmax import action_probabilities, advantages, softmax_vjp
 
 # Rows of a chunk: the features of one chunk and their products with the probabilities
 # stay in a processor's cache, and a matrix product is still large.
@@ -60,7 +60,7 @@ class _Chunk(NamedTuple):
         return features(self.state), features(self.next_state)
 
 
-class RowSums:
+class DiscreteLSTD:
     """M(θ) and b(θ), and their derivatives with respect to θ.
 
     Parameters
@@ -99,7 +99,7 @@ class RowSums:
             self._gathered = [chunk.read(rows.features) for chunk in self._chunks]
         self._sum_fixed()
 
-    def part(self, n_rows: int = PART_ROWS) -> RowSums:
+    def subsample(self, n_rows: int = PART_ROWS) -> DiscreteLSTD:
         """The same sums over some rows drawn at random, as estimates of those of all.
 
         Parameters
@@ -108,13 +108,13 @@ class RowSums:
 
         Returns
         -------
-        RowSums
+        DiscreteLSTD
             Itself, if it has at most twice as many rows.
         """
         if self.n <= 2 * n_rows:
             return self
-        rows = drawn_rows(self.rows, n_rows)
-        return RowSums(
+        rows = subsample_rows(self.rows, n_rows)
+        return DiscreteLSTD(
             rows, self.discount, self._ridge, self._chunk_rows, self.log_length
         )
 
@@ -181,11 +181,11 @@ class RowSums:
         w = w - w.mean(dim=1, keepdim=True)
         probabilities = action_probabilities(self._sample, theta)
         advantage = advantages(probabilities, self._sample @ w)
-        return theta + size / typical(advantage) * w
+        return theta + size / abs_quantile(advantage) * w
 
-    def reach(self, direction: Tensor) -> float:
+    def logit_scale(self, direction: Tensor) -> float:
         """How far θ + direction moves a logit: the 95 % quantile."""
-        return typical(self._sample @ direction)
+        return abs_quantile(self._sample @ direction)
 
     @cached_property
     def _sample(self) -> Tensor:
@@ -231,7 +231,7 @@ class RowSums:
         for start in range(0, len(initial), self._chunk_rows):
             yield self.rows.features(initial[start : start + self._chunk_rows])
 
-    def pull_back(
+    def vjp(
         self,
         theta: Tensor,
         factors: tuple[Tensor, Tensor, Tensor, Tensor],
@@ -266,10 +266,10 @@ class RowSums:
             )
             gradient = -chunk.weight / self.n * gradient  # (k, A)
             probabilities = action_probabilities(after, theta)
-            total = total + after.T @ pull_back(probabilities, gradient)
+            total = total + after.T @ softmax_vjp(probabilities, gradient)
         weight = gradient_b.reshape(actions, m).T.to(self.dtype)
         weight = (1.0 - self.discount) / len(self.rows.initial) * weight
         for features in self._initial_features():
             probabilities = action_probabilities(features, theta)
-            total = total + features.T @ pull_back(probabilities, features @ weight)
+            total = total + features.T @ softmax_vjp(probabilities, features @ weight)
         return total

@@ -15,7 +15,7 @@ from .._sampling import fixed_sample
 from .._typing import Floats, Index
 
 
-class SampledRows(NamedTuple):
+class MinibatchRows(NamedTuple):
     """Logged rows, and what either player sees of their states.
 
     Parameters
@@ -50,7 +50,7 @@ class SampledRows(NamedTuple):
 _CHECKED_ROWS = 2_000
 
 
-def checksum(rows: SampledRows) -> int:
+def checksum(rows: MinibatchRows) -> int:
     """Tells rows from others: indices, actions, rewards, ends and inputs of states.
 
     Inputs are those of some rows alone: an embedding of all would cost as much as a
@@ -83,19 +83,19 @@ class Batch(NamedTuple):
     embedding: Tensor  # (k, q)
 
 
-class Play(NamedTuple):
+class BatchEvaluation(NamedTuple):
     """What two players make of a batch."""
 
     initial_value: Tensor  # q(s0, π), (k0,)
     residual: Tensor  # δ, (k,)
 
 
-class SampledGame:
+class MinibatchGame:
     """Batches of the rows, on one device and in one precision.
 
     Parameters
     ----------
-    rows : SampledRows
+    rows : MinibatchRows
     discount : float
     ridge : float, default=0.0
         ρ, as in `game.bellman_error`: for a follower linear in the features that it is
@@ -106,7 +106,7 @@ class SampledGame:
 
     def __init__(
         self,
-        rows: SampledRows,
+        rows: MinibatchRows,
         discount: float,
         *,
         ridge: float = 0.0,
@@ -180,7 +180,7 @@ class SampledGame:
             embedding=self._read(self._embedding, chosen),
         )
 
-    def some(self, limit: int) -> Batch:
+    def fixed_batch(self, limit: int) -> Batch:
         """Fixed rows and initial states, all of them if there are no more.
 
         Parameters
@@ -197,18 +197,18 @@ class SampledGame:
             *(fixed_sample(n, limit, rng) for n in (self.n, self.n_initial))
         )
 
-    def value(self, play: Play) -> Tensor:
+    def value(self, play: BatchEvaluation) -> Tensor:
         """v, estimated by the batch's initial states."""
         return game.leader_objective(play.initial_value, self.discount)
 
-    def error(self, play: Play, batch: Batch, w: Tensor) -> Tensor:
+    def error(self, play: BatchEvaluation, batch: Batch, w: Tensor) -> Tensor:
         """E_K, estimated without bias by the batch's rows."""
         weight = w if self.ridge else None
         return game.minibatch_bellman_error(
             play.residual, batch.embedding, self.n, weight, self.ridge
         )
 
-    def embedded(self, play: Play, batch: Batch, w: Tensor) -> Tensor:
+    def embedded(self, play: BatchEvaluation, batch: Batch, w: Tensor) -> Tensor:
         """The mean of the residuals in the kernel's space, (q,)."""
         weight = w if self.ridge else None
         return game.embedded_residual(
@@ -216,7 +216,7 @@ class SampledGame:
         )
 
     def follower_objective(
-        self, play: Play, batch: Batch, w: Tensor, lam: float, beta: float
+        self, play: BatchEvaluation, batch: Batch, w: Tensor, lam: float, beta: float
     ) -> Tensor:
         """F, estimated without bias by the batch."""
         error = self.error(play, batch, w)
@@ -243,10 +243,12 @@ class Players(nn.Module):
         """What the leader chooses in the next and in the initial states."""
         return self.leader(batch.leader_next), self.leader(batch.leader_initial)
 
-    def forward(self, batch: Batch, choices: tuple[Any, Any] | None = None) -> Play:
+    def forward(
+        self, batch: Batch, choices: tuple[Any, Any] | None = None
+    ) -> BatchEvaluation:
         """q(s0, π) and δ of a batch, by choices made before if any are given."""
         after, first = self.choices(batch) if choices is None else choices
-        return Play(
+        return BatchEvaluation(
             self.follower.expected(batch.follower_initial, first),
             game.td_residual(
                 self.follower.logged(batch.follower_state, batch.action),
@@ -259,7 +261,7 @@ class Players(nn.Module):
 
     def at(
         self, batch: Batch, w: Tensor, theta: Tensor | None = None, choices: Any = None
-    ) -> Play:
+    ) -> BatchEvaluation:
         """The same, with the players' weights given, flat.
 
         Parameters
@@ -311,7 +313,7 @@ def _unflattened(module: nn.Module, weights: Tensor, prefix: str) -> dict[str, T
     return found
 
 
-def _states(rows: SampledRows) -> tuple[Index, Index, Index]:
+def _states(rows: MinibatchRows) -> tuple[Index, Index, Index]:
     return rows.state, rows.next_state, rows.initial
 
 

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ._base import Observer, PlayResult, PlayState
+from ._base import Observer, SolverState, StochasticResult
 from ._closed_form import LeaderGradient
-from ._minibatch_game import SampledGame
-from ._stochastic_run import Play
+from ._minibatch_game import MinibatchGame
+from ._stochastic_run import StochasticRun
 
 Optimizer = str | Callable[[Iterable[Tensor], float], torch.optim.Optimizer]
 
@@ -104,36 +104,36 @@ class StochasticSolver:
 
     def solve(
         self,
-        sampled: SampledGame,
+        sampled: MinibatchGame,
         leader: nn.Module | None = None,
         follower: nn.Module | None = None,
         *,
-        state: PlayState | None = None,
+        state: SolverState | None = None,
         observe: Observer | None = None,
-    ) -> PlayResult:
+    ) -> StochasticResult:
         """Play.
 
         Parameters
         ----------
-        sampled : SampledGame
+        sampled : MinibatchGame
         leader, follower : Module, default=None
             As they begin. They are copied, to the game's device and precision. Where a
             state is given, its players go on.
-        state : PlayState, default=None
+        state : SolverState, default=None
             Of a play to resume, on the same rows or on others. It is left as it is.
         observe : callable, default=None
             Called with each entry of the history; True ends the play.
 
         Returns
         -------
-        PlayResult
+        StochasticResult
         """
         if state is None:
-            state = PlayState(leader, follower, np.random.default_rng(self.seed))
-        play = Play(self, sampled, deepcopy(state), observe)
+            state = SolverState(leader, follower, np.random.default_rng(self.seed))
+        play = StochasticRun(self, sampled, deepcopy(state), observe)
         last = play.turn + self.max_iter
         while play.turn < last and not play.over:
-            play.take_turn()
+            play.step()
         return play.result()
 
 

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ._base import BestPlay, History, Observer, PlayResult, PlayState, Standing
-from ._gauss_newton import Board, Response
+from ._base import BestPoint, History, Observer, SolverState, Standing, StochasticResult
+from ._gauss_newton import BatchObjectives, Response
 from ._minibatch_game import (
     Batch,
     Minibatches,
+    MinibatchGame,
     Players,
-    SampledGame,
     assign,
     checksum,
     flat,
@@ -47,14 +47,14 @@ _SETTLING_STEPS, _SETTLED = 15, 1e-6
 _CG_TOL = {torch.float64: 1e-8, torch.float32: 1e-5}
 
 
-class Play:
+class StochasticRun:
     """One run of a solver, on the game's device: where it is, and what it does next.
 
     Parameters
     ----------
     solver : StochasticSolver
-    sampled : SampledGame
-    state : PlayState
+    sampled : MinibatchGame
+    state : SolverState
         Taken over, not copied.
     observe : callable or None
     """
@@ -62,8 +62,8 @@ class Play:
     def __init__(
         self,
         solver: Any,
-        sampled: SampledGame,
-        state: PlayState,
+        sampled: MinibatchGame,
+        state: SolverState,
         observe: Observer | None,
     ) -> None:
         self.solver, self.sampled, self.observe = solver, sampled, observe
@@ -74,7 +74,9 @@ class Play:
                 player.requires_grad_()
             player.to(device=sampled.device, dtype=sampled.dtype).eval()
         self.players = Players(state.leader, state.follower, sampled.discount)
-        self.board = Board(sampled, self.players, solver.lam, solver.beta)
+        self.objectives = BatchObjectives(
+            sampled, self.players, solver.lam, solver.beta
+        )
         self.rates = {
             "leader": solver.leader_learning_rate,
             "follower": solver.learning_rate,
@@ -92,7 +94,7 @@ class Play:
         # On the same rows a play goes on as if never stopped; on others, epochs begin
         # anew, and values measured before are of another game.
         self.log = checksum(sampled.rows)
-        self.best: BestPlay | None = None
+        self.best: BestPoint | None = None
         if state.log == self.log:
             self.best = state.best
             for name, saved in state.batches.items():
@@ -104,8 +106,8 @@ class Play:
         self.rng, self.turn = state.rng, state.turn
         self.damping, self.adjoint = state.damping, self._placed(state.adjoint)
         self.whole: Batch | None = None
-        self.measured = sampled.some(_MEASURED_ROWS)
-        self.sound = self.state()
+        self.measured = sampled.fixed_batch(_MEASURED_ROWS)
+        self.last_finite = self.state()
 
     @property
     def over(self) -> bool:
@@ -121,7 +123,7 @@ class Play:
             self.whole = self.sampled.batch(*places)
         return self.whole
 
-    def take_turn(self) -> None:
+    def step(self) -> None:
         """The follower's steps, a measurement where it is due, the leader's steps."""
         solver = self.solver
         for name, rate in self.rates.items():
@@ -139,7 +141,7 @@ class Play:
         if self.over:
             return
         if self.turn == solver.mirror_steps and self.best is not None:
-            self._take_up(self.best.at)
+            self._restore(self.best.at)
         if self.turn < solver.mirror_steps:
             self._mirror()
         else:
@@ -150,21 +152,21 @@ class Play:
         self.played += 1
 
     def _respond(self, batch: Batch) -> None:
-        step = self.board.respond(
+        step = self.objectives.gauss_newton_step(
             batch,
-            flat(self.board.follower),
+            flat(self.objectives.follower),
             self.damping,
             self.cg_tol,
             self.solver.cg_steps,
         )
         self.damping = step.damping
-        assign(self.board.follower, step.w)
+        assign(self.objectives.follower, step.w)
 
     def _descend(self, batch: Batch) -> None:
         """One step of the follower's optimiser on F, estimated by a batch."""
         with torch.no_grad():
             choices = self.players.choices(batch)
-        parameters = trained(self.board.follower)
+        parameters = trained(self.objectives.follower)
         optimizer = self.optimizers["follower"]
 
         def closure() -> Tensor:
@@ -184,16 +186,18 @@ class Play:
 
     def _climb(self, batch: Batch) -> None:
         """One step of the leader's optimiser up the derivative of v."""
-        board, solver = self.board, self.solver
+        objectives, solver = self.objectives, self.solver
 
         def closure() -> Tensor:
             if solver.leader_gradient == "individual":
-                derivative = board.individual_derivative(batch)
+                derivative = objectives.individual_derivative(batch)
             else:
-                seen = board.foresee(batch, self.adjoint, self.cg_tol, solver.cg_steps)
+                seen = objectives.total_derivative_of(
+                    batch, self.adjoint, self.cg_tol, solver.cg_steps
+                )
                 derivative, self.adjoint = seen.derivative, seen.adjoint
             start = 0
-            for parameter in trained(board.leader):
+            for parameter in trained(objectives.leader):
                 part = derivative[start : start + parameter.numel()]
                 parameter.grad = -part.reshape(parameter.shape)
                 start += parameter.numel()
@@ -212,8 +216,8 @@ class Play:
         x = torch.cat([batch.leader_next, batch.leader_initial])
         y = torch.cat([batch.follower_next, batch.follower_initial])
         mirror_step(
-            self.board.leader,
-            self.board.follower,
+            self.objectives.leader,
+            self.objectives.follower,
             x,
             y,
             eta=_STEP_GROWTH**self.turn,
@@ -223,14 +227,16 @@ class Play:
 
     def measure(self) -> None:
         """Add an entry to the history, and keep what is sound."""
-        board, batch = self.board, self.measured
-        seen = board.foresee(batch, self.adjoint, self.cg_tol, self.solver.cg_steps)
+        objectives, batch = self.objectives, self.measured
+        seen = objectives.total_derivative_of(
+            batch, self.adjoint, self.cg_tol, self.solver.cg_steps
+        )
         followed = seen.derivative
         if self.solver.leader_gradient == "individual":
-            followed = board.individual_derivative(batch)
+            followed = objectives.individual_derivative(batch)
         with torch.no_grad():
             choices = self.players.choices(batch)
-        w = flat(board.follower).requires_grad_()
+        w = flat(objectives.follower).requires_grad_()
         play = self.players.at(batch, w, choices=choices)
         objective = self.sampled.follower_objective(
             play, batch, w, self.solver.lam, self.solver.beta
@@ -246,8 +252,8 @@ class Play:
             cg_residual=seen.cg_residual,
         )
         if self.best is None or self.history.last()["value"] > self.best.value:
-            self.best = BestPlay(self.history.last()["value"], self._standing())
-        self.sound = self.state()
+            self.best = BestPoint(self.history.last()["value"], self._standing())
+        self.last_finite = self.state()
         if self.observe is not None:
             self.stopped = bool(self.observe(self.history.last(), self._resting))
 
@@ -258,7 +264,7 @@ class Play:
             what, remedy = why
             self.diverged = (
                 f"{what}: the play was given up in turn {self.turn}, and what it had "
-                f"in turn {self.sound.turn} is kept. {remedy}"
+                f"in turn {self.last_finite.turn} is kept. {remedy}"
             )
 
     def _stands_still(self) -> bool:
@@ -268,9 +274,9 @@ class Play:
             return False
         return max(values) - min(values) <= self.solver.tol * abs(values[-1])
 
-    def state(self) -> PlayState:
+    def state(self) -> SolverState:
         """A copy of where the play stands, on the CPU."""
-        return PlayState(
+        return SolverState(
             *(_at_rest(getattr(self.players, name)) for name in self.rates),
             rng=deepcopy(self.rng),
             turn=self.turn,
@@ -292,34 +298,34 @@ class Play:
         return adjoint.to(self.sampled.device, self.sampled.dtype)
 
     def _standing(self) -> Standing:
-        """A copy, on the CPU, of what `_take_up` goes on from."""
+        """A copy, on the CPU, of what `_restore` goes on from."""
         return Standing(
-            flat(self.board.leader).cpu(),
-            flat(self.board.follower).cpu(),
+            flat(self.objectives.leader).cpu(),
+            flat(self.objectives.follower).cpu(),
             self.damping,
             None if self.adjoint is None else self.adjoint.clone().cpu(),
         )
 
-    def _take_up(self, at: Standing) -> None:
+    def _restore(self, at: Standing) -> None:
         """Go on from where the play stood."""
-        assign(self.board.leader, at.theta)
-        assign(self.board.follower, at.w)
+        assign(self.objectives.leader, at.theta)
+        assign(self.objectives.follower, at.w)
         self.damping, self.adjoint = at.damping, self._placed(at.adjoint)
 
-    def _settle(self) -> bool:
+    def _solve_best_response(self) -> bool:
         """Bring the follower to its best response on the whole log, or nearly.
 
         False where no step made F fall although there is more to gain.
         """
-        batch = self.sampled.some(_SETTLED_ROWS)
-        step = Response(flat(self.board.follower), self.damping, 0.0)
+        batch = self.sampled.fixed_batch(_SETTLED_ROWS)
+        step = Response(flat(self.objectives.follower), self.damping, 0.0)
         for _ in range(_SETTLING_STEPS):
-            step = self.board.respond(
+            step = self.objectives.gauss_newton_step(
                 batch, step.w, step.damping, self.cg_tol, self.solver.cg_steps
             )
             if step.fall <= _SETTLED and not step.failed:
                 break
-        assign(self.board.follower, step.w)
+        assign(self.objectives.follower, step.w)
         return not step.failed
 
     def _value(self) -> float:
@@ -332,13 +338,13 @@ class Play:
                 total += float(self.players(batch).initial_value.sum())
         return (1.0 - self.sampled.discount) * total / n
 
-    def result(self) -> PlayResult:
+    def result(self) -> StochasticResult:
         """What is returned: the last policy or the best, and the settled answer to it.
 
         v of a follower that has not answered yet proves nothing, so that the two are
         compared once it has.
         """
-        state = self.sound if self.diverged else self.state()
+        state = self.last_finite if self.diverged else self.state()
         if self.played and not self.over:
             self.shortfall = (
                 "The policy's value had not stood still "
@@ -347,22 +353,22 @@ class Play:
             )
         if self.diverged:
             weights = flat(state.leader), flat(state.follower)
-            self._take_up(Standing(*weights, state.damping, state.adjoint))
-        answered = [self._settle()]
-        tried = [BestPlay(self._value(), self._standing())]
+            self._restore(Standing(*weights, state.damping, state.adjoint))
+        answered = [self._solve_best_response()]
+        tried = [BestPoint(self._value(), self._standing())]
         if self.best is not None:
-            self._take_up(self.best.at)
-            answered.append(self._settle())
-            tried.append(BestPlay(self._value(), self._standing()))
+            self._restore(self.best.at)
+            answered.append(self._solve_best_response())
+            tried.append(BestPoint(self._value(), self._standing()))
         chosen = max(range(len(tried)), key=lambda number: tried[number].value)
         best = tried[chosen]
         if not answered[chosen]:
             self.shortfall = f"{self.shortfall} {self._unanswered()}".strip()
-        self._take_up(best.at)
+        self._restore(best.at)
         self.observe = None
         self.measure()
         leader, follower = self._resting()
-        return PlayResult(
+        return StochasticResult(
             leader=leader,
             follower=follower,
             value=best.value,
@@ -416,14 +422,14 @@ _EXPLODED = 1e3
 
 
 def divergence(
-    players: Players, sampled: SampledGame, batch: Batch, solver: Any
+    players: Players, sampled: MinibatchGame, batch: Batch, solver: Any
 ) -> tuple[str, str] | None:
     """What went wrong, if anything did.
 
     Parameters
     ----------
     players : Players
-    sampled : SampledGame
+    sampled : MinibatchGame
     batch : Batch
         Whose initial states tell how large q is.
     solver : StochasticSolver

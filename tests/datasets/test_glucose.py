@@ -59,16 +59,16 @@ def test_days_are_whole_and_end_with_a_closing_row(frame, acted):
 
 
 def test_propensities_are_those_of_the_logger_described(acted):
-    chances = logger.logger_chances(acted)
-    assert_allclose(chances.sum(axis=1), 1, rtol=1e-12)
-    assert chances.min() >= 0.1 - 1e-12
+    probabilities = logger.logger_chances(acted)
+    assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-12)
+    assert probabilities.min() >= 0.1 - 1e-12
     place = np.searchsorted(logger.DOSES, acted["dose"])
     assert_array_equal(np.take(logger.DOSES, place), acted["dose"])
-    assert_allclose(acted["propensity"], chances[np.arange(len(acted)), place])
+    assert_allclose(acted["propensity"], probabilities[np.arange(len(acted)), place])
     # Each dose was given as often as its chances say.
     given = place[:, None] == np.arange(5)
-    error = np.sqrt((chances * (1 - chances)).sum(axis=0))
-    assert (abs((given - chances).sum(axis=0)) < 4 * error).all()
+    error = np.sqrt((probabilities * (1 - probabilities)).sum(axis=0))
+    assert (abs((given - probabilities).sum(axis=0)) < 4 * error).all()
 
 
 def test_the_rule_is_the_one_described():
@@ -94,8 +94,8 @@ def test_the_rule_is_the_one_described():
 
 
 def test_draws_follow_the_chances():
-    chances = np.tile([0.1, 0.2, 0.3, 0.4], (1000, 1))
-    place = logger.draw(chances, (np.arange(1000) + 0.5) / 1000)
+    probabilities = np.tile([0.1, 0.2, 0.3, 0.4], (1000, 1))
+    place = logger.draw(probabilities, (np.arange(1000) + 0.5) / 1000)
     assert np.bincount(place).tolist() == [100, 200, 300, 400]
     assert logger.draw(np.array([[0.5, 0.5 - 1e-9]]), np.array([1 - 1e-10])) == [1]
 

@@ -12,8 +12,12 @@ from sklearn_stackelberg import Transitions
 from sklearn_stackelberg._fitting.calibration import LAMS
 from sklearn_stackelberg.metrics import fitted_q_value
 from sklearn_stackelberg.metrics._fitted_q import fitted_q
-from sklearn_stackelberg.metrics._lower_bound import Floor, find_floor, guarded_error
-from sklearn_stackelberg.metrics._prepare import judge
+from sklearn_stackelberg.metrics._lower_bound import (
+    LowerBound,
+    guarded_error,
+    lower_bound,
+)
+from sklearn_stackelberg.metrics._prepare import prepare_evaluation
 
 pytestmark = ignore_convergence
 
@@ -55,8 +59,8 @@ def test_no_other_weight_has_a_higher_floor(log, policy):
         other = calibrated(lam=lam, initial_states="first").fit(log)
         assert other.floor_ is None
         assert other.lam_ == lam
-        fit = fitted_q(judge(other, log), 0.9)
-        limits.append(find_floor(fit, 0.95, len(LAMS)).limit)
+        fit = fitted_q(prepare_evaluation(other, log), 0.9)
+        limits.append(lower_bound(fit, 0.95, len(LAMS)).limit)
         if lam == policy.lam_:
             assert_array_equal(other.policy_.weight, policy.policy_.weight)
             assert_array_equal(other.q_function_.weight, policy.q_function_.weight)
@@ -101,7 +105,7 @@ def test_what_went_well_each_time_is_not_taken_for_certain():
         def predict_proba(self, X):
             return np.tile([0.0, 1.0], (len(X), 1))
 
-    fit = fitted_q(judge(Lucky(), log), 0.0)
+    fit = fitted_q(prepare_evaluation(Lucky(), log), 0.0)
     assert fit.standard_error < 0.05
     # Two draws as noisy as the log's rows are on average.
     spread = np.sqrt(np.mean(fit.left_out_residual**2))
@@ -109,9 +113,9 @@ def test_what_went_well_each_time_is_not_taken_for_certain():
 
 
 def test_a_floor_is_no_lower_than_returns_can_be():
-    assert Floor(1.0, 5.0, 2.0, lowest=0.0).limit == 0.0
-    assert Floor(1.0, 5.0, 2.0, lowest=0.0).pessimism == 1.0
-    assert Floor(1.0, 0.25, 2.0, lowest=0.0).limit == 0.5
+    assert LowerBound(1.0, 5.0, 2.0, lowest=0.0).limit == 0.0
+    assert LowerBound(1.0, 5.0, 2.0, lowest=0.0).pessimism == 1.0
+    assert LowerBound(1.0, 0.25, 2.0, lowest=0.0).limit == 0.5
 
 
 def test_one_episode_has_no_floor(log):

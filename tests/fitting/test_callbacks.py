@@ -131,13 +131,13 @@ def test_a_monitor_of_scores():
     # scikit-learn's monitor scores where there is a y: a table of decisions.
     log = walk_log()
     X, y = log.state, pd.DataFrame({"action": log.action, "reward": log.reward})
-    judge = FittedQScorer(discount=0.9)
-    monitor = callback.ScoringMonitor(scoring={"value": judge})
+    prepare_evaluation = FittedQScorer(discount=0.9)
+    monitor = callback.ScoringMonitor(scoring={"value": prepare_evaluation})
     policy = estimator(mirror_steps=3, max_iter=0).set_callbacks(monitor).fit(X, y)
     rows = monitor.get_logs().data
     scores = {row["task_id_path"]: row["value"] for row in rows}
     assert len(scores) == len(policy.history_["value"]) + 1
-    assert scores[(0,)] == judge(policy, X, y)
+    assert scores[(0,)] == prepare_evaluation(policy, X, y)
     assert len(set(scores.values())) > 2
 
 

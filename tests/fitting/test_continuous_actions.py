@@ -131,13 +131,15 @@ def test_given_bounds(log, distribution, dtype):
 def test_candidates_have_probabilities(log):
     policy = doser(candidates=[-0.5, 0.0, 0.25]).fit(log)
     assert_array_equal(policy.candidates_, [[-0.5], [0.0], [0.25]])
-    chances = policy.predict_proba(NEW)
-    assert chances.shape == (len(NEW), 3)
-    assert_allclose(chances.sum(axis=1), 1.0)
-    assert_array_equal(policy.predict(NEW), policy.candidates_[chances.argmax(1), 0])
+    probabilities = policy.predict_proba(NEW)
+    assert probabilities.shape == (len(NEW), 3)
+    assert_allclose(probabilities.sum(axis=1), 1.0)
+    assert_array_equal(
+        policy.predict(NEW), policy.candidates_[probabilities.argmax(1), 0]
+    )
     drawn = np.stack([policy.sample(NEW, random_state=i) for i in range(400)])
     share = np.stack([(drawn == one).mean(axis=0) for one in policy.candidates_], 1)
-    assert np.abs(share - chances).max() < 0.12
+    assert np.abs(share - probabilities).max() < 0.12
     values = policy.q_values(NEW)
     assert_allclose(values[:, 1], policy.q_values(NEW, np.zeros(len(NEW))))
 

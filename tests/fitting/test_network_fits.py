@@ -90,9 +90,9 @@ CLASSES = {
 @pytest.mark.parametrize("q_function", CLASSES)
 def test_either_side_of_any_class(q_function, policy):
     fitted = player(q_function=CLASSES[q_function], policy=CLASSES[policy]).fit(LOG)
-    chances = fitted.predict_proba(NEW)
-    assert chances.shape == (len(NEW), 3)
-    assert_allclose(chances.sum(axis=1), 1.0)
+    probabilities = fitted.predict_proba(NEW)
+    assert probabilities.shape == (len(NEW), 3)
+    assert_allclose(probabilities.sum(axis=1), 1.0)
     assert fitted.q_values(NEW).shape == (len(NEW), 3)
     assert np.isfinite(fitted.score(LOG))
     assert fitted.predict(NEW).dtype == LOG.action.dtype

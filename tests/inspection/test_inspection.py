@@ -33,12 +33,12 @@ pytestmark = ignore_convergence
 class Table:
     """A policy over states 0, 1, ..., given by its probabilities, (S, A)."""
 
-    def __init__(self, chances):
-        self.chances = np.asarray(chances, dtype=float)
-        self.classes_ = np.arange(self.chances.shape[1])
+    def __init__(self, probabilities):
+        self.probabilities = np.asarray(probabilities, dtype=float)
+        self.classes_ = np.arange(self.probabilities.shape[1])
 
     def predict_proba(self, states):
-        return self.chances[np.asarray(states)[:, 0].astype(int)]
+        return self.probabilities[np.asarray(states)[:, 0].astype(int)]
 
 
 class Always(BaseEstimator):
@@ -47,13 +47,13 @@ class Always(BaseEstimator):
     def __init__(self, action, classes=(0, 1, 2)):
         self.action, self.classes = action, classes
         self.classes_ = np.asarray(classes)
-        self.chances = 1.0 * (self.classes_ == action)
+        self.probabilities = 1.0 * (self.classes_ == action)
 
     def fit(self, X, y=None):  # asked for, as of any last step of a pipeline
         return self
 
     def predict_proba(self, states):
-        return np.tile(self.chances, (len(states), 1))
+        return np.tile(self.probabilities, (len(states), 1))
 
 
 def report_of(policy, log, y=None, **settings) -> CoverageReport:
@@ -85,7 +85,7 @@ def flow(log, policy, mdp, discount):
     for s, a, after, ended in zip(
         log.state[:, 0], log.action, log.next_state[:, 0], log.terminated, strict=True
     ):
-        moves[s, after] += (1 - ended) * policy.chances[s, a] / counts[s, a]
+        moves[s, after] += (1 - ended) * policy.probabilities[s, a] / counts[s, a]
     matrix = np.eye(mdp.n_states) - discount * moves.T
     return np.linalg.solve(matrix, first / first.sum())
 
@@ -100,7 +100,7 @@ def test_ratios_are_exact_ratios_of_visits_on_the_counts(seed, discount):
     log, policy = uniform_log(mdp, 1500, seed), random_table(mdp, seed)
     report = report_of(policy, log, discount=discount)
     counts = count(log, mdp)
-    visits = flow(log, policy, mdp, discount)[:, None] * policy.chances
+    visits = flow(log, policy, mdp, discount)[:, None] * policy.probabilities
     ratio = (visits / counts)[log.state[:, 0], log.action]
     assert_allclose(report.ratio, ratio / ratio.mean(), rtol=1e-4, atol=1e-6)
     assert_allclose(report.ratio.mean(), 1.0)
@@ -153,7 +153,7 @@ def test_ratios_of_smooth_features_average_to_one():
 def test_greedy_is_the_most_probable_action():
     mdp = random_mdp(2)
     log, policy = uniform_log(mdp, 900), random_table(mdp, 2)
-    greedy = Table(np.eye(3)[policy.chances.argmax(axis=1)])
+    greedy = Table(np.eye(3)[policy.probabilities.argmax(axis=1)])
     found, expected = report_of(policy, log, greedy=True), report_of(greedy, log)
     assert_array_equal(found.ratio, expected.ratio)
     assert found.effective_rows < report_of(policy, log).effective_rows
@@ -211,7 +211,7 @@ def test_unseen_shares_are_those_of_the_counts(seed):
     lost = (log.action == barred[log.state[:, 0]]) & (log.state[:, 0] < 3)
     log = changed(log[np.flatnonzero(~lost)])
     report = report_of(policy, log, ridge=1e-9)
-    unseen = (policy.chances * (count(log, mdp) == 0)).sum(axis=1)  # (S,)
+    unseen = (policy.probabilities * (count(log, mdp) == 0)).sum(axis=1)  # (S,)
     visits = flow(log, policy, mdp, discount)
     assert unseen.max() > 0.01
     assert_allclose(report.share_unseen, visits @ unseen / visits.sum(), rtol=1e-4)

@@ -22,9 +22,9 @@ from sklearn.metrics.pairwise import PAIRWISE_KERNEL_FUNCTIONS, pairwise_kernels
 
 from sklearn_stackelberg.kernels import (
     CandidateGram,
-    JointFeatures,
     LandmarkFeatures,
     NodeGram,
+    StateActionFeatures,
 )
 from sklearn_stackelberg.kernels._registry import FORMS
 
@@ -41,7 +41,7 @@ def fit(kernel, states, actions, **kwargs):
     settings = {"n_components": 8, "random_state": 0}
     if kernel == "delta":
         settings["n_components"] = None
-    return JointFeatures(kernel, **{**settings, **kwargs}).fit(states, actions)
+    return StateActionFeatures(kernel, **{**settings, **kwargs}).fit(states, actions)
 
 
 def pairs(kernel, seed=0, n=20, d=2, p=1):

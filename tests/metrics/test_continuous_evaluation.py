@@ -30,9 +30,9 @@ from sklearn_stackelberg.metrics import (
     importance_sampling_value,
 )
 from sklearn_stackelberg.metrics._fitted_q import fitted_q
-from sklearn_stackelberg.metrics._holdout import learn_evaluation
-from sklearn_stackelberg.metrics._lower_bound import find_floor
-from sklearn_stackelberg.metrics._prepare import judge
+from sklearn_stackelberg.metrics._holdout import fit_holdout_evaluator
+from sklearn_stackelberg.metrics._lower_bound import lower_bound
+from sklearn_stackelberg.metrics._prepare import prepare_evaluation
 from sklearn_stackelberg.metrics._settings import QSettings
 from sklearn_stackelberg.model_selection import (
     BellmanErrorScorer,
@@ -91,10 +91,10 @@ def test_what_a_training_log_says_is_the_same_of_amounts_and_labels(monkeypatch)
     log, found = grid_log(), []
     for kind in (Mixture, Labelled):
         policy = kind(DOSES)
-        learned = learn_evaluation(policy, log[:402], G)
-        fit = fitted_q(judge(policy, log), G, QSettings(kernel="delta"))
-        floor = find_floor(fit, 0.9, 3)
-        held = judge(policy, changed(log, episode=None, step=None)[402:])
+        learned = fit_holdout_evaluator(policy, log[:402], G)
+        fit = fitted_q(prepare_evaluation(policy, log), G, QSettings(kernel="delta"))
+        floor = lower_bound(fit, 0.9, 3)
+        held = prepare_evaluation(policy, changed(log, episode=None, step=None)[402:])
         found.append([learned.value(held), floor.limit, floor.standard_error])
     assert_allclose(found[0], found[1])
 
@@ -186,18 +186,16 @@ def test_shared_nodes_are_told_by_their_values():
     candidates = np.linspace(-1, 1, 7)[:, None]
     log = linear_log()
     for policy, shared in ((Mixture, True), (Apart, True), (Pinned, False)):
-        assert judge(policy(candidates), log).has_shared_nodes is shared
+        assert prepare_evaluation(policy(candidates), log).has_shared_nodes is shared
     # One state seen from many rows of memory, or one row of memory for all of them.
-    by_stride = judge(Mixture(candidates), log)
-    by_copy = judge(Apart(candidates), log)
+    by_stride = prepare_evaluation(Mixture(candidates), log)
+    by_copy = prepare_evaluation(Apart(candidates), log)
     assert by_stride.nodes.strides[0] == 0 < by_copy.nodes.strides[0]
-    for judged in (by_stride, by_copy):
-        fit = fitted_q(judged, G)
-        object.__setattr__(judged, "has_shared_nodes", False)
-        assert_allclose(fitted_q(judged, G).value, fit.value, rtol=1e-12)
-        assert_allclose(
-            fitted_q(judged, G).standard_error, fit.standard_error, rtol=1e-8
-        )
+    for data in (by_stride, by_copy):
+        fit = fitted_q(data, G)
+        object.__setattr__(data, "has_shared_nodes", False)
+        assert_allclose(fitted_q(data, G).value, fit.value, rtol=1e-12)
+        assert_allclose(fitted_q(data, G).standard_error, fit.standard_error, rtol=1e-8)
 
 
 def test_a_product_of_kernels_is_the_kernel_of_the_pair():
@@ -219,14 +217,14 @@ def test_nodes_are_looked_at_some_at_a_time(kernel, monkeypatch):
     expected = values(PLANE, log, kernel=kernel)
     seen = []
     for name in ("gram", "action_gram", "transform"):
-        method = getattr(node_pairs.JointFeatures, name)
+        method = getattr(node_pairs.StateActionFeatures, name)
 
         def spy(self, *args, method=method):
             out = method(self, *args)
             seen.append(len(out))
             return out
 
-        monkeypatch.setattr(node_pairs.JointFeatures, name, spy)
+        monkeypatch.setattr(node_pairs.StateActionFeatures, name, spy)
     monkeypatch.setattr(node_pairs, "_GRAM_ENTRIES", 20_000)
     monkeypatch.setattr("sklearn_stackelberg._problem.rows.TABLE_BYTES", 0)
     monkeypatch.setattr(clusters, "BATCH_ROWS", 50)
@@ -378,13 +376,13 @@ def test_scorers_are_their_metrics(scorer, metric, sign):
 def test_importance_sampling_of_amounts_is_refused():
     log = linear_log()
     words = r"continuous actions have densities.*ratios='density'.*fitted_q_value"
-    for judged in (
+    for data in (
         lambda: importance_sampling_value(LINE, log, discount=G),
         lambda: doubly_robust_value(LINE, log, discount=G, ratios="importance"),
         lambda: ImportanceSamplingScorer()(LINE, log),
     ):
         with pytest.raises(ValueError, match=words):
-            judged()
+            data()
     with pytest.warns(UserWarning, match="continuous actions have densities"):
         assert np.isnan(ImportanceSamplingScorer(report=True)(LINE, log)["value"])
 
@@ -440,7 +438,7 @@ class Bad(Linear):
 )
 def test_what_cannot_be_judged_is_refused(policy, log, words):
     if words is None:
-        assert judge(policy, log).nodes.shape[2] == 1
+        assert prepare_evaluation(policy, log).nodes.shape[2] == 1
         return
     with pytest.raises(ValueError, match=words):
         fitted_q_value(policy, log, discount=G)
@@ -455,5 +453,5 @@ def test_without_predict_the_heaviest_node_is_the_greedy_one():
     class Nodes:
         action_nodes = staticmethod(Mixture(DOSES).action_nodes)
 
-    judged = judge(Nodes(), grid_log(), greedy=True)
-    assert_array_equal(judged.nodes[:, 0], Mixture(DOSES).predict(judged.states))
+    data = prepare_evaluation(Nodes(), grid_log(), greedy=True)
+    assert_array_equal(data.nodes[:, 0], Mixture(DOSES).predict(data.states))

@@ -30,8 +30,8 @@ from sklearn_stackelberg.metrics import (
 from sklearn_stackelberg.metrics import _jackknife as clusters
 from sklearn_stackelberg.metrics._features import fit_features
 from sklearn_stackelberg.metrics._fitted_q import fitted_q
-from sklearn_stackelberg.metrics._lower_bound import find_floor
-from sklearn_stackelberg.metrics._prepare import judge
+from sklearn_stackelberg.metrics._lower_bound import lower_bound
+from sklearn_stackelberg.metrics._prepare import prepare_evaluation
 from sklearn_stackelberg.metrics._settings import QSettings
 
 METRICS = (fitted_q_value, importance_sampling_value, doubly_robust_value)
@@ -41,18 +41,18 @@ FOUR = (*METRICS, bellman_error)
 def mdp_log(seed=0, n=1500):
     """A log of a random process by a logger that is not uniform, and a policy."""
     mdp = random_mdp(seed)
-    logger = 0.5 * random_table(mdp, seed + 50).chances + 0.5 / 3
+    logger = 0.5 * random_table(mdp, seed + 50).probabilities + 0.5 / 3
     return mdp, mdp.sample(logger, n, seed, horizon=8), random_table(mdp, seed)
 
 
 def logger_of(log, mdp):
     """The policy that logged, read off its propensities."""
-    chances = np.zeros((mdp.n_states, mdp.n_actions))
-    chances[log.state[:, 0], log.action] = log.propensity
+    probabilities = np.zeros((mdp.n_states, mdp.n_actions))
+    probabilities[log.state[:, 0], log.action] = log.propensity
     # A pair that was not logged has what is left, and is never asked for.
-    left = (chances == 0).sum(axis=1, keepdims=True)
-    rest = (1 - chances.sum(axis=1, keepdims=True)) / np.maximum(left, 1)
-    return Table(np.where(chances == 0, rest, chances))
+    left = (probabilities == 0).sum(axis=1, keepdims=True)
+    rest = (1 - probabilities.sum(axis=1, keepdims=True)) / np.maximum(left, 1)
+    return Table(np.where(probabilities == 0, rest, probabilities))
 
 
 def whole_log(n=90, **fields):
@@ -75,8 +75,8 @@ def twice(log):
 class WithQ(Table):
     """A policy that comes with a Q-function."""
 
-    def __init__(self, chances, q):
-        super().__init__(chances)
+    def __init__(self, probabilities, q):
+        super().__init__(probabilities)
         self.q = q
 
     def q_values(self, states):
@@ -172,7 +172,7 @@ def test_scale_order_and_names_are_nothing(metric):
 @pytest.mark.parametrize("metric", [fitted_q_value, importance_sampling_value])
 def test_as_many_episodes_again_halve_the_variance(metric):
     mdp, log, _ = mdp_log()
-    policy = Table(0.2 * random_table(mdp).chances + 0.8 / 3)
+    policy = Table(0.2 * random_table(mdp).probabilities + 0.8 / 3)
     once, again = (metric(policy, given, discount=0.9) for given in (log, twice(log)))
     assert_allclose(again.value, once.value, rtol=2e-3)
     ratio = once.standard_error / again.standard_error
@@ -184,8 +184,8 @@ def test_as_many_episodes_again_halve_the_variance(metric):
 def test_what_is_covered_is_known():
     """The spread over fresh logs is what the standard errors say."""
     mdp, _, policy = mdp_log()
-    logger = 0.5 * random_table(mdp, 50).chances + 0.5 / 3
-    truth = mdp.policy_value(policy.chances, 0.9)
+    logger = 0.5 * random_table(mdp, 50).probabilities + 0.5 / 3
+    truth = mdp.policy_value(policy.probabilities, 0.9)
     for metric in (fitted_q_value, doubly_robust_value):
         found = [
             metric(policy, mdp.sample(logger, 600, seed), discount=0.9)
@@ -274,16 +274,16 @@ def test_leaving_out_is_fitting_without(episodes, rows, monkeypatch):
     log = walk_log(n=60)
     if not episodes:
         log = changed(log, episode=None, step=None)
-    judged = judge(Constant(0.5, 0.2, 0.3), log)
-    fit = fitted_q(judged, 0.9, QSettings(n_components=15))
+    data = prepare_evaluation(Constant(0.5, 0.2, 0.3), log)
+    fit = fitted_q(data, 0.9, QSettings(n_components=15))
     for episode in (0, 3):
-        held = np.flatnonzero(judged.episode == episode)
-        weight = judged.weight.copy()
+        held = np.flatnonzero(data.episode == episode)
+        weight = data.weight.copy()
         weight[held] = 0.0
         left, right = fit.system.equations(weight)  # the anchor stays
         w = np.linalg.solve(left, right).reshape(fit.weight.shape)
         value, q = fit.system.pairs.values(w, fit.system.anchor)
-        residual = judged.log.reward + 0.9 * judged.goes_on * value[judged.next_index]
+        residual = data.log.reward + 0.9 * data.not_done * value[data.next_index]
         residual -= q
         assert_allclose(fit.left_out_residual[held], residual[held], rtol=1e-6)
         assert np.abs(fit.left_out_residual[held] - fit.residual[held]).max() > 1e-3
@@ -292,12 +292,12 @@ def test_leaving_out_is_fitting_without(episodes, rows, monkeypatch):
 def test_long_episodes_are_left_out_by_a_smaller_system():
     log = changed(walk_log(n=60), episode=np.arange(60) // 30, step=np.arange(60) % 30)
     policy = Constant(0.5, 0.2, 0.3)
-    few = fitted_q(judge(policy, log), 0.9, QSettings("linear"))
+    few = fitted_q(prepare_evaluation(policy, log), 0.9, QSettings("linear"))
     assert few.weight.size < 30
     monolith = few.left_out_residual
     d = few.system.difference(np.arange(60))
     z = few.system.pairs.logged(np.arange(60))
-    left, _ = few.system.equations(few.judged.weight)
+    left, _ = few.system.equations(few.data.weight)
     own = np.arange(30)
     h = d[own] @ np.linalg.solve(left, z[own].T) / 60
     expected = np.linalg.solve(np.eye(30) - h, few.residual[own])
@@ -320,10 +320,10 @@ def test_what_one_episode_alone_knows_is_not_certain(ridge):
     """Without it nothing is known there: the value may be anything that returns are."""
     log = lone_log()
     settings = QSettings("delta", n_components=None, ridge=ridge)
-    fit = fitted_q(judge(Constant(1.0), log), 0.0, settings)
+    fit = fitted_q(prepare_evaluation(Constant(1.0), log), 0.0, settings)
     assert np.flatnonzero(np.isnan(fit.left_out_residual)).tolist() == [0]
     assert_allclose(fit.standard_error, np.ptp(log.reward))
-    floor = find_floor(fit, 0.95)
+    floor = lower_bound(fit, 0.95)
     assert np.isfinite(floor.standard_error)
     assert floor.limit == floor.lowest == log.reward.min()
 
@@ -355,21 +355,23 @@ def test_equations_that_are_singular_but_for_rounding_are_refused():
 
 def test_ratios_weigh_rewards_into_the_value():
     _, log, policy = mdp_log()
-    fit = fitted_q(judge(policy, log), 0.9, QSettings(ridge=1e-7))
-    weighed = fit.judged.weight @ (fit.ratio * log.reward)
+    fit = fitted_q(prepare_evaluation(policy, log), 0.9, QSettings(ridge=1e-7))
+    weighed = fit.data.weight @ (fit.ratio * log.reward)
     assert_allclose(weighed, fit.value, rtol=1e-5)
     # What flows in flows out: Σ p ω (1 − γ g) = 1.
-    mass = fit.judged.weight * fit.ratio
-    assert_allclose(mass @ (1 - 0.9 * fit.judged.goes_on), 1.0, rtol=1e-5)
+    mass = fit.data.weight * fit.ratio
+    assert_allclose(mass @ (1 - 0.9 * fit.data.not_done), 1.0, rtol=1e-5)
 
 
 def test_ratios_of_the_logger_are_even():
     """Every state and action that is visited is visited as often as it is."""
     log = changed(walk_log(n=90), terminated=np.ones(90), is_initial=np.ones(90))
     constant = Constant(*np.bincount(log.action) / 90)
-    fit = fitted_q(judge(constant, log), 0.0, QSettings("delta", n_components=None))
+    fit = fitted_q(
+        prepare_evaluation(constant, log), 0.0, QSettings("delta", n_components=None)
+    )
     found = fitted_q(
-        judge(
+        prepare_evaluation(
             constant,
             changed(log, state=np.zeros((90, 1)), next_state=np.zeros((90, 1))),
         ),
@@ -415,14 +417,14 @@ def test_any_regressor_finds_what_the_closed_form_finds():
 
 def test_finite_states_are_told_apart_and_measured_ones_are_not():
     log = walk_log(n=300)
-    judged = judge(Constant(0.5, 0.2, 0.3), log)
-    assert fit_features(judged, QSettings()).kernel.nu == 2.5
+    data = prepare_evaluation(Constant(0.5, 0.2, 0.3), log)
+    assert fit_features(data, QSettings()).kernel.nu == 2.5
     few = changed(log, state=np.sign(log.state), next_state=np.sign(log.next_state))
-    judged = judge(Constant(0.5, 0.2, 0.3), few)
-    assert fit_features(judged, QSettings()).kernel == "delta"
+    data = prepare_evaluation(Constant(0.5, 0.2, 0.3), few)
+    assert fit_features(data, QSettings()).kernel == "delta"
     # Where fewer than ten rows stand for each, they are drawn together.
-    judged = judge(Constant(0.5, 0.2, 0.3), few[:27])
-    assert fit_features(judged, QSettings()).kernel != "delta"
+    data = prepare_evaluation(Constant(0.5, 0.2, 0.3), few[:27])
+    assert fit_features(data, QSettings()).kernel != "delta"
 
 
 # ---------------------------------------------------------------- importance sampling
@@ -475,7 +477,7 @@ def test_importance_sampling_is_its_definition(weighted, per_decision, clip):
     _, log, policy = mdp_log(3, n=300)
     options = dict(per_decision=per_decision, weighted=weighted)
     found = importance_sampling_value(policy, log, discount=0.8, clip=clip, **options)
-    ratio = policy.chances[log.state[:, 0], log.action] / log.propensity
+    ratio = policy.probabilities[log.state[:, 0], log.action] / log.propensity
     expected = by_hand(log, ratio, 0.8, clip=clip or np.inf, **options)
     assert_allclose(found.value, expected, rtol=1e-10)
     # Rows stand anywhere, and steps may begin anywhere.
@@ -489,7 +491,7 @@ def test_one_step_logs_need_no_episodes():
     log = changed(walk_log(), terminated=np.ones(90), episode=None, step=None)
     log = changed(log, propensity=np.full(90, 1 / 3), is_initial=np.ones(90))
     policy = Constant(0.5, 0.3, 0.2)
-    ratio = 3 * policy.chances[log.action]
+    ratio = 3 * policy.probabilities[log.action]
     found = importance_sampling_value(policy, log, discount=0.9)
     assert_allclose(found.value, np.average(log.reward, weights=ratio))
     assert found.n_episodes == 90
@@ -609,11 +611,11 @@ def test_with_the_true_q_no_weight_matters(ratios):
     policy = Table([[0.9, 0.1], [0.5, 0.5], [0.3, 0.7], [0.2, 0.8]])
     log = mdp.sample(np.full((4, 2), 0.5), 600, 0, horizon=6)
     log = changed(log, propensity=np.random.default_rng(0).uniform(0.1, 1, size=600))
-    q = mdp.q_values(policy.chances, 0.9)
+    q = mdp.q_values(policy.probabilities, 0.9)
     found = doubly_robust_value(
         policy, log, discount=0.9, ratios=ratios, regressor=Told(q), n_iterations=1
     )
-    value = (policy.chances * q).sum(axis=1)[log.state[log.is_initial, 0]]
+    value = (policy.probabilities * q).sum(axis=1)[log.state[log.is_initial, 0]]
     assert_allclose(found.value, value.mean(), rtol=1e-9)
     error = value.std(ddof=1) / np.sqrt(len(value))
     assert_allclose(found.standard_error, error, rtol=1e-9)
@@ -622,14 +624,14 @@ def test_with_the_true_q_no_weight_matters(ratios):
 @pytest.mark.parametrize("ratios", ["importance", "density"])
 def test_a_wrong_q_is_put_right_by_the_weights(ratios):
     mdp = random_mdp(0)
-    policy = Table(0.3 * random_table(mdp).chances + 0.7 / 3)
+    policy = Table(0.3 * random_table(mdp).probabilities + 0.7 / 3)
     logger = np.full((6, 3), 1 / 3)
     log = mdp.sample(logger, 20_000, 1)
-    truth = mdp.policy_value(policy.chances, 0.8)
+    truth = mdp.policy_value(policy.probabilities, 0.8)
     rng = np.random.default_rng(0)
-    wrong = mdp.q_values(policy.chances, 0.8)
+    wrong = mdp.q_values(policy.probabilities, 0.8)
     wrong = np.clip(wrong + rng.normal(1.0, 1.0, wrong.shape), *_range(log, 0.8))
-    start = mdp.initial @ (policy.chances * wrong).sum(axis=1)
+    start = mdp.initial @ (policy.probabilities * wrong).sum(axis=1)
     found = doubly_robust_value(
         policy, log, discount=0.8, ratios=ratios, regressor=Told(wrong), n_iterations=1
     )
@@ -644,8 +646,8 @@ def _range(log, discount):
 @pytest.mark.parametrize(("beyond", "error"), [(0.5, 0.5), (1e9, None)])
 def test_a_value_beyond_all_returns_is_not_a_sure_one(beyond, error):
     policy, log = Constant(0.5, 0.3, 0.2), walk_log(60)
-    fit, other = (fitted_q(judge(policy, log), 0.8) for _ in range(2))
-    low, high = fit.judged.return_range(0.8)
+    fit, other = (fitted_q(prepare_evaluation(policy, log), 0.8) for _ in range(2))
+    low, high = fit.data.return_range(0.8)
     assert low < fit.value < high
     # Values that Q does not bear out: what is over the end is error too.
     vars(other)["_unlimited"] = high + beyond
@@ -703,7 +705,7 @@ def test_numbers_of_scope_rl_and_obp():
 
 
 def residuals(log, mdp, policy, q, discount):
-    value = (policy.chances * q).sum(axis=1)
+    value = (policy.probabilities * q).sum(axis=1)
     after = discount * ~log.terminated * value[log.next_state[:, 0]]
     return log.reward + after - q[log.state[:, 0], log.action]
 
@@ -711,8 +713,10 @@ def residuals(log, mdp, policy, q, discount):
 def test_it_is_the_games_bellman_error():
     mdp, log, policy = mdp_log(n=400)
     q = np.random.default_rng(0).normal(size=(mdp.n_states, 3))
-    found = bellman_error(WithQ(policy.chances, q), log, discount=0.9, unbiased=False)
-    features = fit_features(judge(policy, log), QSettings())
+    found = bellman_error(
+        WithQ(policy.probabilities, q), log, discount=0.9, unbiased=False
+    )
+    features = fit_features(prepare_evaluation(policy, log), QSettings())
     z = (
         np.eye(3)[log.action][:, :, None]
         * features.transform(log.state.astype(float))[:, None, :]
@@ -728,7 +732,7 @@ def test_it_is_the_games_bellman_error():
     pairs = same * np.outer(delta, delta)
     assert_allclose(found.value, pairs.mean(), rtol=1e-10)
     unbiased = bellman_error(
-        policy, log, discount=0.9, q_function=WithQ(policy.chances, q).q_values
+        policy, log, discount=0.9, q_function=WithQ(policy.probabilities, q).q_values
     )
     assert_allclose(unbiased.value, pairs[apart].mean(), rtol=1e-9)
     # Leaving out each episode in turn.
@@ -744,14 +748,14 @@ def test_it_is_the_games_bellman_error():
 
 def test_the_true_q_has_none_on_average():
     mdp, _, policy = mdp_log()
-    q = mdp.q_values(policy.chances, 0.9)
+    q = mdp.q_values(policy.probabilities, 0.9)
     values = []
     for seed in range(60):
         log = mdp.sample(np.full((6, 3), 1 / 3), 300, seed)
         values.append(
             [
                 bellman_error(
-                    WithQ(policy.chances, q + wrong),
+                    WithQ(policy.probabilities, q + wrong),
                     log,
                     discount=0.9,
                     unbiased=unbiased,

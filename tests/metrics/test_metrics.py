@@ -36,14 +36,14 @@ pytestmark = ignore_convergence
 class Table:
     """A policy over finite states, given by its probabilities, (S, A)."""
 
-    def __init__(self, chances):
-        self.chances = np.asarray(chances)
-        self.classes_ = np.arange(self.chances.shape[1])
+    def __init__(self, probabilities):
+        self.probabilities = np.asarray(probabilities)
+        self.classes_ = np.arange(self.probabilities.shape[1])
 
     def predict_proba(self, states):
         states = np.asarray(states)
         codes = states[:, 0] if states.shape[1] == 1 else states.argmax(axis=1)
-        return self.chances[codes.astype(int)]
+        return self.probabilities[codes.astype(int)]
 
 
 def random_table(mdp, seed=0):
@@ -54,7 +54,7 @@ def random_table(mdp, seed=0):
 def exact_value(log, mdp, policy, discount):
     """On the counts of the log, from the states it marks as initial."""
     counts = FiniteMDP.from_counts(log, n_states=mdp.n_states, n_actions=mdp.n_actions)
-    return counts.policy_value(policy.chances, discount)
+    return counts.policy_value(policy.probabilities, discount)
 
 
 def value_of(policy, log, y=None, **settings):
@@ -105,7 +105,7 @@ def test_without_discount_it_is_the_direct_method():
         ]
     )
     first = log.state[log.is_initial, 0]
-    expected = (policy.chances[first] * means[first]).sum(axis=1).mean()
+    expected = (policy.probabilities[first] * means[first]).sum(axis=1).mean()
     assert_allclose(value_of(policy, log, discount=0.0), expected, rtol=1e-5)
 
 
@@ -189,12 +189,12 @@ def test_actions_by_other_names(log, names):
 class Constant:
     """The same probabilities everywhere."""
 
-    def __init__(self, *chances):
-        self.chances = np.array(chances)
-        self.classes_ = np.arange(len(chances))
+    def __init__(self, *probabilities):
+        self.probabilities = np.array(probabilities)
+        self.classes_ = np.arange(len(probabilities))
 
     def predict_proba(self, states):
-        return np.tile(self.chances, (len(states), 1))
+        return np.tile(self.probabilities, (len(states), 1))
 
 
 def test_a_log_may_lack_an_action_that_the_policy_hardly_takes(log):

@@ -18,7 +18,7 @@ from sklearn_stackelberg.metrics import (
     fitted_q_value,
     importance_sampling_value,
 )
-from sklearn_stackelberg.metrics._prepare import judge, unwrap
+from sklearn_stackelberg.metrics._prepare import prepare_evaluation, unwrap
 
 pytestmark = ignore_convergence
 METRICS = (
@@ -112,32 +112,34 @@ def test_what_follows_an_end_is_not_transformed(routes, frame):
 def test_weights_are_of_the_rows_of_the_table(routes):
     _, (pipeline, states, y) = routes
     weight = np.random.default_rng(0).integers(0, 3, size=len(states))
-    judged = judge(pipeline, states, y, sample_weight=weight)
+    data = prepare_evaluation(pipeline, states, y, sample_weight=weight)
     kept = y["action"].notna().to_numpy() & (weight > 0)
-    assert_array_equal(judged.rows, np.flatnonzero(kept))
-    assert_allclose(judged.weight, weight[kept] / weight[kept].sum())
+    assert_array_equal(data.rows, np.flatnonzero(kept))
+    assert_allclose(data.weight, weight[kept] / weight[kept].sum())
     only = np.where(y["action"].isna(), 1.0, 0.0)
     with pytest.raises(ValueError, match="All rows that are transitions have"):
-        judge(pipeline, states, y, sample_weight=only)
+        prepare_evaluation(pipeline, states, y, sample_weight=only)
     with pytest.raises(
         ValueError, match=r"shape \(81,\); one weight for each of the 15"
     ):
-        judge(pipeline, states, y, sample_weight=np.ones(81))
+        prepare_evaluation(pipeline, states, y, sample_weight=np.ones(81))
 
 
 class Policy:
     """Whatever probabilities are asked for."""
 
-    def __init__(self, chances, classes=(0, 1, 2)):
-        self.chances, self.classes_ = chances, np.array(classes)
+    def __init__(self, probabilities, classes=(0, 1, 2)):
+        self.probabilities, self.classes_ = probabilities, np.array(classes)
 
     def predict_proba(self, states):
-        return np.broadcast_to(self.chances, (len(states), np.size(self.chances)))
+        return np.broadcast_to(
+            self.probabilities, (len(states), np.size(self.probabilities))
+        )
 
 
 def test_classes_stand_in_any_order():
     log = walk_log()
-    found = judge(Policy([0.2, 0.5, 0.3], [2, 0, 1]), log)
+    found = prepare_evaluation(Policy([0.2, 0.5, 0.3], [2, 0, 1]), log)
     assert_array_equal(np.array([2, 0, 1])[found.codes], log.action)
     one = fitted_q_value(Policy([0.2, 0.5, 0.3], [2, 0, 1]), log, discount=0.9)
     other = fitted_q_value(Policy([0.5, 0.3, 0.2]), log, discount=0.9)
@@ -158,7 +160,7 @@ def test_the_greedy_policy_is_what_predict_returns(routes):
     inner = pipeline[0].transform(log)
     certain = Certain()
     assert_array_equal(
-        judge(pipeline, log, greedy=True).chances[: len(log)],
+        prepare_evaluation(pipeline, log, greedy=True).probabilities[: len(log)],
         certain.predict_proba(log.state),
     )
     assert greedy != soft
@@ -187,6 +189,6 @@ def test_what_is_no_policy_is_refused(policy, words):
 def test_without_a_mark_all_states_are_initial_and_weighted():
     log = changed(walk_log(), is_initial=np.zeros(90))
     weight = np.arange(90.0)
-    judged = judge(Policy([0.2, 0.5, 0.3]), log, sample_weight=weight)
-    assert_allclose(judged.initial_weight, weight[1:] / weight.sum())
-    assert_array_equal(judged.take(np.arange(5)).initial, np.arange(5))
+    data = prepare_evaluation(Policy([0.2, 0.5, 0.3]), log, sample_weight=weight)
+    assert_allclose(data.initial_weight, weight[1:] / weight.sum())
+    assert_array_equal(data.take(np.arange(5)).initial, np.arange(5))

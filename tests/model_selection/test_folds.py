@@ -57,7 +57,7 @@ def log(table):
     return Transitions.from_frame(table, state=STATES, **ROLES)
 
 
-def pairs_of(folds):
+def evaluation_features(folds):
     return [(train.tolist(), test.tolist()) for train, test in folds]
 
 
@@ -92,7 +92,9 @@ def test_folds_are_those_of_kfold_over_the_episodes(lengths, n_splits, seed, dat
         for found, chosen in ((train, train_), (test, test_)):
             assert_array_equal(found, np.flatnonzero(np.isin(view.codes, chosen)))
     assert_array_equal(np.sort(np.concatenate([test for _, test in folds])), range(n))
-    assert pairs_of(EpisodeKFold(n_splits, **order).split(view)) == pairs_of(expected)
+    assert evaluation_features(
+        EpisodeKFold(n_splits, **order).split(view)
+    ) == evaluation_features(expected)
 
 
 def test_episodes_are_read_from_x_or_y_or_groups(table, log):
@@ -141,21 +143,24 @@ def test_episodes_without_a_transition_follow_the_one_above(table):
 def test_without_episode_each_row_of_a_table_is_one():
     y = pd.DataFrame({"action": [0, 1] * 5, "reward": 1.0})
     X = np.zeros((10, 1))
-    expected = pairs_of(KFold(3).split(X))
-    assert pairs_of(EpisodeKFold(3).split(X, y)) == expected
-    assert pairs_of(EpisodeKFold(3).split(as_transitions(X, y))) == expected
+    expected = evaluation_features(KFold(3).split(X))
+    assert evaluation_features(EpisodeKFold(3).split(X, y)) == expected
+    assert evaluation_features(EpisodeKFold(3).split(as_transitions(X, y))) == expected
 
 
 def test_shuffled_folds_are_seeded(log):
     once, again = (
-        pairs_of(EpisodeKFold(3, shuffle=True, random_state=5).split(log)) for _ in "12"
+        evaluation_features(EpisodeKFold(3, shuffle=True, random_state=5).split(log))
+        for _ in "12"
     )
     assert once == again
-    assert once != pairs_of(EpisodeKFold(3, shuffle=True, random_state=6).split(log))
-    assert once != pairs_of(EpisodeKFold(3).split(log))
+    assert once != evaluation_features(
+        EpisodeKFold(3, shuffle=True, random_state=6).split(log)
+    )
+    assert once != evaluation_features(EpisodeKFold(3).split(log))
     drawn = EpisodeKFold(3, shuffle=True, random_state=np.random.RandomState(5))
-    assert pairs_of(drawn.split(log)) == once
-    assert pairs_of(drawn.split(log)) != once
+    assert evaluation_features(drawn.split(log)) == once
+    assert evaluation_features(drawn.split(log)) != once
 
 
 def test_it_looks_like_a_splitter_of_scikit_learn(log):
@@ -164,7 +169,7 @@ def test_it_looks_like_a_splitter_of_scikit_learn(log):
     assert folds.get_n_splits() == folds.get_n_splits(log) == 3
     assert EpisodeKFold().n_splits == 5
     copy = pickle.loads(pickle.dumps(folds))
-    assert pairs_of(copy.split(log)) == pairs_of(folds.split(log))
+    assert evaluation_features(copy.split(log)) == evaluation_features(folds.split(log))
 
 
 @pytest.mark.parametrize("n_splits", [1, 0, -3, 2.0, "3", None])

@@ -131,7 +131,7 @@ def test_one_evaluation_fit_and_no_error_that_is_not_asked_for(
         solved.append(fit := solve(*args, **kwargs))
         return fit
 
-    fit_type = type(solve(value_fitted_q.judge(policy, log), 0.9))
+    fit_type = type(solve(value_fitted_q.prepare_evaluation(policy, log), 0.9))
     error = fit_type.standard_error
 
     def told(fit):
@@ -157,9 +157,9 @@ def test_a_reference_goes_before_the_fold(
     fold = log[log.episode < 3]
     whole = metric(policy, log, discount=0.9, **settings).value * sign
     for reference in (log, table, log.episodes):
-        judge = scorer(reference=reference, **settings)
-        assert_allclose(judge(policy, fold), whole, rtol=1e-10)
-        assert_allclose(judge(policy, None), whole, rtol=1e-10)
+        prepare_evaluation = scorer(reference=reference, **settings)
+        assert_allclose(prepare_evaluation(policy, fold), whole, rtol=1e-10)
+        assert_allclose(prepare_evaluation(policy, None), whole, rtol=1e-10)
     # In a search: each fold's own policy, on the same rows.
     found = cross_validate(
         piped(),
@@ -223,10 +223,13 @@ def test_a_policy_without_discount_needs_one_given(log):
 
 @each
 def test_copies_judge_alike(scorer, metric, sign, settings, log, policy):
-    judge = scorer(discount=0.8, reference=log, report=True, **settings)
-    for copy in (pickle.loads(pickle.dumps(judge)), clone(judge, safe=False)):
-        assert copy(policy, None) == judge(policy, None)
-        assert repr(copy) == repr(judge)
+    prepare_evaluation = scorer(discount=0.8, reference=log, report=True, **settings)
+    for copy in (
+        pickle.loads(pickle.dumps(prepare_evaluation)),
+        clone(prepare_evaluation, safe=False),
+    ):
+        assert copy(policy, None) == prepare_evaluation(policy, None)
+        assert repr(copy) == repr(prepare_evaluation)
 
 
 def test_scores_in_two_processes(log):

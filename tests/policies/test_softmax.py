@@ -13,7 +13,7 @@ from sklearn_stackelberg.policies import SoftmaxPolicy
 from sklearn_stackelberg.policies._softmax import (
     action_probabilities,
     advantages,
-    pull_back,
+    softmax_vjp,
 )
 
 SHAPES = {
@@ -69,7 +69,7 @@ def test_pull_back_is_autograd_through_the_softmax(**shape):
     def inner(logits):
         return (torch.softmax(logits, dim=1) * gradient).sum()
 
-    found = pull_back(torch.softmax(logits, dim=1), gradient)
+    found = softmax_vjp(torch.softmax(logits, dim=1), gradient)
     assert_close(found, autograd(inner, logits), rtol=1e-10, atol=1e-13)
 
 

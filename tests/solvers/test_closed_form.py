@@ -27,7 +27,7 @@ from sklearn_stackelberg.kernels import LandmarkFeatures
 from sklearn_stackelberg.solvers import ClosedFormSolver
 from sklearn_stackelberg.solvers import _lstd_discrete as moments
 from sklearn_stackelberg.solvers._base import History
-from sklearn_stackelberg.solvers._lstd_discrete import RowSums
+from sklearn_stackelberg.solvers._lstd_discrete import DiscreteLSTD
 
 EXACT = {"rtol": 1e-11, "atol": 1e-13}
 
@@ -163,7 +163,7 @@ def dense_moments(dense, theta):
 def test_sums_are_those_of_dense_matrices(seed, n_actions, n, ridge, end, chunk_rows):
     rows = random_rows(seed, n=n, n_features=2, n_actions=n_actions, end=end)
     dense = DenseGame(rows, 0.9, 1.0, 1.0, ridge)
-    sums = RowSums(rows, 0.9, ridge, chunk_rows)
+    sums = DiscreteLSTD(rows, 0.9, ridge, chunk_rows)
     theta = random_theta(sums, seed)
     M, b, c = dense_moments(dense, theta)
     found = sums(theta)
@@ -198,12 +198,12 @@ def test_chunks_tables_and_gathering_change_nothing(
     ).fit(states)
     m = features.n_features_out_
     rows = random_rows(seed, table=features.transform(states))
-    whole = RowSums(rows, 0.9, 0.1, chunk_rows=10**6)
+    whole = DiscreteLSTD(rows, 0.9, 0.1, chunk_rows=10**6)
     monkeypatch.setattr(moments, "_GATHERED_BYTES", 2**28 if gathered else 0)
     again = rows._replace(
         features=feature_rows(features.transform, states, m, table_bytes)
     )
-    chunked = RowSums(again, 0.9, 0.1, chunk_rows=chunk_rows)
+    chunked = DiscreteLSTD(again, 0.9, 0.1, chunk_rows=chunk_rows)
     assert (chunked._gathered is not None) == gathered
     theta = random_theta(whole, seed)
     a, b = (solver_of().evaluate(sums, theta) for sums in (whole, chunked))
@@ -226,7 +226,7 @@ def test_no_chunk_holds_more_rows_than_allowed():
         longest.append(len(index))
         return read(index)
 
-    sums = RowSums(rows._replace(features=features), 0.9, chunk_rows=7)
+    sums = DiscreteLSTD(rows._replace(features=features), 0.9, chunk_rows=7)
     theta = random_theta(sums)
     solver_of().evaluate(sums, theta).total_derivative()
     assert max(longest) == 7
@@ -234,8 +234,8 @@ def test_no_chunk_holds_more_rows_than_allowed():
 
 @pytest.mark.parametrize("seed", range(3))
 def test_float32_is_close_to_float64(seed):
-    double = RowSums(random_rows(seed), 0.9, 0.01)
-    single = RowSums(random_rows(seed, dtype=torch.float32), 0.9, 0.01)
+    double = DiscreteLSTD(random_rows(seed), 0.9, 0.01)
+    single = DiscreteLSTD(random_rows(seed, dtype=torch.float32), 0.9, 0.01)
     theta = random_theta(double, seed)
     a, b = (solver_of().evaluate(sums, theta) for sums in (double, single))
     assert single.dtype == torch.float32
@@ -254,8 +254,8 @@ def test_float32_sums_do_not_drift_with_the_number_of_chunks():
     table = torch.from_numpy(rng.random((50, 2))).float()
     rows = random_rows(0, n=4000, table=table, dtype=torch.float32)
     rows = rows._replace(reward=1.0 + rng.random(4000))
-    exact = RowSums(rows._replace(features=lambda i: table[i].double()), 0.9)
-    single = RowSums(rows, 0.9, chunk_rows=2)
+    exact = DiscreteLSTD(rows._replace(features=lambda i: table[i].double()), 0.9)
+    single = DiscreteLSTD(rows, 0.9, chunk_rows=2)
     theta = random_theta(exact)
     # Each term is good to 6e-8; sums of thousands in float32 would lose 100 times more.
     assert relative_error(single.c, exact.c) < 1e-7
@@ -276,7 +276,7 @@ def test_the_order_of_rows_and_the_names_of_actions_change_nothing(seed):
         terminated=rows.terminated[order],
         initial=rng.permutation(rows.initial),
     )
-    sums, other = RowSums(rows, 0.9), RowSums(moved, 0.9)
+    sums, other = DiscreteLSTD(rows, 0.9), DiscreteLSTD(moved, 0.9)
     theta = random_theta(sums, seed)
     renamed = torch.empty_like(theta)
     renamed[:, names] = theta
@@ -296,16 +296,16 @@ def test_a_log_written_twice_is_the_log_with_twice_lambda(seed):
             for name in ("state", "next_state", "action", "reward", "terminated")
         }
     )
-    theta = random_theta(RowSums(rows, 0.9), seed)
-    at = solver_of(lam=2.0).evaluate(RowSums(twice, 0.9), theta)
-    there = solver_of(lam=4.0).evaluate(RowSums(rows, 0.9), theta)
+    theta = random_theta(DiscreteLSTD(rows, 0.9), seed)
+    at = solver_of(lam=2.0).evaluate(DiscreteLSTD(twice, 0.9), theta)
+    there = solver_of(lam=4.0).evaluate(DiscreteLSTD(rows, 0.9), theta)
     assert_close(at.value, there.value, rtol=1e-9, atol=1e-11)
     assert_close(at.flat_w, there.flat_w, rtol=1e-9, atol=1e-11)
 
 
 def test_discount_zero_sees_no_next_state():
     rows = random_rows(0)
-    sums = RowSums(rows, 0.0)
+    sums = DiscreteLSTD(rows, 0.0)
     M = sums(random_theta(sums)).M
     assert_close(M, sums(uniform_theta(sums)).M, rtol=0, atol=0)
     blocks = M.reshape(3, 4, 3, 4)
@@ -336,7 +336,7 @@ def test_the_linear_kernel_plays_the_game_of_linear_features(n_components):
     raw = random_rows(1, table=states)
     by_kernel = random_rows(1, table=features.transform(states))
     rotation = torch.from_numpy(features.transform(np.eye(3)))  # φ = s Q
-    sums, other = RowSums(raw, 0.9, 0.05), RowSums(by_kernel, 0.9, 0.05)
+    sums, other = DiscreteLSTD(raw, 0.9, 0.05), DiscreteLSTD(by_kernel, 0.9, 0.05)
     theta = random_theta(sums)
     at = solver_of().evaluate(sums, theta)
     there = solver_of().evaluate(other, rotation.T @ theta)
@@ -365,7 +365,7 @@ def counted_value(rows, discount, policy):
 @pytest.mark.parametrize("seed", range(3))
 def test_one_hot_states_and_a_huge_lambda_evaluate_on_the_counts(seed):
     rows = process_rows(seed)
-    sums = RowSums(rows, 0.9)
+    sums = DiscreteLSTD(rows, 0.9)
     theta = random_theta(sums, seed)
     at = solver_of(lam=1e6, beta=1e-6).evaluate(sums, theta)
     policy = torch.softmax(theta, dim=1).numpy()
@@ -381,7 +381,7 @@ def test_one_hot_states_and_a_huge_lambda_evaluate_on_the_counts(seed):
 @pytest.mark.parametrize("seed", range(3))
 def test_a_climb_ends_near_value_iteration_on_the_counts(seed):
     rows = process_rows(seed)
-    sums = RowSums(rows, 0.9)
+    sums = DiscreteLSTD(rows, 0.9)
     result = solver_of(lam=1e4, beta=1e-4, mirror_steps=60, max_iter=100).solve(
         sums, [uniform_theta(sums)]
     )
@@ -403,7 +403,7 @@ def test_a_climb_ends_near_value_iteration_on_the_counts(seed):
 @pytest.mark.parametrize("lam", [0.1, 100.0])
 def test_what_is_returned_is_the_best_that_was_seen(seed, leader_gradient, lam):
     rows = process_rows(seed, n=120)
-    sums = RowSums(rows, 0.9)
+    sums = DiscreteLSTD(rows, 0.9)
     solver = solver_of(lam=lam, leader_gradient=leader_gradient)
     result = solver.solve(sums, [uniform_theta(sums), random_theta(sums, seed)])
     entries = result.history.entries
@@ -424,7 +424,7 @@ def test_the_last_point_is_not_the_best_for_its_own_sake():
     """Some climb above must have lost its best point, or the test of it is idle."""
     lost = 0
     for seed in range(6):
-        sums = RowSums(process_rows(seed, n=120), 0.9)
+        sums = DiscreteLSTD(process_rows(seed, n=120), 0.9)
         solver = solver_of(lam=0.1, leader_gradient="individual", max_iter=40)
         values = solver.solve(sums, [uniform_theta(sums)]).history.entries["value"]
         lost += values[-1] < max(values)
@@ -434,7 +434,7 @@ def test_the_last_point_is_not_the_best_for_its_own_sake():
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("discount", [0.0, 0.9, 0.99])
 def test_the_mirror_phase_raises_v(seed, discount):
-    sums = RowSums(process_rows(seed), discount)
+    sums = DiscreteLSTD(process_rows(seed), discount)
     solver = solver_of(lam=10.0, mirror_steps=15, max_iter=0)
     result = solver.solve(sums, [uniform_theta(sums)])
     values = result.history.entries["value"]
@@ -452,7 +452,7 @@ def test_the_mirror_phase_raises_v(seed, discount):
 @pytest.mark.parametrize("seed", range(4))
 def test_the_quasi_newton_phase_reaches_a_stationary_point(seed):
     # A strong β keeps the best policy inside, where the derivative can vanish.
-    sums = RowSums(random_rows(seed), 0.9)
+    sums = DiscreteLSTD(random_rows(seed), 0.9)
     solver = solver_of(lam=0.05, beta=5.0, mirror_steps=0, max_iter=500, tol=0.0)
     result = solver.solve(sums, [random_theta(sums, seed)])
     values = result.history.entries["value"]
@@ -467,7 +467,7 @@ def test_the_quasi_newton_phase_reaches_a_stationary_point(seed):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_the_individual_leader_runs_and_keeps_the_best(seed):
-    sums = RowSums(process_rows(seed), 0.9)
+    sums = DiscreteLSTD(process_rows(seed), 0.9)
     start = [uniform_theta(sums)]
     settings = {"lam": 10.0, "mirror_steps": 0, "max_iter": 30}
     individual = solver_of(leader_gradient="individual", **settings).solve(sums, start)
@@ -483,7 +483,7 @@ def test_the_individual_leader_runs_and_keeps_the_best(seed):
 
 
 def test_the_climb_starts_from_the_best_of_its_starts():
-    sums = RowSums(process_rows(0), 0.9)
+    sums = DiscreteLSTD(process_rows(0), 0.9)
     best = solver_of(lam=10.0).solve(sums, [uniform_theta(sums)])
     starts = [uniform_theta(sums), best.theta, random_theta(sums)]
     result = solver_of(lam=10.0, mirror_steps=1, max_iter=0).solve(sums, iter(starts))
@@ -497,7 +497,7 @@ def test_the_climb_starts_from_the_best_of_its_starts():
 
 
 def test_history_is_a_table():
-    sums = RowSums(process_rows(0, n=100), 0.9)
+    sums = DiscreteLSTD(process_rows(0, n=100), 0.9)
     result = solver_of(mirror_steps=5, max_iter=5).solve(sums, [uniform_theta(sums)])
     entries = result.history.entries
     assert {*map(len, entries.values())} == {len(entries["value"])}
@@ -521,7 +521,7 @@ def test_history_is_a_table():
 
 @pytest.mark.parametrize("leader_gradient", ["total", "individual"])
 def test_one_iteration_leaves_a_shortfall_in_a_sentence(leader_gradient):
-    sums = RowSums(process_rows(0), 0.9)
+    sums = DiscreteLSTD(process_rows(0), 0.9)
     solver = solver_of(
         lam=10.0, leader_gradient=leader_gradient, mirror_steps=0, max_iter=1, tol=1e-9
     )
@@ -533,7 +533,7 @@ def test_one_iteration_leaves_a_shortfall_in_a_sentence(leader_gradient):
 
 
 def test_mirror_steps_that_ran_out_are_named():
-    sums = RowSums(process_rows(0), 0.9)
+    sums = DiscreteLSTD(process_rows(0), 0.9)
     solver = solver_of(lam=10.0, mirror_steps=3, max_iter=0, tol=1e-9)
     result = solver.solve(sums, [uniform_theta(sums)])
     assert "mirror_steps=3 ended the climb" in result.shortfall
@@ -542,7 +542,7 @@ def test_mirror_steps_that_ran_out_are_named():
 
 @pytest.mark.parametrize("leader_gradient", ["total", "individual"])
 def test_a_climb_that_has_arrived_has_no_shortfall(leader_gradient):
-    sums = RowSums(process_rows(0), 0.9)
+    sums = DiscreteLSTD(process_rows(0), 0.9)
     solver = solver_of(
         lam=10.0,
         leader_gradient=leader_gradient,
@@ -557,7 +557,7 @@ def test_a_climb_that_has_arrived_has_no_shortfall(leader_gradient):
 
 def test_a_climb_is_the_same_twice():
     def climb():
-        sums = RowSums(process_rows(3), 0.95, 0.01)
+        sums = DiscreteLSTD(process_rows(3), 0.95, 0.01)
         return solver_of().solve(sums, [uniform_theta(sums)])
 
     first, again = climb(), climb()
@@ -567,7 +567,7 @@ def test_a_climb_is_the_same_twice():
 
 def test_rewards_of_nothing_climb_nowhere_and_do_not_fail():
     rows = process_rows(0, n=100)
-    sums = RowSums(rows._replace(reward=0.0 * rows.reward), 0.9)
+    sums = DiscreteLSTD(rows._replace(reward=0.0 * rows.reward), 0.9)
     result = solver_of().solve(sums, [uniform_theta(sums)])
     assert torch.isfinite(result.theta).all()
     # Nothing but pessimism: v = −bᵀA⁻¹b.
@@ -576,7 +576,7 @@ def test_rewards_of_nothing_climb_nowhere_and_do_not_fail():
 
 def test_every_row_terminated():
     rows = process_rows(0, n=200)
-    sums = RowSums(rows._replace(terminated=np.ones(200)), 0.9)
+    sums = DiscreteLSTD(rows._replace(terminated=np.ones(200)), 0.9)
     result = solver_of(lam=1e4, beta=1e-6).solve(sums, [uniform_theta(sums)])
     pair = rows.state * 3 + rows.action
     mean = np.bincount(pair, rows.reward) / np.bincount(pair)
@@ -609,14 +609,14 @@ def test_a_history_in_other_units_moves_values_and_nothing_else():
 
 
 def test_a_short_log_is_its_own_part():
-    sums = RowSums(random_rows(n=80), discount=0.9)
-    assert sums.part(n_rows=40) is sums
+    sums = DiscreteLSTD(random_rows(n=80), discount=0.9)
+    assert sums.subsample(n_rows=40) is sums
 
 
 def test_parts_of_a_log_are_estimates_of_its_sums():
     rows = random_rows(seed=1, n=600, n_initial=50)
-    sums = RowSums(rows, discount=0.9, ridge=0.01)
-    part = sums.part(n_rows=200)
+    sums = DiscreteLSTD(rows, discount=0.9, ridge=0.01)
+    part = sums.subsample(n_rows=200)
     assert (part.n, part.log_length) == (200, 600)
     assert len(np.unique(part.rows.reward)) == 200
     theta = torch.zeros(sums.n_features, sums.n_actions, dtype=torch.float64)
@@ -628,12 +628,12 @@ def test_parts_of_a_log_are_estimates_of_its_sums():
 
 def test_a_long_log_is_climbed_on_a_part_and_judged_as_a_whole(monkeypatch):
     rows = process_rows(3, n=900)
-    sums = RowSums(rows, discount=0.9)
+    sums = DiscreteLSTD(rows, discount=0.9)
     uniform = torch.zeros(sums.n_features, sums.n_actions, dtype=torch.float64)
     solver = solver_of(lam=10.0, beta=1e-3, tol=1e-6)
     direct = solver.solve(sums, [uniform])
-    short = RowSums.part
-    monkeypatch.setattr(RowSums, "part", lambda self: short(self, n_rows=300))
+    short = DiscreteLSTD.subsample
+    monkeypatch.setattr(DiscreteLSTD, "part", lambda self: short(self, n_rows=300))
     found = solver.solve(sums, [uniform])
     on_the_whole = float(solver.evaluate(sums, found.theta).value)
     assert found.value == pytest.approx(on_the_whole, rel=1e-12)
@@ -647,7 +647,7 @@ def test_a_sample_of_a_log_holds_every_step_of_its_episodes(horizon):
     step = np.tile(np.arange(horizon), n // horizon)
     table = torch.eye(horizon, dtype=torch.float64)
     rows = random_rows(n=n, table=table)._replace(state=step)
-    seen = RowSums(rows, discount=0.9)._sample
+    seen = DiscreteLSTD(rows, discount=0.9)._sample
     assert len(seen) == moments.STEP_ROWS
     assert seen.sum(dim=0) == pytest.approx(len(seen) / horizon, rel=0.5)
 
@@ -673,7 +673,7 @@ def test_an_observer_hears_every_entry_and_changes_nothing(leader_gradient):
         heard.append(entry)
         players.append(playing())
 
-    sums = RowSums(process_rows(0, n=100), 0.9)
+    sums = DiscreteLSTD(process_rows(0, n=100), 0.9)
     settings = {"leader_gradient": leader_gradient, "mirror_steps": 4, "max_iter": 4}
     watched = solver_of(observe=observe, **settings).solve(sums, [uniform_theta(sums)])
     alone = solver_of(**settings).solve(sums, [uniform_theta(sums)])
@@ -696,7 +696,7 @@ def test_an_observer_stops_the_climb_at_the_best_so_far(leader_gradient, after):
         heard.append(entry["value"])
         return len(heard) == after
 
-    sums = RowSums(process_rows(0, n=100), 0.9)
+    sums = DiscreteLSTD(process_rows(0, n=100), 0.9)
     result = solver_of(
         leader_gradient=leader_gradient,
         mirror_steps=4,
@@ -711,9 +711,9 @@ def test_an_observer_stops_the_climb_at_the_best_so_far(leader_gradient, after):
 
 
 def test_an_observer_stops_the_climb_on_a_part_too(monkeypatch):
-    sums = RowSums(process_rows(3, n=900), 0.9)
-    short = RowSums.part
-    monkeypatch.setattr(RowSums, "part", lambda self: short(self, n_rows=300))
+    sums = DiscreteLSTD(process_rows(3, n=900), 0.9)
+    short = DiscreteLSTD.subsample
+    monkeypatch.setattr(DiscreteLSTD, "part", lambda self: short(self, n_rows=300))
     heard = []
     solver = solver_of(
         lam=10.0, max_iter=20, observe=lambda entry, _: heard.append(entry) or True

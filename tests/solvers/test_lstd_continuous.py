@@ -20,23 +20,23 @@ from torch.testing import assert_close
 
 from sklearn_stackelberg._problem.rows import Rows
 from sklearn_stackelberg.equilibrium import measure_equilibrium
-from sklearn_stackelberg.kernels import JointFeatures, LandmarkFeatures
+from sklearn_stackelberg.kernels import LandmarkFeatures, StateActionFeatures
 from sklearn_stackelberg.policies import CandidateSoftmax, SquashedGaussian
 from sklearn_stackelberg.solvers import ClosedFormSolver
 from sklearn_stackelberg.solvers import _lstd_continuous as joint_moments
 from sklearn_stackelberg.solvers._continuous_policies import (
-    CandidateLeader,
-    GaussianLeader,
+    CandidatePolicyModel,
+    GaussianPolicyModel,
 )
-from sklearn_stackelberg.solvers._lstd_continuous import JointRows, JointSums
-from sklearn_stackelberg.solvers._lstd_discrete import RowSums
+from sklearn_stackelberg.solvers._lstd_continuous import ContinuousLSTD, ContinuousRows
+from sklearn_stackelberg.solvers._lstd_discrete import DiscreteLSTD
 
 TIGHT = {"rtol": 1e-9, "atol": 1e-11}
 
 
 def random_joint_rows(seed=0, *, n=60, n_states=40, d=2, p=1, end=0.2, n_initial=7):
     rng = np.random.default_rng(seed)
-    return JointRows(
+    return ContinuousRows(
         rng.normal(size=(n_states, d)),
         rng.integers(n_states, size=n),
         rng.integers(n_states, size=n),
@@ -48,15 +48,15 @@ def random_joint_rows(seed=0, *, n=60, n_states=40, d=2, p=1, end=0.2, n_initial
 
 
 def candidate_leader(rows, kernel="rbf", seed=0, n_components=8, dtype="float64"):
-    features = JointFeatures(
+    features = StateActionFeatures(
         kernel, n_components=n_components, random_state=seed, dtype=dtype
     ).fit(rows.states[rows.state], rows.action)
     rng = np.random.default_rng(seed)
-    return CandidateLeader(features, rng.uniform(-1, 2, (3, rows.action.shape[1])))
+    return CandidatePolicyModel(features, rng.uniform(-1, 2, (3, rows.action.shape[1])))
 
 
 def gaussian_leader(rows, kernel="rbf", seed=0, n_components=8, dtype="float64"):
-    features = JointFeatures(
+    features = StateActionFeatures(
         kernel, n_components=n_components, random_state=seed, dtype=dtype
     ).fit(rows.states[rows.state], rows.action)
     inputs = LandmarkFeatures(
@@ -64,7 +64,7 @@ def gaussian_leader(rows, kernel="rbf", seed=0, n_components=8, dtype="float64")
     ).fit(rows.states)
     p = rows.action.shape[1]
     policy = SquashedGaussian(torch.zeros(1, 1), [-1.0] * p, [2.0] * p, n_nodes=4)
-    return GaussianLeader(features, inputs, policy)
+    return GaussianPolicyModel(features, inputs, policy)
 
 
 LEADERS = {"candidates": candidate_leader, "gaussian": gaussian_leader}
@@ -86,7 +86,7 @@ def solver_of(lam=2.0, beta=0.1, **kwargs):
 
 def mean_features(leader, states, theta):
     """φ̄ from the policies' own modules, a state and a node at a time."""
-    if isinstance(leader, CandidateLeader):
+    if isinstance(leader, CandidatePolicyModel):
         candidates = leader.gram.candidates
         features = np.stack(
             [
@@ -117,7 +117,7 @@ def test_sums_are_those_of_dense_matrices(make, kernel, p):
     rows = random_joint_rows(1, p=p)
     leader = make(rows, kernel)
     theta = random_theta(leader)
-    sums = JointSums(rows, leader, 0.9, 0.02, chunk_rows=17)
+    sums = ContinuousLSTD(rows, leader, 0.9, 0.02, chunk_rows=17)
     phi = torch.from_numpy(
         leader.features.transform(rows.states[rows.state], rows.action)
     )
@@ -139,9 +139,9 @@ def test_sums_are_those_of_dense_matrices(make, kernel, p):
 def test_chunks_and_what_is_kept_change_nothing(make, chunk_rows, cache, monkeypatch):
     rows = random_joint_rows(2)
     leader = make(rows)
-    whole = JointSums(rows, leader, 0.9, 0.1, chunk_rows=10**6)
+    whole = ContinuousLSTD(rows, leader, 0.9, 0.1, chunk_rows=10**6)
     monkeypatch.setattr(joint_moments, "_CACHE_BYTES", cache)
-    chunked = JointSums(rows, leader, 0.9, 0.1, chunk_rows=chunk_rows)
+    chunked = ContinuousLSTD(rows, leader, 0.9, 0.1, chunk_rows=chunk_rows)
     theta = random_theta(leader)
     for _ in range(2):
         a, b = (solver_of().evaluate(sums, theta) for sums in (whole, chunked))
@@ -159,7 +159,7 @@ def test_chunks_and_what_is_kept_change_nothing(make, chunk_rows, cache, monkeyp
 def test_states_are_read_once():
     rows = random_joint_rows(0)
     leader = candidate_leader(rows)
-    sums = JointSums(rows, leader, 0.9, chunk_rows=16)
+    sums = ContinuousLSTD(rows, leader, 0.9, chunk_rows=16)
     read, calls = leader.read, []
     leader.read = lambda states: calls.append(len(states)) or read(states)
     theta = random_theta(leader)
@@ -178,7 +178,7 @@ def test_float32_is_close_to_float64(make):
     found = []
     for dtype in ("float64", "float32"):
         leader = make(rows, dtype=dtype)
-        sums = JointSums(rows, leader, 0.9, 0.01)
+        sums = ContinuousLSTD(rows, leader, 0.9, 0.01)
         found.append(solver_of().evaluate(sums, leader.start()))
     double, single = found
     assert single.sums.dtype == torch.float32
@@ -210,7 +210,7 @@ def test_the_order_of_rows_changes_nothing(make, seed):
     leader = make(rows)
     theta = random_theta(leader, seed)
     at, there = (
-        solver_of().evaluate(JointSums(some, leader, 0.9), theta)
+        solver_of().evaluate(ContinuousLSTD(some, leader, 0.9), theta)
         for some in (rows, moved)
     )
     assert_close(there.value, at.value, **TIGHT)
@@ -220,8 +220,8 @@ def test_the_order_of_rows_changes_nothing(make, seed):
 def test_rewards_enter_by_c_alone_and_by_their_unit():
     rows = random_joint_rows(0)
     leader = candidate_leader(rows)
-    sums = JointSums(rows, leader, 0.9)
-    scaled = JointSums(rows._replace(reward=1e3 * rows.reward), leader, 0.9)
+    sums = ContinuousLSTD(rows, leader, 0.9)
+    scaled = ContinuousLSTD(rows._replace(reward=1e3 * rows.reward), leader, 0.9)
     theta = random_theta(leader)
     assert_close(scaled.c, 1e3 * sums.c)
     assert_close(scaled(theta).M, sums(theta).M, rtol=0, atol=0)
@@ -232,9 +232,9 @@ def test_rewards_enter_by_c_alone_and_by_their_unit():
 def test_parts_of_a_log_are_estimates_of_its_sums(make):
     rows = random_joint_rows(4, n=600, n_initial=50)
     leader = make(rows)
-    sums = JointSums(rows, leader, 0.9, 0.01)
-    assert sums.part(n_rows=300) is sums
-    part = sums.part(n_rows=200)
+    sums = ContinuousLSTD(rows, leader, 0.9, 0.01)
+    assert sums.subsample(n_rows=300) is sums
+    part = sums.subsample(n_rows=200)
     assert (part.n, part.log_length) == (200, 600)
     assert len(np.unique(part.rows.reward)) == 200
     theta = random_theta(leader)
@@ -259,7 +259,7 @@ def test_parts_of_a_log_are_estimates_of_its_sums(make):
 def test_one_derivative_three_ways(make, seed, discount, lam, ridge, end, p):
     rows = random_joint_rows(seed, n=40, end=end, p=p)
     leader = make(rows, seed=seed, n_components=5)
-    sums = JointSums(rows, leader, discount, ridge, chunk_rows=16)
+    sums = ContinuousLSTD(rows, leader, discount, ridge, chunk_rows=16)
     solver, theta = solver_of(lam), random_theta(leader, seed)
 
     def value(theta):
@@ -276,7 +276,7 @@ def test_one_derivative_three_ways(make, seed, discount, lam, ridge, end, p):
 def test_one_derivative_for_other_kernels(make, kernel):
     rows = random_joint_rows(5)
     leader = make(rows, kernel)
-    sums = JointSums(rows, leader, 0.9, 0.01)
+    sums = ContinuousLSTD(rows, leader, 0.9, 0.01)
     theta = random_theta(leader)
     at = solver_of().evaluate(sums, theta)
     by_solve = autograd(lambda t: solver_of().evaluate(sums, t).value, theta)
@@ -287,7 +287,7 @@ def test_one_derivative_for_other_kernels(make, kernel):
 def test_the_individual_derivative_holds_w_fixed(make):
     rows = random_joint_rows(6)
     leader = make(rows)
-    sums = JointSums(rows, leader, 0.9)
+    sums = ContinuousLSTD(rows, leader, 0.9)
     theta = random_theta(leader)
     at = solver_of().evaluate(sums, theta)
     expected = autograd(lambda t: sums(t).b @ at.flat_w, theta)
@@ -303,7 +303,7 @@ def test_a_sample_of_a_log_holds_every_step_of_its_episodes():
     rows = random_joint_rows(n=n, n_states=horizon)._replace(
         state=np.tile(np.arange(horizon), n // horizon)
     )
-    sums = JointSums(rows, candidate_leader(rows), discount=0.9)
+    sums = ContinuousLSTD(rows, candidate_leader(rows), discount=0.9)
     (found,) = {len(part) for part in sums.sample}
     assert found == joint_moments.STEP_ROWS
     assert len(np.unique(sums.sample[0].numpy().round(9), axis=0)) == horizon
@@ -322,7 +322,7 @@ def test_actions_told_apart_play_the_discrete_game(ridge, max_iter):
     levels = np.array([-1.0, 0.0, 2.5])
     states = rng.normal(size=(12, 2))
     state, code = (index.ravel() for index in np.indices((12, 3)))
-    joint = JointRows(
+    joint = ContinuousRows(
         states,
         state,
         rng.permutation(state),
@@ -346,15 +346,15 @@ def test_actions_told_apart_play_the_discrete_game(ridge, max_iter):
         3,
     )
     solver = solver_of(mirror_steps=10, max_iter=max_iter, tol=1e-8)
-    sums = RowSums(discrete, 0.9, ridge)
+    sums = DiscreteLSTD(discrete, 0.9, ridge)
     expected = solver.solve(sums, [torch.zeros(12, 3, dtype=torch.float64)])
-    leader = CandidateLeader(
-        JointFeatures(actions_told_apart, n_components=None).fit(
+    leader = CandidatePolicyModel(
+        StateActionFeatures(actions_told_apart, n_components=None).fit(
             states[state], joint.action
         ),
         levels[:, None],
     )
-    found = solver.solve(JointSums(joint, leader, 0.9, ridge), [leader.start()])
+    found = solver.solve(ContinuousLSTD(joint, leader, 0.9, ridge), [leader.start()])
     by_step = [r.history.entries["value"] for r in (found, expected)]
     assert_allclose(by_step[0][:11], by_step[1][:11], rtol=1e-6)
     if max_iter == 0:  # a mirror step is the same in both; a line search is not
@@ -379,28 +379,30 @@ def bandit_rows(seed=0, n=800, p=1):
     asked = 0.5 + 1.2 * states
     index = np.arange(n)
     reward = -((action - asked) ** 2).sum(axis=1)
-    return JointRows(states, index, index, action, reward, np.zeros(n), index)
+    return ContinuousRows(states, index, index, action, reward, np.zeros(n), index)
 
 
 @both
 def test_discount_zero_sees_no_next_state(make):
     rows = bandit_rows(n=50)
     leader = make(rows)
-    sums = JointSums(rows, leader, 0.0)
+    sums = ContinuousLSTD(rows, leader, 0.0)
     M = sums(random_theta(leader)).M
     assert_close(M, sums(leader.start()).M, rtol=0, atol=0)
     other = rows._replace(next_state=rows.next_state[::-1])
-    assert_close(JointSums(other, leader, 0.0)(leader.start()).M, M, rtol=0, atol=0)
+    assert_close(
+        ContinuousLSTD(other, leader, 0.0)(leader.start()).M, M, rtol=0, atol=0
+    )
 
 
 def test_discount_zero_is_a_kernel_bandit_over_candidates():
     rows = bandit_rows()
     candidates = np.linspace(-1, 2, 7)[:, None]
-    features = JointFeatures("rbf", n_components=60, random_state=0).fit(
+    features = StateActionFeatures("rbf", n_components=60, random_state=0).fit(
         rows.states, rows.action
     )
-    leader = CandidateLeader(features, candidates)
-    sums = JointSums(rows, leader, 0.0)
+    leader = CandidatePolicyModel(features, candidates)
+    sums = ContinuousLSTD(rows, leader, 0.0)
     result = solver_of(lam=10.0, beta=1e-3).solve(sums, [leader.start()])
     inner = np.linspace(-0.9, 0.9, 25)[:, None]
     chosen = leader.outputs(leader.read(inner), result.theta).argmax(dim=1).numpy()
@@ -412,13 +414,13 @@ def test_discount_zero_is_a_kernel_bandit_over_candidates():
 @pytest.mark.parametrize("phases", [{"max_iter": 0}, {"mirror_steps": 0}, {}])
 def test_discount_zero_is_a_kernel_bandit_of_a_gaussian(p, phases):
     rows = bandit_rows(p=p, n=400)
-    features = JointFeatures("rbf", n_components=40, random_state=0).fit(
+    features = StateActionFeatures("rbf", n_components=40, random_state=0).fit(
         rows.states, rows.action
     )
     inputs = LandmarkFeatures("rbf", n_components=20, random_state=0).fit(rows.states)
     policy = SquashedGaussian(torch.zeros(1, 1), [-1.0] * p, [2.0] * p)
-    leader = GaussianLeader(features, inputs, policy)
-    sums = JointSums(rows, leader, 0.0)
+    leader = GaussianPolicyModel(features, inputs, policy)
+    sums = ContinuousLSTD(rows, leader, 0.0)
     result = solver_of(lam=10.0, beta=1e-3, tol=1e-4, **phases).solve(
         sums, [leader.start()]
     )
@@ -436,7 +438,7 @@ def test_discount_zero_is_a_kernel_bandit_of_a_gaussian(p, phases):
 def test_a_climb_ends_near_an_equilibrium_and_is_measured(make):
     rows = random_joint_rows(0)
     leader = make(rows)
-    sums = JointSums(rows, leader, 0.9, 0.01)
+    sums = ContinuousLSTD(rows, leader, 0.9, 0.01)
     solver = solver_of(lam=0.05, beta=2.0, max_iter=500, tol=0.0)
     result = solver.solve(sums, [leader.start()])
     found = measure_equilibrium(solver, sums, result.theta)
@@ -453,7 +455,7 @@ def test_a_climb_is_the_same_twice(make):
 
     def climb():
         leader = make(rows)
-        return solver_of().solve(JointSums(rows, leader, 0.9), [leader.start()])
+        return solver_of().solve(ContinuousLSTD(rows, leader, 0.9), [leader.start()])
 
     assert torch.equal(climb().theta, climb().theta)
 
@@ -463,7 +465,7 @@ def test_the_individual_leader_steps(make):
     rows = random_joint_rows(1)
     leader = make(rows)
     solver = solver_of(leader_gradient="individual", mirror_steps=0, max_iter=20)
-    result = solver.solve(JointSums(rows, leader, 0.9), [leader.start()])
+    result = solver.solve(ContinuousLSTD(rows, leader, 0.9), [leader.start()])
     assert result.value > result.history.entries["value"][0]
     assert torch.isfinite(result.theta).all()
 

@@ -33,11 +33,11 @@ from sklearn_stackelberg.q_functions import ContinuousQ, DiscreteQ, LinearQ
 from sklearn_stackelberg.solvers import ClosedFormSolver, StochasticSolver
 from sklearn_stackelberg.solvers import _gauss_newton as boards
 from sklearn_stackelberg.solvers import _stochastic_run as turns
-from sklearn_stackelberg.solvers._lstd_discrete import RowSums
+from sklearn_stackelberg.solvers._lstd_discrete import DiscreteLSTD
 from sklearn_stackelberg.solvers._minibatch_game import (
     Minibatches,
-    SampledGame,
-    SampledRows,
+    MinibatchGame,
+    MinibatchRows,
     flat,
 )
 
@@ -138,13 +138,13 @@ def assert_same(a, b):
 )
 def test_both_solvers_reach_one_game_where_q_is_linear(problem, discount, settings):
     rows, (lam, beta) = problem(), (10.0, 1e-3)
-    sums = RowSums(rows, discount)
+    sums = DiscreteLSTD(rows, discount)
     closed = ClosedFormSolver(lam, beta, max_iter=100, tol=1e-6)
     m, actions = sums.n_features, sums.n_actions
     expected = closed.solve(sums, [torch.zeros(m, actions, dtype=torch.float64)])
     settings = {"cg_steps": 40, "max_iter": 60, **settings}
     solver = StochasticSolver(lam, beta, leader_learning_rate=1.0, **settings)
-    sampled = SampledGame(sampled_rows(rows), discount)
+    sampled = MinibatchGame(sampled_rows(rows), discount)
     played = solver.solve(sampled, *linear_players(rows))
     theta = played.leader.weight
     # What it says of its policy is what the closed form says of it ...
@@ -162,7 +162,7 @@ def test_both_solvers_reach_one_game_where_q_is_linear(problem, discount, settin
 @pytest.mark.parametrize("optimizer", ["adam", torch.optim.RMSprop])
 def test_gradient_steps_on_minibatches_reach_it_too(optimizer):
     rows, discount, lam, beta = chain(), 0.5, 0.2, 0.5
-    sums = RowSums(rows, discount)
+    sums = DiscreteLSTD(rows, discount)
     solver = StochasticSolver(
         lam,
         beta,
@@ -174,7 +174,7 @@ def test_gradient_steps_on_minibatches_reach_it_too(optimizer):
         mirror_steps=10,
         max_iter=40,
     )
-    sampled = SampledGame(sampled_rows(rows), discount)
+    sampled = MinibatchGame(sampled_rows(rows), discount)
     result = solver.solve(sampled, *linear_players(rows))
     closed = ClosedFormSolver(lam, beta, max_iter=100, tol=1e-6)
     expected = closed.solve(sums, [torch.zeros(8, 2, dtype=torch.float64)]).value
@@ -198,11 +198,11 @@ def test_an_optimizer_that_searches_along_a_line():
 
 def test_a_ridge_is_the_closed_forms():
     rows, discount, lam, beta, ridge = random_rows(0), 0.9, 2.0, 0.1, 0.05
-    sampled = SampledGame(sampled_rows(rows), discount, ridge=ridge)
+    sampled = MinibatchGame(sampled_rows(rows), discount, ridge=ridge)
     solver = StochasticSolver(lam, beta, cg_steps=100, max_iter=3)
     result = solver.solve(sampled, *linear_players(rows))
     at = ClosedFormSolver(lam, beta).evaluate(
-        RowSums(rows, discount, ridge), result.leader.weight
+        DiscreteLSTD(rows, discount, ridge), result.leader.weight
     )
     assert result.value == pytest.approx(float(at.value), rel=1e-6)
 
@@ -303,7 +303,7 @@ def test_equal_rewards_are_not_an_equal_log(name):
     players = played.players.leader, played.players.follower
     rows = played.sampled.rows
     logs = [
-        solver.solve(SampledGame(log, played.discount), *players).state.log
+        solver.solve(MinibatchGame(log, played.discount), *players).state.log
         for log in (rows, rows._replace(), of_another_log(rows, name))
     ]
     assert logs[0] == logs[1] != logs[2]
@@ -452,7 +452,10 @@ def test_a_leader_that_explodes_is_named():
 def test_damping_and_adjoint_go_back_with_the_players(monkeypatch):
     solver, played = small_play(max_iter=9, mirror_steps=0, measure_every=2, tol=0.0)
     dampings, starts = [], []
-    respond, foresee = boards.Board.respond, boards.Board.foresee
+    respond, total_derivative_of = (
+        boards.BatchObjectives.gauss_newton_step,
+        boards.BatchObjectives.total_derivative_of,
+    )
 
     def recorded_response(self, batch, w, damping, *rest):
         dampings.append(damping)
@@ -460,10 +463,10 @@ def test_damping_and_adjoint_go_back_with_the_players(monkeypatch):
 
     def recorded_foresight(self, batch, start, *rest):
         starts.append(start)
-        return foresee(self, batch, start, *rest)
+        return total_derivative_of(self, batch, start, *rest)
 
-    monkeypatch.setattr(boards.Board, "respond", recorded_response)
-    monkeypatch.setattr(boards.Board, "foresee", recorded_foresight)
+    monkeypatch.setattr(boards.BatchObjectives, "respond", recorded_response)
+    monkeypatch.setattr(boards.BatchObjectives, "foresee", recorded_foresight)
     # It breaks after the step of turn 3, and was last measured in turn 2.
     monkeypatch.setattr(
         turns,
@@ -515,15 +518,15 @@ def test_a_follower_that_cannot_answer_is_told_from_one_that_has():
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_a_follower_at_its_minimum_has_not_failed(dtype):
     rows = chain()
-    sampled = SampledGame(sampled_rows(rows), 0.9, dtype=dtype)
+    sampled = MinibatchGame(sampled_rows(rows), 0.9, dtype=dtype)
     leader, follower = (p.to(dtype).requires_grad_() for p in linear_players(rows))
-    board = boards.Board(
+    objectives = boards.BatchObjectives(
         sampled, boards.Players(leader, follower, 0.9), lam=10.0, beta=1e-3
     )
-    batch, falls = sampled.some(1_000), []
+    batch, falls = sampled.fixed_batch(1_000), []
     w, damping = flat(follower), 1e-10
     for _ in range(20):
-        found = board.respond(batch, w, damping, 1e-8, 200)
+        found = objectives.gauss_newton_step(batch, w, damping, 1e-8, 200)
         w, damping = found.w, found.damping
         falls.append(found.fall)
         assert not found.failed
@@ -534,7 +537,7 @@ def test_a_follower_at_its_minimum_has_not_failed(dtype):
 def test_rewards_of_nothing_are_no_divergence():
     rows = chain()
     nothing = rows._replace(reward=0.0 * rows.reward)
-    sampled = SampledGame(sampled_rows(nothing), 0.9)
+    sampled = MinibatchGame(sampled_rows(nothing), 0.9)
     result = StochasticSolver(1.0, 1e-3, max_iter=5).solve(
         sampled, *linear_players(nothing)
     )
@@ -562,7 +565,7 @@ def doses(n=120):
     inputs, embedding = (
         torch.from_numpy(part) for part in (state, features.transform(both))
     )
-    return state, SampledRows(
+    return state, MinibatchRows(
         lambda index: inputs[torch.from_numpy(index)],
         lambda index: inputs[torch.from_numpy(index)],
         lambda index: embedding[torch.from_numpy(index)],
@@ -596,7 +599,7 @@ def test_networks_learn_a_dose(kind, mirror_steps):
         cg_steps=10,
         tol=0.0,
     )
-    result = solver.solve(SampledGame(rows, 0.0), leader, follower)
+    result = solver.solve(MinibatchGame(rows, 0.0), leader, follower)
     actions, weights = result.leader(torch.from_numpy(state))
     chosen = (weights[:, :, None] * actions).sum(1)[:, 0].detach().numpy()
     assert np.mean((chosen - 0.8 * state[:, 0]) ** 2) < 0.05
@@ -614,7 +617,7 @@ def test_single_precision_plays_nearly_the_same(optimizer):
     double = solver.solve(
         played.sampled, played.players.leader, played.players.follower
     )
-    sampled = SampledGame(played.sampled.rows, played.discount, dtype=torch.float32)
+    sampled = MinibatchGame(played.sampled.rows, played.discount, dtype=torch.float32)
     single = solver.solve(sampled, played.players.leader, played.players.follower)
     assert {p.dtype for p in single.leader.parameters()} == {torch.float32}
     assert single.value == pytest.approx(double.value, abs=1e-2)
@@ -632,7 +635,7 @@ def test_single_precision_solves_no_further_than_rounding(monkeypatch):
 
     monkeypatch.setattr(boards, "conjugate_gradient", recorded)
     rows = chain()
-    sampled = SampledGame(sampled_rows(rows), 0.9, dtype=torch.float32)
+    sampled = MinibatchGame(sampled_rows(rows), 0.9, dtype=torch.float32)
     solver = StochasticSolver(10.0, 1e-3, cg_steps=30, max_iter=4, mirror_steps=2)
     solver.solve(sampled, *linear_players(rows))
     products, further, left, left_further = np.array(solved).T
@@ -644,7 +647,7 @@ def test_single_precision_solves_no_further_than_rounding(monkeypatch):
 @CUDA
 def test_a_play_on_a_gpu_comes_back_to_the_cpu():
     solver, played = small_play()
-    sampled = SampledGame(played.sampled.rows, played.discount, device="cuda")
+    sampled = MinibatchGame(played.sampled.rows, played.discount, device="cuda")
     result = solver.solve(sampled, played.players.leader, played.players.follower)
     there = solver.solve(played.sampled, state=result.state)
     assert {p.device.type for p in result.leader.parameters()} == {"cpu"}
