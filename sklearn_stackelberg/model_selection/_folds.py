@@ -171,7 +171,7 @@ def _episode_codes(X: Any, y: Any, groups: Any) -> NDArray[np.intp]:
 
 
 def _table_codes(y: Any) -> NDArray[np.intp]:
-    chain = chain_rows(find_columns(y), len(y))
+    chain = chain_rows(find_columns(y))
     whole = encode(chain.episode)
     codes = np.full(int(whole.max()) + 1, -1)
     codes[whole[chain.rows]] = encode(chain.episode[chain.rows])

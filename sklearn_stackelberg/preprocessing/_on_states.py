@@ -30,9 +30,9 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from ..transitions import _checks as checks
-from ..transitions._as_transitions import unwrap
+from ..transitions._as_transitions import given_log
 from ..transitions._episodes import EpisodeView
+from ..transitions._tables import check_states
 from ..transitions._transitions import Transitions
 from ._recorded_states import RecordedStates, put_back, recorded_states
 
@@ -297,7 +297,7 @@ class _Identity(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
 
 def _as_table(X: Any) -> Any:
-    return X if hasattr(X, "columns") else checks.check_states(X, "X")
+    return X if hasattr(X, "columns") else check_states(X, "X")
 
 
 def _split(
@@ -305,10 +305,10 @@ def _split(
 ) -> tuple[Any, tuple[RecordedStates, Transitions] | None]:
     """Return the states to be transformed and, of a log, where they belong."""
     if isinstance(X, (Transitions, EpisodeView)):
-        log = unwrap(X, y)
+        log = given_log(X, y)
         recorded = recorded_states(log)
         return recorded.states, (recorded, log)
-    return (checks.check_states(X, "X") if issparse(X) else X), None
+    return (check_states(X, "X") if issparse(X) else X), None
 
 
 def _checked_transformer(transformer: Any) -> Any:
@@ -342,7 +342,7 @@ def _checked(out: Any, states: Any, transformer: Any) -> Any:
             "ColumnTransformer(..., sparse_threshold=0) for example."
         )
     if not hasattr(out, "shape"):
-        out = checks.check_states(out, f"What {name} returned")
+        out = check_states(out, f"What {name} returned")
     n = _num_samples(states)
     if len(out) != n:
         raise ValueError(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _checks as checks
+from ._checks import rows_text
 
 # Up to so many values are levels, such as doses that a protocol allows; so are fewer
 # than half as many values as rows.
@@ -15,55 +15,6 @@ LEVELS = 20
 
 # Logged actions may pass a bound by this share of the range: bounds of 32 bits do.
 _ROUNDING = 1e-6
-
-
-def check_actions(
-    values: Any, name: str = "action", rows: NDArray[np.intp] | None = None
-) -> NDArray[Any]:
-    """Return labels, (n,), or actions of p >= 2 finite numbers, (n, p) of float64.
-
-    A table of one column is that column.
-    """
-    table = _as_table(values, name, rows)
-    if table is None:
-        return checks.check_labels(values, name, rows)
-    columns = (
-        [table.iloc[:, j] for j in range(table.shape[1])]
-        if checks.is_frame(table)
-        else [*table.T]
-    )
-    if not columns:
-        raise ValueError(f"{name} has no columns; at least one number was expected.")
-    if len(columns) == 1:
-        return checks.check_labels(columns[0], name, rows)
-    vectors = np.stack([_numbers(column, name, rows) for column in columns], axis=1)
-    bad = ~np.isfinite(vectors).all(axis=1)
-    if bad.any():
-        raise ValueError(
-            f"{name} is NaN or infinite at {checks.rows_text(bad, rows)}; every "
-            "transition needs a finite one. Leave these rows out or fill them in."
-        )
-    return vectors
-
-
-def has_action(values: Any, name: str) -> NDArray[np.bool_]:
-    """Where a row has an action, (n,): all of its numbers, or none, are there."""
-    if np.ndim(values) == 2 and not checks.is_frame(values):
-        missing = checks.missing(np.ravel(values)).reshape(np.shape(values))
-    else:
-        missing = checks.missing(values)
-    if missing.ndim == 1:
-        return ~missing
-    every = missing.all(axis=1)
-    some = missing.any(axis=1) & ~every
-    if some.any():
-        raise ValueError(
-            f"{name} has some of its numbers and lacks others at "
-            f"{checks.rows_text(some)}. An action is whole, or missing in all of its "
-            "columns (then the row only holds a state): fill these rows in, or leave "
-            "them out."
-        )
-    return ~every
 
 
 def action_type(action: NDArray[Any], asked: str = "auto") -> tuple[str, str]:
@@ -228,51 +179,12 @@ def check_bounds(
             f"below high={high[j]:g}. Give (low, high)."
         )
     reach = _ROUNDING * (high - low)
-    outside = ((logged < low - reach) | (logged > high + reach)).any(axis=1)
+    outside = np.any((logged < low - reach) | (logged > high + reach), axis=1)
     if outside.any():
         row = int(np.argmax(outside))
         raise ValueError(
             f"The logged action lies outside action_bounds, low={low.tolist()} and "
-            f"high={high.tolist()}, at {checks.rows_text(outside)} (for example "
+            f"high={high.tolist()}, at {rows_text(outside)} (for example "
             f"{logged[row].tolist()}). Widen the bounds, or leave these rows out."
         )
     return low, high
-
-
-def _as_table(values: Any, name: str, rows: Any) -> Any:
-    """Values of two dimensions as an array or DataFrame; None if there are not two."""
-    if checks.is_frame(values):
-        return values
-    # As objects first, as checks.as_vector has it.
-    given = isinstance(values, (list, tuple))
-    table = np.array(values, dtype=object) if given else np.asarray(values)
-    if table.ndim == 1 and table.dtype.kind == "O":
-        _refuse_nested(table, name, rows)
-    return table if table.ndim == 2 else None
-
-
-def _numbers(column: Any, name: str, rows: Any) -> NDArray[np.float64]:
-    vector = checks.as_vector(column, name)
-    types = (
-        {type(v) for v in vector} if vector.dtype.kind == "O" else {vector.dtype.type}
-    )
-    kinds = {checks.kind_of(type_) for type_ in types} & {"str", "bool"}
-    if kinds:
-        raise ValueError(
-            f"{name} has several columns, and not all hold numbers (there are values "
-            f"of type {' and '.join(sorted(kinds))}). An action of "
-            "several columns is one of several measured numbers; join labels into one "
-            "column, for example df['a'].astype(str) + '/' + df['b'].astype(str)."
-        )
-    return checks.to_float(vector, name, rows)
-
-
-def _refuse_nested(vector: NDArray[Any], name: str, rows: Any) -> None:
-    nested = np.array([isinstance(v, (list, tuple, np.ndarray)) for v in vector], bool)
-    if nested.any():
-        raise ValueError(
-            f"{name} holds a list or an array at {checks.rows_text(nested, rows)}. An "
-            "action of several numbers is a table with one column for each, and the "
-            "same number of them in every row: use np.stack(...), or in from_frame a "
-            "list of columns."
-        )

@@ -1,4 +1,4 @@
-"""Which row follows which: by episode and step, or by the values of the states."""
+"""Which row follows which: by episode and step."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from math import lgamma, log
 from typing import Any, NamedTuple
 
 import numpy as np
-
-from ._checks import is_frame
 
 
 class Links(NamedTuple):
@@ -91,36 +89,6 @@ def count_steps(episode: np.ndarray, jump: Any = 1) -> np.ndarray:
     step = np.empty(codes.size, dtype=np.int64)
     step[order] = reached - np.repeat(reached[starts], lengths)
     return step
-
-
-def comparable(states: Any) -> np.ndarray:
-    """Return a table of states as an array whose entries can be compared with ==."""
-    if not is_frame(states) or all(
-        isinstance(dtype, np.dtype) and dtype.kind in "biuf" for dtype in states.dtypes
-    ):
-        return np.asarray(states)
-    values = states.to_numpy(dtype=object, copy=True)
-    values[states.isna().to_numpy()] = np.nan
-    return values
-
-
-def rows_equal(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Compare two (n, d) arrays row by row; missing equals missing."""
-    # Only what is missing (NaN) differs from itself, in arrays of objects as well.
-    missing = np.not_equal(left, left) & np.not_equal(right, right)
-    equal = (left == right) | missing
-    return equal.astype(bool).all(axis=1)
-
-
-def next_rows_by_value(state: np.ndarray, next_state: np.ndarray) -> np.ndarray:
-    """Return i + 1 where row i + 1's state is row i's next state, else -1.
-
-    The states are compared by value, in O(n d); missing equals missing.
-    """
-    next_row = np.full(len(state), -1, dtype=np.intp)
-    chained = np.flatnonzero(rows_equal(next_state[:-1], state[1:]))
-    next_row[chained] = chained + 1
-    return next_row
 
 
 # A shuffled fold must not be refused: fewer than one order in a billion looks so.

@@ -24,8 +24,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import shuffle
 
 from sklearn_stackelberg import EpisodeKFold, Transitions, as_transitions
-from sklearn_stackelberg.transitions._checks import FIELDS
 from sklearn_stackelberg.transitions._decision_table import ROLES
+from sklearn_stackelberg.transitions._tables import FIELDS
 
 STATES = ["x", "y"]
 ignore_gaps = pytest.mark.filterwarnings("ignore:Gaps in the steps:UserWarning")
