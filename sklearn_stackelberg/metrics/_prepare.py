@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._problem.rows import index_states
 from .._typing import Floats
-from ..transitions._actions import action_type, check_same_amounts
+from ..transitions._actions import action_type, check_action_names
 from ..transitions._as_transitions import as_transitions
 from ..transitions._tables import shared_next_rows
 from ..transitions._transitions import Transitions
@@ -75,7 +75,7 @@ def prepare_evaluation(
     states, state_index, next_index = index_states(state, after, shared)
     seen, nodes = like(log.state, states), None
     if continuous:
-        check_same_amounts(getattr(policy, "action_names_", None), log.action_names)
+        check_action_names(getattr(policy, "action_names_", None), log.action_names)
         nodes, probabilities = action_nodes(
             policy, seen, as_numbers(log.action), greedy
         )

@@ -16,11 +16,12 @@ from ._tables import States, check_states
 from ._transitions import Transitions
 
 GivenLog = Transitions | EpisodeView[Transitions]
+LogOrStates = GivenLog | ArrayLike
 
 
 @overload
 def as_transitions(
-    X: GivenLog | ArrayLike,
+    X: LogOrStates,
     y: ArrayLike | None = None,
     *,
     return_rows: Literal[False] = False,
@@ -29,7 +30,7 @@ def as_transitions(
 
 @overload
 def as_transitions(
-    X: GivenLog | ArrayLike,
+    X: LogOrStates,
     y: ArrayLike | None = None,
     *,
     return_rows: Literal[True],
@@ -37,7 +38,7 @@ def as_transitions(
 
 
 def as_transitions(
-    X: GivenLog | ArrayLike, y: ArrayLike | None = None, *, return_rows: bool = False
+    X: LogOrStates, y: ArrayLike | None = None, *, return_rows: bool = False
 ) -> Transitions | tuple[Transitions, NDArray[np.intp]]:
     """Return the log that an estimator was given, in whichever way it was given.
 

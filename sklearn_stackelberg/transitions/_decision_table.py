@@ -77,6 +77,7 @@ def find_columns(y: States) -> dict[str, Column]:
     known = [*(y.columns if is_frame(y) else y.dtype.names or ())]
     check_same_length({"y": len(y)})
     numbered = _numbered_actions(known)
+    # The index, too, may bear a role's name, and would be lost without a word.
     levels = [*getattr(getattr(y, "index", None), "names", [])]
     _refuse_unknown(known, levels, numbered)
     for role in (*ROLES, *numbered):
@@ -120,8 +121,7 @@ def _refuse_unknown(
     known: list[Hashable], levels: list[Hashable], numbered: list[str]
 ) -> None:
     """Refuse columns that are not there, or that are but for their spelling."""
-    shown = ", ".join(repr(name) for name in known[:20])
-    shown += ", ..." if len(known) > 20 else ""
+    shown = ", ".join(map(repr, known[:20])) + ", ..." * (len(known) > 20)
     roles = ", ".join(ROLES[:-1]) + f" and {ROLES[-1]}"
     hidden = [r for r in ROLES if r not in known and r in levels]
     if hidden:
@@ -132,7 +132,7 @@ def _refuse_unknown(
     meant: dict[str, Any] = {}
     for name in known:
         text = str(name).lower().strip()
-        # 0.8 finds a letter too many, too few or exchanged in the shortest role, step.
+        # 0.8 still finds a letter too many or too few in the shortest role, step.
         near = difflib.get_close_matches(text, ROLES, n=1, cutoff=0.8)
         role = _ALIASES.get(text) or (near[0] if near else None)
         if text in _DONE and "terminated" not in known:

@@ -35,6 +35,7 @@ from ._linking import link
 from ._tables import (
     FIELDS,
     Frame,
+    Log,
     States,
     check_same_columns,
     check_states,
@@ -43,7 +44,7 @@ from ._tables import (
 )
 
 
-class Transitions:
+class Transitions(Log):
     """Logged decisions, each row whole: state, action, reward and next state.
 
     scikit-learn can index, split and resample a log by rows, and its episodes through
@@ -114,15 +115,6 @@ class Transitions:
 
     # On an instance only where there are any, so that other logs hash as ever.
     action_names: tuple[Hashable, ...] | None = None
-    state: States
-    action: NDArray[Any]
-    reward: NDArray[np.float64]
-    next_state: States
-    terminated: NDArray[np.bool_]
-    is_initial: NDArray[np.bool_]
-    episode: NDArray[Any] | None
-    step: NDArray[np.int64] | None
-    propensity: NDArray[np.float64] | None
 
     def __init__(
         self,
