@@ -1,15 +1,27 @@
-"""Finite Markov decision processes whose every answer is exact."""
+"""Finite Markov decision processes whose values are exact."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .._typing import Floats
 from ..transitions._transitions import Transitions
 from ._chain import chain_values, sample_episodes
-from ._environments import as_generator, open_environment
+from ._environments import (
+    Predictor,
+    Seed,
+    as_generator,
+    open_environment,
+    positive,
+)
+
+if TYPE_CHECKING:
+    import gymnasium
+
+Policy = ArrayLike | Predictor
 
 # How close to 1 a discount stands in for 1 while a policy is being optimised.
 _NEARLY_ONE = 1.0 - 1e-7
@@ -130,7 +142,9 @@ class FiniteMDP:
         self.visits: NDArray[np.intp] | None = None
 
     @classmethod
-    def from_gymnasium(cls, env: Any, *, encode: str = "integer") -> FiniteMDP:
+    def from_gymnasium(
+        cls, env: str | gymnasium.Env, *, encode: str = "integer"
+    ) -> FiniteMDP:
         """Read the process of a Gymnasium toy-text environment.
 
         Parameters
@@ -207,7 +221,7 @@ class FiniteMDP:
         FiniteMDP
             Pairs (s, a) that were never logged end the episode at once with
             reward 0 (where rewards are negative, that is the *best* there is);
-            `visits` tells them apart. The initial distribution is that of the
+            `visits` has 0 there. The initial distribution is that of the
             rows marked ``is_initial``, or of all rows when none is.
 
         Raises
@@ -258,7 +272,7 @@ class FiniteMDP:
         mdp.visits = visits.astype(np.intp)
         return mdp
 
-    def one_hot(self, states: ArrayLike) -> NDArray[np.float64]:
+    def one_hot(self, states: ArrayLike) -> Floats:
         """Return integer states, (n,) or (n, 1), as rows of 0 and 1, (n, S)."""
         return np.eye(self.n_states)[integer_states(np.asarray(states))]
 
@@ -267,8 +281,8 @@ class FiniteMDP:
         return self._encoded(np.arange(self.n_states))
 
     def state_values(
-        self, policy: Any, discount: float, horizon: int | None = None
-    ) -> NDArray[np.float64]:
+        self, policy: Policy, discount: float, horizon: int | None = None
+    ) -> Floats:
         """Return the exact value of a policy in every state.
 
         Parameters
@@ -299,7 +313,7 @@ class FiniteMDP:
         return self._finite(values, np.arange(self.n_states))
 
     def policy_value(
-        self, policy: Any, discount: float, horizon: int | None = None
+        self, policy: Policy, discount: float, horizon: int | None = None
     ) -> float:
         """Return the exact value of a policy from the initial distribution.
 
@@ -312,8 +326,8 @@ class FiniteMDP:
         return float(self.initial[start] @ self._finite(values, start))
 
     def q_values(
-        self, policy: Any, discount: float, horizon: int | None = None
-    ) -> NDArray[np.float64]:
+        self, policy: Policy, discount: float, horizon: int | None = None
+    ) -> Floats:
         """Return the exact value of each action, then the policy: (S, A).
 
         Parameters and errors as in `state_values`.
@@ -354,9 +368,9 @@ class FiniteMDP:
 
     def sample(
         self,
-        policy: Any,
+        policy: Policy,
         n_transitions: int,
-        random_state: Any = None,
+        random_state: Seed = None,
         *,
         horizon: int | None = None,
     ) -> Transitions:
@@ -419,7 +433,7 @@ class FiniteMDP:
             return np.array(states)[:, None]
         return self.one_hot(states)
 
-    def _probabilities(self, policy: Any) -> NDArray[np.float64]:
+    def _probabilities(self, policy: Policy) -> Floats:
         if hasattr(policy, "predict"):
             policy = policy.predict(self.states())
         elif hasattr(policy, "predict_proba"):
@@ -437,15 +451,11 @@ class FiniteMDP:
             f"for each state) or {shape} (a probability for each state and action)."
         )
 
-    def _look_ahead(
-        self, values: NDArray[np.float64], discount: float
-    ) -> NDArray[np.float64]:
+    def _look_ahead(self, values: Floats, discount: float) -> Floats:
         not_done = self.transition * (1.0 - self.termination)  # (S, A, S)
         return self.expected_reward + discount * not_done @ values
 
-    def _values(
-        self, policy: NDArray[np.float64], discount: float, horizon: int | None
-    ) -> NDArray[np.float64]:
+    def _values(self, policy: Floats, discount: float, horizon: int | None) -> Floats:
         """Return the values, NaN where the undiscounted return has no limit."""
         ends = self.transition * self.termination  # (S, A, S)
         return chain_values(
@@ -456,9 +466,7 @@ class FiniteMDP:
             None if horizon is None else positive(horizon, "horizon"),
         )
 
-    def _finite(
-        self, values: NDArray[np.float64], states: NDArray[np.intp]
-    ) -> NDArray[np.float64]:
+    def _finite(self, values: Floats, states: NDArray[np.intp]) -> Floats:
         bad = states[np.isnan(values[states])]
         if len(bad):
             raise ValueError(
@@ -469,9 +477,7 @@ class FiniteMDP:
         return values[states]
 
 
-def distributions(
-    values: ArrayLike, name: str, shape: tuple[int, ...]
-) -> NDArray[np.float64]:
+def distributions(values: ArrayLike, name: str, shape: tuple[int, ...]) -> Floats:
     """Return the values, refused unless they are distributions on the last axis."""
     values = np.asarray(values, dtype=float)
     if values.shape != shape:
@@ -486,7 +492,7 @@ def distributions(
     return values
 
 
-def ratio(above: NDArray[Any], below: NDArray[Any]) -> NDArray[np.float64]:
+def ratio(above: NDArray[Any], below: NDArray[Any]) -> Floats:
     """Return above / below, and 0 where nothing was counted."""
     return np.divide(above, below, out=np.zeros(above.shape), where=below > 0)
 
@@ -504,7 +510,7 @@ def integers(values: ArrayLike, name: str) -> NDArray[np.intp]:
     raise ValueError(f"{name} must hold integers from 0; got {wrong.tolist()}.")
 
 
-def integer_states(states: Any) -> NDArray[np.intp]:
+def integer_states(states: ArrayLike) -> NDArray[np.intp]:
     """Return states given as (n,), (n, 1) or one-hot (n, S) as integers, (n,)."""
     states = np.asarray(states)
     if states.ndim == 2 and states.shape[1] > 1:
@@ -532,10 +538,3 @@ def as_discount(discount: float) -> float:
     if not 0.0 <= discount <= 1.0:
         raise ValueError(f"discount is {discount!r}; expected a number in [0, 1].")
     return float(discount)
-
-
-def positive(count: int, name: str) -> int:
-    """Return the count, refused unless it is a positive integer."""
-    if int(count) != count or count < 1:
-        raise ValueError(f"{name} is {count!r}; expected a positive integer.")
-    return int(count)

@@ -22,17 +22,19 @@ _MISSING_TYPES = {"NoneType", "NAType", "NaTType"}
 _KIND_NAMES = {"b": "bool", "i": "int", "u": "int", "f": "float", "U": "str"}
 
 
+AnyArray = NDArray[Any]
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+Rows = NDArray[np.intp] | None
+
+
 class Column(NamedTuple):
     """One column of a table, or the several of an action, and its name in messages."""
 
     values: object  # a pandas Series or DataFrame, or an array
     name: str
 
-    def read(
-        self,
-        check: Callable[..., NDArray[Any]],
-        rows: NDArray[np.intp] | None = None,
-    ) -> NDArray[Any]:
+    def read(self, check: Callable[..., AnyArray], rows: Rows = None) -> AnyArray:
         """Return these rows, or all, as `check` returns them."""
         values = self.values
         if rows is None:
@@ -41,9 +43,7 @@ class Column(NamedTuple):
         return check(chosen[rows], self.name, rows)
 
 
-def rows_text(
-    bad: NDArray[np.bool_], rows: NDArray[np.intp] | None = None, unit: str = "row"
-) -> str:
+def rows_text(bad: Flags, rows: Rows = None, unit: str = "row") -> str:
     """Name the first of the rows where `bad` is true, and say how many there are."""
     where = np.flatnonzero(bad)
     named = where if rows is None else rows[where]
@@ -66,7 +66,7 @@ def check_same_length(lengths: dict[str, int]) -> None:
         )
 
 
-def _as_objects(values: object) -> NDArray[Any]:
+def _as_objects(values: object) -> AnyArray:
     # numpy would turn the list [1, "a"] into strings without a word.
     if isinstance(values, (list, tuple)):
         return np.array(values, dtype=object)
@@ -75,7 +75,7 @@ def _as_objects(values: object) -> NDArray[Any]:
     return array.astype(object) if array.dtype.kind == "T" else array
 
 
-def _as_vector(values: object, name: str) -> NDArray[Any]:
+def _as_vector(values: object, name: str) -> AnyArray:
     vector = _as_objects(values)
     if vector.ndim != 1 or vector.dtype.names:
         advice = ": use .ravel()" if vector.ndim == 2 and vector.shape[1] == 1 else ""
@@ -86,7 +86,7 @@ def _as_vector(values: object, name: str) -> NDArray[Any]:
     return vector
 
 
-def missing(values: object) -> NDArray[np.bool_]:
+def missing(values: object) -> Flags:
     """Where a column or table holds None, NaN, NA or NaT."""
     if hasattr(values, "isna"):
         return values.isna().to_numpy()
@@ -121,9 +121,9 @@ def _kind_of(type_: type) -> str:
 def check_plain_values(
     values: object,
     name: str,
-    rows: NDArray[np.intp] | None = None,
+    rows: Rows = None,
     allowed: tuple[str, ...] = ("int", "str", "bool", "float"),
-) -> NDArray[Any]:
+) -> AnyArray:
     """Return integers, strings, booleans or floats as an array of one plain type."""
     vector = _as_vector(values, name)
     if vector.dtype.kind == "O":
@@ -154,9 +154,7 @@ def check_plain_values(
     return vector
 
 
-def _refuse_infinite(
-    bad: NDArray[np.bool_], name: str, rows: NDArray[np.intp] | None
-) -> None:
+def _refuse_infinite(bad: Flags, name: str, rows: Rows) -> None:
     if bad.any():
         raise ValueError(
             f"{name} is NaN or infinite at {rows_text(bad, rows)}; finite numbers were "
@@ -174,7 +172,7 @@ def _refuse_mixed(kinds: Iterable[str], name: str) -> None:
         )
 
 
-def join_actions(parts: list[NDArray[Any]], name: str) -> NDArray[Any]:
+def join_actions(parts: list[AnyArray], name: str) -> AnyArray:
     """Concatenate checked actions; numpy alone would turn ints into strings."""
     parts = [part for part in parts if part.size]
     _refuse_mixed((_KIND_NAMES[part.dtype.kind] for part in parts), name)
@@ -189,14 +187,14 @@ def join_actions(parts: list[NDArray[Any]], name: str) -> NDArray[Any]:
 
 
 def check_episodes(
-    values: object, name: str = "episode", rows: NDArray[np.intp] | None = None
-) -> NDArray[Any]:
+    values: object, name: str = "episode", rows: Rows = None
+) -> AnyArray:
     """Return episode names as integers or strings."""
     return check_plain_values(values, name, rows, allowed=("int", "str"))
 
 
 def check_steps(
-    values: object, name: str = "step", rows: NDArray[np.intp] | None = None
+    values: object, name: str = "step", rows: Rows = None
 ) -> NDArray[np.int64]:
     """Return steps as 64-bit integers."""
     vector = _as_vector(values, name)
@@ -221,9 +219,7 @@ def check_steps(
     return vector.astype(np.int64)
 
 
-def _to_float(
-    vector: NDArray[Any], name: str, rows: NDArray[np.intp] | None
-) -> NDArray[np.float64]:
+def _to_float(vector: AnyArray, name: str, rows: Rows) -> Floats:
     """Return numbers as float64 with NaN for what is missing; refuse the rest."""
     if vector.dtype.kind in "biuf":
         return vector.astype(np.float64)
@@ -246,9 +242,7 @@ def _to_float(
     return np.where(absent, np.nan, vector).astype(np.float64)
 
 
-def check_reals(
-    values: object, name: str, rows: NDArray[np.intp] | None = None
-) -> NDArray[np.float64]:
+def check_reals(values: object, name: str, rows: Rows = None) -> Floats:
     """Return finite real numbers as float64."""
     vector = _to_float(_as_vector(values, name), name, rows)
     _refuse_infinite(~np.isfinite(vector), name, rows)
@@ -256,11 +250,8 @@ def check_reals(
 
 
 def check_flags(
-    values: object,
-    name: str,
-    rows: NDArray[np.intp] | None = None,
-    unit: str = "row",
-) -> NDArray[np.bool_]:
+    values: object, name: str, rows: Rows = None, unit: str = "row"
+) -> Flags:
     """Return booleans, or zeros and ones, as an array of booleans."""
     vector = _as_vector(values, name)
     if vector.dtype.kind == "b":
@@ -276,8 +267,8 @@ def check_flags(
 
 
 def check_propensities(
-    values: object, name: str = "propensity", rows: NDArray[np.intp] | None = None
-) -> NDArray[np.float64]:
+    values: object, name: str = "propensity", rows: Rows = None
+) -> Floats:
     """Return probabilities of logged actions, each in (0, 1]."""
     vector = check_reals(values, name, rows)
     # Not 0: an action that cannot be taken was taken, and estimates divide by it.
@@ -290,9 +281,7 @@ def check_propensities(
     return vector
 
 
-def check_actions(
-    values: object, name: str = "action", rows: NDArray[np.intp] | None = None
-) -> NDArray[Any]:
+def check_actions(values: object, name: str = "action", rows: Rows = None) -> AnyArray:
     """Return plain values, (n,), or p >= 2 finite numbers a row, (n, p) of float64.
 
     A table of one column is that column.
@@ -316,7 +305,7 @@ def check_actions(
     return vectors
 
 
-def has_action(values: object, name: str) -> NDArray[np.bool_]:
+def has_action(values: object, name: str) -> Flags:
     """Where a row has an action, (n,): all of its numbers, or none, are there."""
     absent = missing(values)
     if absent.ndim == 1:
@@ -332,9 +321,7 @@ def has_action(values: object, name: str) -> NDArray[np.bool_]:
     return ~every
 
 
-def _numbers(
-    column: object, name: str, rows: NDArray[np.intp] | None
-) -> NDArray[np.float64]:
+def _numbers(column: object, name: str, rows: Rows) -> Floats:
     vector = _as_vector(column, name)
     one_type = vector.dtype.kind != "O"
     types = {vector.dtype.type} if one_type else {type(v) for v in vector}
@@ -350,9 +337,7 @@ def _numbers(
     return _to_float(vector, name, rows)
 
 
-def _refuse_nested(
-    vector: NDArray[Any], name: str, rows: NDArray[np.intp] | None
-) -> None:
+def _refuse_nested(vector: AnyArray, name: str, rows: Rows) -> None:
     nested = np.array([isinstance(v, (list, tuple, np.ndarray)) for v in vector], bool)
     if nested.any():
         raise ValueError(

@@ -15,17 +15,8 @@ from scipy.sparse import issparse
 if TYPE_CHECKING:
     from typing_extensions import TypeIs  # of typing from Python 3.13 on
 
-FIELDS = (
-    "state",
-    "action",
-    "reward",
-    "next_state",
-    "terminated",
-    "is_initial",
-    "episode",
-    "step",
-    "propensity",
-)
+AnyArray = NDArray[Any]
+Index = NDArray[np.intp]
 
 
 class Frame(Protocol):
@@ -41,30 +32,30 @@ class Frame(Protocol):
     def iloc(self) -> Mapping[object, Frame]: ...
     @property
     def shape(self) -> tuple[int, int]: ...
-    def __array__(self) -> NDArray[Any]: ...
+    def __array__(self) -> AnyArray: ...
     def __len__(self) -> int: ...
     def __getitem__(self, key: object, /) -> Self: ...
-    def take(self, rows: NDArray[np.intp], /) -> Self: ...
+    def take(self, rows: Index, /) -> Self: ...
     def set_axis(self, index: object, /) -> Self: ...
     def isna(self) -> Self: ...
     def where(self, kept: NDArray[np.bool_], other: Self, /) -> Self: ...
-    def to_numpy(self, *, dtype: object = ..., copy: bool = ...) -> NDArray[Any]: ...
+    def to_numpy(self, *, dtype: object = ..., copy: bool = ...) -> AnyArray: ...
 
 
-States = NDArray[Any] | Frame
-T = TypeVar("T", NDArray[Any], States)
+States = AnyArray | Frame
+T = TypeVar("T", AnyArray, States)
 
 
 class Log(Protocol):
     """The fields of a log of n rows; `Transitions` says what each holds."""
 
     state: States  # (n, d)
-    action: NDArray[Any]  # (n,) or (n, p)
+    action: AnyArray  # (n,) or (n, p)
     reward: NDArray[np.float64]
     next_state: States
     terminated: NDArray[np.bool_]
     is_initial: NDArray[np.bool_]
-    episode: NDArray[Any] | None
+    episode: AnyArray | None
     step: NDArray[np.int64] | None
     propensity: NDArray[np.float64] | None
     action_names: tuple[Hashable, ...] | None
@@ -73,8 +64,11 @@ class Log(Protocol):
     @property
     def n_features(self) -> int: ...
     def __len__(self) -> int: ...
-    def __getitem__(self, rows: NDArray[np.intp], /) -> Self: ...
-    def action_columns(self) -> dict[Hashable, NDArray[Any]]: ...
+    def __getitem__(self, rows: Index, /) -> Self: ...
+    def action_columns(self) -> dict[Hashable, AnyArray]: ...
+
+
+FIELDS = tuple(Log.__annotations__)[:9]
 
 
 def is_frame(values: object) -> TypeIs[Frame]:
@@ -166,7 +160,7 @@ def stack(parts: Sequence[T]) -> T:
     return np.concatenate(parts)
 
 
-def take_rows(table: T, rows: NDArray[np.intp] | slice) -> T:
+def take_rows(table: T, rows: Index | slice) -> T:
     """Return the chosen rows of a table or vector."""
     if not is_frame(table):
         return table[rows]
@@ -174,7 +168,7 @@ def take_rows(table: T, rows: NDArray[np.intp] | slice) -> T:
     return table.iloc[rows] if isinstance(rows, slice) else table.take(rows)
 
 
-def comparable(states: States) -> NDArray[Any]:
+def comparable(states: States) -> AnyArray:
     """Return a table of states as an array whose entries can be compared with ==."""
     if not is_frame(states):
         return states
@@ -186,7 +180,7 @@ def comparable(states: States) -> NDArray[Any]:
     return values
 
 
-def rows_equal(left: NDArray[Any], right: NDArray[Any]) -> NDArray[np.bool_]:
+def rows_equal(left: AnyArray, right: AnyArray) -> NDArray[np.bool_]:
     """Compare two (n, d) arrays row by row; missing equals missing."""
     # Only what is missing (NaN) differs from itself, in arrays of objects as well.
     missing = np.not_equal(left, left) & np.not_equal(right, right)
@@ -194,7 +188,7 @@ def rows_equal(left: NDArray[Any], right: NDArray[Any]) -> NDArray[np.bool_]:
     return np.all(equal.astype(bool), axis=1)
 
 
-def shared_next_rows(state: States, next_state: States) -> NDArray[np.intp]:
+def shared_next_rows(state: States, next_state: States) -> Index:
     """Return i + 1 where row i + 1's state is row i's next state, else -1, (n,).
 
     What is computed of a next state that is also a logged state need be computed once.

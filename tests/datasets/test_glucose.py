@@ -217,7 +217,7 @@ def test_without_pandas_it_says_what_to_install(monkeypatch):
 def test_the_files_are_part_of_the_package():
     tools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
     patterns = tools["setuptools"]["package-data"]["sklearn_stackelberg"]
-    package = Path(load_glucose().filename).parents[2]
+    package = Path(load_glucose().filename).parents[1]
     for path in (package / "data").iterdir():
         name = path.relative_to(package).as_posix()
         assert any(fnmatch(name, pattern) for pattern in patterns), name
