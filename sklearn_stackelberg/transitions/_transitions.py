@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Hashable, Sequence
 from typing import Any, NoReturn, Self
 
@@ -162,26 +163,21 @@ class Transitions(Log):
             first[1:] = self.episode[1:] != self.episode[:-1]
         if is_initial is None:
             self.is_initial = first
+        # What a fold, which takes them along, needs to know whether it cut episodes.
         self._sizes, self._origin = episode_sizes(self.episode), Origin()
 
     @classmethod
     def _from_checked(
-        cls,
-        left_out: dict[str, int] | None = None,
-        n_without_action: int = 0,
-        drawn: tuple[NDArray[np.int32] | None, Origin] | None = None,
-        **fields: Any,
+        cls, left_out: dict[str, int], n_without_action: int, fields: dict[str, Any]
     ) -> Self:
-        # Not __init__: a fold is made of checked rows, and must cost only the indexing.
+        # Not __init__: what was read or joined is checked, and may be large.
         new = object.__new__(cls)
         for name in FIELDS:
             setattr(new, name, fields[name])
-        if fields.get("action_names"):
+        if fields["action_names"]:
             new.action_names = fields["action_names"]
-        new.left_out = left_out or {}
-        new._n_without_action = n_without_action
-        # What a fold needs to know whether its episodes are whole.
-        new._sizes, new._origin = drawn or (episode_sizes(new.episode), Origin())
+        new.left_out, new._n_without_action = left_out, n_without_action
+        new._sizes, new._origin = episode_sizes(new.episode), Origin()
         return new
 
     @classmethod
@@ -193,10 +189,8 @@ class Transitions(Log):
     ) -> tuple[Self, NDArray[np.intp]]:
         """Link the rows of a table; return also the row of each transition's state."""
         chain = chain_rows(columns)
-        fields = read_fields(columns, chain, state)
-        log = cls._from_checked(
-            chain.left_out, chain.n_without_action, action_names=action_names, **fields
-        )
+        fields = read_fields(columns, chain, state) | {"action_names": action_names}
+        log = cls._from_checked(chain.left_out, chain.n_without_action, fields)
         return log, chain.rows
 
     def _warn_of_cut_episodes(self, stacklevel: int) -> None:
@@ -235,23 +229,18 @@ class Transitions(Log):
         return len(self.action)
 
     def __getitem__(self, key: object) -> Self:
-        rows = as_rows(key, len(self))
-        fields = {name: getattr(self, name) for name in FIELDS}
-        taken: dict[str, Any] = {
-            name: None if values is None else take_rows(values, rows)
-            for name, values in fields.items()
-            if name != "next_state"
-        }
+        # No check: a fold is made of checked rows, and must cost only the indexing.
+        rows, new = as_rows(key, len(self)), copy.copy(self)
+        for name in ("_sizes", *FIELDS):
+            values = getattr(self, name)
+            if name != "next_state" and values is not None:
+                setattr(new, name, take_rows(values, rows))
         # One-step logs hold the same table twice; their folds shall too.
         same = self.next_state is self.state
-        after = taken["state"] if same else take_rows(self.next_state, rows)
-        sizes = None if self._sizes is None else self._sizes[rows]
-        return self._from_checked(
-            drawn=(sizes, self._origin),
-            next_state=after,
-            action_names=self.action_names,
-            **taken,
-        )
+        new.next_state = new.state if same else take_rows(self.next_state, rows)
+        # What was left out belongs to the log as it was read, and to no fold of it.
+        new.left_out, new._n_without_action = {}, 0
+        return new
 
     def __array__(self, dtype: object = None, copy: object = None) -> NoReturn:
         raise TypeError(NOT_AN_ARRAY)
@@ -283,15 +272,9 @@ class Transitions(Log):
         lengths = {"state": len(now), "next_state": len(after)}
         if set(lengths.values()) != {len(self)}:
             check_same_length({**lengths, "action": len(self)})
-        fields = {name: getattr(self, name) for name in FIELDS}
-        fields |= {"state": now, "next_state": after}
-        return self._from_checked(
-            dict(self.left_out),
-            self._n_without_action,
-            (self._sizes, self._origin),
-            action_names=self.action_names,
-            **fields,
-        )
+        new = copy.copy(self)
+        new.state, new.next_state, new.left_out = now, after, dict(self.left_out)
+        return new
 
     def next_or_own_state(self) -> States:
         """The next states, and a terminated row's own state in place of its next.
@@ -509,7 +492,7 @@ class Transitions(Log):
                 )
         left_out, fields = join_logs(logs)
         n_without_action = sum(log._n_without_action for log in logs)
-        return cls._from_checked(left_out, n_without_action, **fields)
+        return cls._from_checked(left_out, n_without_action, fields)
 
     def to_frame(self) -> Frame:
         """Return the log as a table that `from_frame` reads back.
