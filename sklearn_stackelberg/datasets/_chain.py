@@ -37,6 +37,7 @@ def chain_values(
         for _ in range(horizon):
             values = reward + discount * chain @ values
         return values
+    # v = r + discount P v, which has one solution where the discount is below 1.
     if discount < 1.0:
         return np.linalg.solve(np.eye(n_states) - discount * chain, reward)
     # Undiscounted: I - chain is singular on classes of states that are never left.

@@ -99,6 +99,7 @@ def load_glucose(*, return_X_y: bool = False, as_frame: bool = True) -> Any:
             "load_glucose needs pandas to read its table. Install it: "
             "python -m pip install pandas"
         ) from error
+    # By importlib: the package may lie in an archive.
     folder = files("sklearn_stackelberg") / "data"
     table = folder / "glucose.csv"
     with table.open(encoding="utf-8") as lines:

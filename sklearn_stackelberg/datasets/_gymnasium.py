@@ -119,6 +119,7 @@ def log_episodes(
     states, actions, rewards, nexts, ends, episodes, steps, probabilities = columns
     if actions.ndim > 2:  # a box of any shape is a row of numbers
         actions = actions.reshape(len(actions), -1)
+    # None means that the policy gave the action alone.
     unlogged = np.array([row[-1] is None for row in rows])
     if unlogged.any() and not unlogged.all():
         raise ValueError(
@@ -194,6 +195,7 @@ def rollout_returns(
     n_episodes = positive(n_episodes, "n_episodes")
     horizon = None if horizon is None else positive(horizon, "horizon")
     rng = as_generator(random_state)
+    # Made once and reset for each episode: making one costs as much as many steps.
     copies = [new_environment(env) for _ in range(min(n_episodes, _LOCKSTEP))]
     returns = np.zeros(n_episodes)
     try:
@@ -215,9 +217,11 @@ def _add_returns(
     horizon: int | None,
 ) -> None:
     """Add to `returns` what one episode in each of the first copies earns."""
+    # The copies are of one environment, and so have the same spaces.
     encode = ObservationEncoder(copies[0].observation_space)
     space = copies[0].action_space
     alive = list(range(len(returns)))
+    # A seed for each episode: its noise is the same however many are run beside it.
     seen = [copies[i].reset(seed=draw_seed(generators[i]))[0] for i in alive]
     step = 0
     while alive and step != horizon:

@@ -170,6 +170,7 @@ def _episode_codes(
     X: LogOrStates | None, y: ArrayLike | None, groups: ArrayLike | None
 ) -> NDArray[np.intp]:
     """Each row's episode, counted from 0 in the order of the transitions."""
+    # Groups go first: whoever gives them knows more than the log does.
     if groups is not None:
         return encode(check_episodes(groups, name="groups"))
     if isinstance(X, EpisodeView):
@@ -194,6 +195,7 @@ def _episode_codes(
 def _table_codes(y: States) -> NDArray[np.intp]:
     chain = chain_rows(find_columns(y))
     whole = encode(chain.episode)
+    # Numbered by the rows that become transitions, as those of the log are.
     codes = np.full(int(whole.max()) + 1, -1)
     codes[whole[chain.rows]] = encode(chain.episode[chain.rows])
     # Without a transition, an episode follows the one that appeared before it.

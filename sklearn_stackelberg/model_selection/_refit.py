@@ -88,6 +88,7 @@ class PessimisticRefit:
         # Of the mean of as many folds: their spread with ddof=1, by its square root.
         error = np.std(splits, ddof=1) / np.sqrt(len(splits)) if len(splits) > 1 else 0
         close = found & (mean >= mean[best] - self.n_standard_errors * error)
+        # Larger lam trusts the log further, so the smallest is the most pessimistic.
         lam = _searched_lam(cv_results)
         if lam is not None:
             close &= lam == lam[close].min()
@@ -113,6 +114,7 @@ class PessimisticRefit:
 
 def _searched_lam(cv_results: Results) -> NDArray[np.float64] | None:
     """Each candidate's ``lam``, whatever step it belongs to; None if none is varied."""
+    # A pipeline's is named by its step, as in param_policy__lam.
     for name, values in cv_results.items():
         if name == "param_lam" or (
             name.startswith("param_") and name.endswith("__lam")

@@ -95,6 +95,7 @@ class _Scorer:
         score = self._sign * estimate.value
         if not self.report:
             return score
+        # Of an error the upper end is the pessimistic one: minus it is the lower limit.
         low, high = estimate.confidence_interval
         return {
             "value": score,
@@ -246,6 +247,7 @@ class BellmanErrorScorer(_Scorer):
 def _discount(estimator: object) -> float:
     """The discount of a policy, of the last step of a pipeline, of a search's best."""
     policy = estimator
+    # A search may hold a pipeline, which may end in a search, and so on.
     while True:
         if hasattr(policy, "best_estimator_"):
             policy = policy.best_estimator_

@@ -267,6 +267,8 @@ class OnStates(  # type: ignore[call-arg] # scikit-learn has no type information
         inner = clone(_checked_transformer(self._inner()))
         if hasattr(self, "_sklearn_output_config"):
             _safe_set_output(inner, **self._sklearn_output_config)
+        # Each recorded state once: of states and next states, one below the other, a
+        # scaler would count most of them twice.
         states, place = _split(X, y)
         # fit_transform where it is there, as a Pipeline would on the states alone, so
         # that both ways give the same to the last bit.
@@ -330,11 +332,8 @@ def _checked_transformer(transformer: BaseEstimator) -> BaseEstimator:
             f"transformer is the class {transformer.__name__}; an instance was "
             f"expected: OnStates({transformer.__name__}())."
         )
-    lacking = [
-        method
-        for method in ("fit", "transform", "get_params")
-        if not hasattr(transformer, method)
-    ]
+    methods = ("fit", "transform", "get_params")
+    lacking = [method for method in methods if not hasattr(transformer, method)]
     if lacking:
         raise TypeError(
             f"transformer must be a scikit-learn transformer, a Pipeline of them, or "

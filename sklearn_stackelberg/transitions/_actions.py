@@ -31,6 +31,7 @@ def action_type(action: NDArray[Any], given: str = "auto") -> tuple[str, str]:
             "action_type must be one of ['auto', 'discrete', 'continuous'], got "
             f"{given!r}."
         )
+    # scikit-learn's tools may turn a vector into a table of one column.
     action = action[:, 0] if np.ndim(action) == 2 and action.shape[1] == 1 else action
     if action.ndim == 2:
         return _type_of_vectors(action, given)
@@ -108,6 +109,7 @@ def check_bounds(
     logged = np.asarray(action, dtype=np.float64).reshape(len(action), -1)  # (n, p)
     p = logged.shape[1]
     if bounds is None:
+        # No further: beyond what was logged nothing is known.
         low, high = logged.min(axis=0), logged.max(axis=0)
         still = np.flatnonzero(low == high)
         if len(still):

@@ -119,6 +119,7 @@ def as_transitions(
         )
     else:
         state = check_states(X, "X")
+        # scikit-learn's own check, and so its own words, which its tests look for.
         check_consistent_length(state, y)
         if is_table(y):
             log, rows = Transitions._from_columns(state, find_columns(y))
@@ -136,6 +137,7 @@ def given_log(X: GivenLog, y: object = None) -> Transitions:
             "y must be None with a Transitions, which holds its actions and "
             f"rewards itself; got a y of type {type(y).__name__}. Call fit(log)."
         )
+    # All of the view: what is drawn from one is a log at once, and no view.
     log = X.transitions if isinstance(X, EpisodeView) else X
     check_same_length({"log": len(log)})
     return log
@@ -152,6 +154,8 @@ def _imitation(state: States, y: ArrayLike) -> Transitions:
             "them). cross_val_predict(method='predict_proba') turns a table into "
             "numbers before it gets here: give it a Transitions."
         )
+    # A reward of 1 for what was done, in episodes of one step: the Q-function is 1 on
+    # the logged actions, and pessimism keeps the policy to them.
     action = check_plain_values(y, "y")
     ones = np.ones(len(action))
     log = Transitions(

@@ -135,6 +135,7 @@ def check_plain_values(
             )
         kinds = {_kind_of(type_) for type_ in set(map(type, vector))}
         _refuse_mixed(kinds, name)
+        # From objects to one plain type, of which comparisons are fast and sorted.
         if kinds <= set(_KIND_NAMES.values()):
             vector = np.array(vector.tolist())
         kind = _KIND_NAMES.get(vector.dtype.kind, " ".join(sorted(kinds)))
@@ -174,6 +175,7 @@ def _refuse_mixed(kinds: Iterable[str], name: str) -> None:
 
 def join_actions(parts: list[AnyArray], name: str) -> AnyArray:
     """Concatenate checked actions; numpy alone would turn ints into strings."""
+    # An empty one has a type by accident, and must not decide that of the others.
     parts = [part for part in parts if part.size]
     _refuse_mixed((_KIND_NAMES[part.dtype.kind] for part in parts), name)
     widths = {part.shape[1:] for part in parts}

@@ -80,6 +80,7 @@ def find_columns(y: States) -> dict[str, Column]:
     # The index, too, may bear a role's name, and would be lost without a word.
     levels = [*getattr(getattr(y, "index", None), "names", [])]
     _refuse_unknown(known, levels, numbered)
+    # pandas allows it, and y[role] would then be a table.
     for role in (*ROLES, *numbered):
         if known.count(role) > 1:
             raise ValueError(
@@ -98,6 +99,7 @@ def find_columns(y: States) -> dict[str, Column]:
 
 def _numbered_actions(known: list[Hashable]) -> list[str]:
     """The columns action_0, action_1, ... that an action of several numbers has."""
+    # Either form, not both: which of them was done would be a guess.
     if "action" in known:
         if "action_0" in known:
             raise ValueError(
@@ -211,6 +213,7 @@ def chain_rows(columns: dict[str, Column]) -> Chain:
         ended[rows] = columns["terminated"].read(check_flags, rows)
     refuse_backward_steps(episode, step, links, acted, ended)
 
+    # Without a next state a row says nothing of the future, unless there is none.
     lost = acted & ~linked & ~ended
     left_out = {LAST: int((lost & links.last).sum())}
     left_out[GAP] = int(lost.sum()) - left_out[LAST]
@@ -237,6 +240,7 @@ def _chain_single_steps(columns: dict[str, Column], acted: NDArray[np.bool_]) ->
     rows = np.flatnonzero(acted)
     if not rows.size:
         _refuse_unlinked({}, 0, True)
+    # Without episodes a row that goes on has nowhere to go on to.
     if "terminated" in columns:
         not_done = ~columns["terminated"].read(check_flags, rows)
         if not_done.any():

@@ -35,6 +35,7 @@ def as_rows(key: object, n: int) -> slice | NDArray[np.intp]:
         return slice(None)
     if isinstance(key, slice):
         return key
+    # One row is a log of one row, so that every selection is a log; True is a mask.
     if isinstance(key, numbers.Integral) and not isinstance(key, bool):
         return np.array([key], dtype=np.intp)
     rows = np.asarray(key)
@@ -44,6 +45,7 @@ def as_rows(key: object, n: int) -> slice | NDArray[np.intp]:
                 f"The mask has {rows.size} entries, and there are {n} to choose from."
             )
         return np.flatnonzero(rows)
+    # An empty list is an array of floats to numpy.
     if rows.ndim == 1 and not rows.size:
         return np.empty(0, dtype=np.intp)
     if rows.ndim != 1 or rows.dtype.kind not in "iu":
@@ -88,6 +90,7 @@ class EpisodeView(Generic[L]):
         self.transitions = transitions
         self.codes = encode(transitions.episode)
         self.lengths = np.bincount(self.codes)
+        # Rows by episode, in the order of the log, and where each episode begins.
         self._order = np.argsort(self.codes, kind="stable")
         self._starts = np.cumsum(self.lengths) - self.lengths
         self.labels = transitions.episode[self._order[self._starts]]
@@ -107,6 +110,8 @@ class EpisodeView(Generic[L]):
         that (episode, step) still names one row; otherwise they keep their names.
         """
         chosen = np.arange(len(self))[as_rows(key, len(self))]
+        # Each chosen episode fills a stretch of the rows drawn: shifting the numbers of
+        # that stretch to where the episode begins gives its rows, without a loop.
         lengths = self.lengths[chosen]
         ends = np.cumsum(lengths)
         total = int(ends[-1]) if ends.size else 0
@@ -168,6 +173,7 @@ class LogSummary:
             short, median, long = self.episode_lengths
             lengths = f"{short:,} to {long:,} steps, median {median:g}"
             ends = f"{self.n_terminated:,} terminated, {self.n_truncated:,} truncated"
+            # Most likely a flag of something else, such as a visit's end.
             if self.n_terminated_inside:
                 ends += (
                     f"; {self.n_terminated_inside:,} terminated rows are not the last "
@@ -226,6 +232,7 @@ def summarize(log: Log, n_without_action: int) -> LogSummary:
     if log.episode is None:
         return summary
     step = count_steps(log.episode) if log.step is None else log.step
+    # Cut, and not ended: the last row of an episode that is not terminated.
     last = link(log.episode, step).last
     lengths = np.bincount(encode(log.episode))
     return replace(
@@ -284,6 +291,7 @@ def warn_of_cut_episodes(
     """
     if episode is None or sizes is None or origin.cuts_reported:
         return
+    # More rows than in the log: a bootstrap of rows drew some of them twice.
     cut = sizes != episode_sizes(episode)
     if not cut.any():
         return

@@ -135,6 +135,7 @@ def _check_columns(
             )
     known = [*df.columns]
     others = [*actions, *names.values()]
+    # Near names are looked for in lower case: a wrong case is the commonest slip.
     by_text = {str(name).lower(): name for name in known}
     problems = []
     for name in dict.fromkeys([*states, *others]):
@@ -156,6 +157,7 @@ def _check_columns(
             )
     chosen = [*(("action", name) for name in actions), ("reward", names["reward"])]
     for role, name in chosen:
+        # Of the other roles a state may hold a copy, such as the step.
         if name in states:
             raise ValueError(
                 f"Column {name!r} is both the {role} and part of the state. A "

@@ -50,9 +50,11 @@ def chain_episodes(
         check_same_columns(
             states[0], states[-1], ("observations[0]", f"observations[{k}]")
         )
+    # Episodes that ended before any action are let through beside others.
     if not sum(lengths):
         raise ValueError("No episode has an action, so there is no transition.")
     episode = np.repeat(np.arange(len(lengths)), lengths)
+    # terminated is said of an episode, and holds at its last row alone.
     last = np.append(episode[1:] != episode[:-1], True)
     return {
         "state": stack([part[:-1] for part in states]),
@@ -75,6 +77,7 @@ def join_logs(logs: Sequence[Log]) -> tuple[dict[str, int], dict[str, Any]]:
     fields: dict[str, Any] = {}
     for name in FIELDS:
         parts = [getattr(log, name) for log in logs]
+        # Not filled with a default: what some logs lack would be made up for them.
         without = [k for k, part in enumerate(parts) if part is None]
         if without and len(without) < len(parts):
             raise ValueError(

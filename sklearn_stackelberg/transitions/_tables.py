@@ -68,6 +68,7 @@ class Log(Protocol):
     def action_columns(self) -> dict[Hashable, AnyArray]: ...
 
 
+# In the order of the arguments of `Transitions`.
 FIELDS = tuple(Log.__annotations__)[:9]
 
 

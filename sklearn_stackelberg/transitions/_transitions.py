@@ -161,6 +161,7 @@ class Transitions(Log):
         elif self.episode is not None:
             first[0] = True
             first[1:] = self.episode[1:] != self.episode[:-1]
+        # What is given goes before what can be derived: a fold may start inside.
         if is_initial is None:
             self.is_initial = first
         # What a fold, which takes them along, needs to know whether it cut episodes.
@@ -286,6 +287,7 @@ class Transitions(Log):
         ended = self.terminated[:, None]
         now, after = self.state, self.next_state
         if is_frame(now) and is_frame(after):
+            # pandas aligns by index, and the two tables may have different ones.
             own = now.set_axis(after.index)
             return after.where(np.broadcast_to(~ended, self.shape), own)
         return np.where(ended, now, after)
