@@ -65,7 +65,7 @@ def as_transitions(
         With states: a decision table; or the actions taken alone, each of which then
         counts as a success: reward 1 in an episode of one step. None with a log.
     return_rows : bool, default=False
-        Whether to tell also where the transitions come from.
+        Whether to return also where the transitions come from.
 
     Returns
     -------
@@ -76,7 +76,7 @@ def as_transitions(
     Warns
     -----
     UserWarning
-        If actions came alone, because that asks for imitation. Once for each log, if
+        If actions came alone, because that is imitation. Once for each log, if
         its episodes are not whole, as in folds of its rows. Whenever rows of a table
         are left out because of gaps in the steps, always in the same words, so that
         ``warnings.simplefilter("once")`` shows them once in a search.

@@ -159,35 +159,33 @@ class LogSummary:
         if self.action_ranges is not None:
             ranges = self.action_ranges.items()
             actions = [f"{name}: {_range_text(*span)}" for name, span in ranges]
-        lines = [
-            ("transitions", f"{self.n_transitions:,}"),
-            ("state columns", f"{len(self.state_columns)} ({columns})"),
-            ("actions", _some(actions)),
-            ("reward", _range_text(*self.reward_range)),
-            ("initial rows", f"{self.n_initial:,}"),
-        ]
-        if self.n_episodes is None or self.episode_lengths is None:
-            lines.append(("episodes", "not given"))
-            lines.append(("ends", f"{self.n_terminated:,} terminated"))
-        else:
+        episodes, ends = "not given", f"{self.n_terminated:,} terminated"
+        if self.n_episodes is not None and self.episode_lengths is not None:
             short, median, long = self.episode_lengths
-            lengths = f"{short:,} to {long:,} steps, median {median:g}"
-            ends = f"{self.n_terminated:,} terminated, {self.n_truncated:,} truncated"
-            # Most likely a flag of something else, such as a visit's end.
-            if self.n_terminated_inside:
-                ends += (
-                    f"; {self.n_terminated_inside:,} terminated rows are not the last "
-                    "of their episode"
-                )
-            lines.append(("episodes", f"{self.n_episodes:,} of {lengths}"))
-            lines.append(("ends", ends))
-        reasons = "".join(f"\n    {n:,} {why}" for why, n in self.left_out.items())
-        lines.append(("left out", f"{self.n_left_out:,} rows{reasons}"))
-        if self.n_without_action:
-            lines.append(
-                ("no action", f"{self.n_without_action:,} rows inside an episode")
+            episodes = (
+                f"{self.n_episodes:,} of {short:,} to {long:,} steps, median {median:g}"
             )
-        return "\n".join(f"{name + ':':<15}{text}" for name, text in lines)
+            ends += f", {self.n_truncated:,} truncated"
+        # Most likely a flag of something else, such as a visit's end.
+        if self.n_terminated_inside:
+            ends += (
+                f"; {self.n_terminated_inside:,} terminated rows are not the last of "
+                "their episode"
+            )
+        reasons = "".join(f"\n    {n:,} {why}" for why, n in self.left_out.items())
+        lines = {
+            "transitions": f"{self.n_transitions:,}",
+            "state columns": f"{len(self.state_columns)} ({columns})",
+            "actions": _some(actions),
+            "reward": _range_text(*self.reward_range),
+            "initial rows": f"{self.n_initial:,}",
+            "episodes": episodes,
+            "ends": ends,
+            "left out": f"{self.n_left_out:,} rows{reasons}",
+        }
+        if self.n_without_action:
+            lines["no action"] = f"{self.n_without_action:,} rows inside an episode"
+        return "\n".join(f"{name + ':':<15}{text}" for name, text in lines.items())
 
     __repr__ = __str__
 
@@ -235,14 +233,11 @@ def summarize(log: Log, n_without_action: int) -> LogSummary:
     # Cut, and not ended: the last row of an episode that is not terminated.
     last = link(log.episode, step).last
     lengths = np.bincount(encode(log.episode))
+    shortest, longest = int(lengths.min()), int(lengths.max())
     return replace(
         summary,
         n_episodes=lengths.size,
-        episode_lengths=(
-            int(lengths.min()),
-            float(np.median(lengths)),
-            int(lengths.max()),
-        ),
+        episode_lengths=(shortest, float(np.median(lengths)), longest),
         n_truncated=int((last & ~log.terminated).sum()),
         n_terminated_inside=int((log.terminated & ~last).sum()),
     )

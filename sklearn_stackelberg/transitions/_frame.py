@@ -94,22 +94,18 @@ def write_frame(log: Log) -> Frame:
         fields["propensity"] = column(log.propensity, np.nan)
     states = stack([log.state, log[closing].next_state])
     if not is_frame(states):
-        names = [f"state_{j}" for j in range(log.n_features)]
-        states = pd.DataFrame(states, columns=names)
-    clash = [name for name in actions if name in fields]
-    if clash:
-        raise ValueError(
-            f"The action's columns {clash} bear the names of fields of the log; rename "
-            "them in the table that the log is made of."
-        )
-    fields = actions | fields
-    clash = [name for name in states.columns if name in fields]
-    if clash:
-        raise ValueError(
-            f"The state columns {clash} bear the names of fields of the log; rename "
-            "them, for example with log.with_states(log.state.add_prefix('state_'), "
-            "log.next_state.add_prefix('state_'))."
-        )
+        columns = [f"state_{j}" for j in range(log.n_features)]
+        states = pd.DataFrame(states, columns=columns)
+    for kind, names in (("action's", [*actions]), ("state", [*states.columns])):
+        clash = [name for name in names if name in fields]
+        if clash:
+            raise ValueError(
+                f"The {kind} columns {clash} bear the names of fields of the log; "
+                "rename them in the table that the log is made of, or states with "
+                "log.with_states(log.state.add_prefix('state_'), "
+                "log.next_state.add_prefix('state_'))."
+            )
+        fields = actions | fields
     frame = pd.concat([states, pd.DataFrame(fields)], axis=1)
     # Each closing row right behind the last row of its episode.
     order = np.argsort(np.append(np.arange(n), closing), kind="stable")
@@ -142,12 +138,12 @@ def _check_columns(
         if name not in known:
             near = difflib.get_close_matches(str(name).lower(), by_text, n=3)
             hint = " or ".join(repr(by_text[text]) for text in near)
-            problems.append(f"{name!r}" + (f" (did you mean {hint}?)" if near else ""))
+            problems.append(f"{name!r}" + f" (did you mean {hint}?)" * bool(near))
     if problems:
-        shown = ", ".join(repr(name) for name in known[:20])
+        shown = ", ".join(map(repr, known[:20])) + ", ..." * (len(known) > 20)
         raise ValueError(
             f"The table has no column {', nor '.join(problems)}. Its columns are "
-            f"{shown}{', ...' if len(known) > 20 else ''}."
+            f"{shown}."
         )
     for name in [*states, *others]:
         if max(known.count(name), states.count(name), actions.count(name)) > 1:
@@ -155,8 +151,7 @@ def _check_columns(
                 f"Column {name!r} occurs more than once, in the table or in state or "
                 "action; each must be named once. Rename it, or leave it out."
             )
-    chosen = [*(("action", name) for name in actions), ("reward", names["reward"])]
-    for role, name in chosen:
+    for role, name in [*(("action", a) for a in actions), ("reward", names["reward"])]:
         # Of the other roles a state may hold a copy, such as the step.
         if name in states:
             raise ValueError(

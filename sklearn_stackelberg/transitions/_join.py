@@ -19,24 +19,19 @@ def chain_episodes(
     terminated: Sequence[bool],
 ) -> dict[str, Any]:
     """Return the fields of the log that the episodes make, one list entry each."""
-    n_episodes = {
-        "observations": len(observations),
-        "actions": len(actions),
-        "rewards": len(rewards),
-        "terminated": len(terminated),
-    }
-    if len(set(n_episodes.values())) > 1:
+    lists = (observations, actions, rewards, terminated)
+    if len({len(given) for given in lists}) > 1:
+        names = ("observations", "actions", "rewards", "terminated")
+        sizes = (f"{a} {len(given):,}" for a, given in zip(names, lists, strict=True))
         raise ValueError(
-            "Each list must have one entry per episode; got "
-            + ", ".join(f"{name} {n:,}" for name, n in n_episodes.items())
-            + ". terminated is one True or False per episode, not per step."
+            f"Each list must have one entry per episode; got {', '.join(sizes)}. "
+            "terminated is one True or False per episode, not per step."
         )
     ended = check_flags(terminated, "terminated", unit="episode")
     states, chosen, gains, lengths = [], [], [], []
-    for k, (seen, done, gained) in enumerate(
-        zip(observations, actions, rewards, strict=True)
-    ):
-        states.append(check_states(seen, f"observations[{k}]"))
+    for k, (seen, done, gained) in enumerate(zip(*lists[:3], strict=True)):
+        name = f"observations[{k}]"
+        states.append(check_states(seen, name))
         chosen.append(check_actions(done, f"actions[{k}]"))
         gains.append(check_reals(gained, f"rewards[{k}]"))
         lengths.append(len(chosen[-1]))
@@ -47,9 +42,7 @@ def chain_episodes(
                 "actions and T rewards were expected (the last observation is the "
                 "state in which the episode ended)."
             )
-        check_same_columns(
-            states[0], states[-1], ("observations[0]", f"observations[{k}]")
-        )
+        check_same_columns(states[0], states[-1], ("observations[0]", name))
     # Episodes that ended before any action are let through beside others.
     if not sum(lengths):
         raise ValueError("No episode has an action, so there is no transition.")

@@ -480,7 +480,7 @@ def test_counts_are_positive_integers():
 
 
 class Pushes(gymnasium.Env):
-    """A point that an action of any shape pushes by its sum; the reward tells which."""
+    """A point that an action of any shape pushes by its sum; the reward shows which."""
 
     def __init__(self, shape=(2,)):
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, shape)
@@ -518,7 +518,7 @@ def test_actions_of_several_numbers_are_logged_as_rows(shape):
     assert_allclose(log.reward, action[:, 0] - action[:, -1], atol=1e-6)
 
 
-def test_vectors_that_are_predicted_are_played():
+def test_vectors_that_are_predicted_are_taken():
     log = log_episodes(Pushes(), Vectors(), 8, 0, horizon=4)
     assert_allclose(log.action, Vectors().predict(log.state), atol=1e-6)
     returns = rollout_returns(Pushes(), Vectors(), 3, 0, horizon=4)

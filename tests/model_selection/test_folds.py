@@ -340,11 +340,11 @@ def test_learning_curves_train_on_more_and_more_episodes(table, log):
             assert lengths[name] == length
     # Over rows the last of the episodes may be cut, and it says so; once.
     Recorder.seen.clear()
-    with pytest.warns(UserWarning, match="Cut episodes") as told:
+    with pytest.warns(UserWarning, match="Cut episodes") as caught:
         learning_curve(
             Recorder(), log, None, cv=EpisodeKFold(4), train_sizes=[0.4, 1.0]
         )
-    assert len(told) == 1
+    assert len(caught) == 1
     decided = table.drop(columns=STATES)
     sizes, *_ = learning_curve(
         Recorder(), table[STATES], decided, cv=EpisodeKFold(4), train_sizes=[0.4, 1.0]

@@ -457,7 +457,7 @@ def test_set_output_makes_the_states_of_a_log_frames(transformer, frame):
     assert on_states.set_output(transform="pandas") is on_states
     on_states = clone(on_states)
     if transformer == "late":
-        on_states.set_params(transformer=PCA())  # what was asked for holds for it too
+        on_states.set_params(transformer=PCA())  # what was set holds for it too
     names = {"passthrough": ["x", "y"] if frame else ["x0", "x1"]}
     names = names.get(transformer, ["pca0", "pca1"])
     for out in (on_states.fit_transform(log), on_states.transform(log)):

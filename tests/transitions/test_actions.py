@@ -61,7 +61,7 @@ def test_refused_action_types():
 
 
 def test_the_advice_for_combinations_gives_discrete_actions():
-    """What the notes tell the user to do is taken as discrete, and loses nothing."""
+    """What the notes advise is taken as discrete, and loses nothing."""
     choices, number = np.unique(GRID, axis=0, return_inverse=True)
     assert action_type(number) == ("discrete", "")
     assert_array_equal(choices[number], GRID)

@@ -85,7 +85,7 @@ def tables(draw):
     }
     chosen = draw(st.sets(st.sampled_from(sorted(optional))))
     table = table.assign(**{name: optional[name] for name in sorted(chosen)})
-    if draw(st.booleans()):  # in order, and then steps need not be told
+    if draw(st.booleans()):  # in order, and then steps need not be given
         table = table.sort_values(["episode", "step"])
         if draw(st.booleans()):
             table = table.drop(columns="step")

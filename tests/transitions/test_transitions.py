@@ -307,7 +307,7 @@ def test_halving_learning_curves_and_bootstraps_draw_whole_episodes():
         assert_drawn_whole(log[1:], log)
 
 
-def test_transformers_are_told_apart_from_arrays(log):
+def test_transformers_refuse_logs_as_arrays(log):
     for thing in (log, log.episodes):
         with pytest.raises(TypeError, match="OnStates"):
             np.asarray(thing)
@@ -538,7 +538,7 @@ def test_cut_episodes_are_said_once_for_each_log(draw):
             as_transitions(source[3:])
 
 
-def test_logs_of_equal_rewards_are_told_apart():
+def test_logs_of_equal_rewards_are_not_taken_for_one():
     """As those of CartPole are, where every reward is 1."""
     for seed in range(3):
         log = make_log(seed=seed)
@@ -571,12 +571,12 @@ def test_whole_episodes_pass_without_a_word(draw):
 
 def test_a_search_says_it_once_and_where_it_was_called():
     log = make_log([5] * 6)
-    with pytest.warns(UserWarning, match="Cut episodes") as told:
+    with pytest.warns(UserWarning, match="Cut episodes") as caught:
         GridSearchCV(MeanReward(), {"shift": range(5)}, cv=KFold(4)).fit(log)
-    assert len(told) == 1
-    with pytest.warns(UserWarning, match="Cut episodes") as told:
+    assert len(caught) == 1
+    with pytest.warns(UserWarning, match="Cut episodes") as caught:
         MeanReward().fit(make_log(seed=4)[1:])
-    assert told[0].filename == __file__
+    assert caught[0].filename == __file__
     # Turned into an error it is raised each time, as an error must.
     for _ in range(2):
         with pytest.raises(UserWarning, match="Cut episodes"):
@@ -632,7 +632,7 @@ def test_one_state_column_may_be_named_alone():
     assert_same(log, Transitions.from_frame(visits(), **ROLES))
 
 
-def test_gaps_are_left_out_and_told_apart_from_ends():
+def test_gaps_are_left_out_and_not_taken_for_ends():
     table = visits(visit=[1, 3, 4, 1, 2, 3])
     log = Transitions.from_frame(table, **ROLES, terminated="died")
     assert log.state["pulse"].tolist() == [75, 90, 95, 85]
@@ -834,7 +834,7 @@ def test_from_frame_follows_a_permutation_of_the_table(pairs, data):
     roles |= {"state": "x", "terminated": "terminated"}
     moved = table.iloc[data.draw(st.permutations(range(n)))]
     read = [read_or_refuse(Transitions.from_frame, t, **roles) for t in (table, moved)]
-    assume("backwards" not in str(read))  # the one refusal that asks for the order
+    assume("backwards" not in str(read))  # the one refusal that is about the order
     if isinstance(read[0], str):
         assert read[0] == read[1]
         assert "No transition can be made" in read[0]
@@ -990,7 +990,7 @@ def test_describe_counts(log):
         log[[]].describe()
 
 
-def test_describe_tells_of_episodes_that_go_on_after_their_end():
+def test_describe_counts_episodes_that_go_on_after_their_end():
     log = Transitions(**GOOD, terminated=[0, 1, 0, 0, 0, 1], episode=[0] * 6)
     assert log.describe().n_terminated_inside == 1
     assert "not the last" in str(log.describe())
@@ -1213,7 +1213,7 @@ def test_describe_gives_the_ranges_of_vectors():
     assert make_log().describe().action_ranges is None
 
 
-# ---------------------------------------------------------------- the one door
+# ---------------------------------------------------------------- as_transitions
 
 
 def test_as_transitions_passes_logs_through(log):
@@ -1253,6 +1253,6 @@ def test_actions_alone_are_imitated_with_a_warning(X, y):
         (np.zeros((0, 2)), [], "0 samples"),
     ],
 )
-def test_bad_arguments_at_the_door(X, y, words):
+def test_bad_arguments(X, y, words):
     with pytest.raises(ValueError, match=words):
         as_transitions(X, y)
