@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import inspect
 import pkgutil
@@ -27,8 +28,9 @@ EVERYWHERE = frozenset(
         *("RT01", "RT05", "YD01", "SA02", "SA03", "SA04"),
     ]
 )
-# A class or function is shown at work; the methods of a class are, by the class.
-TOP_LEVEL = EVERYWHERE | {"EX01"}
+# What a user calls is shown at work. Methods are, by their class, and records, by what
+# returns them.
+SHOWN = EVERYWHERE | {"EX01"}
 
 
 def public_modules():
@@ -62,7 +64,8 @@ def public_objects():
                 continue
             seen.add(id(value))
             path = f"{module.__name__}.{name}"
-            yield pytest.param(path, TOP_LEVEL, id=path)
+            checks = EVERYWHERE if dataclasses.is_dataclass(value) else SHOWN
+            yield pytest.param(path, checks, id=path)
             if inspect.isclass(value):
                 for method in public_methods(value):
                     path_of_method = f"{path}.{method}"
