@@ -16,8 +16,9 @@ from ._registry import (
     KernelParams,
     bind_kernel,
     check_kernel,
+    kernel_names,
+    median_bandwidth,
     record_of,
-    resolve_bandwidth,
 )
 
 # 16 MiB of Gram rows in float64, so that memory does not grow with the log.
@@ -73,16 +74,61 @@ class KernelFeatures:
         """The kernel with its parameters and bandwidth."""
         return bind_kernel(self.kernel, self.kernel_params, self.bandwidth_)
 
-    def _fit(
-        self, rows: Floats, bandwidth: float | ArrayLike, rng: np.random.RandomState
-    ) -> None:
-        self.bandwidth_ = resolve_bandwidth(
-            self.kernel, self.kernel_params, bandwidth, rows, rng
-        )
+    def _fit(self, rows: Floats, n_states: int) -> None:
+        """Bandwidth, landmarks and projection; the first columns are the state's."""
+        check_kernel(self.kernel)
+        rng = check_random_state(self.random_state)
+        self.bandwidth_ = self._resolve_bandwidth(rows, n_states, rng)
         self.landmarks_ = choose_landmarks(rows, self.n_components, rng, self.kernel)
         gram = self.bound_kernel()(self.landmarks_, self.landmarks_)
         self.projection_ = whiten(np.asarray(gram, float), self.dtype, self.kernel)
         self.n_features_out_ = self.projection_.shape[1]
+
+    def _resolve_bandwidth(
+        self, rows: Floats, n_states: int, rng: np.random.RandomState
+    ) -> Floats | None:
+        """A length scale for each column; None where the kernel takes none."""
+        kernel, bandwidth, params = (
+            self.kernel,
+            self.bandwidth,
+            self.kernel_params or {},
+        )
+        record, is_median = record_of(kernel), isinstance(bandwidth, str)
+        if record.metric is None and not is_median:
+            raise ValueError(
+                f"kernel={kernel!r} has no bandwidth, but bandwidth={bandwidth!r} was "
+                "given. Leave bandwidth='median', which such kernels ignore, or set "
+                "the kernel's own parameters by kernel_params; a bandwidth is for "
+                f"{kernel_names(lambda record: record.metric)}."
+            )
+        # gamma is the bandwidth in another unit: one of them is enough.
+        has_gamma = record.gamma is not None and "gamma" in params
+        if has_gamma and not is_median:
+            raise ValueError(
+                f"kernel_params has gamma={params['gamma']!r} and "
+                f"bandwidth={bandwidth!r} was given too: give one of them."
+            )
+        if record.metric is None or has_gamma:
+            return None
+        if is_median:
+            return median_bandwidth(rows, record.metric, rng)
+        given, n_columns = np.asarray(bandwidth, dtype=float), rows.shape[1]
+        if given.shape == (n_columns,):
+            return given.copy()
+        n_actions = n_columns - n_states
+        if given.shape not in ((), (n_states,)):
+            and_actions = f" and the actions {n_actions}" if n_actions else ""
+            raise ValueError(
+                f"bandwidth has shape {given.shape}, but the states have {n_states} "
+                f"columns{and_actions}: give one number, or one for each column (those "
+                "of the actions may be left to the median)."
+            )
+        out = np.broadcast_to(given, n_states).copy()
+        if not n_actions:
+            return out
+        # A length in the states' unit says nothing of the actions', such as a dose.
+        median = median_bandwidth(rows, record.metric, rng)
+        return np.concatenate([out, median[n_states:]])
 
     def _project(self, rows: Floats, landmark_weights: Floats) -> Floats:
         kernel, landmarks = self.bound_kernel(), self.landmarks_
@@ -164,8 +210,7 @@ class LandmarkFeatures(KernelFeatures):
             If the kernel is unknown, not positive semi-definite or has no bandwidth, or
             if the Gram matrix of the landmarks would not fit in memory.
         """
-        check_kernel(self.kernel)
-        self._fit(states, self.bandwidth, check_random_state(self.random_state))
+        self._fit(states, states.shape[1])
         return self
 
     def transform(self, states: Floats) -> Floats:

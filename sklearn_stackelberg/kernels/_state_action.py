@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
-from sklearn.utils import check_random_state
 from torch import Tensor
 
 from .._typing import Floats
 from ._nystroem import KernelFeatures, in_batches
-from ._registry import check_kernel, kernel_names, median_bandwidth, record_of
+from ._registry import BoundKernel, kernel_names, record_of
 
 
 class StateActionFeatures(KernelFeatures):
@@ -73,10 +71,8 @@ class StateActionFeatures(KernelFeatures):
         ValueError
             As `LandmarkFeatures.fit`.
         """
-        check_kernel(self.kernel)
         self.n_state_columns_ = states.shape[1]
-        pairs, rng = self._pairs(states, actions), check_random_state(self.random_state)
-        self._fit(pairs, self._bandwidth_of_pairs(pairs, rng), rng)
+        self._fit(self._pairs(states, actions), states.shape[1])
         return self
 
     def transform(self, states: Floats, actions: Floats) -> Floats:
@@ -125,11 +121,11 @@ class StateActionFeatures(KernelFeatures):
 
     def state_gram(self, states: Floats) -> Floats:
         """k(s, L) of a product kernel, (n, n_landmarks)."""
-        return self._factor(states, slice(None, self.n_state_columns_))
+        return self._gram_of(states, slice(None, self.n_state_columns_))
 
     def action_gram(self, actions: Floats) -> Floats:
         """k(a, L) of a product kernel, (n, n_landmarks)."""
-        return self._factor(actions, slice(self.n_state_columns_, None))
+        return self._gram_of(actions, slice(self.n_state_columns_, None))
 
     def check_differentiable(self) -> None:
         """Refuse a kernel that has no derivative in the action.
@@ -160,41 +156,21 @@ class StateActionFeatures(KernelFeatures):
         -------
         Tensor of shape (..., n_landmarks)
         """
-        kernel = self.bound_kernel().of_columns(columns, self.landmarks_.shape[1])
-        return kernel.in_torch(points, self.landmarks_[:, columns])
+        return self._factor(columns).in_torch(points, self.landmarks_[:, columns])
 
     def torch_action_gram(self, actions: Tensor) -> Tensor:
         """k(a, L) of a product kernel, differentiable, (..., n_landmarks)."""
         return self.torch_gram(actions, slice(self.n_state_columns_, None))
 
-    def _factor(self, points: Floats, columns: slice) -> Floats:
+    def _factor(self, columns: slice) -> BoundKernel:
+        return self.bound_kernel().of_columns(columns, self.landmarks_.shape[1])
+
+    def _gram_of(self, points: Floats, columns: slice) -> Floats:
         points = np.asarray(points, dtype=self.dtype)
-        kernel = self.bound_kernel().of_columns(columns, self.landmarks_.shape[1])
-        return kernel(points, self.landmarks_[:, columns])
+        return self._factor(columns)(points, self.landmarks_[:, columns])
 
     def _pairs(self, states: Floats, actions: Floats) -> Floats:
         return np.concatenate([states, actions], axis=1, dtype=self.dtype)
-
-    def _bandwidth_of_pairs(
-        self, pairs: Floats, rng: np.random.RandomState
-    ) -> float | ArrayLike:
-        """A bandwidth for each column where the states' alone was given."""
-        unit = record_of(self.kernel).bandwidth
-        if isinstance(self.bandwidth, str) or unit is None:
-            return self.bandwidth
-        given = np.asarray(self.bandwidth, dtype=float)
-        d, columns = self.n_state_columns_, pairs.shape[1]
-        if given.shape == (columns,):
-            return given
-        if given.shape not in ((), (d,)):
-            raise ValueError(
-                f"bandwidth has shape {given.shape}, but the states have {d} columns "
-                f"and the actions {columns - d}: give one number, one for each column "
-                "of the states, or one for each column of both."
-            )
-        # A length in the states' unit says nothing of the actions', such as a dose.
-        median = median_bandwidth(pairs, unit.metric, rng)
-        return np.concatenate([np.broadcast_to(given, d), median[d:]])
 
 
 class CandidateGram:

@@ -524,9 +524,7 @@ def test_an_unfitted_pickle_can_be_fitted():
 
 @pytest.mark.parametrize("kernel", KERNELS, ids=kernel_id)
 @pytest.mark.parametrize("batch_rows", [1, 3, 1000])
-def test_weights_on_landmarks_predict_as_the_features_do(
-    kernel, batch_rows, monkeypatch
-):
+def test_landmark_weights_predict_as_the_features_do(kernel, batch_rows, monkeypatch):
     rng = np.random.default_rng(0)
     states, other = kernel_states(kernel, rng, n=12), kernel_states(kernel, rng, n=10)
     features = fit(kernel, states)
