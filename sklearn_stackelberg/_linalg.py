@@ -1,9 +1,15 @@
-"""Eigenvalues of symmetric operators that are known by their products alone."""
+"""The linear algebra of solvers and evaluators, in one place.
+
+Of matrices that are formed: the Cholesky or QR factor of 2λn MᵀM + βI (`Factor`), LU
+factors that refuse a singular matrix (`factorise`), iterated Tikhonov (`iterated`). Of
+matrices that are known by their products with vectors alone: conjugate gradient, a
+dense solve for small ones, and the largest eigenvalue by Lanczos.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,20 +19,17 @@ from torch import Tensor
 
 from ._typing import Floats
 
+MatVec = Callable[[Tensor], Tensor]
+# What `scipy.linalg.lu_solve` takes: the factors, and the rows that were exchanged.
+LUFactors = tuple[Floats, Floats]
+
 
 class Factor:
-    """A positive definite matrix A = 2λn MᵀM + βI, ready to solve with.
+    """A = 2λn MᵀM + βI of docs/game.md, ready to solve with; M (p, q), scale = 2λn."""
 
-    Parameters
-    ----------
-    M : Tensor of shape (p, q)
-    scale : float
-        2λn.
-    beta : float
-    """
-
-    # Squared diagonal ratio of the Cholesky factor under which MᵀM has lost too many
-    # digits; a QR of M itself loses half as many, for about four times the work.
+    # Squared diagonal ratio of the Cholesky factor, about the inverse of A's condition
+    # number, under which more than 8 of float64's 16 digits are lost. A QR of
+    # [√scale M; √β I] has the square root of that condition, for four times the work.
     _CONDITION = 1e-8
 
     def __init__(self, M: Tensor, scale: float, beta: float) -> None:
@@ -45,48 +48,8 @@ class Factor:
         return torch.linalg.solve_triangular(self.upper, half, upper=True)
 
 
-def largest_eigenvalue(
-    matvec: Callable[[Tensor], Tensor], size: int, steps: int = 8
-) -> float:
-    """Largest Ritz value of a symmetric operator (Lanczos, re-orthogonalised).
-
-    Parameters
-    ----------
-    matvec : callable
-    size : int
-    steps : int, default=8
-        As many products; ``size`` of them give the eigenvalue to rounding.
-
-    Returns
-    -------
-    float
-
-    Examples
-    --------
-    >>> import torch
-    >>> round(largest_eigenvalue(lambda x: torch.tensor([3.0, -5.0]) * x, 2), 6)
-    3.0
-    """
-    # A fixed start: any vector with a part in every direction serves.
-    start = np.random.default_rng(0).standard_normal(size)
-    basis = [torch.as_tensor(start / np.linalg.norm(start))]
-    diagonal: list[float] = []
-    off: list[float] = []
-    for _ in range(min(steps, size)):
-        product = matvec(basis[-1]).detach().double()
-        diagonal.append(float(basis[-1] @ product))
-        known = torch.stack(basis)  # (j, size)
-        for _ in range(2):  # once leaves rounding in the directions already found
-            product = product - known.T @ (known @ product)
-        norm = float(product.norm())
-        if norm <= 1e-12 * max(map(abs, diagonal)):
-            break
-        off.append(norm)
-        basis.append(product / norm)
-    ritz = eigvalsh_tridiagonal(np.array(diagonal), np.array(off[: len(diagonal) - 1]))
-    return float(ritz[-1])
-
-
+# Refinements of iterated Tikhonov. After k of them the filter on a singular value σ is
+# 1 − (ρ / (σ + ρ))^k: half of a direction is kept at σ = 0.15 ρ with 5, at ρ with one.
 ITERATIONS = 5
 
 # Where no figure of the solution is left. Over the systems of the tests the smallest is
@@ -99,12 +62,14 @@ def iterated(matrix: Floats, right: Floats, ridge: float) -> Floats:
     factor = factorise(matrix + ridge * np.eye(len(matrix)))
     out = np.zeros(len(matrix))
     for _ in range(ITERATIONS):
+        # x ← x + (M + ρI)⁻¹ (b − M x): what the ridge took off is given back in part.
         out += lu_solve(factor, right - matrix @ out)
     return out
 
 
-def factorise(left: Floats) -> Any:
+def factorise(left: Floats) -> LUFactors:
     """LU factors of M, or a sentence where M is singular but for rounding."""
+    # A condition number that is NaN is below no threshold.
     if not np.isfinite(left).all():
         raise _no_solution("they hold NaN or infinity")
     factor, rcond = factors_and_rcond(left)
@@ -113,11 +78,9 @@ def factorise(left: Floats) -> Any:
     return factor
 
 
-def factors_and_rcond(left: Floats) -> tuple[Any, float]:
-    """LU factors for `lu_solve`, and 1 / (|M| |M⁻¹|) in the 1-norm, estimated.
-
-    0 where M is singular, which `scipy.linalg.lu_factor` alone would warn of.
-    """
+def factors_and_rcond(left: Floats) -> tuple[LUFactors, float]:
+    """LU factors, and 1 / (|M| |M⁻¹|) in the 1-norm, estimated; 0 of a singular M."""
+    # `scipy.linalg.lu_factor` warns of an exact zero, and passes one that is rounded.
     lu, pivots, _ = dgetrf(left)
     return (lu, pivots), float(dgecon(lu, np.abs(left).sum(axis=0).max())[0])
 
@@ -129,22 +92,8 @@ def _no_solution(reason: str) -> ValueError:
     )
 
 
-MatVec = Callable[[Tensor], Tensor]
-
-
 def dense_solve(matvec: MatVec, right: Tensor) -> Tensor:
-    """Solve by forming the matrix, a column at a time: for small problems and tests.
-
-    Parameters
-    ----------
-    matvec : callable
-        Product with a symmetric positive definite matrix.
-    right : Tensor of shape (p,)
-
-    Returns
-    -------
-    Tensor of shape (p,)
-    """
+    """Solve by forming the matrix, a column at a time: for small problems and tests."""
     identity = torch.eye(len(right), dtype=right.dtype)
     matrix = torch.stack([matvec(column) for column in identity], dim=1)
     return torch.linalg.solve(matrix, right)
@@ -166,14 +115,10 @@ def conjugate_gradient(
     tol: float = 1e-6,
     max_iter: int = 100,
 ) -> Solution:
-    """Solve A x = b by products with A alone.
+    """Solve A x = b by products with a positive definite A alone (Hestenes, Stiefel).
 
     Parameters
     ----------
-    matvec : callable
-        Product with a symmetric positive definite matrix. Where a product shows that it
-        is not (xᵀA x <= 0), the solution so far is returned.
-    right : Tensor of shape (p,)
     start : Tensor of shape (p,), default=None
         A guess; zero if none. A good one saves products.
     tol : float, default=1e-6
@@ -181,10 +126,6 @@ def conjugate_gradient(
     max_iter : int, default=100
         At most so many products, beside the one that a start costs. Fewer are
         a regularisation of their own: directions of little curvature come last.
-
-    Returns
-    -------
-    Solution
 
     Examples
     --------
@@ -196,6 +137,7 @@ def conjugate_gradient(
     x = torch.zeros_like(right) if start is None else start.clone()
     residual = right.clone() if start is None else right - matvec(x)
     size = float(right.norm())
+    # A relative residual has no meaning then, and x = 0 is exact whatever the start.
     if size == 0.0:
         return Solution(torch.zeros_like(right), 0.0, 0)
     direction, square = residual, residual @ residual
@@ -203,12 +145,45 @@ def conjugate_gradient(
     while n_iter < max_iter and float(square) > (tol * size) ** 2:
         product = matvec(direction)
         n_iter += 1
-        bend = direction @ product
-        if not float(bend) > 0.0:
+        curvature = direction @ product
+        # Not positive, or NaN: A is not positive definite, or rounding is all that is
+        # left of the direction. The solution so far is as good as it gets.
+        if not float(curvature) > 0.0:
             break
-        length = square / bend
+        length = square / curvature
         x = x + length * direction
         residual = residual - length * product
         before, square = square, residual @ residual
         direction = residual + (square / before) * direction
     return Solution(x, float(square) ** 0.5 / size, n_iter)
+
+
+def largest_eigenvalue(matvec: MatVec, size: int, steps: int = 8) -> float:
+    """Largest Ritz value of a symmetric operator (Lanczos, re-orthogonalised).
+
+    Examples
+    --------
+    >>> import torch
+    >>> round(largest_eigenvalue(lambda x: torch.tensor([3.0, -5.0]) * x, 2), 6)
+    3.0
+    """
+    # A fixed start: any vector with a part in every direction serves. ``size`` steps
+    # give the eigenvalue to rounding; the extreme ones are found long before.
+    start = np.random.default_rng(0).standard_normal(size)
+    basis = [torch.as_tensor(start / np.linalg.norm(start))]
+    diagonal: list[float] = []
+    off: list[float] = []
+    for _ in range(min(steps, size)):
+        product = matvec(basis[-1]).detach().double()
+        diagonal.append(float(basis[-1] @ product))
+        known = torch.stack(basis)  # (j, size)
+        for _ in range(2):  # once leaves rounding in the directions already found
+            product = product - known.T @ (known @ product)
+        norm = float(product.norm())
+        # The basis spans an invariant subspace: what is left of the product is rounding.
+        if norm <= 1e-12 * max(map(abs, diagonal)):
+            break
+        off.append(norm)
+        basis.append(product / norm)
+    ritz = eigvalsh_tridiagonal(np.array(diagonal), np.array(off[: len(diagonal) - 1]))
+    return float(ritz[-1])

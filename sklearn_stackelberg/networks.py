@@ -186,8 +186,8 @@ def _check_devices(module: nn.Module, device: torch.device, name: str) -> None:
     for key, tensor in chain(module.named_parameters(), module.named_buffers()):
         found.setdefault(tensor.device.type, key)
     elsewhere = sorted({*found} - {"cpu"})
-    # All on the CPU will move; all on the requested device is there already. Of a module
-    # that is split between devices, some part would not be where its inputs are.
+    # All on the CPU will move; all on the requested device is there already. A module
+    # that is split between devices would have some part where its inputs are not.
     if not elsewhere or [*found] == [device.type]:
         return
     beside = ", others on cpu" if "cpu" in found else ""

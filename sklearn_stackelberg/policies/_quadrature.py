@@ -58,8 +58,8 @@ def standard_normal_nodes(
     """Nodes (S, n_columns) and weights (S,) that stand for a standard normal.
 
     Gauss–Hermite's in one dimension, exact for polynomials of degree 2 S − 1; in more a
-    scrambled Sobol sequence in pairs ±ε, scaled to a variance of one in each column, and
-    S rounded up to an even number.
+    scrambled Sobol sequence in pairs ±ε, scaled to a variance of one in each column,
+    and S rounded up to an even number.
     """
     if n_columns == 1:
         nodes, mass = np.polynomial.hermite_e.hermegauss(n_nodes)
