@@ -1,14 +1,16 @@
 """The linear algebra of solvers and evaluators, in one place.
 
-Of matrices that are formed: the Cholesky or QR factor of 2λn MᵀM + βI (`Factor`), LU
-factors that refuse a singular matrix (`factorise`), iterated Tikhonov (`iterated`). Of
-matrices that are known by their products with vectors alone: conjugate gradient, a
-dense solve for small ones, and the largest eigenvalue by Lanczos.
+Of matrices that are formed: the factor of 2λn MᵀM + βI (`Factor`), a policy's LSTD
+equations (`LinearSystem`), LU factors that refuse a singular matrix (`factorise`) and
+iterated Tikhonov (`iterated`). Of matrices known by their products with vectors alone:
+conjugate gradient, a dense solve for small ones, the largest eigenvalue by Lanczos.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -17,19 +19,20 @@ from scipy.linalg import eigvalsh_tridiagonal, lu_solve
 from scipy.linalg.lapack import dgecon, dgetrf
 from torch import Tensor
 
-from ._typing import Floats
+from ._typing import Floats, Index
+
+# Factors and pivots, as `scipy.linalg.lu_solve` takes them.
+LU = tuple[Floats, Index]
 
 MatVec = Callable[[Tensor], Tensor]
-# What `scipy.linalg.lu_solve` takes: the factors, and the rows that were exchanged.
-LUFactors = tuple[Floats, Floats]
 
 
 class Factor:
-    """A = 2λn MᵀM + βI of docs/game.md, ready to solve with; M (p, q), scale = 2λn."""
+    """A = 2λn MᵀM + βI, ready to solve with; ``scale`` is 2λn."""
 
     # Squared diagonal ratio of the Cholesky factor, about the inverse of A's condition
-    # number, under which more than 8 of float64's 16 digits are lost. A QR of
-    # [√scale M; √β I] has the square root of that condition, for four times the work.
+    # number, under which 8 of float64's 16 digits are lost. A QR of [√scale M; √β I]
+    # has the square root of that condition, for about four times the work.
     _CONDITION = 1e-8
 
     def __init__(self, M: Tensor, scale: float, beta: float) -> None:
@@ -38,6 +41,7 @@ class Factor:
         upper, failed = torch.linalg.cholesky_ex(normal, upper=True)
         diagonal = upper.diagonal()
         if failed or diagonal.min() ** 2 < self._CONDITION * diagonal.max() ** 2:
+            # RᵀR of the stacked matrix is A, and its QR never forms MᵀM.
             stacked = torch.cat([scale**0.5 * M, beta**0.5 * identity])
             upper = torch.linalg.qr(stacked)[1]
         self.upper = upper
@@ -48,8 +52,50 @@ class Factor:
         return torch.linalg.solve_triangular(self.upper, half, upper=True)
 
 
-# Refinements of iterated Tikhonov. After k of them the filter on a singular value σ is
-# 1 − (ρ / (σ + ρ))^k: half of a direction is kept at σ = 0.15 ρ with 5, at ρ with one.
+@dataclass(frozen=True, eq=False)
+class LinearSystem:
+    """M w = c, with a value v = bᵀw: the LSTD equations of one policy.
+
+    Q is linear in w, c = Zᵀr / n is what the log pays, M = Zᵀ(Φ − γΦ') / n what it
+    predicts of w, and b the mean features of the initial states.
+    """
+
+    M: Tensor  # (p, p)
+    b: Tensor  # (p,)
+    c: Tensor  # (p,)
+
+    @classmethod
+    def from_numpy(cls, M: Floats, b: Floats, c: Floats) -> LinearSystem:
+        """The same of arrays, whose memory is shared."""
+        return cls(*(torch.from_numpy(part) for part in (M, b, c)))
+
+    def best_response(self, scale: float, beta: float) -> tuple[Tensor, Tensor, Factor]:
+        """The w that minimises F, with (∂²_{ww}F)⁻¹ b and the factor of ∂²_{ww}F.
+
+        F = bᵀw + ½ scale |c − M w|² + ½ β |w|² with scale = 2λn, so that ∂²_{ww}F is
+        2λn MᵀM + βI, and w = (2λn MᵀM + βI)⁻¹ (2λn Mᵀc − b).
+        """
+        factor = Factor(self.M, scale, beta)
+        right = torch.stack([scale * (self.M.T @ self.c) - self.b, self.b], dim=1)
+        w, adjoint = factor.solve(right).unbind(dim=1)
+        return w, adjoint, factor
+
+    @cached_property
+    def lu(self) -> LU:
+        """LU factors of M; a ValueError where M is singular."""
+        return factorise(self.M.numpy())
+
+    def solve(self, right: Floats | None = None) -> Floats:
+        """M⁻¹ c, as λ → ∞; or M⁻¹ of other right-hand sides."""
+        return lu_solve(self.lu, self.c.numpy() if right is None else right)
+
+    def solve_transposed(self, right: Floats | None = None) -> Floats:
+        """M⁻ᵀ b, the density ratios; or M⁻ᵀ of other right-hand sides."""
+        return lu_solve(self.lu, self.b.numpy() if right is None else right, trans=1)
+
+
+# Each iteration raises the order of the bias by one; the variance stays the ridge's.
+# Of a singular value σ, 1 − (ρ / (σ + ρ))^5 is kept: half at σ = 0.15 ρ, not at ρ.
 ITERATIONS = 5
 
 # Where no figure of the solution is left. Over the systems of the tests the smallest is
@@ -67,9 +113,9 @@ def iterated(matrix: Floats, right: Floats, ridge: float) -> Floats:
     return out
 
 
-def factorise(left: Floats) -> LUFactors:
+def factorise(left: Floats) -> LU:
     """LU factors of M, or a sentence where M is singular but for rounding."""
-    # A condition number that is NaN is below no threshold.
+    # A condition number that is NaN would be below no threshold.
     if not np.isfinite(left).all():
         raise _no_solution("they hold NaN or infinity")
     factor, rcond = factors_and_rcond(left)
@@ -78,7 +124,7 @@ def factorise(left: Floats) -> LUFactors:
     return factor
 
 
-def factors_and_rcond(left: Floats) -> tuple[LUFactors, float]:
+def factors_and_rcond(left: Floats) -> tuple[LU, float]:
     """LU factors, and 1 / (|M| |M⁻¹|) in the 1-norm, estimated; 0 of a singular M."""
     # `scipy.linalg.lu_factor` warns of an exact zero, and passes one that is rounded.
     lu, pivots, _ = dgetrf(left)
@@ -90,6 +136,35 @@ def _no_solution(reason: str) -> ValueError:
         "The equations of fitted-Q evaluation have no solution on this log "
         f"({reason}). Set a larger ridge, such as 1."
     )
+
+
+def largest_eigenvalue(matvec: MatVec, size: int, steps: int = 8) -> float:
+    """Largest Ritz value of a symmetric operator (Lanczos, re-orthogonalised).
+
+    ``steps`` is the number of products; ``size`` of them are exact but for rounding.
+
+    >>> round(largest_eigenvalue(lambda x: torch.tensor([3.0, -5.0]) * x, 2), 6)
+    3.0
+    """
+    # A fixed start: any vector with a part in every direction serves.
+    start = np.random.default_rng(0).standard_normal(size)
+    basis = [torch.as_tensor(start / np.linalg.norm(start))]
+    diagonal: list[float] = []
+    off: list[float] = []
+    for _ in range(min(steps, size)):
+        product = matvec(basis[-1]).detach().double()
+        diagonal.append(float(basis[-1] @ product))
+        known = torch.stack(basis)  # (j, size)
+        for _ in range(2):  # once leaves rounding in the directions already found
+            product = product - known.T @ (known @ product)
+        norm = float(product.norm())
+        # The basis spans all that the operator reaches: what is left is rounding.
+        if norm <= 1e-12 * max(map(abs, diagonal)):
+            break
+        off.append(norm)
+        basis.append(product / norm)
+    ritz = eigvalsh_tridiagonal(np.array(diagonal), np.array(off[: len(diagonal) - 1]))
+    return float(ritz[-1])
 
 
 def dense_solve(matvec: MatVec, right: Tensor) -> Tensor:
@@ -115,12 +190,15 @@ def conjugate_gradient(
     tol: float = 1e-6,
     max_iter: int = 100,
 ) -> Solution:
-    """Solve A x = b by products with a positive definite A alone (Hestenes, Stiefel).
+    """Solve A x = b by products with a symmetric positive definite A alone.
 
     Parameters
     ----------
-    start : Tensor of shape (p,), default=None
-        A guess; zero if none. A good one saves products.
+    matvec : callable
+        Where a product shows that A is not positive (xᵀA x <= 0), the solution so far
+        is returned.
+    right, start : Tensor of shape (p,)
+        b, and a guess of x; zero if None. A good one saves products.
     tol : float, default=1e-6
         |b − A x| / |b| under which x is good enough.
     max_iter : int, default=100
@@ -129,7 +207,6 @@ def conjugate_gradient(
 
     Examples
     --------
-    >>> import torch
     >>> matrix = torch.tensor([[2.0, 1.0], [1.0, 3.0]])
     >>> conjugate_gradient(lambda x: matrix @ x, torch.tensor([3.0, 4.0])).x
     tensor([1.0000, 1.0000])
@@ -146,44 +223,14 @@ def conjugate_gradient(
         product = matvec(direction)
         n_iter += 1
         curvature = direction @ product
-        # Not positive, or NaN: A is not positive definite, or rounding is all that is
-        # left of the direction. The solution so far is as good as it gets.
+        # Also NaN. A is not positive definite, or the direction is rounding alone.
         if not float(curvature) > 0.0:
             break
         length = square / curvature
         x = x + length * direction
+        # Updated, not computed anew: it drifts from b − A x by rounding, which is why
+        # ``tol`` must stay above the products' own accuracy.
         residual = residual - length * product
         before, square = square, residual @ residual
         direction = residual + (square / before) * direction
     return Solution(x, float(square) ** 0.5 / size, n_iter)
-
-
-def largest_eigenvalue(matvec: MatVec, size: int, steps: int = 8) -> float:
-    """Largest Ritz value of a symmetric operator (Lanczos, re-orthogonalised).
-
-    Examples
-    --------
-    >>> import torch
-    >>> round(largest_eigenvalue(lambda x: torch.tensor([3.0, -5.0]) * x, 2), 6)
-    3.0
-    """
-    # A fixed start: any vector with a part in every direction serves. ``size`` steps
-    # give the eigenvalue to rounding; the extreme ones are found long before.
-    start = np.random.default_rng(0).standard_normal(size)
-    basis = [torch.as_tensor(start / np.linalg.norm(start))]
-    diagonal: list[float] = []
-    off: list[float] = []
-    for _ in range(min(steps, size)):
-        product = matvec(basis[-1]).detach().double()
-        diagonal.append(float(basis[-1] @ product))
-        known = torch.stack(basis)  # (j, size)
-        for _ in range(2):  # once leaves rounding in the directions already found
-            product = product - known.T @ (known @ product)
-        norm = float(product.norm())
-        # The basis spans an invariant subspace: what is left of the product is rounding.
-        if norm <= 1e-12 * max(map(abs, diagonal)):
-            break
-        off.append(norm)
-        basis.append(product / norm)
-    ritz = eigvalsh_tridiagonal(np.array(diagonal), np.array(off[: len(diagonal) - 1]))
-    return float(ritz[-1])
