@@ -26,8 +26,9 @@ from sklearn_stackelberg.kernels import (
     NodeGram,
     StateActionFeatures,
 )
-from sklearn_stackelberg.kernels._registry import FORMS
+from sklearn_stackelberg.kernels._registry import KERNELS as RECORDS
 
+FORMS = {name: record.form for name, record in RECORDS.items() if record.form}
 PARAMS = {
     "rbf": {"gamma": 0.7},
     "laplacian": {"gamma": 0.7},
@@ -107,7 +108,7 @@ def test_joint_features_are_those_of_columns_side_by_side(kernel, dtype):
     assert found.dtype == dtype
     assert_array_equal(found, expected.transform(joint))
     weight = np.random.default_rng(1).normal(size=(features.n_features_out_, 2))
-    projected = features.project(states, actions, features.fold(weight))
+    projected = features.project(states, actions, features.landmark_weights(weight))
     scale = np.abs(found @ weight).max()
     atol = {"float64": 1e-6, "float32": 1e-2}[dtype]
     assert_allclose(projected, found @ weight, atol=atol * scale)
@@ -222,5 +223,5 @@ def test_rows_are_read_in_batches(kernel, monkeypatch):
     states, actions = pairs(kernel)
     gram = CandidateGram(fit(kernel, states, actions), actions[:3])
     whole = gram.read(states)
-    monkeypatch.setattr("sklearn_stackelberg.kernels._state_action._BATCH_BYTES", 1)
+    monkeypatch.setattr("sklearn_stackelberg.kernels._nystroem._BATCH_BYTES", 1)
     assert_allclose(gram.read(states), whole, rtol=1e-14)
