@@ -1,4 +1,4 @@
-"""What the total derivative buys: total against individual gradient, ten logs."""
+"""The effect of the total derivative: against the individual one, on ten logs."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from sklearn_stackelberg import StackelbergPolicyEstimator
 
 N_LOGS = 10
 GRADIENTS = ("total", "individual")
-# Where the climb along the derivative starts: where mirror steps end (the default), or
+# Where the steps along the derivative start: where mirror steps end (the default), or
 # at the uniform policy.
 STARTS = {40: "mirror steps", 0: "uniform"}
-# A tolerance at which neither climb ends before it has nothing left to gain.
+# A tolerance at which neither derivative ends before it has converged.
 CLIMB = {"max_iter": 100, "tol": 1e-4}
-# Turns, of which mirror steps are the first 40 for either gradient.
+# Iterations, of which mirror steps are the first 40 for either gradient.
 TURNS = {"max_iter": 80, "tol": 1e-6, "leader_learning_rate": 0.3}
 PROBLEMS: tuple[FrozenLakeProblem | ControlProblem | ContinuousProblem, ...] = (
     FROZEN_LAKE[0],
@@ -111,7 +111,7 @@ def table(rows: Rows) -> str:
                     f"{_difference(found, 'score', 'true value')}; "
                     f"{_difference(found, 'value', 'v')}."
                 )
-    headings = ["log", "solver", "climbs from", "gradient", "true value", "v"]
+    headings = ["log", "solver", "starts from", "gradient", "true value", "v"]
     headings += ["steps", "s", "|D v| at the end", "logs"]
     return (
         f"Mean ± standard deviation over the logs; default hyperparameters but for "
