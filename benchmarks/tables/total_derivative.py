@@ -117,8 +117,9 @@ def table(rows: Rows) -> str:
     return (
         f"Mean ± standard deviation over the logs; default hyperparameters but for "
         f"{LIMITS['closed_form']} of the closed form and {LIMITS['stochastic']} of the "
-        f"stochastic solver, and the Pendulum's {ours.PENDULUM_GRID[0]}. FrozenLake: exact success of π; others: "
-        "return of `predict` over 100 episodes; v in units of discounted return.\n\n"
+        f"stochastic solver, and the Pendulum's {ours.PENDULUM_GRID[0]}. FrozenLake: "
+        "exact success of π; others: return of `predict` over 100 episodes; v in units "
+        "of discounted return.\n\n"
         + markdown(headings, lines)
         + "\n\n"
         + "\n".join(text)
