@@ -54,7 +54,7 @@ logs = [
 # every logged state. The third setting begins with the mirror steps that every fit
 # takes by default.
 
-climbs = {
+settings = {
     "from first states": {"initial_states": "first", "mirror_steps": 0},
     "from all logged states": {"initial_states": "all", "mirror_steps": 0},
     "first, after mirror steps": {"initial_states": "first"},
@@ -62,7 +62,7 @@ climbs = {
 derivatives = ("total", "individual")
 
 
-def climb(log, steps, derivative, setting):
+def fit_and_measure(log, steps, derivative, setting):
     """True value, the follower's value, and |D v| after so many steps."""
     policy = StackelbergPolicyEstimator(
         discount=DISCOUNT,
@@ -89,9 +89,12 @@ def climb(log, steps, derivative, setting):
 
 found = {
     (name, derivative): np.array(
-        [[climb(log, steps, derivative, setting) for steps in STEPS] for log in logs]
+        [
+            [fit_and_measure(log, steps, derivative, setting) for steps in STEPS]
+            for log in logs
+        ]
     )  # (log, steps, three figures)
-    for name, setting in climbs.items()
+    for name, setting in settings.items()
     for derivative in derivatives
 }
 
@@ -128,8 +131,8 @@ BLUE, ORANGE = "#0072B2", "#E69F00"
 styles = {"total": (BLUE, "o", "-"), "individual": (ORANGE, "s", "--")}
 
 figure = Figure(figsize=(11, 6), layout="constrained")
-panels = figure.subplots(2, len(climbs), sharex=True, sharey="row")
-for column, name in enumerate(climbs):
+panels = figure.subplots(2, len(settings), sharex=True, sharey="row")
+for column, name in enumerate(settings):
     value_axes, residual_axes = panels[:, column]
     for derivative, (colour, marker, line) in styles.items():
         truth, _, residual = np.moveaxis(found[name, derivative], 2, 0)
