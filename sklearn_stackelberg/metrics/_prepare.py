@@ -12,8 +12,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._problem.rows import index_states
 from .._typing import Floats
-from ..transitions._actions import action_type, check_same_amounts
-from ..transitions._as_transitions import as_transitions, shared_next_rows
+from ..transitions._actions import action_type, check_action_names
+from ..transitions._as_transitions import as_transitions
+from ..transitions._tables import shared_next_rows
 from ..transitions._transitions import Transitions
 from ._data import EvaluationData, as_numbers
 
@@ -70,11 +71,11 @@ def prepare_evaluation(
     state = check_array(log.state, dtype=np.float64, input_name="state")
     after = log.next_or_own_state()
     after = check_array(after, dtype=np.float64, input_name="next_state")
-    shared = shared_next_rows(log.with_states(state, after))
+    shared = shared_next_rows(state, after)
     states, state_index, next_index = index_states(state, after, shared)
     seen, nodes = like(log.state, states), None
     if continuous:
-        check_same_amounts(getattr(policy, "action_names_", None), log.action_names)
+        check_action_names(getattr(policy, "action_names_", None), log.action_names)
         nodes, probabilities = action_nodes(
             policy, seen, as_numbers(log.action), greedy
         )
