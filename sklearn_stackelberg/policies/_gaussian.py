@@ -118,18 +118,7 @@ class SquashedGaussian(ContinuousPolicy, name="gaussian"):
         return nn.functional.mse_loss(outputs, target)
 
     def matching(self, free: Tensor, weights: Tensor) -> Tensor:
-        """Outputs of the Gaussian with the mean and spread of weighted nodes.
-
-        Parameters
-        ----------
-        free : Tensor of shape (n, S, p)
-            Before squashing.
-        weights : Tensor of shape (n, S)
-
-        Returns
-        -------
-        Tensor of shape (n, 2 p)
-        """
+        """Outputs (n, 2 p) of the Gaussian with the mean and spread of free nodes."""
         weights = weights[:, :, None]
         mean = (weights * free).sum(dim=1)
         variance = (weights * (free - mean[:, None, :]) ** 2).sum(dim=1)
@@ -157,14 +146,7 @@ class SquashedGaussian(ContinuousPolicy, name="gaussian"):
         return self.squash(mean_and_log_std(outputs)[0]).double()
 
     def sample(self, x: Tensor, noise: Tensor) -> Tensor:
-        """Actions drawn as the policy would, (n, p).
-
-        Parameters
-        ----------
-        x : Tensor of shape (n, m)
-        noise : Tensor of shape (n, p)
-            Drawn from a standard normal distribution.
-        """
+        """Actions drawn as the policy would, (n, p), by standard normal noise."""
         return self._drawn(self.head(x), noise)
 
     def draw(self, outputs: Tensor, rng: np.random.RandomState) -> Tensor:
