@@ -19,19 +19,13 @@ class StateActionFeatures(KernelFeatures):
 
     Parameters
     ----------
-    kernel : str, callable or a scikit-learn ``Kernel``, default="rbf"
-        As in `LandmarkFeatures`; a callable is given rows of d + p columns.
+    kernel, kernel_params, n_components, dtype, random_state
+        As in `LandmarkFeatures`, with pairs for states; a callable kernel is given rows
+        of d + p columns.
     bandwidth : float, array-like of shape (d + p,) or (d,), default="median"
         Length scale, larger is smoother. ``"median"`` gives each column its standard
         deviation, times the median distance between pairs so scaled. A number, or one
         for each column of the state, leaves the columns of the action to the median.
-    kernel_params : dict, default=None
-        The kernel's other parameters, such as ``degree``.
-    n_components : int or None, default=200
-        Number of landmarks; None makes every distinct logged pair one.
-    dtype : {"float64", "float32"}, default="float64"
-    random_state : int, RandomState instance or None, default=None
-        Draws the landmarks and the rows of the median.
 
     Attributes
     ----------

@@ -129,13 +129,9 @@ class SquashedGaussian(ContinuousPolicy, name="gaussian"):
         """From all numbers to those within the bounds, (..., p)."""
         centre, half = 0.5 * (self.low + self.high), 0.5 * (self.high - self.low)
         squashed = centre + half * torch.tanh(free)
+        # tanh is 1 in floating point from about 9 (19 in float64) on, and its product may
+        # be rounded past a bound.
         return torch.minimum(torch.maximum(squashed, self.low), self.high)
-
-    def free(self, actions: Tensor, margin: float = 0.02) -> Tensor:
-        """The inverse of `squash`, of actions at least ``margin`` off the bounds."""
-        centre, half = 0.5 * (self.low + self.high), 0.5 * (self.high - self.low)
-        share = (actions - centre) / torch.where(half > 0, half, 1.0)
-        return torch.atanh(share.clamp(margin - 1.0, 1.0 - margin))
 
     def median(self, x: Tensor) -> Tensor:
         """The action in the middle of the distribution, (n, p)."""
