@@ -129,7 +129,7 @@ class SquashedGaussian(ContinuousPolicy, name="gaussian"):
         """From all numbers to those within the bounds, (..., p)."""
         centre, half = 0.5 * (self.low + self.high), 0.5 * (self.high - self.low)
         squashed = centre + half * torch.tanh(free)
-        # tanh is 1 in floating point from about 9 (19 in float64) on, and its product may
+        # tanh rounds to 1 from about 9 on (19 in float64), and its product with half may
         # be rounded past a bound.
         return torch.minimum(torch.maximum(squashed, self.low), self.high)
 
