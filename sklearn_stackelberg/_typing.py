@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.floating]
 Index = NDArray[np.intp]
 Flags = NDArray[np.bool_]
-# Labels of actions: of any type that numpy holds.
+# Discrete actions: of any type that numpy holds.
 AnyArray = NDArray[Any]
 
 # What `sklearn.utils.check_random_state` takes.

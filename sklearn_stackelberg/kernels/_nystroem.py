@@ -112,23 +112,19 @@ class KernelFeatures:
             return None
         if is_median:
             return median_bandwidth(rows, record.metric, rng)
-        given, n_columns = np.asarray(bandwidth, dtype=float), rows.shape[1]
-        if given.shape == (n_columns,):
-            return given.copy()
-        n_actions = n_columns - n_states
-        if given.shape not in ((), (n_states,)):
+        given, n_actions = np.asarray(bandwidth, float), rows.shape[1] - n_states
+        if given.shape not in ((), (n_states,), (rows.shape[1],)):
             and_actions = f" and the actions {n_actions}" if n_actions else ""
             raise ValueError(
                 f"bandwidth has shape {given.shape}, but the states have {n_states} "
                 f"columns{and_actions}: give one number, or one for each column (those "
                 "of the actions may be left to the median)."
             )
-        out = np.broadcast_to(given, n_states).copy()
-        if not n_actions:
-            return out
+        if not n_actions or given.shape == (rows.shape[1],):
+            return np.broadcast_to(given, rows.shape[1]).copy()
         # A length in the states' unit says nothing of the actions', such as a dose.
         median = median_bandwidth(rows, record.metric, rng)
-        return np.concatenate([out, median[n_states:]])
+        return np.concatenate([np.broadcast_to(given, n_states), median[n_states:]])
 
     def _project(self, rows: Floats, landmark_weights: Floats) -> Floats:
         kernel, landmarks = self.bound_kernel(), self.landmarks_

@@ -19,19 +19,13 @@ class StateActionFeatures(KernelFeatures):
 
     Parameters
     ----------
-    kernel : str, callable or a scikit-learn ``Kernel``, default="rbf"
-        As in `LandmarkFeatures`; a callable is given rows of d + p columns.
+    kernel, kernel_params, n_components, dtype, random_state
+        As in `LandmarkFeatures`, with pairs for states; a callable kernel is given rows
+        of d + p columns.
     bandwidth : float, array-like of shape (d + p,) or (d,), default="median"
         Length scale, larger is smoother. ``"median"`` gives each column its standard
         deviation, times the median distance between pairs so scaled. A number, or one
         for each column of the state, leaves the columns of the action to the median.
-    kernel_params : dict, default=None
-        The kernel's other parameters, such as ``degree``.
-    n_components : int or None, default=200
-        Number of landmarks; None makes every distinct logged pair one.
-    dtype : {"float64", "float32"}, default="float64"
-    random_state : int, RandomState instance or None, default=None
-        Draws the landmarks and the rows of the median.
 
     Attributes
     ----------
@@ -177,24 +171,15 @@ class CandidateGram:
     """k((s, a_j), L) of the same candidate actions a_j in every state.
 
     A product kernel keeps k(s, L) of a state, n_landmarks numbers, and takes k(a_j, L)
-    into weights and means; any other keeps k((s, a_j), L) of all candidates.
-
-    Parameters
-    ----------
-    features : StateActionFeatures
-    candidates : array of shape (C, p)
-
-    Attributes
-    ----------
-    width : int
-        Numbers that are kept of a state.
+    into weights and means; any other keeps k((s, a_j), L) of all candidates, (C, p).
     """
 
     def __init__(self, features: StateActionFeatures, candidates: Floats) -> None:
         self.features = features
         self.candidates = np.asarray(candidates, dtype=features.dtype)
         self.n_candidates = len(candidates)
-        self.n_landmarks = self.width = len(features.landmarks_)
+        self.n_landmarks = len(features.landmarks_)
+        self.width = self.n_landmarks  # numbers that are kept of a state
         if features.is_product:
             gram = features.action_gram(self.candidates)
             self._actions = torch.from_numpy(gram.astype(features.dtype))  # (C, L)
@@ -214,17 +199,7 @@ class CandidateGram:
         return torch.from_numpy(in_batches(rows, states, self.width, features.dtype))
 
     def values(self, rows: Tensor, landmark_weights: Tensor) -> Tensor:
-        """k((s, a_j), L) times weights on the landmarks.
-
-        Parameters
-        ----------
-        rows : Tensor of shape (n, width)
-        landmark_weights : Tensor of shape (n_landmarks, c)
-
-        Returns
-        -------
-        Tensor of shape (n, C, c)
-        """
+        """k((s, a_j), L) times weights on the landmarks, (L, c) to (n, C, c)."""
         if not self.features.is_product:
             return rows.reshape(len(rows), self.n_candidates, -1) @ landmark_weights
         # Σ_l k(s, l) k(a_j, l) W_lc: k(a_j, L) goes into W, (L, C, c), once for all s.
@@ -232,17 +207,7 @@ class CandidateGram:
         return (rows @ weights.flatten(1)).reshape(len(rows), *weights.shape[1:])
 
     def mean(self, rows: Tensor, weights: Tensor) -> Tensor:
-        """Σ_j weights_j k((s, a_j), L).
-
-        Parameters
-        ----------
-        rows : Tensor of shape (n, width)
-        weights : Tensor of shape (n, C)
-
-        Returns
-        -------
-        Tensor of shape (n, n_landmarks)
-        """
+        """Σ_j weights_j k((s, a_j), L), (n, n_landmarks), of weights (n, C)."""
         if self.features.is_product:
             return rows * (weights @ self._actions)
         each = rows.reshape(len(rows), self.n_candidates, -1)
@@ -252,19 +217,7 @@ class CandidateGram:
 class NodeGram:
     """k((s, a), L) of actions that differ from state to state, differentiable in them.
 
-    Parameters
-    ----------
-    features : StateActionFeatures
-
-    Attributes
-    ----------
-    width : int
-        Numbers that are kept of a state: k(s, L) of a product kernel, else s itself.
-
-    Raises
-    ------
-    ValueError
-        If the kernel has no form that can be differentiated.
+    Of a state k(s, L) is kept if the kernel is a product, else s itself.
     """
 
     def __init__(self, features: StateActionFeatures) -> None:
@@ -284,33 +237,11 @@ class NodeGram:
         return torch.from_numpy(states)
 
     def values(self, rows: Tensor, actions: Tensor, landmark_weights: Tensor) -> Tensor:
-        """k((s, a), L) times weights on the landmarks.
-
-        Parameters
-        ----------
-        rows : Tensor of shape (n, width)
-        actions : Tensor of shape (n, S, p)
-        landmark_weights : Tensor of shape (n_landmarks, c)
-
-        Returns
-        -------
-        Tensor of shape (n, S, c)
-        """
+        """k((s, a), L) of actions (n, S, p) times weights (L, c), (n, S, c)."""
         return self._gram(rows, actions) @ landmark_weights
 
     def mean(self, rows: Tensor, actions: Tensor, weights: Tensor) -> Tensor:
-        """Σ_j weights_j k((s, a_j), L).
-
-        Parameters
-        ----------
-        rows : Tensor of shape (n, width)
-        actions : Tensor of shape (n, S, p)
-        weights : Tensor of shape (n, S)
-
-        Returns
-        -------
-        Tensor of shape (n, n_landmarks)
-        """
+        """Σ_j weights_j k((s, a_j), L), (n, n_landmarks), of weights (n, S)."""
         if self.features.is_product:
             # k(s, L) is the same at all nodes, and is multiplied once they are summed.
             each = self.features.torch_action_gram(actions)

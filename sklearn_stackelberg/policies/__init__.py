@@ -1,17 +1,13 @@
 """Policies: probabilities of actions, or actions and their weights, in each state."""
 
-from ._base import ContinuousPolicy, Policy
 from ._candidates import CandidateSoftmax, choose_candidates
 from ._gaussian import SquashedGaussian
 from ._quadrature import Nodes
-from ._softmax import NetworkSoftmax, SoftmaxPolicy
+from ._softmax import SoftmaxPolicy
 
 __all__ = [
     "CandidateSoftmax",
-    "ContinuousPolicy",
-    "NetworkSoftmax",
     "Nodes",
-    "Policy",
     "SoftmaxPolicy",
     "SquashedGaussian",
     "choose_candidates",

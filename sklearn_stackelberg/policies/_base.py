@@ -22,8 +22,8 @@ class Policy(nn.Module, ABC):
     """A policy whose choice is made from outputs: logits, or a location and a scale.
 
     ``policy(x)`` is the choice for inputs x of k states: probabilities (k, n_actions)
-    of discrete actions, or `Nodes` of continuous ones. The mirror step (docs/game.md,
-    "The climb") is that of a softmax over logits, unless a subclass has another.
+    of discrete actions, or `Nodes` of continuous ones. The mirror step (docs/game.md)
+    is that of a softmax over logits, unless a subclass has another.
     """
 
     def forward(self, x: Tensor) -> Choice:

@@ -118,18 +118,7 @@ class SquashedGaussian(ContinuousPolicy, name="gaussian"):
         return nn.functional.mse_loss(outputs, target)
 
     def matching(self, free: Tensor, weights: Tensor) -> Tensor:
-        """Outputs of the Gaussian with the mean and spread of weighted nodes.
-
-        Parameters
-        ----------
-        free : Tensor of shape (n, S, p)
-            Before squashing.
-        weights : Tensor of shape (n, S)
-
-        Returns
-        -------
-        Tensor of shape (n, 2 p)
-        """
+        """Outputs (n, 2 p) of the Gaussian with the mean and spread of free nodes."""
         weights = weights[:, :, None]
         mean = (weights * free).sum(dim=1)
         variance = (weights * (free - mean[:, None, :]) ** 2).sum(dim=1)
@@ -140,13 +129,9 @@ class SquashedGaussian(ContinuousPolicy, name="gaussian"):
         """From all numbers to those within the bounds, (..., p)."""
         centre, half = 0.5 * (self.low + self.high), 0.5 * (self.high - self.low)
         squashed = centre + half * torch.tanh(free)
+        # tanh rounds to 1 from about 9 on (19 in float64), and its product with half may
+        # be rounded past a bound.
         return torch.minimum(torch.maximum(squashed, self.low), self.high)
-
-    def free(self, actions: Tensor, margin: float = 0.02) -> Tensor:
-        """The inverse of `squash`, of actions at least ``margin`` off the bounds."""
-        centre, half = 0.5 * (self.low + self.high), 0.5 * (self.high - self.low)
-        share = (actions - centre) / torch.where(half > 0, half, 1.0)
-        return torch.atanh(share.clamp(margin - 1.0, 1.0 - margin))
 
     def median(self, x: Tensor) -> Tensor:
         """The action in the middle of the distribution, (n, p)."""
@@ -157,14 +142,7 @@ class SquashedGaussian(ContinuousPolicy, name="gaussian"):
         return self.squash(mean_and_log_std(outputs)[0]).double()
 
     def sample(self, x: Tensor, noise: Tensor) -> Tensor:
-        """Actions drawn as the policy would, (n, p).
-
-        Parameters
-        ----------
-        x : Tensor of shape (n, m)
-        noise : Tensor of shape (n, p)
-            Drawn from a standard normal distribution.
-        """
+        """Actions drawn as the policy would, (n, p), by standard normal noise."""
         return self._drawn(self.head(x), noise)
 
     def draw(self, outputs: Tensor, rng: np.random.RandomState) -> Tensor:

@@ -189,10 +189,14 @@ def test_candidate_rows_are_the_kernel_evaluated(kernel, dtype):
         axis=1,
     )  # (n, C, L)
     rng = np.random.default_rng(0)
-    folded = torch.from_numpy(rng.normal(size=(each.shape[2], 2))).to(rows.dtype)
+    landmark_weights = torch.from_numpy(rng.normal(size=(each.shape[2], 2))).to(
+        rows.dtype
+    )
     weights = torch.from_numpy(rng.random((20, 3))).to(rows.dtype)
     tight = {"rtol": 1e-4, "atol": 1e-4} if dtype == "float32" else {"atol": 1e-12}
-    assert_allclose(gram.values(rows, folded), each @ folded.numpy(), **tight)
+    assert_allclose(
+        gram.values(rows, landmark_weights), each @ landmark_weights.numpy(), **tight
+    )
     mean = np.einsum("nc,ncl->nl", weights.numpy(), each)
     assert_allclose(gram.mean(rows, weights), mean, **tight)
 
@@ -208,10 +212,12 @@ def test_node_rows_are_candidate_rows_where_actions_are_the_same(kernel, params)
     rows, other = candidate.read(states), node.read(states)
     assert other.shape == (20, node.width)
     rng = np.random.default_rng(0)
-    folded = torch.from_numpy(rng.normal(size=(len(features.landmarks_), 2)))
+    landmark_weights = torch.from_numpy(rng.normal(size=(len(features.landmarks_), 2)))
     weights = torch.from_numpy(rng.random((20, 4)))
     assert_allclose(
-        node.values(other, same, folded), candidate.values(rows, folded), atol=1e-11
+        node.values(other, same, landmark_weights),
+        candidate.values(rows, landmark_weights),
+        atol=1e-11,
     )
     assert_allclose(
         node.mean(other, same, weights), candidate.mean(rows, weights), atol=1e-11
