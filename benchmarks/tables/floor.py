@@ -53,7 +53,7 @@ def _fit(problem: Any, seed: int) -> dict[str, Any]:
     plain = fitted_q_value(policy, log, discount=DISCOUNT)
     return {
         "floor": policy.policy_value_,
-        "value": policy.floor_.value,
+        "value": policy.floor_.estimate,
         "standard_error": policy.floor_.standard_error,
         "plain_error": plain.standard_error,
         "lam": policy.lam_,

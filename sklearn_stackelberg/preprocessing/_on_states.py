@@ -92,6 +92,9 @@ class OnStates(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
     array([[0.5]])
     """
 
+    # Read by the metrics, which pass other transformers states alone.
+    _transforms_logs = True
+
     def __init__(self, transformer: Any) -> None:
         self.transformer = transformer
 
