@@ -17,11 +17,12 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from ._fitting.calibration import calibrate
 from ._fitting.callbacks import CallbackSupportMixin, watch_fit, with_callbacks
 from ._fitting.hyperparameters import check_parameters, may_be_stochastic
-from ._fitting.result import FitResult, holdout_evaluator_of
+from ._fitting.result import FitResult
 from ._fitting.select import Fit, make_fit
 from ._problem.action_space import read_actions
 from ._problem.dataset import OfflineProblem
 from .equilibrium import Equilibrium
+from .metrics._holdout import fit_holdout_evaluator
 from .metrics._lower_bound import LowerBound
 from .metrics._prepare import prepare_evaluation
 from .transitions._as_transitions import as_transitions
@@ -222,7 +223,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
     floor_ : LowerBound or None
         What ``lam="calibrated"`` found: ``value``, ``standard_error``, ``quantile`` and
         ``limit``, the floor itself, no lower than ``lowest``, the least that rewards
-        add up to. ``docs/floor.md`` says what it promises.
+        add up to. ``docs/lower_bound.md`` says what it promises.
     bandwidth_ : ndarray of shape (n_features_in_,) or None
         The length scale of each column, those of amounts behind those of the states;
         None for kernels without one.
@@ -432,7 +433,9 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         lam, outcome, floor = self._solve(fitting, X, y)
         if outcome.equilibrium is not None:
             outcome.attributes["equilibrium_"] = outcome.equilibrium()
-        evaluation = holdout_evaluator_of(outcome.fitted_policy, game)
+        evaluation = fit_holdout_evaluator(
+            outcome.fitted_policy, game.log, game.discount
+        )
 
         # Turns that were not to end have left nothing undone.
         unfinished = "" if one_pass else outcome.shortfall
@@ -454,7 +457,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         self.policy_value_ = game.anchor + outcome.value * game.unit
         self.pessimism_ = outcome.pessimism * game.unit
         if floor is not None:
-            self.policy_value_, self.pessimism_ = floor.limit, floor.pessimism
+            self.policy_value_, self.pessimism_ = floor.value, floor.pessimism
         self.history_ = outcome.history.rescaled(game.anchor, game.unit)
         self.n_iter_ = outcome.n_iter
         return self

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..metrics._fitted_q import QSystem
+from ..metrics._fitted_q import FittedQSystem
 from ..metrics._lower_bound import LowerBound, lower_bound
-from ..metrics._prepare import prepare_evaluation
-from ..metrics._settings import QSettings
+from ..metrics._settings import QSettings, fit_features
+from ..metrics._tabulate import tabulate_policy
 from ..transitions._transitions import Transitions
 from .result import FitResult
 
@@ -57,24 +57,29 @@ def calibrate(
     ValueError
         If the log has no two episodes, which an error needs.
     """
-    whole: QSystem | None = None
+    system: FittedQSystem | None = None
+    settings = QSettings()
     best: Calibrated | None = None
     for lam in lams:
         outcome = solve(lam)
-        data = prepare_evaluation(outcome.fitted_policy, log)
+        data = tabulate_policy(outcome.fitted_policy, log)
         if data.n_episodes < 2:
             raise ValueError(
                 "lam='calibrated' needs at least two episodes, which are what the "
                 f"value's error is counted over; the log has {data.n_episodes}. Log "
                 "more episodes, or set lam to a number."
             )
-        # All policies are judged in the same features.
-        whole = QSystem(data, discount, QSettings(), whole)
-        floor = lower_bound(whole.solve(), level, len(lams))
+        # All policies are evaluated in the same features.
+        if system is None:
+            features = fit_features(data, settings)
+            system = FittedQSystem.from_kernel(data, discount, features, settings.ridge)
+        else:
+            system = system.on(data)
+        floor = lower_bound(system.solve(), level, len(lams))
         found = Calibrated(lam, outcome, floor)
-        if best is None or found.floor.limit > best.floor.limit:
+        if best is None or found.floor.value > best.floor.value:
             best = found
-    if best is None or not np.isfinite(best.floor.limit):
+    if best is None or not np.isfinite(best.floor.value):
         raise ValueError(
             "No floor can be put under the policy's value, because its error could "
             "not be computed on this log. Set lam to a number."

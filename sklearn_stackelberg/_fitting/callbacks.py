@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .._problem.dataset import OfflineProblem
-from .result import holdout_evaluator_of
+from ..metrics._holdout import fit_holdout_evaluator
 
 try:  # from scikit-learn 1.9 on
     from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -170,7 +170,9 @@ def _fitted(fitting: Any, fitted_policy: Any, shown: dict[str, Any]) -> dict[str
     return shown | {
         "_acting": fitted_policy,
         "action_type_": fitting.actions.type,
-        "evaluation_": holdout_evaluator_of(fitted_policy, fitting.game),
+        "evaluation_": fit_holdout_evaluator(
+            fitted_policy, fitting.game.log, fitting.game.discount
+        ),
         "n_features_in_": fitting.game.states.shape[1],
     }
 

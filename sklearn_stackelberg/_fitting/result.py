@@ -6,11 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from .._problem.dataset import OfflineProblem
 from ..equilibrium import Equilibrium
-from ..metrics._holdout import HoldoutEvaluator, fit_holdout_evaluator
 from ..solvers._base import History
 
 
@@ -47,24 +43,3 @@ class FitResult:
     equilibrium: Callable[[], Equilibrium] | None
     kept: Any
     diverged: str = ""
-
-
-def holdout_evaluator_of(
-    fitted_policy: Any, game: OfflineProblem
-) -> HoldoutEvaluator | None:
-    """Q of a policy and its density ratios on the log that it was learned from.
-
-    Parameters
-    ----------
-    fitted_policy : DiscretePolicy or ContinuousPolicy
-    game : OfflineProblem
-
-    Returns
-    -------
-    HoldoutEvaluator or None
-        None where the log, a part of one, lacks labels that the policy takes.
-    """
-    classes = getattr(fitted_policy, "classes_", None)
-    if classes is not None and len(np.setdiff1d(classes, game.log.action)):
-        return None
-    return fit_holdout_evaluator(fitted_policy, game.log, game.discount)

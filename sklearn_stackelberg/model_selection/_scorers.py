@@ -12,7 +12,7 @@ from sklearn.utils.metadata_routing import MetadataRequest
 from ..metrics._bellman_error import bellman_error
 from ..metrics._doubly_robust import doubly_robust_value
 from ..metrics._estimate import OffPolicyEstimate
-from ..metrics._fitted_q import fitted_q_value
+from ..metrics._fitted_q_value import fitted_q_value
 from ..metrics._importance import importance_sampling_value
 from ..transitions._as_transitions import LogOrStates
 

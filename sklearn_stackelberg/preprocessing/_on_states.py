@@ -95,6 +95,9 @@ class OnStates(  # type: ignore[call-arg] # scikit-learn has no type information
     array([[0.5]])
     """
 
+    # Read by the metrics, which pass other transformers states alone.
+    _transforms_logs = True
+
     def __init__(self, transformer: BaseEstimator | str) -> None:
         self.transformer = transformer
 

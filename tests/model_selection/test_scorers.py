@@ -25,13 +25,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_stackelberg import EpisodeKFold, OnStates, Transitions
-from sklearn_stackelberg.metrics import _fitted_q as value_fitted_q
+from sklearn_stackelberg.metrics import _fitted_q_value as value_fitted_q
 from sklearn_stackelberg.metrics import (
     bellman_error,
     doubly_robust_value,
     fitted_q_value,
     importance_sampling_value,
 )
+from sklearn_stackelberg.metrics._prepare import prepare_evaluation
 from sklearn_stackelberg.model_selection import (
     BellmanErrorScorer,
     DoublyRobustScorer,
@@ -131,7 +132,7 @@ def test_one_evaluation_fit_and_no_error_that_is_not_needed(
         solved.append(fit := solve(*args, **kwargs))
         return fit
 
-    fit_type = type(solve(value_fitted_q.prepare_evaluation(policy, log), 0.9))
+    fit_type = type(solve(prepare_evaluation(policy, log), 0.9))
     error = fit_type.standard_error
 
     def counted_error(fit):
