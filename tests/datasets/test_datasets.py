@@ -181,6 +181,7 @@ def test_frozen_lake_4x4():
     assert mdp.policy_value(best, 1.0) == pytest.approx(14 / 17, abs=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("env", ["Taxi-v4", "CliffWalking-v1"])
 def test_other_processes_meet_the_optimality_equation(env):
     mdp = FiniteMDP.from_gymnasium(env)

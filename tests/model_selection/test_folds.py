@@ -64,6 +64,7 @@ def evaluation_features(folds):
 # ---------------------------------------------------------------- folds
 
 
+@pytest.mark.slow
 @given(
     lengths=st.lists(st.integers(1, 5), min_size=2, max_size=12),
     n_splits=st.integers(2, 12),
@@ -252,6 +253,7 @@ def by_hand(pipeline, data, folds):
     return np.array(scores)
 
 
+@pytest.mark.slow
 @ignore_convergence
 @pytest.mark.parametrize("route", [0, 1], ids=["log", "table"])
 def test_each_tool_scores_the_folds(table, log, route):

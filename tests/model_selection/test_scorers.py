@@ -177,6 +177,7 @@ def test_a_reference_goes_before_the_fold(
     assert_allclose(found["test_score"], expected, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_the_discount_is_the_candidates_own_or_given(log, table):
     candidates = [0.5, 0.9]
     name = "stackelbergpolicyestimator__discount"
@@ -233,6 +234,7 @@ def test_copies_score_alike(scorer, metric, sign, settings, log, policy):
         assert repr(copy) == repr(prepare_evaluation)
 
 
+@pytest.mark.slow
 def test_scores_in_two_processes(log):
     one, two = (
         GridSearchCV(
@@ -267,6 +269,7 @@ def test_several_scorers_at_once(log):
         assert_array_equal(together[f"test_{name}"], alone)
 
 
+@pytest.mark.slow
 def test_weights_reach_the_scorer_by_metadata_routing(log):
     weight = np.random.default_rng(0).uniform(0.1, 3.0, size=len(log))
     params = {"sample_weight": weight}
@@ -421,6 +424,7 @@ def test_it_can_be_shown_copied_and_pickled():
 # ---------------------------------------------------------------- in searches
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [GridSearchCV, RandomizedSearchCV])
 def test_a_search_refits_what_the_rule_chooses(kind, log):
     lam = "stackelbergpolicyestimator__lam"

@@ -372,6 +372,7 @@ def test_a_policy_in_a_pipeline_is_the_policy_of_the_log_transformed_by_hand(fra
     assert np.unique(pipeline.predict(states)).size > 1
 
 
+@pytest.mark.slow
 @ignore_convergence
 def test_a_search_chooses_among_transformers_and_their_parameters(tmp_path):
     log = walk_log()

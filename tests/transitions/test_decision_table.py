@@ -100,6 +100,7 @@ def as_given(table, frame, records):
     return X if frame else X.to_numpy(), y
 
 
+@pytest.mark.slow
 @ignore_gaps
 @settings(max_examples=80)
 @given(table=tables(), frame=st.booleans(), records=st.booleans())
@@ -121,6 +122,7 @@ def test_a_decision_table_is_the_joined_table(table, frame, records):
     assert_array_equal(np.asarray(log.state), np.asarray(X)[rows])
 
 
+@pytest.mark.slow
 @ignore_gaps
 @settings(max_examples=80)
 @given(table=tables(), shuffled=st.booleans(), n_splits=st.integers(2, 3))
@@ -226,6 +228,7 @@ def test_without_episode_each_row_is_an_episode():
     assert "1 have no action" in str(holes.describe())
 
 
+@pytest.mark.slow
 def test_structured_arrays_do_without_pandas():
     code = (
         "import sys; sys.modules['pandas'] = None\n"

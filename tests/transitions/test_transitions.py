@@ -158,6 +158,7 @@ def test_repr_is_one_line(log):
     assert repr(log.episodes).startswith("<4 episodes of <Transitions")
 
 
+@pytest.mark.slow
 def test_works_where_pandas_is_not_installed():
     code = (
         "import sys; sys.modules['pandas'] = None\n"
@@ -804,6 +805,7 @@ logs = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(pairs=logs, data=st.data())
 def test_linking_follows_a_permutation_of_the_rows(pairs, data):
