@@ -77,12 +77,8 @@ class FiniteMDP:
     >>> from sklearn_stackelberg.datasets import FiniteMDP
     >>> transition = np.zeros((2, 2, 2))
     >>> transition[0, 0, 0] = transition[0, 1, 1] = 1.0
-    >>> mdp = FiniteMDP(
-    ...     transition,
-    ...     reward=[[0.0, 1.0], [0.0, 0.0]],
-    ...     initial=[1.0, 0.0],
-    ...     terminal=[False, True],
-    ... )
+    >>> reward, initial, terminal = [[0, 1], [0, 0]], [1, 0], [False, True]
+    >>> mdp = FiniteMDP(transition, reward, initial, terminal)
     >>> mdp.optimal_policy(discount=0.9).tolist()
     [1, 0]
     >>> uniform = np.full((2, 2), 0.5)
@@ -162,9 +158,9 @@ class FiniteMDP:
         Returns
         -------
         FiniteMDP
-            Expectations are exact. Outcomes that share a state, an action and a
-            next state are merged: sampled rewards are their mean. The time limit
-            of the environment is not part of the process: give it as ``horizon``.
+            Expectations are exact. Outcomes that share a state, an action and a next
+            state are merged: sampled rewards are their mean. The environment's time
+            limit is not part of the process: give it as ``horizon``.
 
         Raises
         ------
@@ -226,10 +222,9 @@ class FiniteMDP:
         Returns
         -------
         FiniteMDP
-            Pairs (s, a) that were never logged end the episode at once with
-            reward 0 (where rewards are negative, that is the *best* there is);
-            `visits` has 0 there. The initial distribution is that of the
-            rows marked ``is_initial``, or of all rows when none is.
+            Pairs (s, a) that were never logged end the episode at once with reward 0
+            (where rewards are negative, that is the *best* there is); `visits` is 0
+            there. Episodes start as the rows marked ``is_initial`` do, or as all do.
 
         Raises
         ------
@@ -241,13 +236,7 @@ class FiniteMDP:
         --------
         >>> from sklearn_stackelberg import Transitions
         >>> from sklearn_stackelberg.datasets import FiniteMDP
-        >>> log = Transitions(
-        ...     state=[[0], [0]],
-        ...     action=[1, 1],
-        ...     reward=[1.0, 0.0],
-        ...     next_state=[[1], [0]],
-        ...     terminated=[True, False],
-        ... )
+        >>> log = Transitions([[0], [0]], [1, 1], [1, 0], [[1], [0]], [True, False])
         >>> mdp = FiniteMDP.from_counts(log)
         >>> mdp.visits.tolist(), mdp.expected_reward[0, 1].item()
         ([[0, 2], [0, 0]], 0.5)
@@ -297,10 +286,10 @@ class FiniteMDP:
         Parameters
         ----------
         policy : array of shape (S,) or (S, A), or a fitted estimator
-            An action per state, a probability per state and action, or an object
-            whose ``predict`` gives actions for ``states()`` (``predict_proba``,
-            whose columns are then all A actions, is used where there is no
-            ``predict``; pass its result to evaluate the stochastic policy).
+            An action per state, a probability per state and action, or an object whose
+            ``predict`` gives actions for ``states()``; without ``predict``, its
+            ``predict_proba``, with all A actions as columns. Pass what that returns to
+            evaluate the stochastic policy.
         discount : float in [0, 1]
             1 without a horizon is exact too, by analysis of the absorbing chain:
             a class of states that is never left adds nothing if it pays nothing.

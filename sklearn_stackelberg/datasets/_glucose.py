@@ -67,7 +67,7 @@ def load_glucose(*, return_X_y: bool = False, as_frame: bool = True) -> Any:
 
     Examples
     --------
-    >>> from sklearn_stackelberg import Transitions
+    >>> from sklearn_stackelberg import as_transitions
     >>> from sklearn_stackelberg.datasets import load_glucose
     >>> glucose = load_glucose()
     >>> glucose.feature_names
@@ -80,15 +80,7 @@ def load_glucose(*, return_X_y: bool = False, as_frame: bool = True) -> Any:
     2.0    1002
     4.0     865
     Name: count, dtype: int64
-    >>> log = Transitions.from_frame(
-    ...     glucose.frame,
-    ...     state=glucose.feature_names,
-    ...     action="dose",
-    ...     reward="in_range",
-    ...     episode="day",
-    ...     step="step",
-    ...     propensity="propensity",
-    ... )
+    >>> log = as_transitions(glucose.data, glucose.target)
     >>> len(log), log.n_left_out
     (5040, 0)
     """

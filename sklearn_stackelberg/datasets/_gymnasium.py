@@ -46,10 +46,9 @@ def log_episodes(
         An id such as ``"CartPole-v1"``, or an environment, which is reset and
         stepped (and left open).
     policy : callable or fitted estimator
-        Either ``policy(observation, rng)``, given the observation as the
-        environment returns it and a numpy Generator, which returns an action or
-        the tuple ``(action, propensity)``; or an object whose ``predict`` takes
-        2-D states, one row a state, and returns actions.
+        Either ``policy(observation, rng)``, given the environment's observation and a
+        numpy Generator, which returns an action or the tuple ``(action, propensity)``;
+        or an object whose ``predict`` takes 2-D states and returns actions.
     n_transitions : int
         Number of rows. The last episode is cut there, which is a truncation.
     random_state : int, Generator, RandomState or None, default=None
@@ -63,10 +62,9 @@ def log_episodes(
     -------
     Transitions
         States are one integer column (Discrete observations) or flattened float64
-        rows (Box). An action of one number is kept as that number, one of several as a
-        row of float64. ``terminated`` is False at a time limit, and the state reached
-        there is kept in ``next_state``. Propensities are there if the policy returned
-        them.
+        rows (Box), actions as the policy gave them, one of several numbers as a row of
+        float64. ``terminated`` is False at a time limit, where ``next_state`` is the
+        state reached. Propensities are there if the policy returned them.
 
     Raises
     ------

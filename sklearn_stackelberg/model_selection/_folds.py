@@ -26,11 +26,10 @@ class EpisodeKFold(BaseCrossValidator):
     The decisions of an episode depend on each other: an episode with some rows in
     training and others in test makes held-out scores too good. Episodes are read from X
     (a `Transitions`, or its ``episodes``), or from y (a decision table), or from
-    ``groups``, and are counted in the order in which they first appear, as `KFold`
-    counts rows. A log and the decision table it was made of give the same episodes to
-    the same folds: rows that are no transition, such as those that only hold a last
-    state, follow their episode, and an episode without any transition follows the one
-    above it.
+    ``groups``, and counted in the order in which they first appear, as `KFold` counts
+    rows. A log and the decision table it was made of have the same episodes in the same
+    folds: rows that are no transition, such as those that only hold a last state,
+    follow their episode, and an episode without any transition the one above it.
 
     Parameters
     ----------
@@ -56,13 +55,9 @@ class EpisodeKFold(BaseCrossValidator):
     Examples
     --------
     >>> from sklearn_stackelberg import EpisodeKFold, Transitions
-    >>> log = Transitions(
-    ...     [[0], [1], [2], [3], [4]],
-    ...     action=[0, 1, 0, 1, 0],
-    ...     reward=[0, 0, 1, 0, 1],
-    ...     next_state=[[1], [2], [3], [4], [5]],
-    ...     episode=["a", "a", "b", "b", "c"],
-    ... )
+    >>> state, next_state = [[0], [1], [2], [3], [4]], [[1], [2], [3], [4], [5]]
+    >>> action, reward = [0, 1, 0, 1, 0], [0, 0, 1, 0, 1]
+    >>> log = Transitions(state, action, reward, next_state, episode=[*"aabbc"])
     >>> for train, test in EpisodeKFold(2).split(log):
     ...     print(log.episode[train], log.episode[test])
     ['c'] ['a' 'a' 'b' 'b']

@@ -199,7 +199,7 @@ class OnStates(  # type: ignore[call-arg] # scikit-learn has no type information
         return self.transformer_.get_feature_names_out(input_features)
 
     def set_output(self, *, transform: str | None = None) -> Self:
-        """Choose the container of transformed states, within a log and without.
+        """Choose the container of transformed states, in a log or not.
 
         Parameters
         ----------

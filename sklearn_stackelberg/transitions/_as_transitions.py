@@ -45,17 +45,16 @@ def as_transitions(
     A *decision table* y says what was done in each state of X, row by row, by its
     columns ``action`` and ``reward`` and, where there are any, ``episode``, ``step``,
     ``terminated``, ``propensity`` and ``is_initial``. An action of several numbers has
-    columns ``action_0``, ``action_1``, ... instead, or in a structured array may be one
-    field with a shape, ``("action", float, (2,))``. It is read as
-    `Transitions.from_frame` reads them: the next state of a row is that row of X whose
-    y has the same episode and step + 1, wherever it stands; a row without an action
-    (None or NaN) holds the state after the last step of a truncated episode; rows whose
-    next state is not there are left out and counted in ``left_out``. Any index is
-    ignored: row i of X belongs to row i of y.
+    columns ``action_0``, ``action_1``, ..., or is one field of a structured array,
+    ``("action", float, (2,))``. It is read as by `Transitions.from_frame`: the next
+    state is the row of X whose y has the same episode and step + 1; a row without an
+    action (None or NaN) holds the state after the last step of a truncated episode;
+    rows whose next state is not there are left out and counted in ``left_out``. Any
+    index is ignored: row i of X belongs to row i of y.
 
-    Without ``step`` the rows of each episode must stand together and in order, so that
-    only whole episodes may be drawn (`EpisodeKFold`). Without ``episode`` each row is
-    an episode of one step that ends there (a bandit).
+    Without ``step`` each episode's rows must stand together and in order, so that only
+    whole episodes may be drawn (`EpisodeKFold`). Without ``episode`` each row is an
+    episode of one step that ends there (a bandit).
 
     Parameters
     ----------
@@ -93,15 +92,10 @@ def as_transitions(
     >>> import pandas as pd
     >>> from sklearn_stackelberg.transitions import as_transitions
     >>> pulse = [[80], [75], [70], [90]]
-    >>> y = pd.DataFrame(
-    ...     {
-    ...         "action": ["low", "high", None, "low"],
-    ...         "reward": [0.0, 1.0, None, 2.0],
-    ...         "episode": ["a", "a", "a", "b"],
-    ...         "step": [1, 2, 3, 1],
-    ...         "terminated": [False, False, None, True],
-    ...     }
-    ... )
+    >>> y = pd.DataFrame({"episode": [*"aaab"], "step": [1, 2, 3, 1]})
+    >>> y["action"] = ["low", "high", None, "low"]
+    >>> y["reward"] = [0.0, 1.0, None, 2.0]
+    >>> y["terminated"] = [False, False, None, True]
     >>> log, rows = as_transitions(pulse, y, return_rows=True)
     >>> log.next_state[~log.terminated].ravel(), rows
     (array([75, 70]), array([0, 1, 3]))

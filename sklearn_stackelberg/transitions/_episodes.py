@@ -244,13 +244,10 @@ def summarize(log: Log, n_without_action: int) -> LogSummary:
 
 
 class Origin:
-    """The log that folds were taken from: one object, which all of them share.
+    """The log that folds were taken from: one object, which all of them share."""
 
-    It remembers whether its cut episodes were reported, once for the log and not once
-    for each fit of a search: scikit-learn resets Python's own registry of warnings in
-    each fit.
-    """
-
+    # Once for the log, and not for each fit of a search: scikit-learn resets Python's
+    # own registry of warnings in each fit.
     cuts_reported = False
 
     def __reduce__(self) -> tuple[type[Origin], tuple[()]]:
@@ -281,8 +278,7 @@ def warn_of_cut_episodes(
 ) -> None:
     """Warn, once for each log, of episodes with fewer or more rows than in the log.
 
-    `sizes` holds how many rows the log has of each row's episode. An episode drawn
-    twice as a whole is two episodes, see `EpisodeView`.
+    `sizes` holds how many rows the log has of each row's episode.
     """
     if episode is None or sizes is None or origin.cuts_reported:
         return

@@ -99,13 +99,9 @@ class Transitions(Log):
     Examples
     --------
     >>> from sklearn_stackelberg.transitions import Transitions
-    >>> log = Transitions(
-    ...     state=[[0.0], [0.5], [1.0]],
-    ...     action=["wait", "treat", "treat"],
-    ...     reward=[0.0, 1.0, 0.0],
-    ...     next_state=[[0.5], [1.0], [0.0]],
-    ...     episode=[7, 7, 8],
-    ... )
+    >>> state, next_state = [[0.0], [0.5], [1.0]], [[0.5], [1.0], [0.0]]
+    >>> action, reward = ["wait", "treat", "treat"], [0.0, 1.0, 0.0]
+    >>> log = Transitions(state, action, reward, next_state, episode=[7, 7, 8])
     >>> log
     <Transitions: 3 rows, 1 state column, str actions; with episode>
     >>> log[log.action == "treat"].reward
@@ -349,15 +345,15 @@ class Transitions(Log):
         Parameters
         ----------
         df : DataFrame
-            The table. With `step`, the rows may stand in any order, but for one: where
-            the steps of every episode fall from row to row, they may be a countdown, in
-            which step + 1 is the row before. Such a table is refused, unless the ends
-            of episodes show that it only stands newest first.
+            With `step`, its rows may stand in any order, but for one: steps that fall
+            from row to row in every episode may be a countdown, in which step + 1 is
+            the row before. Such a table is refused, unless the ends of episodes show
+            that it only stands newest first.
         state : str or list of str
             Columns that make up the state.
         action : str or list of str
-            Column of the action, or the columns of one of several numbers. A row in
-            which all of these are missing has no action.
+            Its column, or the columns of an action of several numbers. A row in which
+            all of these are missing has no action.
         reward, episode : str
             Columns of the action's reward and the episode's name.
         step : str, default=None
@@ -386,23 +382,12 @@ class Transitions(Log):
         --------
         >>> import pandas as pd
         >>> from sklearn_stackelberg.transitions import Transitions
-        >>> df = pd.DataFrame(
-        ...     {
-        ...         "patient": ["a", "a", "a", "b", "b"],
-        ...         "visit": [1, 2, 3, 1, 2],
-        ...         "pulse": [80, 75, 70, 90, 95],
-        ...         "dose": ["low", "high", None, "low", "low"],
-        ...         "outcome": [0.0, 1.0, None, 0.0, -1.0],
-        ...     }
-        ... )
-        >>> log = Transitions.from_frame(
-        ...     df,
-        ...     state="pulse",
-        ...     action="dose",
-        ...     reward="outcome",
-        ...     episode="patient",
-        ...     step="visit",
-        ... )
+        >>> df = pd.DataFrame({"patient": [*"aaabb"], "day": [1, 2, 3, 1, 2]})
+        >>> df["pulse"] = [80, 75, 70, 90, 95]
+        >>> df["dose"] = ["low", "high", None, "low", "low"]
+        >>> df["gain"] = [0.0, 1.0, None, 0.0, -1.0]
+        >>> roles = {"episode": "patient", "step": "day", "reward": "gain"}
+        >>> log = Transitions.from_frame(df, state="pulse", action="dose", **roles)
         >>> log.next_state["pulse"].tolist(), log.n_left_out
         ([75, 70, 95], 1)
         """
@@ -452,12 +437,9 @@ class Transitions(Log):
         Examples
         --------
         >>> from sklearn_stackelberg.transitions import Transitions
-        >>> log = Transitions.from_episodes(
-        ...     observations=[[[0.0], [1.0], [2.0]], [[5.0], [6.0]]],
-        ...     actions=[[0, 1], [1]],
-        ...     rewards=[[0.0, 1.0], [0.5]],
-        ...     terminated=[True, False],
-        ... )
+        >>> seen = [[[0.0], [1.0], [2.0]], [[5.0], [6.0]]]
+        >>> actions, rewards, ends = [[0, 1], [1]], [[0.0, 1.0], [0.5]], [True, False]
+        >>> log = Transitions.from_episodes(seen, actions, rewards, ends)
         >>> log.next_state.ravel(), log.terminated
         (array([1., 2., 6.]), array([False,  True, False]))
         """
