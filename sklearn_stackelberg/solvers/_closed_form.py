@@ -11,8 +11,10 @@ from sklearn.base import BaseEstimator, clone
 from torch import Tensor
 
 from .._typing import Floats
-from .._validation import check_rules, integer, non_negative, one_of
+from .._validation import check_rules
 from ._base import (
+    SEARCH_RULES,
+    STEP_GROWTH,
     History,
     LeaderGradient,
     Observer,
@@ -21,18 +23,6 @@ from ._base import (
     SolverState,
 )
 from ._best_response import BestResponse, LSTDSystem
-
-# Each mirror step is this much longer than the one before: short ones while q still
-# changes a lot with the policy, long ones once it is nearly decided.
-STEP_GROWTH = 1.1
-
-# What both solvers' parameters of the search must be.
-SEARCH_RULES = {
-    "leader_gradient": one_of("total", "individual"),
-    "mirror_steps": integer(0),
-    "max_iter": integer(0, None),
-    "tol": non_negative(),
-}
 
 # Steps in a row without a gain of ``tol`` after which a phase has nothing left to give.
 _PATIENCE = 10
@@ -339,6 +329,6 @@ class _Search:
         return (
             f"The policy's value was still moving (by {recent:.3g} over the last "
             f"{min(_PATIENCE, len(values) - 1)} evaluations, at {values[-1]:.3g} in "
-            f"scaled rewards) when {name}={limit} ended the search. Raise {name}, raise "
+            f"scaled rewards) when {name}={limit} ended the fit. Raise {name}, raise "
             "tol, or raise beta so that the Q-function responds more smoothly."
         )
