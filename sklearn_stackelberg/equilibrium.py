@@ -188,12 +188,15 @@ class _Conditions:
                 ridge=problem.ridge,
                 device=problem.device,
             )
-        both = []
+        policy, q_function = (
+            deepcopy(module).to(device=problem.device, dtype=problem.dtype)
+            for module in (policy, q_function)
+        )
         for module in (policy, q_function):
-            module = deepcopy(module).to(device=problem.device, dtype=problem.dtype)
             # What a solver returns asks for no gradients.
-            both.append(module if trained(module) else module.requires_grad_())
-        self.players = Players(*both, problem.discount)
+            if not trained(module):
+                module.requires_grad_()
+        self.players = Players(policy, q_function, problem.discount)
         self.problem = problem
         self.objectives = BatchObjectives(problem, self.players, lam, beta)
         self.batch = problem.fixed_batch(_SAMPLED_ROWS)

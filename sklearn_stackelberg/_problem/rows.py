@@ -7,10 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from .._sampling import fixed_sample
-from .._typing import Floats, Index
+# Written out, as `_typing` has them: this module imports none of ours, so that whatever
+# reads rows can stand low.
+Index = NDArray[np.intp]
+Floats = NDArray[np.floating]
 
 # What is known of states, or of rows, at some indices: a Tensor of shape (k, m).
 FeatureRows = Callable[[Index], Tensor]
@@ -40,16 +43,6 @@ class Rows(NamedTuple):
     reward: Floats
     terminated: Floats
     initial: Index
-
-    def subsample(self, n_rows: int) -> Rows:
-        """Some of the rows drawn at random, and of their initial states."""
-        # A fixed seed: which rows a search begins on is nothing to choose.
-        rng = np.random.default_rng(0)
-        chosen = fixed_sample(len(self.state), n_rows, rng)
-        initial = self.initial
-        if len(initial) > n_rows:
-            initial = rng.choice(initial, n_rows, replace=False)
-        return Rows(*(part[chosen] for part in self[:-1]), initial=initial)
 
 
 def index_states(

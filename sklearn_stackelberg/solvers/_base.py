@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from .._sampling import Minibatches
 from .._validation import integer, non_negative, one_of
+from ._optimizers import MakeOptimizer
 
 Weights = Tensor | nn.Module
 
@@ -244,3 +245,19 @@ class History:
             "value": [anchor + unit * value for value in self.entries["value"]],
             "pessimism": [unit * value for value in self.entries["pessimism"]],
         }
+
+
+class StochasticSettings(Protocol):
+    """The parameters of `Stochastic`, as numbers."""
+
+    leader_gradient: LeaderGradient
+    mirror_steps: int
+    tol: float
+    batch_size: int | None
+    learning_rate: float
+    leader_learning_rate: float | None
+    follower_steps: int
+    leader_steps: int
+    optimizer: str | MakeOptimizer
+    _cg_steps: int
+    _measure_every: int

@@ -5,12 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from .. import game
 from .._linalg import LinearSystem
 from .._problem.rows import Rows
+from .._sampling import fixed_sample
 from ..total_derivative import Factors, moment_gradients
 
 # Logged states over which a step measures what it moves: enough for a 95 % quantile.
@@ -69,7 +71,23 @@ class LSTDSystem(ABC):
         """The same over some rows drawn at random; itself, if there are few."""
         if self.n <= 2 * n_rows:
             return self
-        return self.on_rows(self.rows.subsample(n_rows))
+        # A fixed seed: which rows a search begins on is nothing to choose.
+        rng = np.random.default_rng(0)
+        chosen = fixed_sample(self.n, n_rows, rng)
+        initial = self.rows.initial
+        if len(initial) > n_rows:
+            initial = rng.choice(initial, n_rows, replace=False)
+        state, after, action, reward, terminated, _ = self.rows
+        return self.on_rows(
+            Rows(
+                state[chosen],
+                after[chosen],
+                action[chosen],
+                reward[chosen],
+                terminated[chosen],
+                initial,
+            )
+        )
 
 
 class BestResponse:

@@ -151,11 +151,7 @@ class ClosedForm(BaseEstimator):
                 f"{type(start.policy).__name__}."
             )
         search = _Search(self, problem, lam, beta, observe)
-        stopped, shortfall = False, ""
-        try:
-            shortfall = search.run(start)
-        except _Stopped:
-            stopped = True
+        shortfall, stopped = search.run(start.policy)
         best = search.best
         return SolverResult(
             policy=best.theta,
@@ -219,20 +215,26 @@ class _Search:
         self.best: BestResponse
         self.n_iter = 0
 
-    def run(self, start: SolverState) -> str:
+    def run(self, theta: Tensor) -> tuple[str, bool]:
+        """All phases: what they left undone, and whether the observer ended them."""
+        try:
+            return self.phases(theta), False
+        except _Stopped:
+            return "", True
+
+    def phases(self, theta: Tensor) -> str:
         """All phases; what they left undone."""
         solver, part = self.solver, self.lstd.subsample()
         if part is self.lstd:
-            self.visit(start.policy)
+            self.visit(theta)
             shortfall = self.mirror_phase()
         else:
             # A part of a long log shows the way up; the whole log has the last word.
-            found = solver.solve(
-                part, start, lam=self.lam, beta=self.beta, observe=self.observe
-            )
-            self.n_iter, shortfall = found.n_iter, found.shortfall
-            self.visit(found.policy)
-            if found.stopped:
+            search = _Search(solver, part, self.lam, self.beta, self.observe)
+            shortfall, stopped = search.run(theta)
+            self.n_iter = search.n_iter
+            self.visit(search.best.theta)
+            if stopped:
                 raise _Stopped
         if self.max_iter > 0:
             total = solver.leader_gradient == "total"

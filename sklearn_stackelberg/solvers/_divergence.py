@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import torch
 
+from ._base import StochasticSettings
 from ._minibatch_game import Batch, MinibatchGame, Players, flat
 from ._optimizers import GAUSS_NEWTON
 
@@ -13,20 +12,11 @@ from ._optimizers import GAUSS_NEWTON
 _EXPLODED = 1e3
 
 
-class StepSettings(Protocol):
-    """The parameters of a solver that a remedy names."""
-
-    optimizer: object
-    batch_size: int | None
-    learning_rate: float
-    leader_learning_rate: float | None
-
-
 def divergence(
     players: Players,
     problem: MinibatchGame,
     batch: Batch,
-    settings: StepSettings,
+    settings: StochasticSettings,
     *,
     lam: float,
     beta: float,

@@ -147,12 +147,11 @@ class BatchObjectives:
         w, before = w.detach(), before.detach()
         curvature = self.curvature(batch, w, choices)
         for _ in range(_TRIALS):
-            step = conjugate_gradient(
-                lambda x, damping=damping: curvature(x) + damping * x,
-                -gradient,
-                tol=tol,
-                max_iter=max_iter,
-            ).x
+
+            def damped(x: Tensor, damping: float = damping) -> Tensor:
+                return curvature(x) + damping * x
+
+            step = conjugate_gradient(damped, -gradient, tol=tol, max_iter=max_iter).x
             with torch.no_grad():
                 after = self.biased_objective(batch, w + step, choices=choices)
             if after < before:

@@ -72,6 +72,7 @@ class ContinuousLSTD(LSTDSystem):
         self.dtype = getattr(torch, self.features.dtype)
         self._projection = torch.from_numpy(self.features.projection_)  # (L, m)
         self._chunk_rows = chunk_rows
+        self._action = np.asarray(rows.action, dtype=np.float64)  # (n, p)
         # Where the episode terminated, nothing of the next state enters any sum.
         continued = np.flatnonzero(rows.terminated < 1.0)
         by_next = np.argsort(rows.next_state[continued], kind="stable")
@@ -162,9 +163,8 @@ class ContinuousLSTD(LSTDSystem):
     def _pairs(self, index: Index) -> Tensor:
         """φ of logged pairs, (k, m)."""
         states = self.states[self.rows.state[index]]
-        return torch.from_numpy(
-            self.features.transform(states, self.rows.action[index])
-        )
+        action = self._action[index]
+        return torch.from_numpy(self.features.transform(states, action))
 
     def _batches(self, index: Index) -> Iterator[Index]:
         for start in range(0, len(index), self._chunk_rows):

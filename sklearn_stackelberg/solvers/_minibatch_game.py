@@ -123,7 +123,7 @@ class MinibatchGame:
         ]
         found = 0
         for part in (*rows, *inputs):
-            found = zlib.crc32(np.ascontiguousarray(part), found)
+            found = zlib.crc32(np.ascontiguousarray(part).data, found)
         return found
 
     def _table(self, read: FeatureRows, n: int) -> Tensor | FeatureRows:

@@ -36,7 +36,7 @@ from sklearn_stackelberg.policies import (
 from sklearn_stackelberg.q_functions import ContinuousQ, DiscreteQ, LinearQ
 from sklearn_stackelberg.solvers import ProblemSpec, SolverState, Stochastic
 from sklearn_stackelberg.solvers import _gauss_newton as gauss_newton
-from sklearn_stackelberg.solvers import _stochastic as stochastic
+from sklearn_stackelberg.solvers import _stochastic_run as stochastic_run
 from sklearn_stackelberg.solvers._minibatch_game import (
     MinibatchGame,
     MinibatchInputs,
@@ -482,7 +482,7 @@ def test_damping_and_adjoint_go_back_with_the_players(monkeypatch):
     )
     # It breaks after the step of iteration 3, and was last measured in iteration 2.
     monkeypatch.setattr(
-        stochastic,
+        stochastic_run,
         "divergence",
         lambda *_, **__: ("It broke", "Mend it.") if len(dampings) == 4 else None,
     )
