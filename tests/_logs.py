@@ -59,9 +59,9 @@ def estimator(**settings) -> StackelbergPolicyEstimator:
         q_function, policy = (
             settings.get(name, "kernel") for name in ("q_function", "policy")
         )
-        exact = {q_function, policy} <= {"kernel", "linear"} and (
-            q_function == policy or settings.get("action_distribution") == "gaussian"
-        )
+        linear = all(f in ("kernel", "linear") for f in (q_function, policy))
+        same = q_function == policy
+        exact = linear and (same or settings.get("action_distribution") == "gaussian")
         if solver == "closed_form" or (solver == "auto" and exact):
             of_closed_form = {*ClosedForm().get_params()}
             solver = ClosedForm(**{k: of_solver[k] for k in of_closed_form})
