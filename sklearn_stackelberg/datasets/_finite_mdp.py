@@ -114,8 +114,8 @@ class FiniteMDP:
         terminal = np.zeros(n_states, dtype=bool) if terminal is None else terminal
         termination = np.array(terminal)
         if termination.shape == (n_states,):
-            # Entering one ends the episode, so what follows there cannot matter; that
-            # it stays where it is, unpaid, makes its own value 0.
+            # Entering one ends the episode, so what follows cannot matter; staying
+            # where it is, unpaid, makes its own value 0.
             absorbing = termination.astype(bool)
             termination = np.zeros(shape)
             termination[:, :, absorbing] = 1.0
@@ -271,11 +271,25 @@ class FiniteMDP:
         return mdp
 
     def one_hot(self, states: ArrayLike) -> Floats:
-        """Return integer states, (n,) or (n, 1), as rows of 0 and 1, (n, S)."""
+        """Return integer states as rows of 0 and 1.
+
+        Parameters
+        ----------
+        states : array-like of int of shape (n,) or (n, 1)
+
+        Returns
+        -------
+        ndarray of shape (n, S)
+        """
         return np.eye(self.n_states)[integer_states(np.asarray(states))]
 
     def states(self) -> NDArray[Any]:
-        """Return every state in order, as estimators see it: (S, 1) or (S, S)."""
+        """Return every state in order, as estimators see it.
+
+        Returns
+        -------
+        ndarray of shape (S, 1) or (S, S)
+        """
         return self._encoded(np.arange(self.n_states))
 
     def state_values(
@@ -315,9 +329,17 @@ class FiniteMDP:
     ) -> float:
         """Return the exact value of a policy from the initial distribution.
 
-        Parameters, meaning and errors as in `state_values`; only states that can
-        be reached from the start matter. With ``discount=1``, a horizon and a
-        reward of 1 at success, it is the probability of success within the limit.
+        With ``discount=1``, a horizon and a reward of 1 at success, it is the
+        probability of success within the limit.
+
+        Parameters
+        ----------
+        policy, discount, horizon
+            As in `state_values`; only states that can be reached from the start matter.
+
+        Returns
+        -------
+        float
         """
         values = self._values(self._probabilities(policy), discount, horizon)
         start = np.flatnonzero(self.initial)
@@ -326,9 +348,16 @@ class FiniteMDP:
     def q_values(
         self, policy: Policy, discount: float, horizon: int | None = None
     ) -> Floats:
-        """Return the exact value of each action, then the policy: (S, A).
+        """Return the exact value of each action, then the policy.
 
-        Parameters and errors as in `state_values`.
+        Parameters
+        ----------
+        policy, discount, horizon
+            As in `state_values`.
+
+        Returns
+        -------
+        ndarray of shape (S, A)
         """
         if horizon == 1:
             return self.expected_reward.copy()
@@ -337,10 +366,17 @@ class FiniteMDP:
         return self._look_ahead(self.state_values(policy, discount, later), discount)
 
     def optimal_policy(self, discount: float) -> NDArray[np.intp]:
-        """Return an optimal action per state, (S,), by policy iteration.
+        """Return an optimal action per state, by policy iteration.
 
-        With ``discount=1`` the discount is let to approach 1 (it is 1 - 1e-7), so
-        that a policy which ends the episode wins over one that waits for ever.
+        Parameters
+        ----------
+        discount : float in [0, 1]
+            1 is let to approach 1 (it is 1 - 1e-7), so that a policy which ends the
+            episode wins over one that waits for ever.
+
+        Returns
+        -------
+        ndarray of int of shape (S,)
 
         Raises
         ------
@@ -363,7 +399,16 @@ class FiniteMDP:
             best = np.where(better, np.argmax(q, axis=1), best)
 
     def optimal_value(self, discount: float) -> float:
-        """Return the exact value of `optimal_policy` from the start."""
+        """Return the exact value of `optimal_policy` from the start.
+
+        Parameters
+        ----------
+        discount : float in [0, 1]
+
+        Returns
+        -------
+        float
+        """
         return self.policy_value(self.optimal_policy(discount), discount)
 
     def sample(

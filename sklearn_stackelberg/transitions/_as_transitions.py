@@ -72,6 +72,13 @@ def as_transitions(
     ndarray of int of shape (n_transitions,)
         The row of X that holds each transition's state. Only if `return_rows`.
 
+    Raises
+    ------
+    ValueError
+        If y is missing or superfluous, if the lengths differ, if y has no ``action`` or
+        no ``reward`` or a column that is one of the above but for its spelling, and as
+        `Transitions.from_frame` does.
+
     Warns
     -----
     UserWarning
@@ -79,13 +86,6 @@ def as_transitions(
         its episodes are not whole, as in folds of its rows. Whenever rows of a table
         are left out because of gaps in the steps, always in the same words, so that
         ``warnings.simplefilter("once")`` shows them once in a search.
-
-    Raises
-    ------
-    ValueError
-        If y is missing or superfluous, if the lengths differ, if y has no ``action`` or
-        no ``reward`` or a column that is one of the above but for its spelling, and as
-        `Transitions.from_frame` does.
 
     Examples
     --------

@@ -259,6 +259,10 @@ class Transitions(Log):
         state, next_state : array-likes or DataFrames of shape (n, d')
             The new states, row by row.
 
+        Returns
+        -------
+        Transitions
+
         Raises
         ------
         ValueError
@@ -277,6 +281,10 @@ class Transitions(Log):
         """The next states, and a terminated row's own state in place of its next.
 
         What follows a terminated row is never used, and often not even recorded.
+
+        Returns
+        -------
+        ndarray or DataFrame of shape (n, d)
         """
         if self.next_state is self.state or not self.terminated.any():
             return self.next_state
@@ -292,6 +300,10 @@ class Transitions(Log):
         """The action by column: ``action``, or its several columns under their names.
 
         Columns without names are ``action_0``, ``action_1`` and so on.
+
+        Returns
+        -------
+        dict of str to ndarray of shape (n,)
         """
         if self.action.ndim == 1:
             return {"action": self.action}
