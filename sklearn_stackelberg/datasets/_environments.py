@@ -95,6 +95,7 @@ class ObservationEncoder:
 def as_action(action: object, space: gymnasium.Space) -> object:
     """Return an action, perhaps as `predict` gave it, as the space has it."""
     spaces = _gymnasium().spaces
+    # Some environments use it as a key, or compare it by identity with a plain int.
     if isinstance(space, spaces.Discrete):
         return int(np.asarray(action).item())
     if isinstance(space, (spaces.Box, spaces.MultiDiscrete, spaces.MultiBinary)):

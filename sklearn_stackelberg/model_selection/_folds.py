@@ -156,6 +156,7 @@ class EpisodeKFold(BaseCrossValidator):
         # array_split gives the first folds one more, as KFold does.
         order = np.arange(n_episodes)
         if self.shuffle:
+            # As KFold shuffles: the same seed gives the same order of as many things.
             check_random_state(self.random_state).shuffle(order)
         for fold in np.array_split(order, self.n_splits):
             yield np.isin(codes, fold)

@@ -118,6 +118,7 @@ class EpisodeView(Generic[L]):
         shift = np.repeat(self._starts[chosen] - (ends - lengths), lengths)
         drawn = self.transitions[self._order[shift + np.arange(total)]]
         if np.unique(chosen).size < chosen.size:
+            # All of them: a new name for one draw could be the name of another episode.
             drawn.episode = np.repeat(np.arange(chosen.size), lengths)
         return drawn
 

@@ -89,6 +89,7 @@ def join_logs(logs: Sequence[Log]) -> tuple[dict[str, int], dict[str, Any]]:
             fields[name] = np.concatenate(shifted)
         else:
             fields[name] = stack(parts)
+    # Logs that name no columns go with any: they are of the same number of them.
     named = [log.action_names for log in logs if log.action_names]
     if len({*named}) > 1:
         raise ValueError(

@@ -79,6 +79,7 @@ def is_frame(values: object) -> TypeIs[Frame]:
 
 def check_states(values: object, name: str = "state") -> States:
     """Return states as a 2-D array or DataFrame; missing values are let through."""
+    # numpy would make of it an array of one object, and the message would be of that.
     if issparse(values):
         raise ValueError(
             f"{name} is a sparse matrix, and dense states were expected: call "
@@ -128,6 +129,7 @@ def check_same_columns(
     state: States, other: States, names: tuple[str, str] = ("state", "next_state")
 ) -> None:
     """Refuse two tables of states that do not have the same columns."""
+    # One could be made the other, but then names that differ would not be noticed.
     if is_frame(state) != is_frame(other):
         kinds = ["a DataFrame" if is_frame(t) else "an array" for t in (state, other)]
         raise ValueError(

@@ -143,6 +143,7 @@ class Transitions(Log):
         self.left_out: dict[str, int] = {}
         self._n_without_action = 0
 
+        # After the checks of each field, whose messages say more than a wrong length.
         given = {name: getattr(self, name, None) for name in FIELDS}
         check_same_length({k: len(v) for k, v in given.items() if v is not None})
         if self.step is not None and self.episode is None:
@@ -155,6 +156,7 @@ class Transitions(Log):
             # Linked whether or not it is needed: it refuses steps that repeat.
             first = link(self.episode, self.step).first
         elif self.episode is not None:
+            # Rows in order, for want of steps: the first of each run of a name.
             first[0] = True
             first[1:] = self.episode[1:] != self.episode[:-1]
         # What is given goes before what can be derived: a fold may start inside.
@@ -480,6 +482,7 @@ class Transitions(Log):
             If the logs differ in columns, in the type of their actions, or in whether
             they have `episode`, `step` and `propensity`.
         """
+        # A list of logs is the likely slip, and would fail on its lack of fields.
         for k, log in enumerate(logs):
             if not isinstance(log, Transitions):
                 raise TypeError(
