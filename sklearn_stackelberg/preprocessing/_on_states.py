@@ -266,7 +266,7 @@ class OnStates(  # type: ignore[call-arg] # scikit-learn has no type information
         params: Mapping[str, object],
         method: str,
     ) -> Transitions | States:
-        """Fit, and return what `transform` would, if `method` asks for it."""
+        """Fit, and return what `transform` would, if `method` is fit_transform."""
         inner = clone(_checked_transformer(self._inner()))
         if hasattr(self, "_sklearn_output_config"):
             _safe_set_output(inner, **self._sklearn_output_config)
@@ -360,7 +360,7 @@ def _finished(
             "it return dense ones, with OneHotEncoder(sparse_output=False) or "
             "ColumnTransformer(..., sparse_threshold=0) for example."
         )
-    # A list is made an array, a table of another library is what set_output asked for.
+    # A list is made an array, a table of another library is what set_output chose.
     table = out if hasattr(out, "shape") else check_states(out, f"What {name} returned")
     n, n_out = _num_samples(states), _num_samples(table)
     if n_out != n:

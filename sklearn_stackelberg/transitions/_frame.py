@@ -1,6 +1,6 @@
 """Tables of logged decisions: reading one into the fields of a log, and writing one.
 
-pandas is imported only where the user brings a DataFrame or asks for one.
+pandas is imported only where the user brings a DataFrame or wants one.
 """
 
 from __future__ import annotations

@@ -388,7 +388,7 @@ class Transitions(Log):
         Raises
         ------
         ValueError
-            If a column is not there, a value is not as `Transitions` asks, steps repeat
+            If a column is not there, a value is not as in `Transitions`, steps repeat
             or run backwards, an episode without steps stands in two places, or no row
             has a next state.
 
@@ -446,7 +446,7 @@ class Transitions(Log):
         Raises
         ------
         ValueError
-            If lengths do not fit or a value is not as `Transitions` asks.
+            If lengths do not fit or a value is not as in `Transitions`.
 
         Examples
         --------
