@@ -1,9 +1,11 @@
-"""Eigenvalues of symmetric operators that are known by their products alone."""
+"""Linear systems: of a policy's LSTD equations, or known by products alone."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,19 +13,16 @@ from scipy.linalg import eigvalsh_tridiagonal, lu_solve
 from scipy.linalg.lapack import dgecon, dgetrf
 from torch import Tensor
 
-from ._typing import Floats
+from ._typing import Floats, Index
+
+# Factors and pivots, as `scipy.linalg.lu_solve` takes them.
+LU = tuple[Floats, Index]
+
+MatVec = Callable[[Tensor], Tensor]
 
 
 class Factor:
-    """A positive definite matrix A = 2λn MᵀM + βI, ready to solve with.
-
-    Parameters
-    ----------
-    M : Tensor of shape (p, q)
-    scale : float
-        2λn.
-    beta : float
-    """
+    """A = 2λn MᵀM + βI, ready to solve with; ``scale`` is 2λn."""
 
     # Squared diagonal ratio of the Cholesky factor under which MᵀM has lost too many
     # digits; a QR of M itself loses half as many, for about four times the work.
@@ -35,6 +34,7 @@ class Factor:
         upper, failed = torch.linalg.cholesky_ex(normal, upper=True)
         diagonal = upper.diagonal()
         if failed or diagonal.min() ** 2 < self._CONDITION * diagonal.max() ** 2:
+            # RᵀR of the stacked matrix is A, and its QR never forms MᵀM.
             stacked = torch.cat([scale**0.5 * M, beta**0.5 * identity])
             upper = torch.linalg.qr(stacked)[1]
         self.upper = upper
@@ -45,48 +45,49 @@ class Factor:
         return torch.linalg.solve_triangular(self.upper, half, upper=True)
 
 
-def largest_eigenvalue(
-    matvec: Callable[[Tensor], Tensor], size: int, steps: int = 8
-) -> float:
-    """Largest Ritz value of a symmetric operator (Lanczos, re-orthogonalised).
+@dataclass(frozen=True, eq=False)
+class LinearSystem:
+    """M w = c, with a value v = bᵀw: the LSTD equations of one policy.
 
-    Parameters
-    ----------
-    matvec : callable
-    size : int
-    steps : int, default=8
-        As many products; ``size`` of them give the eigenvalue to rounding.
-
-    Returns
-    -------
-    float
-
-    Examples
-    --------
-    >>> import torch
-    >>> round(largest_eigenvalue(lambda x: torch.tensor([3.0, -5.0]) * x, 2), 6)
-    3.0
+    Q is linear in w, c = Zᵀr / n is what the log pays, M = Zᵀ(Φ − γΦ') / n what it
+    predicts of w, and b the mean features of the initial states.
     """
-    # A fixed start: any vector with a part in every direction serves.
-    start = np.random.default_rng(0).standard_normal(size)
-    basis = [torch.as_tensor(start / np.linalg.norm(start))]
-    diagonal: list[float] = []
-    off: list[float] = []
-    for _ in range(min(steps, size)):
-        product = matvec(basis[-1]).detach().double()
-        diagonal.append(float(basis[-1] @ product))
-        known = torch.stack(basis)  # (j, size)
-        for _ in range(2):  # once leaves rounding in the directions already found
-            product = product - known.T @ (known @ product)
-        norm = float(product.norm())
-        if norm <= 1e-12 * max(map(abs, diagonal)):
-            break
-        off.append(norm)
-        basis.append(product / norm)
-    ritz = eigvalsh_tridiagonal(np.array(diagonal), np.array(off[: len(diagonal) - 1]))
-    return float(ritz[-1])
+
+    M: Tensor  # (p, p)
+    b: Tensor  # (p,)
+    c: Tensor  # (p,)
+
+    @classmethod
+    def from_numpy(cls, M: Floats, b: Floats, c: Floats) -> LinearSystem:
+        """The same of arrays, whose memory is shared."""
+        return cls(*(torch.from_numpy(part) for part in (M, b, c)))
+
+    def best_response(self, scale: float, beta: float) -> tuple[Tensor, Tensor, Factor]:
+        """The w that minimises F, with (∂²_{ww}F)⁻¹ b and the factor of ∂²_{ww}F.
+
+        F = bᵀw + ½ scale |c − M w|² + ½ β |w|² with scale = 2λn, so that ∂²_{ww}F is
+        2λn MᵀM + βI, and w = (2λn MᵀM + βI)⁻¹ (2λn Mᵀc − b).
+        """
+        factor = Factor(self.M, scale, beta)
+        right = torch.stack([scale * (self.M.T @ self.c) - self.b, self.b], dim=1)
+        w, adjoint = factor.solve(right).unbind(dim=1)
+        return w, adjoint, factor
+
+    @cached_property
+    def lu(self) -> LU:
+        """LU factors of M; a ValueError where M is singular."""
+        return factorise(self.M.numpy())
+
+    def solve(self, right: Floats | None = None) -> Floats:
+        """M⁻¹ c, as λ → ∞; or M⁻¹ of other right-hand sides."""
+        return lu_solve(self.lu, self.c.numpy() if right is None else right)
+
+    def solve_transposed(self, right: Floats | None = None) -> Floats:
+        """M⁻ᵀ b, the density ratios; or M⁻ᵀ of other right-hand sides."""
+        return lu_solve(self.lu, self.b.numpy() if right is None else right, trans=1)
 
 
+# Each iteration raises the order of the bias by one; the variance stays the ridge's.
 ITERATIONS = 5
 
 # Where no figure of the solution is left. Over the systems of the tests the smallest is
@@ -103,7 +104,7 @@ def iterated(matrix: Floats, right: Floats, ridge: float) -> Floats:
     return out
 
 
-def factorise(left: Floats) -> Any:
+def factorise(left: Floats) -> LU:
     """LU factors of M, or a sentence where M is singular but for rounding."""
     if not np.isfinite(left).all():
         raise _no_solution("they hold NaN or infinity")
@@ -113,7 +114,7 @@ def factorise(left: Floats) -> Any:
     return factor
 
 
-def factors_and_rcond(left: Floats) -> tuple[Any, float]:
+def factors_and_rcond(left: Floats) -> tuple[LU, float]:
     """LU factors for `lu_solve`, and 1 / (|M| |M⁻¹|) in the 1-norm, estimated.
 
     0 where M is singular, which `scipy.linalg.lu_factor` alone would warn of.
@@ -129,22 +130,37 @@ def _no_solution(reason: str) -> ValueError:
     )
 
 
-MatVec = Callable[[Tensor], Tensor]
+def largest_eigenvalue(matvec: MatVec, size: int, steps: int = 8) -> float:
+    """Largest Ritz value of a symmetric operator (Lanczos, re-orthogonalised).
+
+    ``steps`` is the number of products; ``size`` of them are exact but for rounding.
+
+    >>> round(largest_eigenvalue(lambda x: torch.tensor([3.0, -5.0]) * x, 2), 6)
+    3.0
+    """
+    # A fixed start: any vector with a part in every direction serves.
+    start = np.random.default_rng(0).standard_normal(size)
+    basis = [torch.as_tensor(start / np.linalg.norm(start))]
+    diagonal: list[float] = []
+    off: list[float] = []
+    for _ in range(min(steps, size)):
+        product = matvec(basis[-1]).detach().double()
+        diagonal.append(float(basis[-1] @ product))
+        known = torch.stack(basis)  # (j, size)
+        for _ in range(2):  # once leaves rounding in the directions already found
+            product = product - known.T @ (known @ product)
+        norm = float(product.norm())
+        # The basis spans all that the operator reaches: what is left is rounding.
+        if norm <= 1e-12 * max(map(abs, diagonal)):
+            break
+        off.append(norm)
+        basis.append(product / norm)
+    ritz = eigvalsh_tridiagonal(np.array(diagonal), np.array(off[: len(diagonal) - 1]))
+    return float(ritz[-1])
 
 
 def dense_solve(matvec: MatVec, right: Tensor) -> Tensor:
-    """Solve by forming the matrix, a column at a time: for small problems and tests.
-
-    Parameters
-    ----------
-    matvec : callable
-        Product with a symmetric positive definite matrix.
-    right : Tensor of shape (p,)
-
-    Returns
-    -------
-    Tensor of shape (p,)
-    """
+    """Solve by forming the matrix, a column at a time: for small problems and tests."""
     identity = torch.eye(len(right), dtype=right.dtype)
     matrix = torch.stack([matvec(column) for column in identity], dim=1)
     return torch.linalg.solve(matrix, right)
@@ -166,29 +182,23 @@ def conjugate_gradient(
     tol: float = 1e-6,
     max_iter: int = 100,
 ) -> Solution:
-    """Solve A x = b by products with A alone.
+    """Solve A x = b by products with a symmetric positive definite A alone.
 
     Parameters
     ----------
     matvec : callable
-        Product with a symmetric positive definite matrix. Where a product shows that it
-        is not (xᵀA x <= 0), the solution so far is returned.
-    right : Tensor of shape (p,)
-    start : Tensor of shape (p,), default=None
-        A guess; zero if none. A good one saves products.
+        Where a product shows that A is not positive (xᵀA x <= 0), the solution so far
+        is returned.
+    right, start : Tensor of shape (p,)
+        b, and a guess of x; zero if None. A good one saves products.
     tol : float, default=1e-6
         |b − A x| / |b| under which x is good enough.
     max_iter : int, default=100
         At most so many products, beside the one that a start costs. Fewer are
         a regularisation of their own: directions of little curvature come last.
 
-    Returns
-    -------
-    Solution
-
     Examples
     --------
-    >>> import torch
     >>> matrix = torch.tensor([[2.0, 1.0], [1.0, 3.0]])
     >>> conjugate_gradient(lambda x: matrix @ x, torch.tensor([3.0, 4.0])).x
     tensor([1.0000, 1.0000])
@@ -208,6 +218,8 @@ def conjugate_gradient(
             break
         length = square / bend
         x = x + length * direction
+        # Updated, not computed anew: it drifts from b − A x by rounding, which is why
+        # ``tol`` must stay above the products' own accuracy.
         residual = residual - length * product
         before, square = square, residual @ residual
         direction = residual + (square / before) * direction

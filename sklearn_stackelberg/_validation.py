@@ -1,9 +1,10 @@
-"""Checks of hyperparameters that several packages share."""
+"""What hyperparameters must be, as data, and the sentence where one is not."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from numbers import Integral, Real
-from typing import Any
+from typing import NamedTuple, TypeGuard
 
 import numpy as np
 
@@ -11,18 +12,67 @@ import numpy as np
 _GAME_BYTES = 4 * 2**30
 
 
-def check_discount(discount: Any) -> None:
-    """Refuse a discount under which values have no limit.
+class Rule(NamedTuple):
+    """What a hyperparameter must be, in words, and whether a value is."""
 
-    Parameters
-    ----------
-    discount : object
+    expected: str
+    holds: Callable[[object], bool]
 
-    Raises
-    ------
-    ValueError
-        In a sentence that says what was given and what was expected.
-    """
+
+def check_rules(values: Mapping[str, object], rules: Mapping[str, Rule]) -> None:
+    """Refuse the first value that does not keep its rule."""
+    for name, rule in rules.items():
+        if not rule.holds(values[name]):
+            raise ValueError(f"{name} must be {rule.expected}, got {values[name]!r}.")
+
+
+def positive(*others: str | None) -> Rule:
+    """A positive finite number, or one of ``others``."""
+    return _or(
+        Rule("a positive finite number", lambda x: _is_real(x) and 0 < x < np.inf),
+        others,
+    )
+
+
+def non_negative(*others: str | None) -> Rule:
+    """A finite number that is at least zero, or one of ``others``."""
+    return _or(Rule("a number >= 0", lambda x: _is_real(x) and 0 <= x < np.inf), others)
+
+
+def integer(least: int, *others: str | None) -> Rule:
+    """A whole number that is at least so much, or one of ``others``."""
+    return _or(
+        Rule(f"an integer >= {least}", lambda x: _is_whole(x) and x >= least), others
+    )
+
+
+def one_of(*options: str) -> Rule:
+    """One of a few names."""
+    return Rule(
+        f"one of {list(options)}", lambda x: isinstance(x, str) and x in options
+    )
+
+
+def _or(rule: Rule, others: tuple[str | None, ...]) -> Rule:
+    def holds(value: object) -> bool:
+        # Arrays compare elementwise, so that only what is a name or None is compared.
+        other = value is None or isinstance(value, str)
+        return (other and value in others) or rule.holds(value)
+
+    return Rule(" or ".join([rule.expected, *map(repr, others)]), holds)
+
+
+# True and False are numbers to Python, and a mistake wherever a number is expected.
+def _is_real(value: object) -> TypeGuard[float]:
+    return isinstance(value, Real) and not isinstance(value, bool | np.bool_)
+
+
+def _is_whole(value: object) -> TypeGuard[int]:
+    return isinstance(value, Integral) and not isinstance(value, bool | np.bool_)
+
+
+def check_discount(discount: object) -> None:
+    """Refuse a discount under which values have no limit."""
     if not _is_real(discount) or not 0 <= discount < 1:
         raise ValueError(
             f"discount must be a number in [0, 1), got {discount!r}. 0 counts the next "
@@ -30,18 +80,18 @@ def check_discount(discount: Any) -> None:
         )
 
 
+def check_level(confidence_level: object) -> None:
+    """Refuse what is not a probability strictly between 0 and 1."""
+    if not _is_real(confidence_level) or not 0 < confidence_level < 1:
+        raise ValueError(
+            "confidence_level must be a number strictly between 0 and 1, such as "
+            f"0.95; got {confidence_level!r}."
+        )
+
+
 def check_table_size(n_actions: int, n_features: int) -> None:
-    """Refuse a game whose matrices would not fit in memory, before they are built.
-
-    Parameters
-    ----------
-    n_actions, n_features : int
-
-    Raises
-    ------
-    ValueError
-        With the size and the remedy.
-    """
+    """Refuse a game whose matrices would not fit in memory, before they are built."""
+    # Four float64 matrices, each square in the weights of Q.
     size = 4 * 8 * (n_actions * n_features) ** 2
     if size > _GAME_BYTES:
         raise ValueError(
@@ -50,25 +100,4 @@ def check_table_size(n_actions: int, n_features: int) -> None:
             "allowed. Set n_components lower, or group the actions; if they are "
             "measurements (doses, prices), set action_type='continuous', or round them "
             "to a few levels."
-        )
-
-
-def _is_real(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool | np.bool_)
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool | np.bool_)
-
-
-def check_level(confidence_level: Any) -> None:
-    """Refuse what is not a probability strictly between 0 and 1."""
-    if (
-        not isinstance(confidence_level, Real)
-        or isinstance(confidence_level, bool | np.bool_)
-        or not 0 < confidence_level < 1
-    ):
-        raise ValueError(
-            "confidence_level must be a number strictly between 0 and 1, such as "
-            f"0.95; got {confidence_level!r}."
         )

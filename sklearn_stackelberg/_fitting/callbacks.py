@@ -168,7 +168,7 @@ def watch_fit(
 def _fitted(fitting: Any, fitted_policy: Any, shown: dict[str, Any]) -> dict[str, Any]:
     """What an estimator needs to predict and to score."""
     return shown | {
-        "_acting": fitted_policy,
+        "_fitted_policy": fitted_policy,
         "action_type_": fitting.actions.type,
         "evaluation_": holdout_evaluator_of(fitted_policy, fitting.game),
         "n_features_in_": fitting.game.states.shape[1],
