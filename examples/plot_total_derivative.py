@@ -6,7 +6,7 @@ The policy leads and the Q-function follows: whatever the policy does, the follo
 answers with the Q-function that makes it look worst. The *total* derivative of the
 leader's value knows of that answer. The *individual* derivative holds the Q-function
 fixed while the policy takes its step, as actor-critic methods do; it is had with
-``leader_gradient="individual"``.
+``ClosedForm(leader_gradient="individual")``.
 
 We climb along each on a slippery 4x4 lake, whose every policy has an exact value, from
 ten logs, and ask after so many steps: what is the policy worth, by the follower and in
@@ -24,6 +24,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_stackelberg import StackelbergPolicyEstimator
 from sklearn_stackelberg.datasets import FiniteMDP
+from sklearn_stackelberg.solvers import ClosedForm
 
 DISCOUNT = 0.95
 N_LOGS, N_TRANSITIONS = 10, 2_000
@@ -53,24 +54,27 @@ logs = [
 # unless told otherwise.
 
 climbs = {
-    "from first states": {"initial_states": "first", "mirror_steps": 0},
-    "from all logged states": {"initial_states": "all", "mirror_steps": 0},
-    "first, after mirror steps": {"initial_states": "first"},
+    "from first states": ("first", 0),
+    "from all logged states": ("all", 0),
+    "first, after mirror steps": ("first", 40),
 }
 derivatives = ("total", "individual")
 
 
-def climb(log, steps, derivative, setting):
+def climb(log, steps, derivative, initial_states, mirror_steps):
     """True value, the follower's value, and |D v| after so many steps."""
     policy = StackelbergPolicyEstimator(
         discount=DISCOUNT,
         kernel="delta",
         n_components=None,
-        leader_gradient=derivative,
-        max_iter=steps,
-        tol=1e-6,
+        initial_states=initial_states,
+        solver=ClosedForm(
+            leader_gradient=derivative,
+            mirror_steps=mirror_steps,
+            max_iter=steps,
+            tol=1e-6,
+        ),
         random_state=0,
-        **setting,
     )
     with warnings.catch_warnings():  # that it was still climbing is what we look at
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -87,7 +91,7 @@ def climb(log, steps, derivative, setting):
 
 found = {
     (name, derivative): np.array(
-        [[climb(log, steps, derivative, setting) for steps in STEPS] for log in logs]
+        [[climb(log, steps, derivative, *setting) for steps in STEPS] for log in logs]
     )  # (log, steps, three figures)
     for name, setting in climbs.items()
     for derivative in derivatives

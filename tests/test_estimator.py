@@ -540,7 +540,7 @@ def test_too_few_iterations_say_what_to_try(log, leader_gradient):
     assert caught[0].filename == __file__
     assert policy.n_iter_ == 3
     with pytest.warns(ConvergenceWarning, match="when mirror_steps=2 ended"):
-        assert policy.set_params(max_iter=0).fit(log).n_iter_ == 2
+        assert policy.set_params(solver__max_iter=0).fit(log).n_iter_ == 2
 
 
 def test_a_climb_that_ends_by_itself_does_not_warn(log):

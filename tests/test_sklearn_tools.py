@@ -55,7 +55,7 @@ pytestmark = ignore_convergence
 DISCOUNT = 0.9
 STATES = ["speed", "load", "heat"]
 LAM = "stackelbergpolicyestimator__lam"
-ITERATIONS = "stackelbergpolicyestimator__max_iter"
+ITERATIONS = "stackelbergpolicyestimator__solver__max_iter"
 GRID = {LAM: [0.3, 3.0, 30.0]}
 FOLDS = EpisodeKFold(3, shuffle=True, random_state=1)
 # A fixed bandwidth: with "median" the policy would be the same without the scaler.

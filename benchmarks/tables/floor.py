@@ -53,8 +53,8 @@ def _fit(problem: Any, seed: int) -> dict[str, Any]:
     plain = fitted_q_value(policy, log, discount=DISCOUNT)
     return {
         "floor": policy.policy_value_,
-        "value": policy.floor_.value,
-        "standard_error": policy.floor_.standard_error,
+        "value": policy.lower_bound_.value,
+        "standard_error": policy.lower_bound_.standard_error,
         "plain_error": plain.standard_error,
         "lam": policy.lam_,
         "truth": _truth(problem, policy),

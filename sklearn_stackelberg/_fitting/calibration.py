@@ -1,4 +1,4 @@
-"""λ from a confidence level, by the floor under the value of what it leads to."""
+"""λ from a confidence level, by the lower bound of the value of what it leads to."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ LAMS = (1.0, 10.0, 100.0)
 
 
 class Calibrated(NamedTuple):
-    """The weight that was found, what came of it, and its floor."""
+    """The weight that was found, what came of it, and its lower bound."""
 
     lam: float
-    outcome: FitResult
-    floor: LowerBound
+    result: FitResult
+    bound: LowerBound
 
 
 def calibrate(
@@ -35,48 +35,31 @@ def calibrate(
     level: float,
     lams: Sequence[float] = LAMS,
 ) -> Calibrated:
-    """Play the game at several λ and keep the policy with the highest floor.
+    """Solve at several λ and keep the policy with the highest lower bound.
 
-    Parameters
-    ----------
-    solve : callable
-        λ to what comes of it.
-    log : Transitions
-        The log that it is learned from; values are counted from its initial states.
-    discount : float
-    level : float
-        Confidence level of the floor, in (0, 1). Larger is lower.
-    lams : sequence of float, default=LAMS
-
-    Returns
-    -------
-    Calibrated
-
-    Raises
-    ------
-    ValueError
-        If the log has no two episodes, which an error needs.
+    Values are counted from the log's initial states. The bounds hold together at the
+    level, in (0, 1): see docs/floor.md.
     """
     whole: QSystem | None = None
     best: Calibrated | None = None
     for lam in lams:
-        outcome = solve(lam)
-        data = prepare_evaluation(outcome.fitted_policy, log)
+        result = solve(lam)
+        data = prepare_evaluation(result.fitted_policy, log)
         if data.n_episodes < 2:
             raise ValueError(
                 "lam='calibrated' needs at least two episodes, which are what the "
                 f"value's error is counted over; the log has {data.n_episodes}. Log "
                 "more episodes, or set lam to a number."
             )
-        # All policies are judged in the same features.
+        # All policies are evaluated in the features of the first.
         whole = QSystem(data, discount, QSettings(), whole)
-        floor = lower_bound(whole.solve(), level, len(lams))
-        found = Calibrated(lam, outcome, floor)
-        if best is None or found.floor.limit > best.floor.limit:
+        bound = lower_bound(whole.solve(), level, len(lams))
+        found = Calibrated(lam, result, bound)
+        if best is None or found.bound.limit > best.bound.limit:
             best = found
-    if best is None or not np.isfinite(best.floor.limit):
+    if best is None or not np.isfinite(best.bound.limit):
         raise ValueError(
-            "No floor can be put under the policy's value, because its error could "
-            "not be computed on this log. Set lam to a number."
+            "No lower bound of the policy's value can be given, because its error "
+            "could not be computed on this log. Set lam to a number."
         )
     return best

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,7 +19,7 @@ class DiscreteActions:
 
     classes: NDArray[Any]  # (n_actions,)
 
-    type = "discrete"
+    type: ClassVar[Literal["discrete"]] = "discrete"
 
     @classmethod
     def of(cls, action: NDArray[Any]) -> DiscreteActions:
@@ -68,7 +68,7 @@ class ContinuousActions:
     is_flat: bool  # whether the log has them as (n,), not (n, 1)
     names: tuple[str, ...] | None = None  # of the columns, where the log has any
 
-    type = "continuous"
+    type: ClassVar[Literal["continuous"]] = "continuous"
 
     @classmethod
     def of(cls, log: Transitions, bounds: Any) -> ContinuousActions:

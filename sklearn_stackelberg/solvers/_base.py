@@ -11,10 +11,24 @@ import numpy as np
 from torch import Tensor, nn
 
 from .._sampling import Minibatches
+from .._validation import integer, non_negative, one_of
+from ._optimizers import MakeOptimizer
 
 Weights = Tensor | nn.Module
 
 LeaderGradient = Literal["total", "individual"]
+
+# What the parameters that both solvers have must be.
+SEARCH_RULES = {
+    "leader_gradient": one_of("total", "individual"),
+    "mirror_steps": integer(0),
+    "max_iter": integer(0, None),
+    "tol": non_negative(),
+}
+
+# Each mirror step is this much longer than the one before: short ones while q still
+# changes a lot with the policy, long ones once it is nearly decided.
+STEP_GROWTH = 1.1
 
 # Called with each new entry of the history and what gives the policy and the Q-function
 # as they are then, weights or modules; True stops the solver.
@@ -198,8 +212,8 @@ class History:
 
     ``value`` is v, ``pessimism`` the part of v that was given up for what the log does
     not say, ``follower_objective`` F, ``bellman_error`` E_K, ``leader_gradient_norm``
-    the norm of the derivative that the policy's steps follow, ``follower_gradient_norm``
-    that of ∂_w F, all in units of the scaled rewards; ``cg_residual`` the relative
+    the norm of the derivative that the policy follows, ``follower_gradient_norm`` that
+    of ∂_w F, all in units of the scaled rewards; ``cg_residual`` the relative
     residual of (∂²F)⁻¹ ∂_w v by conjugate gradient; ``seconds`` since the start. NaN is
     what was not computed: a mirror step takes no derivative, a closed form no gradient
     steps.
@@ -231,3 +245,19 @@ class History:
             "value": [anchor + unit * value for value in self.entries["value"]],
             "pessimism": [unit * value for value in self.entries["pessimism"]],
         }
+
+
+class StochasticSettings(Protocol):
+    """The parameters of `Stochastic`, as numbers."""
+
+    leader_gradient: LeaderGradient
+    mirror_steps: int
+    tol: float
+    batch_size: int | None
+    learning_rate: float
+    leader_learning_rate: float | None
+    follower_steps: int
+    leader_steps: int
+    optimizer: str | MakeOptimizer
+    _cg_steps: int
+    _measure_every: int

@@ -11,8 +11,10 @@ from sklearn.base import BaseEstimator, clone
 from torch import Tensor
 
 from .._typing import Floats
-from .._validation import check_rules, integer, non_negative, one_of
+from .._validation import check_rules
 from ._base import (
+    SEARCH_RULES,
+    STEP_GROWTH,
     History,
     LeaderGradient,
     Observer,
@@ -21,18 +23,6 @@ from ._base import (
     SolverState,
 )
 from ._best_response import BestResponse, LSTDSystem
-
-# Each mirror step is this much longer than the one before: short ones while q still
-# changes a lot with the policy, long ones once it is nearly decided.
-STEP_GROWTH = 1.1
-
-# What both solvers' parameters of the search must be.
-SEARCH_RULES = {
-    "leader_gradient": one_of("total", "individual"),
-    "mirror_steps": integer(0),
-    "max_iter": integer(0, None),
-    "tol": non_negative(),
-}
 
 # Steps in a row without a gain of ``tol`` after which a phase has nothing left to give.
 _PATIENCE = 10
@@ -161,11 +151,7 @@ class ClosedForm(BaseEstimator):
                 f"{type(start.policy).__name__}."
             )
         search = _Search(self, problem, lam, beta, observe)
-        stopped, shortfall = False, ""
-        try:
-            shortfall = search.run(start)
-        except _Stopped:
-            stopped = True
+        shortfall, stopped = search.run(start.policy)
         best = search.best
         return SolverResult(
             policy=best.theta,
@@ -229,20 +215,26 @@ class _Search:
         self.best: BestResponse
         self.n_iter = 0
 
-    def run(self, start: SolverState) -> str:
+    def run(self, theta: Tensor) -> tuple[str, bool]:
+        """All phases: what they left undone, and whether the observer ended them."""
+        try:
+            return self.phases(theta), False
+        except _Stopped:
+            return "", True
+
+    def phases(self, theta: Tensor) -> str:
         """All phases; what they left undone."""
         solver, part = self.solver, self.lstd.subsample()
         if part is self.lstd:
-            self.visit(start.policy)
+            self.visit(theta)
             shortfall = self.mirror_phase()
         else:
             # A part of a long log shows the way up; the whole log has the last word.
-            found = solver.solve(
-                part, start, lam=self.lam, beta=self.beta, observe=self.observe
-            )
-            self.n_iter, shortfall = found.n_iter, found.shortfall
-            self.visit(found.policy)
-            if found.stopped:
+            search = _Search(solver, part, self.lam, self.beta, self.observe)
+            shortfall, stopped = search.run(theta)
+            self.n_iter = search.n_iter
+            self.visit(search.best.theta)
+            if stopped:
                 raise _Stopped
         if self.max_iter > 0:
             total = solver.leader_gradient == "total"
@@ -339,6 +331,6 @@ class _Search:
         return (
             f"The policy's value was still moving (by {recent:.3g} over the last "
             f"{min(_PATIENCE, len(values) - 1)} evaluations, at {values[-1]:.3g} in "
-            f"scaled rewards) when {name}={limit} ended the search. Raise {name}, raise "
+            f"scaled rewards) when {name}={limit} ended the fit. Raise {name}, raise "
             "tol, or raise beta so that the Q-function responds more smoothly."
         )

@@ -2,37 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from copy import deepcopy
+from copy import copy, deepcopy
 from typing import ClassVar, Literal, Self
 
+import numpy as np
 import torch
 from sklearn.base import BaseEstimator, clone
-from torch import Tensor
 
-from .._validation import Rule, check_rules, integer, positive
+from .._validation import check_rules, integer, positive
 from ._base import (
+    SEARCH_RULES,
+    BestPoint,
     LeaderGradient,
     Observer,
     ProblemSpec,
     SolverResult,
     SolverState,
 )
-from ._closed_form import SEARCH_RULES
-from ._minibatch_game import MinibatchGame
+from ._gauss_newton import GaussNewtonStep
+from ._minibatch_game import MinibatchGame, assign, flat
+from ._optimizers import GAUSS_NEWTON, MakeOptimizer, named_optimizer
 from ._stochastic_run import StochasticRun
 
-Optimizer = str | Callable[[Iterable[Tensor], float], torch.optim.Optimizer]
-
-GAUSS_NEWTON = "gauss-newton"
-
-RULES = SEARCH_RULES | {
+_RULES = SEARCH_RULES | {
     "batch_size": integer(1, None),
     "learning_rate": positive(),
     "leader_learning_rate": positive(None),
     "follower_steps": integer(1),
     "leader_steps": integer(1),
 }
+
+# Rows on which the last best response is found, by at most so many steps, unless F
+# falls by less than so much of itself.
+_RESPONSE_ROWS, _RESPONSE_STEPS, _RESPONSE_TOL = 20_000, 15, 1e-6
+
+# Initial states at a time, of the value over all of them: bounds the memory.
+_CHUNK = 10_000
 
 
 class Stochastic(BaseEstimator):
@@ -108,13 +113,13 @@ class Stochastic(BaseEstimator):
 
     needs: ClassVar[Literal["linear", "samples"]] = "samples"
 
-    # Products that a solution may take, where Q is linear in its weights and where it
-    # is not. A linear Q has few weights, and is to have the closed form's solution; for
-    # a network fewer are faster, and blur what the policy foresees.
-    _LINEAR_CG_STEPS, _CG_STEPS = 100, 20
+    # Products that a solution may take: fewer are faster, and blur what the policy
+    # foresees. A linear Q, which has few weights and is to have the closed form's
+    # solution, gets more.
+    _cg_steps, _LINEAR_CG_STEPS = 20, 100
 
-    # Iterations from one entry of the history to the next.
-    measure_every = 5
+    # Iterations from one entry of the history to the next, each of which costs a solve.
+    _measure_every = 5
 
     def __init__(
         self,
@@ -128,7 +133,7 @@ class Stochastic(BaseEstimator):
         leader_learning_rate: float | None = None,
         follower_steps: int = 1,
         leader_steps: int = 1,
-        optimizer: Optimizer = GAUSS_NEWTON,
+        optimizer: str | MakeOptimizer = GAUSS_NEWTON,
     ) -> None:
         self.leader_gradient = leader_gradient
         self.mirror_steps = mirror_steps
@@ -158,9 +163,8 @@ class Stochastic(BaseEstimator):
             If a parameter is out of range, or the optimizer has no such name in
             `torch.optim`.
         """
-        check_rules(self.get_params(), RULES)
-        if self.optimizer != GAUSS_NEWTON:
-            named_optimizer(self.optimizer)
+        check_rules(self.get_params(), _RULES)
+        named_optimizer(self.optimizer)
         resolved = clone(self)
         if self.max_iter is None:
             resolved.max_iter = self.mirror_steps + 20
@@ -169,7 +173,8 @@ class Stochastic(BaseEstimator):
         if self.leader_learning_rate is None:
             # Logits linear in whitened features need longer steps than layers' weights.
             resolved.leader_learning_rate = 3e-3 if spec.network_policy else 0.1
-        resolved.cg_steps = self._LINEAR_CG_STEPS if spec.linear_q else self._CG_STEPS
+        if spec.linear_q:
+            resolved._cg_steps = self._LINEAR_CG_STEPS
         return resolved
 
     def one_pass(self, n_rows: int) -> Self:
@@ -185,7 +190,7 @@ class Stochastic(BaseEstimator):
         -------
         Stochastic
         """
-        once = deepcopy(self)
+        once = copy(self)
         drawn = min(n_rows, self.batch_size or n_rows) * self.follower_steps
         once.max_iter, once.tol = -(-n_rows // drawn), 0.0
         return once
@@ -222,27 +227,89 @@ class Stochastic(BaseEstimator):
             one and the one of the largest v measured. Equal seeds give bit-identical
             results on one machine.
         """
+        if None in (self.max_iter, self.batch_size, self.leader_learning_rate):
+            raise ValueError(
+                "max_iter, batch_size and leader_learning_rate of Stochastic must be "
+                "numbers when solve is called: call resolve first, which chooses them."
+            )
         run = StochasticRun(self, problem, deepcopy(start), lam, beta, observe)
         last = run.iteration + (self.max_iter or 0)
         while run.iteration < last and not run.over:
             run.step()
-        return run.result()
+        return _result(run, self)
 
 
-def named_optimizer(optimizer: Optimizer) -> Callable[..., torch.optim.Optimizer]:
-    """A callable of parameters and a step size, from the name of one in torch.optim."""
-    if callable(optimizer):
-        return optimizer
-    known = {
-        name.lower(): kind
-        for name, kind in vars(torch.optim).items()
-        if isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer)
-    }
-    kind = known.get(str(optimizer).lower())
-    if kind is None or kind is torch.optim.Optimizer:
-        names = sorted({*known} - {"optimizer"})
-        raise ValueError(
-            f"optimizer must be {GAUSS_NEWTON!r}, one of {names}, or a callable of "
-            f"parameters and a step size, got {optimizer!r}."
+def _result(run: StochasticRun, solver: Stochastic) -> SolverResult:
+    """The last policy or the best, and the best response to it.
+
+    v of a Q-function that has not responded yet proves nothing, so that the two are
+    compared once it has.
+    """
+    state = run.last_finite if run.diverged else run.state()
+    shortfall = ""
+    if run.done and not run.over:
+        shortfall = (
+            f"The policy's value had not stood still (tol={solver.tol:g}) when "
+            f"max_iter={solver.max_iter} iterations ended the fit. Raise max_iter, or "
+            "raise tol."
         )
-    return lambda parameters, rate: kind(parameters, lr=rate)
+    if run.diverged:
+        run.restore(run.last_point)
+    tried = [_responded(run)]
+    if run.best is not None:
+        run.restore(run.best.at)
+        tried.append(_responded(run))
+    best, has_responded = max(tried, key=lambda found: found[0].value)
+    if not has_responded:
+        unanswered = (
+            "The Q-function did not reach its best response to the policy: no step "
+            "lowered its objective, although its gradient is not zero, so that "
+            "policy_value_ may be too high. Raise "
+            f"beta={run.objectives.beta:g}, which makes the objective smoother, or "
+            f"batch_size={solver.batch_size}, so that its steps see more rows."
+        )
+        shortfall = f"{shortfall} {unanswered}".strip()
+    run.restore(best.at)
+    run.observe = None
+    run.measure()
+    policy, q_function = run.copies()
+    return SolverResult(
+        policy=policy,
+        q_function=q_function,
+        value=best.value,
+        pessimism=run.history.last()["pessimism"],
+        history=run.history,
+        n_iter=state.iteration,
+        state=state,
+        shortfall=shortfall,
+        diverged=run.diverged,
+        stopped=run.stopped,
+    )
+
+
+def _responded(run: StochasticRun) -> tuple[BestPoint, bool]:
+    """The policy with its best response on the whole log, or nearly.
+
+    And whether it was found: False where no step made F fall although there is more to
+    gain.
+    """
+    batch = run.problem.fixed_batch(_RESPONSE_ROWS)
+    step = GaussNewtonStep(flat(run.players.q_function), run.damping, 0.0)
+    for _ in range(_RESPONSE_STEPS):
+        step = run.objectives.gauss_newton_step(batch, step.w, step.damping, *run.cg)
+        if step.fall <= _RESPONSE_TOL and not step.failed:
+            break
+    assign(run.players.q_function, step.w)
+    return BestPoint(_value(run), run.point()), not step.failed
+
+
+def _value(run: StochasticRun) -> float:
+    """v, over all initial states."""
+    problem, total = run.problem, 0.0
+    with torch.no_grad():
+        for start in range(0, problem.n_initial, _CHUNK):
+            places = np.arange(start, min(problem.n_initial, start + _CHUNK))
+            # One row, which v does not depend on.
+            batch = problem.batch(places[:1] * 0, places)
+            total += float(run.players(batch).initial_value.sum())
+    return (1.0 - problem.discount) * total / problem.n_initial
