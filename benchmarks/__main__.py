@@ -30,7 +30,7 @@ TABLES = (
     "intervals",
     "search",
     "tuning",
-    "floor",
+    "lower_bound",
 )
 
 

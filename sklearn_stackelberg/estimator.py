@@ -20,12 +20,13 @@ from ._fitting.calibration import calibrate
 from ._fitting.callbacks import CallbackSupportMixin, make_observer, with_callbacks
 from ._fitting.fits import ClosedFormFit, Fit, StochasticFit
 from ._fitting.hyperparameters import FunctionClass, Hyperparameters
-from ._fitting.result import FitResult, FitState, holdout_evaluator_of
+from ._fitting.result import FitResult, FitState
 from ._fitting.select import has_one_pass, make_fit
 from ._problem.action_space import read_actions
 from ._problem.dataset import OfflineProblem
 from ._typing import Floats
 from .equilibrium import Equilibrium
+from .metrics._holdout import fit_holdout_evaluator
 from .metrics._lower_bound import LowerBound
 from .metrics._prepare import prepare_evaluation
 from .solvers._base import Solver
@@ -200,9 +201,10 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
     lam_ : float
         The weight λ of the fit.
     lower_bound_ : LowerBound or None
-        What ``lam="calibrated"`` found: the fitted-Q value, its ``standard_error`` and
-        ``quantile``, and the bound itself, no lower than ``lowest``, the least that
-        rewards add up to. ``docs/floor.md`` says what it promises.
+        What ``lam="calibrated"`` found: ``estimate``, the fitted-Q value, its
+        ``standard_error`` and ``quantile``, and ``value``, the bound itself, no lower
+        than ``lowest``, the least that rewards add up to. ``docs/lower_bound.md`` says
+        what it promises.
     bandwidth_ : ndarray of shape (n_features_in_,) or None
         The length scale of each column, those of continuous actions behind those of the
         states; None for kernels without one.
@@ -430,7 +432,9 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         lam, result, bound = self._solve(fit, X, y)
         if isinstance(fit, ClosedFormFit):
             result.attributes["equilibrium_"] = fit.equilibrium(result.state, lam)
-        evaluation = holdout_evaluator_of(result.fitted_policy, problem)
+        evaluation = fit_holdout_evaluator(
+            result.fitted_policy, problem.log, problem.discount
+        )
 
         found = result.found
         # One pass was not meant to get there, so that it has left nothing undone.
@@ -453,7 +457,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         self.policy_value_ = problem.anchor + found.value * problem.unit
         self.pessimism_ = found.pessimism * problem.unit
         if bound is not None:
-            self.policy_value_, self.pessimism_ = bound.limit, bound.pessimism
+            self.policy_value_, self.pessimism_ = bound.value, bound.pessimism
         self.history_ = found.history.rescaled(problem.anchor, problem.unit)
         self.n_iter_ = found.n_iter
         return self

@@ -8,10 +8,11 @@ from typing import Any
 from sklearn.base import BaseEstimator
 
 from .._problem.dataset import OfflineProblem
+from ..metrics._holdout import fit_holdout_evaluator
 from ..solvers._base import Weights
 from .fits import Fit
 from .players import Fitted
-from .result import FitResult, holdout_evaluator_of
+from .result import FitResult
 
 try:  # from scikit-learn 1.9 on
     from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -106,7 +107,9 @@ class CallbackBridge:
         return fitted.attributes | {
             "_fitted_policy": fitted.policy,
             "action_type_": self._fit.actions.type,
-            "evaluation_": holdout_evaluator_of(fitted.policy, problem),
+            "evaluation_": fit_holdout_evaluator(
+                fitted.policy, problem.log, problem.discount
+            ),
             "n_features_in_": problem.states.shape[1],
         }
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._typing import Floats, Index
-from ..transitions._actions import action_type, check_bounds, check_same_amounts
+from ..transitions._actions import action_type, check_action_names, check_bounds
 from ..transitions._transitions import Transitions
 
 
@@ -84,7 +84,7 @@ class ContinuousActions:
                 f"The logged actions are labels, such as {action[0].item()!r}; the "
                 "policy was begun with numbers. Begin anew to learn from labels."
             )
-        check_same_amounts(self.names, log.action_names)
+        check_action_names(self.names, log.action_names)
         measured = np.asarray(action, dtype=np.float64).reshape(len(action), -1)
         if measured.shape[1] != len(self.low):
             raise ValueError(
@@ -97,7 +97,7 @@ class ContinuousActions:
 
     def measurements(self, action: ArrayLike, n: int) -> Floats:
         """Actions that a user gives for n states, (n, p)."""
-        check_same_amounts(self.names, tuple(getattr(action, "columns", ())))
+        check_action_names(self.names, tuple(getattr(action, "columns", ())))
         try:
             given = np.asarray(action, dtype=np.float64)
         except (TypeError, ValueError):
