@@ -126,7 +126,14 @@ def test_a_kernel(log, actions, monkeypatch):
     np.testing.assert_allclose(record.form(given, given, gamma=0.5), wanted)
 
 
-@pytest.mark.parametrize("solver", [ClosedForm(), Stochastic(max_iter=60)])
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize(
+    "solver",
+    [
+        ClosedForm(),
+        pytest.param(Stochastic(mirror_steps=15, max_iter=15), marks=pytest.mark.slow),
+    ],
+)
 def test_a_policy_class(log, solver, monkeypatch):
     OneWidth = follow("policy")["OneWidth"]
     monkeypatch.setitem(CONTINUOUS_POLICIES, "one-width", OneWidth)
