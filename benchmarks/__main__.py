@@ -1,7 +1,8 @@
 """The commands of the benchmarks.
 
 ``python -m benchmarks [TABLE ...]`` prints tables; ``python -m benchmarks unchanged
---revision REV`` compares all numbers with those of another revision.
+--revision REV`` compares all numbers with those of another revision; ``python -m
+benchmarks house`` prints the figures that the source tree is held to.
 """
 
 from __future__ import annotations
@@ -70,6 +71,10 @@ def main(arguments: list[str]) -> None:
         from benchmarks.unchanged import main as unchanged
 
         raise SystemExit(unchanged(arguments[1:]))
+    if arguments[:1] == ["house"]:
+        from benchmarks.house import main as house
+
+        raise SystemExit(house(arguments[1:]))
     options = parse(arguments)
     enter(arguments, options.here)
     import torch

@@ -44,7 +44,8 @@ class StateColumns:
     def transform(self, states: Floats) -> Floats:
         """The columns, (n, n_features_out_)."""
         if not self.standardise:
-            return states.astype(self.dtype, copy=False)
+            # torch warns of arrays that it could not write to: of pandas, of a file.
+            return states.astype(self.dtype, copy=not states.flags.writeable)
         return ((states - self.center_) / self.scale_).astype(self.dtype)
 
 

@@ -151,6 +151,17 @@ def test_what_a_network_reads():
     assert max(seen) > 99.0
 
 
+def test_a_users_network_reads_states_that_cannot_be_written_to():
+    # As pandas and memory-mapped logs give them; torch warns of such, once a process.
+    fitted, states = player(q_function=Tower, max_iter=1).fit(LOG), NEW.copy()
+    states.flags.writeable = False
+    torch.set_warn_always(True)
+    try:
+        fitted.q_values(states)
+    finally:
+        torch.set_warn_always(False)
+
+
 def test_units_of_reward_change_no_action():
     one = player().fit(LOG)
     paid = player().fit(changed(LOG, reward=8.0 * LOG.reward))
