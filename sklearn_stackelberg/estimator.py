@@ -428,19 +428,19 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
             if state
             else read_actions(log, hp.action_type, hp.action_bounds)
         )
+        # stacklevel=3: the line that called fit or partial_fit is named.
         for text in filter(None, (*problem.notes, note)):
             warnings.warn(text, UserWarning, stacklevel=3)
         fit = make_fit(hp, problem, actions, state)
         if one_pass and isinstance(fit, StochasticFit):
             fit.one_pass()
         lam, result, bound = self._solve(fit, X, y)
+        fitted, found = result.fitted, result.found
         if isinstance(fit, ClosedFormFit):
-            result.fitted.attributes["equilibrium_"] = fit.equilibrium(
-                result.state, lam
-            )
-        evaluation = fit.evaluator(result.fitted.policy)
+            # Its conditions cost a few evaluations more; on samples more than the fit.
+            fitted.attributes["equilibrium_"] = fit.equilibrium(result.state, lam)
+        evaluation = fit.evaluator(fitted.policy)
 
-        found = result.found
         # One pass was not meant to get there, so that it has left nothing undone.
         unfinished = "" if one_pass else found.shortfall
         for text in filter(None, (found.diverged, unfinished)):
@@ -448,16 +448,18 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         # Nothing after this line can fail, and only it and those after it set anything,
         # so that a fit that fails leaves nothing that looks fitted.
         validate_data(self, X=log.state, skip_check_array=True)
+        # Candidates of an earlier fit would outlive a fit without any.
         for name in _NOT_ALWAYS_SET:
             self.__dict__.pop(name, None)
-        self.__dict__.update(result.fitted.attributes)
-        self._fitted_policy, self._state = result.fitted.policy, result.state
+        self.__dict__.update(fitted.attributes)
+        self._fitted_policy, self._state = fitted.policy, result.state
         self.action_type_ = actions.type
         self.reward_scale_ = problem.scale
         self.anchor_ = problem.anchor
         self.evaluation_ = evaluation
         self.lam_ = lam
         self.lower_bound_ = bound
+        # v is of Q less its anchor, in scaled rewards: docs/game.md, "The players".
         self.policy_value_ = problem.anchor + found.value * problem.unit
         self.pessimism_ = found.pessimism * problem.unit
         if bound is not None:
@@ -646,6 +648,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
             gives more than 5 % of its probability to actions that the log never holds.
         """
         check_is_fitted(self)
+        # Only a part of a log, by partial_fit, can lack an action of the policy.
         if self.evaluation_ is None:
             raise ValueError(
                 "The last part of the log that was learned from lacks labels that the "

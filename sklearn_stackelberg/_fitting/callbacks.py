@@ -29,7 +29,7 @@ Entry = dict[str, float]
 # Gives the policy and the Q-function as the solver has them then.
 Point = Callable[[], tuple[Weights, Weights]]
 
-# A true value asks the solver to stop.
+# A true value stops the solver.
 Listener = Callable[[Entry, Point], object]
 
 # At verbose=1, every so many evaluations are printed: a fit has dozens.
@@ -49,7 +49,7 @@ class ObserverGroup:
             "value": problem.anchor + problem.unit * entry["value"],
             "pessimism": problem.unit * entry["pessimism"],
         }
-        # Every listener gets the entry, also after one has asked to stop.
+        # Every listener gets the entry, also after one has stopped it.
         return any([bool(listener(dict(shown), point)) for listener in self._listeners])
 
 
@@ -71,7 +71,7 @@ class Printer:
 
 
 class ObservedFit(Protocol):
-    """What is asked of a fit, `fits.Fit`."""
+    """What is used of a fit, `fits.Fit`."""
 
     hp: Hyperparameters
     problem: OfflineProblem

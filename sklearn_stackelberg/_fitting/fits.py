@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .._problem.action_space import Actions
+from .._problem.action_space import Actions, DiscreteActions
 from .._problem.dataset import OfflineProblem
 from ..equilibrium import (
     Equilibrium,
@@ -31,9 +31,10 @@ from ..solvers._best_response import LSTDSystem
 from ..solvers._closed_form import ClosedForm
 from ..solvers._minibatch_game import MinibatchGame
 from ..solvers._stochastic import Stochastic
-from .fitted_policy import FittedPolicy
+from .fitted_policy import Fitted, FittedPolicy
 from .hyperparameters import FunctionClass, Hyperparameters, is_network
-from .players import Fitted, PlayerInputs, make_players
+from .players import ContinuousPlayers, DiscretePlayers, Players
+from .state_inputs import PlayerInputs
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,13 +42,13 @@ class FitState:
     """All that a later fit goes on from.
 
     ``policy`` and ``q_function`` are those that were returned, which need not be where
-    the solver stands; ``made_by`` says what they were asked to be.
+    the solver stands; ``made_by`` says by which hyperparameters.
     """
 
     actions: Actions
     inputs: PlayerInputs
     units: tuple[float, float]  # anchor and scale of the rewards
-    needs: str  # of the solver
+    needs: str  # of the solver, whose state no solver of the other kind can read
     solver_state: SolverState
     policy: Weights
     q_function: Weights
@@ -79,9 +80,10 @@ class Fit(ABC):
     ) -> None:
         self.hp, self.solver, self.problem = hp, solver, problem
         self.actions, self.state = actions, state
+        # Compared by name: callables made anew for each fit are not equal.
         self.made_by = _described(hp.q_function), _described(hp.policy)
         inputs = state.inputs if state else None
-        self.players = make_players(hp, problem, actions, self.linear, inputs)
+        self.players = _make_players(hp, problem, actions, self.linear, inputs)
 
     def solve(self, lam: float, observe: Observer | None = None) -> FitResult:
         """The policy that the solver finds at one λ."""
@@ -179,6 +181,7 @@ class StochasticFit(Fit):
         state: FitState | None = None,
     ) -> None:
         super().__init__(hp, solver, problem, actions, state)
+        # ρ is of the features' directions, game.bellman_error; a network has none.
         if hp.ridge and not self.players.linear_q:
             raise ValueError(
                 f"ridge={hp.ridge!r} is for a Q-function that is linear in "
@@ -203,6 +206,7 @@ class StochasticFit(Fit):
 
     def one_pass(self) -> None:
         """Let `solve` take the minibatches once over the rows."""
+        # No part of the protocol: a solver may have it, as `Stochastic` has.
         make = getattr(self.solver, "one_pass", None)
         if make is not None:
             self.solver = make(len(self.players.rows.state))
@@ -210,6 +214,7 @@ class StochasticFit(Fit):
     def _start(self) -> SolverState:
         policy = self.players.start_policy()
         q_function = self.players.start_q_function()
+        # The minibatches' own, so that the networks' first weights move no batch.
         rng = np.random.default_rng(self.players.inputs.seed)
         return SolverState(policy, q_function, rng)
 
@@ -237,15 +242,15 @@ def _described(function_class: FunctionClass) -> str:
     return getattr(function_class, "__qualname__", type(function_class).__name__)
 
 
-def _device(asked: str) -> str:
-    """The device that ``"auto"`` stands for, or the one asked for if it is there."""
+def _device(given: str) -> str:
+    """The device that ``"auto"`` stands for, or the one given if it is there."""
     there = torch.cuda.is_available()
-    if asked == "cuda" and not there:
+    if given == "cuda" and not there:
         raise ValueError(
-            "device='cuda' was asked for, and torch finds no GPU here. Set "
+            "device='cuda' was given, and torch finds no GPU here. Set "
             "device='auto' or 'cpu', or install a build of torch for your GPU."
         )
-    return "cuda" if there and asked != "cpu" else "cpu"
+    return "cuda" if there and given != "cpu" else "cpu"
 
 
 _NAMED: dict[str, type[ClosedForm] | type[Stochastic]] = {
@@ -275,6 +280,7 @@ def _spec(
 def _choose_solver(hp: Hyperparameters, spec: ProblemSpec) -> Solver:
     if not isinstance(hp.solver, str):
         return hp.solver
+    # Exact and faster, wherever M(θ), b(θ) and c say all of the problem.
     exact = spec.linear_q and spec.linear_policy
     auto = "closed_form" if exact else "stochastic"
     return _NAMED[auto if hp.solver == "auto" else hp.solver]()
@@ -294,6 +300,7 @@ def make_fit(
             f"warm_start=True goes on from the last fit, which another solver than "
             f"solver={hp.solver!r} made. Set warm_start=False to begin anew."
         )
+    # What a solver needs decides, and not its class: it need not be one of ours.
     kind = ClosedFormFit if solver.needs == "linear" else StochasticFit
     return kind(hp, solver.resolve(spec), problem, actions, state)
 
@@ -305,3 +312,24 @@ def has_one_pass(solver: str | Solver, *function_classes: FunctionClass) -> bool
     return hasattr(
         _NAMED.get(solver) if isinstance(solver, str) else solver, "one_pass"
     )
+
+
+def _make_players(
+    hp: Hyperparameters,
+    problem: OfflineProblem,
+    actions: Actions,
+    linear: bool,
+    inputs: PlayerInputs | None = None,
+) -> Players:
+    """The players of either kind of actions."""
+    if isinstance(actions, DiscreteActions):
+        return DiscretePlayers(hp, problem, actions, linear, inputs)
+    # q = φ(s)ᵀw₁ + a w₂: no state could move the best action.
+    if hp.q_function == "linear":
+        raise ValueError(
+            "q_function='linear' with continuous actions would be linear in the "
+            "action, whose best is then always one of the bounds. Use "
+            "q_function='kernel' (kernel='polynomial' for a curve of low degree), "
+            "or 'mlp'."
+        )
+    return ContinuousPlayers(hp, problem, actions, linear, inputs)

@@ -138,6 +138,7 @@ class DiscretePolicy:
 
     def q_values(self, states: ArrayLike, action: ArrayLike | None = None) -> Floats:
         """Q of every action, (n, n_actions), or of given ones, (n,)."""
+        # Q less its anchor is what was learned, see OfflineProblem.
         values = self.anchor + self.values(self._floats(states))
         if action is None:
             return values
@@ -177,6 +178,7 @@ class CandidateDistribution:
 
     def nodes(self, states: Floats) -> tuple[Floats, Floats]:
         probabilities = self.probabilities(states)
+        # The same in every state: a view, not a copy for each.
         shape = (len(probabilities), *self.candidates.shape)
         return np.broadcast_to(self.candidates, shape), probabilities
 
@@ -271,6 +273,7 @@ class ContinuousPolicy:
                 "A Gaussian policy has no candidates whose Q-values could be listed: "
                 "give the actions, q_values(X, action)."
             )
+        # One candidate at a time, so that memory does not grow with their number.
         columns = [
             self._values(states, np.broadcast_to(one, (len(states), len(one))))
             for one in self.distribution.candidates

@@ -8,9 +8,7 @@ are made of what it finds.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import torch
 from numpy.random import RandomState
@@ -19,7 +17,7 @@ from torch import Tensor, nn
 
 from .._problem.action_space import Actions, ContinuousActions, DiscreteActions
 from .._problem.dataset import OfflineProblem
-from .._problem.rows import FeatureRows, Rows, feature_rows
+from .._problem.rows import FeatureRows, feature_rows
 from .._typing import Floats, Index
 from .._validation import check_table_size
 from ..kernels._state_action import StateActionFeatures
@@ -51,29 +49,14 @@ from .hyperparameters import FunctionClass, Hyperparameters, is_network
 from .state_inputs import (
     DifferentiableFeatures,
     InputReaders,
+    PlayerInputs,
     StateActionColumns,
     StateColumns,
+    draw_seed,
 )
 
 # States that a network is tried on before it is trained.
 _EXAMPLES = 3
-
-
-@dataclass(frozen=True, eq=False)
-class PlayerInputs:
-    """What policy and Q-function read, as it was fitted on the first log.
-
-    ``embedded`` are the features of the kernel that the Bellman error is measured by,
-    of states or of states and actions; ``policy`` and ``q_function`` what each reads of
-    states, None where it reads the embedded ones; ``seed`` is of the networks' first
-    weights and of the minibatches.
-    """
-
-    policy: Any  # StateInputs, those of linear functions with landmark weights
-    q_function: Any
-    embedded: Any  # LandmarkFeatures, LinearColumns or StateActionFeatures
-    candidates: Floats | None = None  # (C, p)
-    seed: int = 0
 
 
 class Players(ABC):
@@ -98,14 +81,7 @@ class Players(ABC):
         self.actions, self.action = actions, actions.read(problem.log)
         self.ridge = hp.ridge_for(actions.type)
         self.linear_q = not is_network(hp.q_function)
-        self.rows = Rows(
-            problem.state_index,
-            problem.next_index,
-            self.action,
-            problem.reward,
-            problem.terminated,
-            problem.initial,
-        )
+        self.rows = problem.rows(self.action)
         self.inputs = inputs or self._fit_inputs(check_random_state(hp.random_state))
         self._tables: dict[int, FeatureRows] = {}
 
@@ -195,10 +171,6 @@ class Players(ABC):
         return LinearQ(self._zeros(examples.shape[1], n_outputs)).requires_grad_()
 
 
-def _seed(rng: RandomState) -> int:
-    return int(rng.randint(2**31 - 1))
-
-
 class DiscretePlayers(Players):
     """Of discrete actions, k((s, a), (s', a')) = k(s, s')·1[a = a']."""
 
@@ -212,10 +184,11 @@ class DiscretePlayers(Players):
     def _fit_inputs(self, rng: RandomState) -> PlayerInputs:
         readers = InputReaders(self.hp, self.problem.state, rng)
         q_function = readers.read(self.hp.q_function)
+        # A linear Q is in the features that its own error is measured by.
         embedded = q_function if self.linear_q else readers.read("kernel")
         check_table_size(self.n_actions, embedded.n_features_out_)
         policy = readers.read(self.hp.policy)
-        seed = 0 if self.linear else _seed(rng)
+        seed = 0 if self.linear else draw_seed(rng)
         return PlayerInputs(policy, q_function, embedded, seed=seed)
 
     def linear_system(self) -> DiscreteLSTD:
@@ -225,6 +198,7 @@ class DiscretePlayers(Players):
         )
 
     def start_weights(self) -> Tensor:
+        # θ = 0 is uniform, where each action's advantage counts alike.
         shape = (self.inputs.embedded.n_features_out_, self.n_actions)
         return torch.zeros(shape, dtype=torch.float64)
 
@@ -297,7 +271,7 @@ class ContinuousPlayers(Players):
         # The candidates' logits are linear in the joint features where Q is, of a
         # linear system; else they are functions of the state.
         policy = readers.read(hp.policy) if gaussian or not self.linear else None
-        seed = 0 if self.linear else _seed(rng)
+        seed = 0 if self.linear else draw_seed(rng)
         return PlayerInputs(policy, q_function, embedded, candidates, seed)
 
     @property
@@ -361,12 +335,14 @@ class ContinuousPlayers(Players):
     def start_q_function(self) -> nn.Module:
         if self.linear_q:
             embedded = self.inputs.embedded
+            # The actions of a batch are no table: ∂q/∂a is taken through the kernel.
             embedded.check_differentiable()
             weight = self._zeros(embedded.n_features_out_, 1)
             features = DifferentiableFeatures(embedded)
             return ContinuousQ(LinearQ(weight).requires_grad_(), features)
         pair = StateActionColumns(*self._bounds)
         examples = self._examples(self.inputs.q_function)
+        # Any action within the bounds would do to try the network on.
         middle = torch.from_numpy(pair.center).to(examples)
         examples = pair(examples, middle.expand(len(examples), -1))
         return ContinuousQ(self._network("q_function", 1, examples), pair)
@@ -405,23 +381,3 @@ class ContinuousPlayers(Players):
             actions, distribution, values, problem.anchor, self.hp.dtype
         )
         return Fitted(fitted, shown)
-
-
-def make_players(
-    hp: Hyperparameters,
-    problem: OfflineProblem,
-    actions: Actions,
-    linear: bool,
-    inputs: PlayerInputs | None = None,
-) -> Players:
-    """The players of either kind of actions."""
-    if isinstance(actions, DiscreteActions):
-        return DiscretePlayers(hp, problem, actions, linear, inputs)
-    if hp.q_function == "linear":
-        raise ValueError(
-            "q_function='linear' with continuous actions would be linear in the "
-            "action, whose best is then always one of the bounds. Use "
-            "q_function='kernel' (kernel='polynomial' for a curve of low degree), "
-            "or 'mlp'."
-        )
-    return ContinuousPlayers(hp, problem, actions, linear, inputs)

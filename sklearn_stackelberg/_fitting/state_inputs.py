@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.random import RandomState
@@ -147,3 +150,25 @@ class DifferentiableFeatures:
     def __call__(self, x: Tensor, action: Tensor) -> Tensor:
         gram = self.features.torch_gram(torch.cat([x, action.to(x)], dim=1))
         return gram @ torch.from_numpy(self.features.projection_).to(x)
+
+
+@dataclass(frozen=True, eq=False)
+class PlayerInputs:
+    """What policy and Q-function read, as it was fitted on the first log.
+
+    ``embedded`` are the features of the kernel that the Bellman error is measured by,
+    of states or of states and actions; ``policy`` and ``q_function`` what each reads of
+    states, None where it reads the embedded ones; ``seed`` is of the networks' first
+    weights and of the minibatches.
+    """
+
+    policy: Any  # StateInputs, those of linear functions with landmark weights
+    q_function: Any
+    embedded: Any  # LandmarkFeatures, LinearColumns or StateActionFeatures
+    candidates: Floats | None = None  # (C, p)
+    seed: int = 0
+
+
+def draw_seed(rng: RandomState) -> int:
+    """Of networks and minibatches, behind all that the features have drawn."""
+    return int(rng.randint(2**31 - 1))

@@ -24,7 +24,7 @@ class LoggedActions(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class DiscreteActions:
-    """Actions that are told apart and no more, sorted."""
+    """Actions that are equal or not, and no more, sorted."""
 
     classes: NDArray[Any]  # (n_actions,)
 
@@ -45,6 +45,7 @@ class DiscreteActions:
     def read(self, log: LoggedActions) -> Index:
         """Codes of the logged actions, (n,); new ones are refused."""
         action = log.action
+        # Of a part that is gone on with: weights have a column for each known action.
         new = np.setdiff1d(action, self.classes)
         if len(new):
             raise ValueError(
@@ -93,6 +94,7 @@ class ContinuousActions:
                 f"The logged actions are labels, such as {action[0].item()!r}; the "
                 "policy was begun with numbers. Begin anew to learn from labels."
             )
+        # Columns in another order would be taken for one another.
         check_same_amounts(self.names, log.action_names)
         measured = np.asarray(action, dtype=np.float64).reshape(len(action), -1)
         if measured.shape[1] != len(self.low):
@@ -135,12 +137,15 @@ class ContinuousActions:
 Actions = DiscreteActions | ContinuousActions
 
 
-def read_actions(log: LoggedActions, asked: str, bounds: Any) -> tuple[Actions, str]:
+def read_actions(
+    log: LoggedActions, requested: str, bounds: Any
+) -> tuple[Actions, str]:
     """What the actions are, and a warning, empty if nothing is ambiguous.
 
-    ``asked`` and ``bounds`` are the estimator's `action_type` and `action_bounds`.
+    ``requested`` and ``bounds`` are the estimator's `action_type` and `action_bounds`.
     """
-    kind, note = action_type(log.action, asked)
+    # Whole numbers may be doses: the note says what they were taken for.
+    kind, note = action_type(log.action, requested)
     if kind == "continuous":
         return ContinuousActions.of(log, bounds), note
     if bounds is not None:

@@ -12,7 +12,7 @@ from .._typing import Floats, Index
 from ..game import anchored_reward, average_value
 from ..transitions._as_transitions import shared_next_rows
 from ..transitions._transitions import Transitions
-from .rows import index_states
+from .rows import Rows, index_states
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +76,7 @@ class OfflineProblem:
         )
         initial: Index = state_index
         notes: tuple[str, ...] = ()
+        # "first" is the paper's; counted from all, the value is of every logged state.
         if initial_states == "first":
             initial = np.flatnonzero(log.is_initial)
             if not len(initial):
@@ -85,6 +86,8 @@ class OfflineProblem:
                     "initial. Give is_initial, or episode and step, to Transitions, or "
                     "set initial_states='all'.",
                 )
+        # Units of the first log stay, so that what was learned keeps its meaning. The
+        # anchor is q₀ of docs/game.md, to which β draws Q where the log is silent.
         anchor, scale = units or (
             average_value(log.reward, log.terminated, discount),
             _root_mean_square(log.reward),
@@ -102,6 +105,17 @@ class OfflineProblem:
             anchor=anchor,
             scale=scale,
             notes=notes,
+        )
+
+    def rows(self, action: Index | Floats) -> Rows:
+        """As solvers read them: with codes (n,), or continuous actions (n, p)."""
+        return Rows(
+            self.state_index,
+            self.next_index,
+            action,
+            self.reward,
+            self.terminated,
+            self.initial,
         )
 
     def counted(self) -> Transitions:
