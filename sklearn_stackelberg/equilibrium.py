@@ -2,7 +2,7 @@
 
 A differentiable Stackelberg equilibrium has D_θ v = 0 with D²_θ v negative
 (semi-)definite, since the leader maximises, and ∂_w F = 0 with ∂²_{ww} F positive
-definite, since the follower minimises.
+definite, since the follower minimises: Eqs. (43) and (44) of docs/game.md.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Rows are logged transitions (s, a, r, s', terminated). The leader's policy is π, the
 follower's Q-function q, and q(s, π) stands for E_{a~π(·|s)} q(s, a). The equations are
-those of *Stackelberg Batch Policy Learning* (arXiv 2309.16188), as ``docs/game.md``
-writes them; what differs from the paper is listed in ``docs/departures.md``.
+those of *Stackelberg Batch Policy Learning* (arXiv 2309.16188), numbered as in
+``docs/game.md``; what differs from the paper is listed in ``docs/departures.md``.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ Array = NDArray[np.floating]
 
 def expected_value(q_values: Tensor, probabilities: Tensor) -> Tensor:
     """q(s, π) = Σ_a π(a|s) q(s, a), (n,), of two tensors (n, n_actions)."""
+    # Eq. (1) of docs/game.md.
     return (q_values * probabilities).sum(dim=1)
 
 
@@ -37,6 +38,7 @@ def td_residual(
     reward, terminated : Tensor of shape (n,)
     discount : float
     """
+    # Eq. (2) of docs/game.md.
     return reward + discount * (1.0 - terminated) * next_value - q_logged
 
 
@@ -47,6 +49,7 @@ def average_value(reward: Array, terminated: Array, discount: float) -> float:
     with frequency t̄; or there is nothing, if that is less.
     """
     not_done = 1.0 - float(np.mean(terminated))
+    # Eq. (8) of docs/game.md.
     return min(0.0, float(np.mean(reward)) / (1.0 - discount * not_done))
 
 
@@ -58,6 +61,7 @@ def anchored_reward(
     q satisfies the Bellman equation of r where q − q₀ satisfies that of these rewards,
     so a q that is drawn to zero on them is drawn to q₀, the ``anchor``, on r.
     """
+    # Eq. (9) of docs/game.md.
     return reward - (1.0 - discount * (1.0 - terminated)) * anchor
 
 
@@ -85,6 +89,7 @@ def bellman_error(
     ridge : float, default=0.0
         ρ: larger draws q to zero where the log is thin, step after step.
     """
+    # Eq. (3) of docs/game.md.
     mean = embedded_residual(residual, embedding, weight, ridge)
     return mean @ mean
 
@@ -127,6 +132,7 @@ def minibatch_bellman_error(
         # never exceeds in the mean.
         error = diagonal
     else:
+        # U_B of Eq. (38) of docs/game.md.
         pairs = (total @ total - diagonal) / (size * (size - 1))
         error = (1.0 - 1.0 / n) * pairs + diagonal / (size * n)
     if weight is not None and ridge:
@@ -140,6 +146,7 @@ def leader_objective(initial_value: Tensor, discount: float) -> Tensor:
 
     q(s0, π) is (n_initial,); the factor makes v a mean reward a step.
     """
+    # Eq. (4) of docs/game.md.
     return (1.0 - discount) * initial_value.mean()
 
 
@@ -162,4 +169,5 @@ def follower_objective(
     beta : float
         β: larger bends F more, and keeps q smaller where the log is silent.
     """
+    # Eq. (5) of docs/game.md.
     return value + lam * n * error + 0.5 * beta * torch.sum(weight * weight)

@@ -64,7 +64,7 @@ def gauss_newton(
         (product,) = torch.autograd.grad(
             value, w, pushed, retain_graph=True, materialize_grads=True
         )
-        return scale * product + beta * x
+        return scale * product + beta * x  # Eq. (40) of docs/game.md
 
     return matvec
 
@@ -129,7 +129,7 @@ def total_derivative(
     (cross,) = torch.autograd.grad(  # (q,)
         follower_w, theta, adjoint, materialize_grads=True
     )
-    return value_theta - cross
+    return value_theta - cross  # Eq. (22) of docs/game.md
 
 
 def moment_gradients(
@@ -143,6 +143,7 @@ def moment_gradients(
 
     for M (p, q), c (p,), w and the adjoint (q,), and ``scale`` 2λn.
     """
+    # Eqs. (24) and (25) of docs/game.md.
     residual = scale * (c - M @ w)
     occupancy = -scale * (M @ adjoint)
     # As factors: the matrix is never formed, so that pulling it back to the rows costs

@@ -107,7 +107,8 @@ class BestResponse:
         self.system = lstd(theta)
         found = self.system.best_response(self.scale, beta)
         self.flat_w, self.adjoint, self.factor = found
-        # `game.leader_objective` of a q that is linear in w.
+        # `game.leader_objective` of a q that is linear in w: Eqs. (16) and (21) of
+        # docs/game.md.
         self.value = self.system.b @ self.flat_w
         self.pessimism = self.system.b @ self.adjoint
 
@@ -138,7 +139,8 @@ class BestResponse:
     def follower_gradient(self) -> Tensor:
         """∂_w F, zero to rounding at the best response, (p,)."""
         M, b, c = self.system.M, self.system.b, self.system.c
-        # Term by term, so that it says how well the system was solved.
+        # Eq. (18) of docs/game.md. Term by term, so that it says how well the system
+        # was solved.
         fit = M.T @ (M @ self.flat_w - c)
         return self.scale * fit + self.beta * self.flat_w + b
 
@@ -151,6 +153,6 @@ class BestResponse:
 
     def individual_derivative(self) -> Tensor:
         """∂_θ v with w held fixed, shaped as θ: b alone moves."""
-        # ∂b/∂θ · w: a leader that takes the follower's w for given (``docs/game.md``).
+        # Eq. (29) of docs/game.md: the policy takes w for given.
         none = torch.zeros_like(self.flat_w)
         return self.lstd.vjp(self.theta, (none, none, none, none), self.flat_w)

@@ -270,7 +270,8 @@ class _Search:
         response, stale = self.best, 0
         for step in range(self.solver.mirror_steps):
             before = self.best.value
-            # From the last point, not the best: v may fall before it rises.
+            # Eq. (30) of docs/game.md. From the last point, not the best: v may fall
+            # before it rises.
             theta = self.lstd.mirror_step(
                 response.theta, response.flat_w, STEP_GROWTH**step
             )

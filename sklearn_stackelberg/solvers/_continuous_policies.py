@@ -106,7 +106,7 @@ class CandidatePolicyModel:
         direction = w[:, None]
         values = self.outputs(data, direction)
         advantage = advantages(self.probabilities(data, theta), values)
-        return theta + size / abs_quantile(advantage) * direction
+        return theta + size / abs_quantile(advantage) * direction  # Eq. (35)
 
 
 class GaussianPolicyModel:
@@ -175,6 +175,7 @@ class GaussianPolicyModel:
         values = self.gram.values(data[0], nodes.actions, landmark_weights)  # (k, S, 1)
         advantage = advantages(nodes.weights, values[..., 0])
         eta = min(size, _GAUSSIAN_STEP) / abs_quantile(advantage)
+        # Eq. (37) of docs/game.md.
         weights = nodes.weights.log() + eta * advantage
         target = self.policy.matching(free, torch.softmax(weights, dim=1))
         return theta + self.regress(data, target - outputs)

@@ -81,6 +81,7 @@ class BatchObjectives:
         """
         evaluation = self.players.at(batch, w, theta, choices)
         mean = self.problem.embedded(evaluation, batch, w)
+        # Eq. (39) of docs/game.md.
         value, n = self.problem.value(evaluation), self.problem.n
         return game.follower_objective(value, mean @ mean, w, n, self.lam, self.beta)
 
@@ -147,7 +148,7 @@ class BatchObjectives:
         w, before = w.detach(), before.detach()
         curvature = self.curvature(batch, w, choices)
         for _ in range(_TRIALS):
-
+            # Eq. (41) of docs/game.md.
             def damped(x: Tensor, damping: float = damping) -> Tensor:
                 return curvature(x) + damping * x
 
