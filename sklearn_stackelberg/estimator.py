@@ -206,9 +206,10 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
     lam_ : float
         The weight λ of the fit.
     lower_bound_ : LowerBound or None
-        What ``lam="calibrated"`` found: the fitted-Q value, its ``standard_error`` and
-        ``quantile``, and the bound itself, no lower than ``lowest``, the least that
-        rewards add up to. ``docs/floor.md`` says what it promises.
+        What ``lam="calibrated"`` found: ``estimate``, the fitted-Q value, its
+        ``standard_error`` and ``quantile``, and ``value``, the bound itself, no lower
+        than ``lowest``, the least that rewards add up to. ``docs/lower_bound.md`` says
+        what it promises.
     bandwidth_ : ndarray of shape (n_features_in_,) or None
         The length scale of each column, those of continuous actions behind those of the
         states; None for kernels without one.
@@ -463,7 +464,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         self.policy_value_ = problem.anchor + found.value * problem.unit
         self.pessimism_ = found.pessimism * problem.unit
         if bound is not None:
-            self.policy_value_, self.pessimism_ = bound.limit, bound.pessimism
+            self.policy_value_, self.pessimism_ = bound.value, bound.pessimism
         self.history_ = found.history.rescaled(problem.anchor, problem.unit)
         self.n_iter_ = found.n_iter
         return self

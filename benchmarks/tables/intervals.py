@@ -1,4 +1,4 @@
-"""How often 95 % intervals hold the true value, over fresh logs of fixed policies."""
+"""Coverage of 95 % intervals, over fresh logs of fixed policies."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class LakePolicy:
 
 
 class Balance:
-    """Pushes to where the pole leans, the surer the more it does, else anywhere."""
+    """Pushes to the side that the pole leans to, more probably the more it leans."""
 
     classes_ = np.arange(2)
 
@@ -85,7 +85,7 @@ class Softmax:
 
 @dataclass(frozen=True)
 class Problem:
-    """A policy that is judged, logs to judge it by, and what it is worth.
+    """A policy that is evaluated, logs to evaluate it on, and its true value.
 
     Parameters
     ----------
@@ -222,7 +222,9 @@ def run(rows: Rows, side: str = "both", seeds: int | None = None) -> str:
         for seed in range(seeds or N_LOGS):
             for method in METHODS:
                 key = {"problem": problem.name, "seed": seed, "method": method}
-                rows.once(key | {"setting": {}}, partial(_judge, problem, seed, method))
+                rows.once(
+                    key | {"setting": {}}, partial(_evaluate, problem, seed, method)
+                )
     return table(rows)
 
 
@@ -231,7 +233,7 @@ def _truth(problem: Problem) -> dict[str, float]:
     return {"score": value, "standard_error": error}
 
 
-def _judge(problem: Problem, seed: int, method: str) -> dict[str, Any]:
+def _evaluate(problem: Problem, seed: int, method: str) -> dict[str, Any]:
     metric, settings = METHODS[method]
     log = problem.log(seed)
     with Clock() as clock:

@@ -7,10 +7,10 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
-from ..metrics._fitted_q import QSystem
+from ..metrics._fitted_q import FittedQSystem
 from ..metrics._lower_bound import LowerBound, lower_bound
-from ..metrics._prepare import prepare_evaluation
-from ..metrics._settings import QSettings
+from ..metrics._settings import QSettings, fit_features
+from ..metrics._tabulate import tabulate_policy
 from ..transitions._transitions import Transitions
 from .fitted_policy import Fitted
 
@@ -40,13 +40,14 @@ def calibrate(
     """Solve at several λ and keep the λ of the highest lower bound, with both.
 
     Values are counted from the log's initial states. The bounds hold together at the
-    level, in (0, 1): see docs/floor.md.
+    level, in (0, 1): see docs/lower_bound.md.
     """
-    whole: QSystem | None = None
+    system: FittedQSystem | None = None
+    settings = QSettings()
     best: tuple[float, Result, LowerBound] | None = None
     for lam in lams:
         result = solve(lam)
-        data = prepare_evaluation(result.fitted.policy, log)
+        data = tabulate_policy(result.fitted.policy, log)
         if data.n_episodes < 2:
             raise ValueError(
                 "lam='calibrated' needs at least two episodes, which are what the "
@@ -54,11 +55,15 @@ def calibrate(
                 "more episodes, or set lam to a number."
             )
         # All policies are evaluated in the features of the first.
-        whole = QSystem(data, discount, QSettings(), whole)
-        bound = lower_bound(whole.solve(), level, len(lams))
-        if best is None or bound.limit > best[2].limit:
+        if system is None:
+            features = fit_features(data, settings)
+            system = FittedQSystem.from_kernel(data, discount, features, settings.ridge)
+        else:
+            system = system.on(data)
+        bound = lower_bound(system.solve(), level, len(lams))
+        if best is None or bound.value > best[2].value:
             best = lam, result, bound
-    if best is None or not np.isfinite(best[2].limit):
+    if best is None or not np.isfinite(best[2].value):
         raise ValueError(
             "No lower bound of the policy's value can be given, because its error "
             "could not be computed on this log. Set lam to a number."

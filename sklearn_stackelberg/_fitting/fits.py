@@ -108,10 +108,7 @@ class Fit(ABC):
 
     def evaluator(self, policy: FittedPolicy) -> HoldoutEvaluator | None:
         """What `score` starts from; None where the log, a part, lacks actions."""
-        log, classes = self.problem.log, getattr(policy, "classes_", None)
-        if classes is not None and len(np.setdiff1d(classes, log.action)):
-            return None
-        return fit_holdout_evaluator(policy, log, self.problem.discount)
+        return fit_holdout_evaluator(policy, self.problem.log, self.problem.discount)
 
     def reconstruction(self, fitted: Fitted) -> dict[str, object]:
         """All that an estimator needs to predict and to score."""

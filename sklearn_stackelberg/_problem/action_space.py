@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._typing import Floats, Index
-from ..transitions._actions import action_type, check_bounds, check_same_amounts
+from ..transitions._actions import action_type, check_action_names, check_bounds
 
 
 class LoggedActions(Protocol):
@@ -19,7 +20,7 @@ class LoggedActions(Protocol):
     def action(self) -> NDArray[Any]: ...
 
     @property
-    def action_names(self) -> tuple[str, ...] | None: ...
+    def action_names(self) -> tuple[Hashable, ...] | None: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +77,7 @@ class ContinuousActions:
     low: Floats  # (p,)
     high: Floats
     is_flat: bool  # whether the log has them as (n,), not (n, 1)
-    names: tuple[str, ...] | None = None  # of the columns, where the log has any
+    names: tuple[Hashable, ...] | None = None  # of the columns, where the log has any
 
     type: ClassVar[Literal["continuous"]] = "continuous"
 
@@ -95,7 +96,7 @@ class ContinuousActions:
                 "policy was begun with numbers. Begin anew to learn from labels."
             )
         # Columns in another order would be taken for one another.
-        check_same_amounts(self.names, log.action_names)
+        check_action_names(self.names, log.action_names)
         measured = np.asarray(action, dtype=np.float64).reshape(len(action), -1)
         if measured.shape[1] != len(self.low):
             raise ValueError(
@@ -108,7 +109,7 @@ class ContinuousActions:
 
     def measurements(self, action: ArrayLike, n: int) -> Floats:
         """Actions that a user gives for n states, (n, p)."""
-        check_same_amounts(self.names, tuple(getattr(action, "columns", ())))
+        check_action_names(self.names, tuple(getattr(action, "columns", ())))
         try:
             given = np.asarray(action, dtype=np.float64)
         except (TypeError, ValueError):

@@ -10,7 +10,7 @@ from sklearn.utils import check_array
 
 from .._typing import Floats, Index
 from ..game import anchored_reward, average_value
-from ..transitions._as_transitions import shared_next_rows
+from ..transitions._tables import shared_next_rows
 from ..transitions._transitions import Transitions
 from .rows import Rows, index_states
 
@@ -72,7 +72,7 @@ class OfflineProblem:
         """
         state, next_state = _checked_states(log, dtype, estimator)
         states, state_index, next_index = index_states(
-            state, next_state, shared_next_rows(log.with_states(state, next_state))
+            state, next_state, shared_next_rows(state, next_state)
         )
         initial: Index = state_index
         notes: tuple[str, ...] = ()
@@ -86,13 +86,14 @@ class OfflineProblem:
                     "initial. Give is_initial, or episode and step, to Transitions, or "
                     "set initial_states='all'.",
                 )
+        terminated = log.terminated.astype(float)
         # Units of the first log stay, so that what was learned keeps its meaning. The
         # anchor is q₀ of docs/game.md, to which β draws Q where the log is silent.
         anchor, scale = units or (
-            average_value(log.reward, log.terminated, discount),
+            average_value(log.reward, terminated, discount),
             _root_mean_square(log.reward),
         )
-        reward = anchored_reward(log.reward, log.terminated, anchor, discount) / scale
+        reward = anchored_reward(log.reward, terminated, anchor, discount) / scale
         return cls(
             log=log,
             states=states,
@@ -100,7 +101,7 @@ class OfflineProblem:
             next_index=next_index,
             initial=initial,
             reward=reward,
-            terminated=log.terminated.astype(float),
+            terminated=terminated,
             discount=discount,
             anchor=anchor,
             scale=scale,

@@ -7,22 +7,23 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 from scipy.linalg import cho_factor, cho_solve
-from sklearn.utils import gen_batches
 
-from .._typing import Floats
+from .._typing import Floats, Index
+from .._validation import check_discount, check_rules, integer, non_negative
 from ..metrics._estimate import effective_size
-from ..metrics._features import node_batches
-from ..metrics._fitted_q import FittedQ, fitted_q
+from ..metrics._features import DiscreteFeatures, batches, node_batches
+from ..metrics._fitted_q import FittedQ
+from ..metrics._fitted_q_value import fitted_q
 from ..metrics._prepare import prepare_evaluation
-from ..metrics._settings import check_common, is_real, is_whole, q_settings
+from ..metrics._settings import KernelLike, QSettings, RandomState
 
 
 def coverage_report(
-    policy: Any,
-    X: Any,
-    y: Any = None,
+    policy: object,
+    X: object,
+    y: object = None,
     *,
     discount: float,
     greedy: bool = False,
@@ -31,11 +32,11 @@ def coverage_report(
     min_effective_rows: float = 30.0,
     min_effective_episodes: float = 10.0,
     min_followed: float = 0.5,
-    kernel: Any = "auto",
-    bandwidth: Any = "median",
+    kernel: KernelLike = "auto",
+    bandwidth: ArrayLike = "median",
     n_components: int | None = 200,
     ridge: float = 0.03,
-    random_state: Any = 0,
+    random_state: RandomState = 0,
 ) -> CoverageReport:
     """Report how much of what a policy would do a log supports.
 
@@ -46,7 +47,7 @@ def coverage_report(
         N_a(s) = k / (k − ‖φ‖² + φᵀ (Σ_{i: a_i = a} φ_i φ_iᵀ / k + I)⁻¹ φ) − 1,
 
     k = k(s, s): the number of rows at s itself from which as much could be learned of
-    Q(s, a) as from all rows of that action. For states that are only told apart it is
+    Q(s, a) as from all rows of that action. With ``kernel="delta"`` it is
     the count of (s, a). Where the policy would be is known by its flow along the log:
     the first states, and the next state of each row γ ω_i times.
     Of continuous actions, N(s, a) counts the logged pairs near (s, a), and what the
@@ -105,19 +106,16 @@ def coverage_report(
     it (at the logged states: 0 %). The log accounts for over 99 % of its discounted
     visits.
     """
-    check_common(discount, 0.95)
-    settings = q_settings(kernel, bandwidth, n_components, ridge, random_state)
+    check_discount(discount)
+    settings = QSettings(kernel, bandwidth, n_components, ridge, random_state)
     limits = {
         "min_rows": min_rows,
         "min_effective_rows": min_effective_rows,
         "min_effective_episodes": min_effective_episodes,
         "min_followed": min_followed,
     }
-    for name, limit in limits.items():
-        if not is_real(limit) or not 0 <= limit < np.inf:
-            raise ValueError(f"{name} must be a number >= 0, got {limit!r}.")
-    if not is_whole(n_rows) or n_rows < 1:
-        raise ValueError(f"n_rows must be an integer >= 1, got {n_rows!r}.")
+    check_rules(limits, dict.fromkeys(limits, non_negative()))
+    check_rules({"n_rows": n_rows}, {"n_rows": integer(1)})
     fit = fitted_q(prepare_evaluation(policy, X, y, greedy=greedy), discount, settings)
     data = fit.data
     mass = data.weight * fit.ratio
@@ -128,9 +126,8 @@ def coverage_report(
     by_episode = np.bincount(data.episode, mass, data.n_episodes)
     support = support_counts(fit)
     # What lacks a rounding error of enough is enough.
-    unseen = (data.probabilities * (support < min_rows * (1 - 1e-6))).sum(
-        axis=1
-    )  # (N,)
+    lacking = support < min_rows * (1 - 1e-6)
+    unseen = (data.probabilities * lacking).sum(axis=1)  # (N,)
     visits = _visits(fit)
     report = CoverageReport(
         value=fit.value,
@@ -146,10 +143,10 @@ def coverage_report(
         share_unseen=float(visits @ unseen / visits.sum()),
         share_unseen_logged=float(data.weight @ unseen[data.state_index]),
         share_followed=_share_followed(fit),
-        concerns=[],
+        warnings=[],
     )
-    report.concerns.extend(coverage_warnings(report, limits))
-    for text in report.concerns:
+    report.warnings.extend(coverage_warnings(report, limits))
+    for text in report.warnings:
         warnings.warn(text, UserWarning, stacklevel=2)
     return report
 
@@ -184,10 +181,8 @@ def _heaviest_rows(fit: FittedQ, mass: Floats, n_rows: int) -> list[dict[str, An
         if log.step is not None:
             row["step"] = _plain(log.step[i])
         row["action"] = _plain(log.action[i])
-        if data.codes is not None:  # amounts have densities
-            row["probability"] = float(
-                data.probabilities[data.state_index[i], data.codes[i]]
-            )
+        if not data.is_continuous:  # continuous actions have densities
+            row["probability"] = float(data.logged_probability[i])
         out.append(row | {"ratio": float(ratio[i]), "share": float(weight[i])})
     return out
 
@@ -217,7 +212,8 @@ def _share(mass: Floats) -> Floats:
     return weight / total if total > 0 else weight
 
 
-def _plain(label: Any) -> Any:
+def _plain(label: object) -> object:
+    """A Python value, such as JSON takes."""
     return label.tolist() if isinstance(label, np.generic | np.ndarray) else label
 
 
@@ -244,9 +240,9 @@ class CoverageReport:
         of the policy's nodes where actions are continuous.
     effective_rows : float
         (Σ ω)² / Σ ω² of the ratios: the number of equally weighted rows that would
-        tell as much. Larger is better.
+        say as much. Larger is better.
     effective_episodes : float or None
-        The same of the sums over episodes. None if the log does not tell episodes.
+        The same of the sums over episodes. None if the log does not name episodes.
     n_rows, n_episodes : int
         What the log holds; without episodes each row counts as one.
     top_rows : list of dict
@@ -266,12 +262,12 @@ class CoverageReport:
         leaves the log at its first step has 0, whatever it would have done later;
         ratios that account for too much, as smooth features may, lower it as well. The
         rest of the value is not from the log.
-    concerns : list of str
+    warnings : list of str
         What the warnings said; empty if there is nothing to warn of.
     """
 
     value: float
-    row: NDArray[np.intp]
+    row: Index
     ratio: Floats
     support: Floats
     effective_rows: float
@@ -283,7 +279,7 @@ class CoverageReport:
     share_unseen: float
     share_unseen_logged: float
     share_followed: float
-    concerns: list[str]
+    warnings: list[str]
 
     @property
     def effective_share(self) -> float:
@@ -321,7 +317,7 @@ class CoverageReport:
             f"{_percent(self.share_unseen_logged)}). The log accounts for "
             f"{_percent(self.share_followed)} of its discounted visits.",
         ]
-        return "\n".join([*lines, *(f"Warning: {text}" for text in self.concerns)])
+        return "\n".join([*lines, *(f"Warning: {text}" for text in self.warnings)])
 
 
 def coverage_warnings(report: CoverageReport, limits: dict[str, float]) -> list[str]:
@@ -331,48 +327,48 @@ def coverage_warnings(report: CoverageReport, limits: dict[str, float]) -> list[
     if not report.top_rows:
         return [
             "The value rests on no row: the log holds nothing of what the policy does "
-            "from the initial states on. Judge a policy nearer to the logged one, or "
-            "by a log that has its actions."
+            "from the initial states on. Evaluate a policy nearer to the logged one, "
+            "or on a log that has its actions."
         ]
     few_rows = rows < limits["min_effective_rows"]
     if few_rows or (
         episodes is not None and episodes < limits["min_effective_episodes"]
     ):
-        counts, asked = f"{rows:,.1f} rows", f"{limits['min_effective_rows']:g}"
+        counts, expected = f"{rows:,.1f} rows", f"{limits['min_effective_rows']:g}"
         if episodes is not None:
             counts += f" and {episodes:,.1f} episodes"
-            asked += f" and {limits['min_effective_episodes']:g}"
+            expected += f" and {limits['min_effective_episodes']:g}"
         named = "; ".join(_named(row) for row in report.top_rows[:_NAMED_ROWS])
         out.append(
             f"The value rests on a handful of {'rows' if few_rows else 'episodes'}: on "
-            f"as much as {counts} of equal weight, where at least {asked} were "
+            f"as much as {counts} of equal weight, where at least {expected} were "
             f"expected. The heaviest rows: {named}. What they show may be chance: look "
-            "at them, log more of their kind, or judge a policy nearer to the logged "
-            "one (a smaller lam)."
+            "at them, log more of their kind, or evaluate a policy nearer to the "
+            "logged one (a smaller lam)."
         )
     if report.share_followed < limits["min_followed"]:
         out.append(
             f"The logged rows account for {_percent(report.share_followed)} of the "
             "policy's discounted visits, and the rest of the value is not from the "
-            "log: the policy soon leaves for what was never logged. Judge a policy "
+            "log: the policy soon leaves for what was never logged. Evaluate a policy "
             "nearer to the logged one (a smaller lam)."
         )
     return out
 
 
 def _named(row: dict[str, Any]) -> str:
-    told = [f"{name} {row[name]}" for name in ("episode", "step") if name in row]
-    told.append(f"action {_action(row)}")
+    parts = [f"{name} {row[name]}" for name in ("episode", "step") if name in row]
+    parts.append(f"action {_action(row)}")
     share = _percent(row["share"])
-    return f"row {row['row']} ({', '.join(told)}: {share} of the weight)"
+    return f"row {row['row']} ({', '.join(parts)}: {share} of the weight)"
 
 
 def _action(row: dict[str, Any]) -> str:
-    """A label as it is, amounts with the figures that matter."""
+    """A discrete action as it is, a continuous one with the figures that matter."""
     if "probability" in row:
         return repr(row["action"])
-    amounts = ", ".join(f"{amount:.4g}" for amount in np.ravel(row["action"]))
-    return f"({amounts})" if np.ndim(row["action"]) else amounts
+    numbers = ", ".join(f"{number:.4g}" for number in np.ravel(row["action"]))
+    return f"({numbers})" if np.ndim(row["action"]) else numbers
 
 
 def _sum_shares(table: list[dict[str, Any]]) -> float:
@@ -389,61 +385,63 @@ def _percent(share: float) -> str:
     return f"{percent:.0f} %"
 
 
-_BATCH_ROWS = 4096
-
-
 def support_counts(fit: FittedQ) -> Floats:
     """N_a(s) of every state of ``data.states`` and every action, (N, A).
 
     Of a continuous policy N(s, a) of its nodes, all logged pairs being of one kind.
     """
-    data = fit.data
-    if data.nodes is not None:
-        return _support_of_nodes(fit)
-    pairs = fit.system.pairs
-    itself = pairs.features.similarity_to_itself(data.states)  # (N,)
-    # A state that is like nothing, not even itself, has no rows near it.
-    scale = np.sqrt(np.where(itself > 0, itself, np.inf))
-    out = np.zeros((len(data.states), data.n_actions))
-    for action in range(data.n_actions):
-        rows = np.flatnonzero(data.codes == action)
-        gram = np.eye(pairs.features.n_features_out_)
-        for batch in gen_batches(len(rows), _BATCH_ROWS):
-            index = data.state_index[rows[batch]]
-            unit = pairs.phi(index) / scale[index, None]
-            gram += unit.T @ unit
-        factor = cho_factor(gram)
-        for batch in gen_batches(len(data.states), _BATCH_ROWS):
-            unit = pairs.phi(np.arange(len(out))[batch]) / scale[batch, None]
-            out[batch, action] = _counts(unit, factor)
-    # The row itself is near, even if the features cannot tell.
-    logged = data.state_index, data.codes
-    out[logged] = np.maximum(out[logged], 1.0)
-    return np.maximum(out, 0.0)
-
-
-def _support_of_nodes(fit: FittedQ) -> Floats:
-    """N(s, a) of every state's nodes, (N, S)."""
-    data, features = fit.data, fit.system.pairs.features
+    features = fit.system.features
+    if isinstance(features, DiscreteFeatures):
+        return np.maximum(_support_of_actions(features), 0.0)
+    data, kernel_features = features.data, features.kernel_features
 
     def unit(states: Floats, actions: Floats) -> Floats:
-        itself = features.similarity_to_itself(states, actions)
-        scale = np.sqrt(np.where(itself > 0, itself, np.inf))
-        return features.transform(states, actions) / scale[:, None]
+        itself = kernel_features.similarity_to_itself(states, actions)
+        return kernel_features.transform(states, actions) / _length(itself)[:, None]
 
-    gram = np.eye(features.n_features_out_)
-    for batch in gen_batches(len(data), _BATCH_ROWS):
+    gram = np.eye(features.size)
+    for batch in batches(len(data)):
         rows = unit(data.states[data.state_index[batch]], data.actions[batch])
         gram += rows.T @ rows
     factor = cho_factor(gram)
     out = np.empty(data.probabilities.shape)
-    for batch, states, actions in node_batches(data, features.n_features_out_):
+    for batch, states, actions in node_batches(data, features.size):
         found = _counts(unit(states, actions), factor)
         out[batch] = found.reshape(-1, data.n_actions)
     return np.maximum(out, 0.0)
 
 
-def _counts(unit: Floats, factor: Any) -> Floats:
+def _support_of_actions(features: DiscreteFeatures) -> Floats:
+    """N_a(s) of discrete actions, (N, A), a Gram matrix of the states for each."""
+    data, kernel_features = features.data, features.kernel_features
+    length = _length(kernel_features.similarity_to_itself(data.states))  # (N,)
+
+    def unit(index: Index) -> Floats:
+        return features.phi(index) / length[index, None]
+
+    out = np.zeros((len(data.states), data.n_actions))
+    for action in range(data.n_actions):
+        index = data.state_index[data.codes == action]
+        gram = np.eye(kernel_features.n_features_out_)
+        for batch in batches(len(index)):
+            rows = unit(index[batch])
+            gram += rows.T @ rows
+        factor = cho_factor(gram)
+        for batch in batches(len(out)):
+            out[batch, action] = _counts(unit(np.arange(len(out))[batch]), factor)
+    # The row itself is near, even if the features cannot tell.
+    logged = data.state_index, data.codes
+    out[logged] = np.maximum(out[logged], 1.0)
+    return out
+
+
+def _length(itself: Floats) -> Floats:
+    """k(s, s)^½, by which features are of unit length."""
+    # A state that is like nothing, not even itself, has no rows near it.
+    return np.sqrt(np.where(itself > 0, itself, np.inf))
+
+
+def _counts(unit: Floats, factor: tuple[Floats, bool]) -> Floats:
     """Rows from which as much could be learned, of features of unit length, (k,)."""
     explained = (unit * (unit - cho_solve(factor, unit.T).T)).sum(axis=1)
     return 1.0 / np.maximum(1.0 - explained, np.finfo(float).eps) - 1.0

@@ -3,7 +3,7 @@
 from ._bellman_error import bellman_error
 from ._doubly_robust import doubly_robust_value
 from ._estimate import OffPolicyEstimate
-from ._fitted_q import fitted_q_value
+from ._fitted_q_value import fitted_q_value
 from ._importance import importance_sampling_value
 
 __all__ = [

@@ -3,35 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 
-from .._typing import Floats
+from .._typing import Floats, Index
 from ._data import EvaluationData
-from ._estimate import OffPolicyEstimate, clustered_error, reported
-from ._features import Pairs, evaluation_features, fit_features, node_batches
+from ._estimate import Figures, OffPolicyEstimate, clustered_error
+from ._features import (
+    EvaluationFeatures,
+    FeatureMap,
+    evaluation_features,
+    node_batches,
+)
 from ._jackknife import row_groups
-from ._prepare import like, prepare_evaluation
-from ._settings import check_common, q_settings
+from ._prepare import evaluate
+from ._settings import KernelLike, QSettings, RandomState, fit_features
+from ._tabulate import like
+
+QFunction = Callable[..., ArrayLike]
+
+# Of one log, or of every log without one of its episodes.
+T = TypeVar("T", float, Floats)
 
 
-def td_residual_of(data: EvaluationData, q_function: Any, discount: float) -> Floats:
+def td_residual_of(
+    data: EvaluationData, q_function: QFunction, discount: float
+) -> Floats:
     """δ of the logged rows by a callable, states (k, d) to Q (k, A).
 
     Of continuous actions: states (k, d) and actions (k, p) to Q (k,).
     """
-    value, logged = (
-        _of_labels(data, q_function)
-        if data.nodes is None
-        else _of_nodes(data, q_function)
-    )
+    of = _of_pairs if data.is_continuous else _of_states
+    value, logged = of(data, q_function)
     after = data.not_done * value[data.next_index]
     return data.log.reward + discount * after - logged
 
 
-def _of_labels(data: EvaluationData, q_function: Any) -> tuple[Floats, Floats]:
+def _of_states(data: EvaluationData, q_function: QFunction) -> tuple[Floats, Floats]:
     """V of the states, (N,), and Q of the logged rows, (n,)."""
     q = np.asarray(q_function(like(data.log.state, data.states)), dtype=float)
     shape = (len(data.states), data.n_actions)
@@ -44,56 +54,47 @@ def _of_labels(data: EvaluationData, q_function: Any) -> tuple[Floats, Floats]:
     return value, q[data.state_index, data.codes]
 
 
-def _of_nodes(data: EvaluationData, q_function: Any) -> tuple[Floats, Floats]:
-    def ask(states: Floats, actions: Floats) -> Floats:
-        q = q_function(like(data.log.state, states), actions)
-        q = np.asarray(q, dtype=float)
-        if (
-            q.shape not in ((len(states),), (len(states), 1))
-            or not np.isfinite(q).all()
-        ):
+def _of_pairs(data: EvaluationData, q_function: QFunction) -> tuple[Floats, Floats]:
+    """The same of a Q-function that takes actions, too."""
+
+    def q_of(states: Floats, actions: Floats) -> Floats:
+        n = len(states)
+        q = np.asarray(q_function(like(data.log.state, states), actions), dtype=float)
+        if q.shape not in ((n,), (n, 1)) or not np.isfinite(q).all():
             raise ValueError(
-                f"q_function returned an array of shape {q.shape} for {len(states)} "
-                f"states and as many actions; {len(states)} finite values were "
-                "expected."
+                f"q_function returned an array of shape {q.shape} for {n} states and "
+                f"as many actions; {n} finite values were expected."
             )
         return q.ravel()
 
     value = np.empty(len(data.states))
+    # One number is made of each node; what the callable itself holds is not known.
     for batch, states, actions in node_batches(data, 1):
         weights = data.probabilities[batch]
-        q = ask(states, actions).reshape(weights.shape)
+        q = q_of(states, actions).reshape(weights.shape)
         value[batch] = (weights * q).sum(axis=1)
-    return value, ask(data.state, data.actions)
+    return value, q_of(data.state, data.actions)
 
 
 class PairSums(NamedTuple):
-    """What an average over pairs of rows needs of S_e = Σ_{i in e} z_i δ_i.
+    """What an average over pairs of rows needs of S_e = Σ_{i in e} z_i δ_i."""
 
-    Parameters
-    ----------
-    total : float
-        |Σ_e S_e|².
-    own, cross : array of shape (E,)
-        |S_e|² and S_eᵀ Σ_f S_f.
-    lengths : array of shape (E,)
-        Rows of each episode.
-    """
-
-    total: float
-    own: Floats
-    cross: Floats
-    lengths: Floats
+    total: float  # |Σ_e S_e|²
+    own: Floats  # |S_e|², (E,)
+    cross: Floats  # S_eᵀ Σ_f S_f, (E,)
+    lengths: Floats  # rows of each episode, (E,)
 
 
-def pair_sums(data: EvaluationData, residual: Floats, features: Any) -> PairSums:
-    """Sums of z_i δ_i by episode, with the kernel's features z, see `Pairs`."""
-    pairs = evaluation_features(data, features)
-    total = np.zeros(pairs.size)
-    for _, sums in _episode_sums(pairs, residual):
+def pair_sums(
+    data: EvaluationData, residual: Floats, kernel_features: FeatureMap
+) -> PairSums:
+    """Sums of z_i δ_i by episode: k(x, x') = zᵀz', so that no pair is formed."""
+    features = evaluation_features(data, kernel_features)
+    total = np.zeros(features.size)
+    for _, sums in _episode_sums(features, residual):
         total += sums.sum(axis=0)
     own, cross = np.empty((2, data.n_episodes))
-    for episodes, sums in _episode_sums(pairs, residual):
+    for episodes, sums in _episode_sums(features, residual):
         own[episodes] = (sums**2).sum(axis=1)
         cross[episodes] = sums @ total
     lengths = np.bincount(data.episode).astype(float)
@@ -101,28 +102,21 @@ def pair_sums(data: EvaluationData, residual: Floats, features: Any) -> PairSums
 
 
 def _episode_sums(
-    pairs: Pairs, residual: Floats
-) -> Iterator[tuple[NDArray[np.intp], Floats]]:
+    features: EvaluationFeatures, residual: Floats
+) -> Iterator[tuple[Index, Floats]]:
     """Episodes, some at a time, and their S_e, (k, M)."""
-    for rows in row_groups(pairs.data):
-        episodes, starts = np.unique(pairs.data.episode[rows], return_index=True)
-        weighted = pairs.logged(rows) * residual[rows, None]
+    episode = features.data.episode
+    for rows in row_groups(episode):
+        episodes, starts = np.unique(episode[rows], return_index=True)
+        weighted = features.logged(rows) * residual[rows, None]
         yield episodes, np.add.reduceat(weighted, starts)
 
 
 def pair_average(sums: PairSums, *, unbiased: bool) -> tuple[float, float]:
     """Average of δ_i k(x_i, x_j) δ_j over pairs of rows, with its standard error.
 
-    Parameters
-    ----------
-    sums : PairSums
-    unbiased : bool
-        Whether pairs inside an episode are left out.
-
-    Returns
-    -------
-    value, standard_error : float
-        The error by leaving each episode out.
+    Unbiased, pairs inside an episode are left out. The error is by leaving each episode
+    out.
     """
     total, own, cross, lengths = sums
     n_episodes = len(lengths)
@@ -132,13 +126,14 @@ def pair_average(sums: PairSums, *, unbiased: bool) -> tuple[float, float]:
             "of rows of different ones. Log more, or set unbiased=False."
         )
 
-    def average(square: Any, inside: Any, rows: Any, pairs: Any) -> Any:
+    def average(square: T, inside: T, rows: T, pairs: T) -> T:
         if unbiased:
             return (square - inside) / (rows**2 - pairs)
         return square / rows**2
 
     n, pairs = lengths.sum(), (lengths**2).sum()
     value = float(average(total, own.sum(), n, pairs))
+    # Of two, each left out leaves one, which has no pairs of different ones.
     if n_episodes < 3:
         return value, float("nan")
     without = average(
@@ -149,19 +144,19 @@ def pair_average(sums: PairSums, *, unbiased: bool) -> tuple[float, float]:
 
 
 def bellman_error(
-    policy: Any,
-    X: Any,
-    y: Any = None,
+    policy: object,
+    X: object,
+    y: object = None,
     *,
     discount: float,
-    q_function: Callable[[Any], Any] | None = None,
+    q_function: Callable[..., ArrayLike] | None = None,
     unbiased: bool = True,
     greedy: bool = False,
-    kernel: Any = "auto",
-    bandwidth: Any = "median",
+    kernel: KernelLike = "auto",
+    bandwidth: ArrayLike = "median",
     n_components: int | None = 200,
     confidence_level: float = 0.95,
-    random_state: Any = 0,
+    random_state: RandomState = 0,
 ) -> OffPolicyEstimate:
     """How far a Q-function is from the policy's Bellman equation, in a kernel's norm.
 
@@ -212,25 +207,35 @@ def bellman_error(
     >>> bellman_error(policy, log, discount=0.0, q_function=true).value
     0.0
     """
-    check_common(discount, confidence_level)
-    settings = q_settings(kernel, bandwidth, n_components, 1.0, random_state)
-    data = prepare_evaluation(policy, X, y, greedy=greedy)
-    q_function = q_function or getattr(data.policy, "q_values", None)
-    if q_function is None:
-        raise ValueError(
-            f"The policy, a {type(data.policy).__name__}, has no q_values: give a "
-            "q_function that takes states and returns the value of each action (of "
-            "continuous actions: that takes states and actions)."
+    settings = QSettings(kernel, bandwidth, n_components, random_state=random_state)
+
+    def figures(data: EvaluationData) -> Figures:
+        q = q_function or getattr(data.policy, "q_values", None)
+        if q is None:
+            raise ValueError(
+                f"The policy, a {type(data.policy).__name__}, has no q_values: give a "
+                "q_function that takes states and returns the value of each action "
+                "(of continuous actions: that takes states and actions)."
+            )
+        residual = td_residual_of(data, q, discount)
+        sums = pair_sums(data, residual, fit_features(data, settings))
+        value, error = pair_average(sums, unbiased=unbiased)
+        lengths = sums.lengths
+        return Figures(
+            value,
+            error,
+            float(lengths.sum() ** 2 / (lengths**2).sum()),
+            "Kernel Bellman error" + " (pairs of different episodes)" * unbiased,
+            f"leaving out each of {data.counted}",
+            "episodes",
         )
-    residual = td_residual_of(data, q_function, discount)
-    sums = pair_sums(data, residual, fit_features(data, settings))
-    value, error = pair_average(sums, unbiased=unbiased)
-    lengths = sums.lengths
-    return reported(
-        data,
-        (value, error, float(lengths.sum() ** 2 / (lengths**2).sum())),
-        "Kernel Bellman error" + (" (pairs of different episodes)" * unbiased),
-        f"leaving out each of {data.counted}",
-        confidence_level,
-        "episodes",
+
+    return evaluate(
+        figures,
+        policy,
+        X,
+        y,
+        discount=discount,
+        confidence_level=confidence_level,
+        greedy=greedy,
     )

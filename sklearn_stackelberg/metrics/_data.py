@@ -1,22 +1,41 @@
-"""Who is judged, and on which rows: a policy and a log, made ready for the metrics."""
+"""A policy on a log, as arrays: what every estimate is computed from."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .._typing import Floats
+from .._typing import Floats, Index
 from ..transitions._linking import encode
-from ..transitions._transitions import Transitions
+
+
+class LoggedRows(Protocol):
+    """What estimates read of a `Transitions`."""
+
+    # An array, or a DataFrame, which has another interface.
+    state: Any
+    action: NDArray[Any]
+    reward: NDArray[Any]
+    terminated: NDArray[Any]
+    is_initial: NDArray[Any]
+    episode: NDArray[Any] | None
+    step: NDArray[Any] | None
+    propensity: NDArray[Any] | None
+
+    def __len__(self) -> int:
+        """n."""
+
+    def __getitem__(self, key: Index) -> Self:
+        """Some of the rows."""
 
 
 @dataclass(frozen=True, eq=False)
 class EvaluationData:
-    """A log as a policy sees it.
+    """A log and what a policy does in its states; made by `tabulate_policy`.
 
     Parameters
     ----------
@@ -34,25 +53,31 @@ class EvaluationData:
         Where each row's are in ``states``.
     probabilities : array of shape (N, A)
         π(a | s) of ``states``; of a continuous policy the weights of its nodes.
-    codes : int array of shape (n,), or None
-        Logged actions, as columns of ``probabilities``; None of a continuous policy.
-    nodes : array of shape (N, A, p), default=None
-        The actions that stand for a continuous policy in each of ``states``.
+    nodes : array of shape (N, A, p)
+        The actions that stand for the policy in each of ``states``: discrete ones as
+        one-hot columns, the same in every state.
+    codes : int array of shape (n,)
+        Logged discrete actions, as columns of ``probabilities``; else empty.
     """
 
-    policy: Any
-    log: Transitions
-    rows: NDArray[np.intp]
+    policy: object
+    log: LoggedRows
+    rows: Index
     weight: Floats
     states: Floats
-    state_index: NDArray[np.intp]
-    next_index: NDArray[np.intp]
+    state_index: Index
+    next_index: Index
     probabilities: Floats
-    codes: Any
-    nodes: Floats | None = None
+    nodes: Floats
+    codes: Index
 
     def __len__(self) -> int:
         return len(self.weight)
+
+    @property
+    def is_continuous(self) -> bool:
+        """Whether actions are numbers that may lie in between."""
+        return len(self.codes) == 0
 
     @property
     def n_actions(self) -> int:
@@ -61,16 +86,24 @@ class EvaluationData:
 
     @cached_property
     def has_shared_nodes(self) -> bool:
-        """Whether a continuous policy's nodes are the same actions in every state."""
+        """Whether the nodes are the same actions in every state."""
         nodes = self.nodes
-        if nodes is None or not np.array_equal(nodes[0], nodes[-1]):
+        # Most policies that differ do so in the last state; that costs one comparison.
+        if not np.array_equal(nodes[0], nodes[-1]):
             return False
         return bool((nodes == nodes[0]).all())
 
     @property
     def actions(self) -> Floats:
-        """The logged actions of a continuous policy's log, (n, p)."""
-        return as_numbers(self.log.action)
+        """The logged actions, as ``nodes`` has them, (n, p)."""
+        if self.is_continuous:
+            return as_numbers(self.log.action)
+        return np.eye(self.n_actions)[self.codes]
+
+    @property
+    def logged_probability(self) -> Floats:
+        """π(a | s) of the logged discrete actions, (n,)."""
+        return self.probabilities[self.state_index, self.codes]
 
     @property
     def state(self) -> Floats:
@@ -83,7 +116,7 @@ class EvaluationData:
         return 1.0 - self.log.terminated
 
     @cached_property
-    def initial(self) -> NDArray[np.intp]:
+    def initial(self) -> Index:
         """Rows whose states are initial: all, where the log marks none."""
         first = np.flatnonzero(self.log.is_initial)
         return first if len(first) else np.arange(len(self))
@@ -100,9 +133,11 @@ class EvaluationData:
         return self.log.episode is not None
 
     @cached_property
-    def episode(self) -> NDArray[np.intp]:
+    def episode(self) -> Index:
         """Codes of the rows' episodes; without them each row is one of its own."""
-        return encode(self.log.episode) if self.has_episodes else np.arange(len(self))
+        if self.log.episode is None:
+            return np.arange(len(self))
+        return encode(self.log.episode)
 
     @cached_property
     def n_episodes(self) -> int:
@@ -120,29 +155,27 @@ class EvaluationData:
         """Where returns must lie if rewards are no others than those logged."""
         return return_range(self.log, discount)
 
-    def take(self, rows: NDArray[np.intp]) -> EvaluationData:
+    def take(self, rows: Index) -> EvaluationData:
         """The log of some rows, with weights that sum to 1."""
         weight = self.weight[rows]
-        return EvaluationData(
-            self.policy,
-            self.log[rows],
-            self.rows[rows],
-            weight / weight.sum(),
-            self.states,
-            self.state_index[rows],
-            self.next_index[rows],
-            self.probabilities,
-            None if self.codes is None else self.codes[rows],
-            self.nodes,
+        return replace(
+            self,
+            log=self.log[rows],
+            rows=self.rows[rows],
+            weight=weight / weight.sum(),
+            state_index=self.state_index[rows],
+            next_index=self.next_index[rows],
+            codes=self.codes if self.is_continuous else self.codes[rows],
         )
 
 
-def return_range(log: Transitions, discount: float) -> tuple[float, float]:
+def return_range(log: LoggedRows, discount: float) -> tuple[float, float]:
     """Where returns must lie if rewards are no others than those of a log."""
     low, high = float(log.reward.min()), float(log.reward.max())
     far = low / (1.0 - discount), high / (1.0 - discount)
     if not log.terminated.any():
         return far
+    # An episode may also end at its first step, with that reward alone.
     return min(low, far[0]), max(high, far[1])
 
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 
-from .._typing import Floats
+from .._typing import Floats, Index
+from .._validation import check_rules, integer, one_of, positive
 from ._data import EvaluationData
-from ._estimate import OffPolicyEstimate, clustered_error, effective_size, reported
-from ._fitted_q import QSystem
-from ._fqe_regressor import regressed_q
-from ._importance import (
+from ._estimate import Figures, OffPolicyEstimate, clustered_error, effective_size
+from ._fitted_q import FittedQSystem
+from ._fitted_q_value import regressed_q
+from ._importance_weights import (
     episode_folds,
     refuse_densities,
     refuse_unknown,
@@ -21,55 +21,31 @@ from ._importance import (
     weighted_sum,
     whole_episodes,
 )
-from ._prepare import prepare_evaluation
-from ._settings import (
-    check_choice,
-    check_clip,
-    check_common,
-    check_iterations,
-    q_settings,
-)
+from ._prepare import evaluate
+from ._settings import KernelLike, QSettings, RandomState, fit_features
 
-# Rows for each direction in the equations of ω, see `QSystem.solve`. On episodes that
-# they were not fitted on, ratios with the ridge of Q are mostly noise. Once solved with
-# a larger one they are too small far from the start, so that the estimate leans on Q
-# and its error does not show: FrozenLake's intervals then held the truth in 88 %.
+# Rows for each direction in the equations of ω, see `FittedQSystem.solve`. On episodes
+# that they were not fitted on, ratios with the ridge of Q are mostly noise. Once solved
+# with a larger one they are too small far from the start, so that the estimate leans on
+# Q and its error does not show: FrozenLake's intervals then held the truth in 88 %.
 _DUAL_RIDGE = 3.0
 
 
 @dataclass(frozen=True, eq=False)
 class CrossFitted:
-    """Q of each row by episodes of other folds, and what is read of it.
+    """Q and ω of each row by episodes of other folds."""
 
-    Parameters
-    ----------
-    value : array of shape (n,)
-        V of the logged states.
-    residual : array of shape (n,)
-        δ = r + γ V(s') − Q(s, a).
-    ratio : array of shape (n,)
-        ω, as `FittedQ.ratio`, by the other folds too.
-    """
-
-    value: Floats
-    residual: Floats
-    ratio: Floats
+    value: Floats  # V of the logged states, (n,)
+    residual: Floats  # δ = r + γ V(s') − Q(s, a), (n,)
+    ratio: Floats  # ω, as `FittedQ.ratio`, (n,)
 
 
 def cross_fit(
-    whole: QSystem, fold: NDArray[np.intp], regressor: Any, n_iterations: int
+    whole: FittedQSystem, fold: Index, regressor: object, n_iterations: int
 ) -> CrossFitted:
-    """Fit Q without each fold in turn, and read it off on the fold.
+    """Fit Q without each fold, and read it off on the fold.
 
-    Parameters
-    ----------
-    whole : QSystem
-        Of the whole log; its features serve all folds.
-    fold : int array of shape (n,)
-    regressor : regressor or None
-        Of Q; None for the closed form.
-    n_iterations : int
-        Of the regressor.
+    The features of the whole log serve all folds: they hold no rewards.
     """
     data, discount = whole.data, whole.discount
     limits = data.return_range(discount)
@@ -79,25 +55,16 @@ def cross_fit(
         fit = whole.part(np.flatnonzero(fold != number)).solve(_DUAL_RIDGE)
         # Any Q will do, so one that leaves the range of returns is brought back.
         if regressor is None:
-            value, logged = fit.values(whole.pairs, limits)
+            value, logged = whole.features.values(fit.weight, fit.system.anchor, limits)
         else:
             value, logged = regressed_q(
-                fit.data, discount, regressor, n_iterations, asked=data
+                fit.data, discount, regressor, n_iterations, held_out=data
             ).values(limits)
         after = data.not_done[held] * value[data.next_index[held]]
         residual[held] = data.log.reward[held] + discount * after - logged[held]
-        ratio[held] = whole.pairs.times(held, fit.dual.ravel())
+        ratio[held] = whole.features.times(held, fit.dual.ravel())
         state_value[held] = value[data.state_index[held]]
     return CrossFitted(state_value, residual, ratio)
-
-
-@dataclass(frozen=True)
-class Robust:
-    """A doubly robust value with what is reported of it."""
-
-    value: float
-    standard_error: float
-    effective_sample_size: float
 
 
 def density_estimate(
@@ -107,8 +74,8 @@ def density_estimate(
     *,
     weighted: bool,
     clip: float | None,
-) -> Robust:
-    """Mean V(s₀) + Σ_i p_i ω_i δ_i.
+) -> tuple[float, float, float]:
+    """Mean V(s₀) + Σ_i p_i ω_i δ_i, its standard error and effective sample size.
 
     Weighted, ω is divided by Σ_i p_i ω_i (1 − γ g_i), which is 1 for true ratios.
     """
@@ -120,9 +87,10 @@ def density_estimate(
     added = float(mass @ fit.residual) / scale
     influence = mass * fit.residual / scale
     if weighted:
+        # The derivative of the quotient by its denominator.
         influence -= added * mass * (1.0 - discount * data.not_done) / scale
     np.add.at(influence, data.initial, data.initial_weight * (first - start))
-    return Robust(
+    return (
         start + added,
         clustered_error(influence, data.episode, data.n_episodes),
         effective_size(mass),
@@ -137,8 +105,8 @@ def stepwise_estimate(
     *,
     weighted: bool,
     clip: float | None,
-) -> Robust:
-    """Mean V(s₀) + Σ_t γ^t Σ_e w_et δ_et.
+) -> tuple[float, float, float]:
+    """Mean V(s₀) + Σ_t γ^t Σ_e w_et δ_et, its standard error and effective sample size.
 
     With V at a truncated end's next state inside its last δ, that is the tail's value.
     """
@@ -149,29 +117,29 @@ def stepwise_estimate(
     first = rows.spread(fit.value)[:, 0]
     start = float(first.mean())
     error = summed.standard_error((first - start) / len(first))
-    return Robust(start + summed.value, error, summed.effective_sample_size)
+    return start + summed.value, error, summed.effective_sample_size
 
 
 def doubly_robust_value(
-    policy: Any,
-    X: Any,
-    y: Any = None,
+    policy: object,
+    X: object,
+    y: object = None,
     *,
     discount: float,
     ratios: str = "density",
     weighted: bool = True,
     clip: float | None = None,
-    propensity_model: Any = None,
+    propensity_model: object = None,
     n_folds: int | None = None,
     greedy: bool = False,
-    kernel: Any = "auto",
-    bandwidth: Any = "median",
+    kernel: KernelLike = "auto",
+    bandwidth: ArrayLike = "median",
     n_components: int | None = 200,
     ridge: float = 0.1,
-    regressor: Any = None,
+    regressor: object = None,
     n_iterations: int = 50,
     confidence_level: float = 0.95,
-    random_state: Any = 0,
+    random_state: RandomState = 0,
 ) -> OffPolicyEstimate:
     """Value of a policy by a fitted Q and what the log says against it.
 
@@ -248,36 +216,50 @@ def doubly_robust_value(
     >>> round(float(doubly_robust_value(policy, log, discount=0.0)), 2)
     1.0
     """
-    check_common(discount, confidence_level)
-    check_clip(clip)
-    check_iterations(n_iterations)
-    check_choice("ratios", ratios, ("density", "importance"))
-    settings = q_settings(kernel, bandwidth, n_components, ridge, random_state)
-    data = prepare_evaluation(policy, X, y, greedy=greedy)
-    n_folds = max(2, min(10, data.n_episodes)) if n_folds is None else n_folds
-    fold = episode_folds(data, n_folds, random_state)
-    options: dict[str, Any] = {"weighted": weighted, "clip": clip}
-    if ratios == "density":
-        fit = cross_fit(
-            QSystem(data, discount, settings), fold, regressor, n_iterations
+    check_rules(
+        {"clip": clip, "n_iterations": n_iterations, "ratios": ratios},
+        {
+            "clip": positive(None),
+            "n_iterations": integer(1),
+            "ratios": one_of("density", "importance"),
+        },
+    )
+    settings = QSettings(kernel, bandwidth, n_components, ridge, random_state)
+
+    def figures(data: EvaluationData) -> Figures:
+        folds = max(2, min(10, data.n_episodes)) if n_folds is None else n_folds
+        fold = episode_folds(data, folds, random_state)
+        if ratios == "importance":
+            refuse_densities(data)
+            whole_episodes(data)  # refused before anything is fitted
+            step_ratio, source = step_ratios(
+                data, propensity_model, folds, random_state
+            )
+        features = fit_features(data, settings)
+        system = FittedQSystem.from_kernel(data, discount, features, settings.ridge)
+        fit = cross_fit(system, fold, regressor, n_iterations)
+        if ratios == "density":
+            found = density_estimate(data, fit, discount, weighted=weighted, clip=clip)
+            source, unit = "density ratios", "rows"
+        else:
+            found = stepwise_estimate(
+                data, fit, step_ratio, discount, weighted=weighted, clip=clip
+            )
+            source, unit = f"importance weights, {source}", "episodes"
+        source += f", clipped at {clip:g}" if clip is not None else ""
+        return Figures(
+            *found,
+            f"Doubly robust evaluation ({source}; Q in {folds} folds)",
+            f"the influence function over {data.counted}",
+            unit,
         )
-        found = density_estimate(data, fit, discount, **options)
-        source, unit = "density ratios", "rows"
-    else:
-        refuse_densities(data)
-        whole_episodes(data)  # refused before anything is fitted
-        step_ratio, source = step_ratios(data, propensity_model, n_folds, random_state)
-        fit = cross_fit(
-            QSystem(data, discount, settings), fold, regressor, n_iterations
-        )
-        found = stepwise_estimate(data, fit, step_ratio, discount, **options)
-        source, unit = f"importance weights, {source}", "episodes"
-    source += f", clipped at {clip:g}" if clip is not None else ""
-    return reported(
-        data,
-        (found.value, found.standard_error, found.effective_sample_size),
-        f"Doubly robust evaluation ({source}; Q in {n_folds} folds)",
-        f"the influence function over {data.counted}",
-        confidence_level,
-        unit,
+
+    return evaluate(
+        figures,
+        policy,
+        X,
+        y,
+        discount=discount,
+        confidence_level=confidence_level,
+        greedy=greedy,
     )

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as student_t
 
-from ._data import EvaluationData
+from .._typing import Index
+
+
+class Figures(NamedTuple):
+    """What a metric computes of its data; `evaluate` makes an estimate of it."""
+
+    value: float
+    standard_error: float
+    effective_sample_size: float
+    method: str
+    error_method: str
+    unit: str = "rows"
 
 
 @dataclass(frozen=True)
@@ -21,12 +32,12 @@ class OffPolicyEstimate:
     value : float
         In units of discounted return (of `bellman_error`: of squared reward).
     standard_error : float
-        Of ``value``, over logs with as many episodes. NaN where one episode alone
-        cannot tell, or none was asked for.
+        Of ``value``, over logs with as many episodes. NaN for a log of one episode, or
+        where none was requested.
     effective_sample_size : float
-        (Σ ρ)² / Σ ρ² of the weights ρ that the log's rows, or its episodes, get when
-        the policy is judged by them: the number of equally weighted ones that would
-        tell as much. Larger is better.
+        (Σ ρ)² / Σ ρ² of the weights ρ that the log's rows, or its episodes, get in the
+        estimate: the number of equally weighted ones that would say as much. Larger is
+        better.
     n_episodes, n_transitions : int
         What the log holds.
     method : str
@@ -53,8 +64,8 @@ class OffPolicyEstimate:
     ... )
     >>> print(estimate)
     Fitted-Q evaluation: value 12.30 ± 0.80 (standard error by the influence function
-    over 120 episodes), 95 % interval [10.72, 13.88]; the policy is judged as if on
-    45.2 of 5,000 rows.
+    over 120 episodes), 95 % interval [10.72, 13.88]; effective sample size 45.2 of
+    5,000 rows.
     >>> float(estimate), asdict(estimate)["n_episodes"]
     (12.3, 120)
     """
@@ -73,8 +84,8 @@ class OffPolicyEstimate:
     def confidence_interval(self) -> tuple[float, float]:
         """(low, high): value ± standard error times Student's t quantile.
 
-        With as many degrees of freedom as there are episodes but one; the normal
-        quantile's place is taken by a wider one where episodes are few.
+        With as many degrees of freedom as there are episodes but one: where episodes
+        are few, the interval is wider than the normal quantile would make it.
         """
         freedom = max(self.n_episodes - 1, 1)
         tail = 0.5 + 0.5 * self.confidence_level
@@ -98,13 +109,14 @@ class OffPolicyEstimate:
             else f", without a standard error ({self.error_method})"
         )
         return (
-            f"{self.method}: value {value}{doubt}; the policy is judged as if on "
+            f"{self.method}: value {value}{doubt}; effective sample size "
             f"{self.effective_sample_size:,.1f} of {whole:,} {self.effective_unit}."
         )
 
 
 def effective_size(ratio: NDArray[Any]) -> float:
-    """(Σ ρ)² / Σ ρ², 0 where every ρ is 0."""
+    """Kish's effective sample size, (Σ ρ)² / Σ ρ²; 0 where every ρ is 0."""
+    # Scaled first: squares of weights of long episodes overflow.
     largest = np.abs(ratio).max(initial=0.0)
     if largest == 0.0 or not np.isfinite(largest):
         return 0.0
@@ -112,23 +124,11 @@ def effective_size(ratio: NDArray[Any]) -> float:
     return float(ratio.sum() ** 2 / (ratio**2).sum())
 
 
-def clustered_error(
-    influence: NDArray[Any], cluster: NDArray[np.intp], n_clusters: int
-) -> float:
-    """Standard error of a sum of contributions whose clusters are independent.
+def clustered_error(influence: NDArray[Any], cluster: Index, n_clusters: int) -> float:
+    """Standard error of a sum of contributions, (n,), whose clusters are independent.
 
-    SE² = E/(E − 1) Σ_e (ψ_e − ψ̄)², with ψ_e the sum of an episode's contributions.
-
-    Parameters
-    ----------
-    influence : array of shape (n,)
-    cluster : int array of shape (n,)
-    n_clusters : int
-
-    Returns
-    -------
-    float
-        NaN for one cluster.
+    SE² = E/(E − 1) Σ_e (ψ_e − ψ̄)², with ψ_e the sum of an episode's contributions. NaN
+    for one cluster.
     """
     if n_clusters < 2:
         return float("nan")
@@ -139,32 +139,8 @@ def clustered_error(
 
 def _shown(numbers: tuple[float, ...], error: float) -> list[str]:
     """Numbers with the decimals that show two figures of the standard error."""
+    # Outside these bounds fixed decimals would be long rows of zeros.
     if not np.isfinite(error) or not 1e-6 < error < 1e9:
         return [f"{number:.4g}" for number in numbers]
     decimals = max(0, 1 - int(np.floor(np.log10(error))))
     return [f"{number:,.{decimals}f}" for number in numbers]
-
-
-def reported(
-    data: EvaluationData,
-    numbers: tuple[float, float, float],
-    method: str,
-    by: str,
-    confidence_level: float,
-    unit: str = "rows",
-) -> OffPolicyEstimate:
-    """The estimate of (value, standard error, effective sample size)."""
-    value, error, size = numbers
-    if data.n_episodes == 1:
-        by = f"{data.counted} alone has none"
-    return OffPolicyEstimate(
-        value=float(value),
-        standard_error=float(error),
-        effective_sample_size=float(size),
-        n_episodes=data.n_episodes,
-        n_transitions=len(data),
-        method=method,
-        error_method=by,
-        effective_unit=unit,
-        confidence_level=float(confidence_level),
-    )

@@ -2,110 +2,108 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from scipy.linalg import lu_solve
-from sklearn.utils import check_random_state, gen_batches
 
-from .._linalg import factorise, iterated
-from .._typing import Floats
+from .._linalg import LinearSystem, iterated
+from .._typing import Floats, Index
 from .._validation import check_table_size
-from . import _jackknife as clusters
+from . import _jackknife as jackknife
 from ._data import EvaluationData
-from ._estimate import OffPolicyEstimate, clustered_error, effective_size, reported
-from ._features import Pairs, evaluation_features, fit_features, times_all
-from ._fqe_regressor import bootstrap_regressed, regressed_q
-from ._prepare import prepare_evaluation
-from ._settings import (
-    QSettings,
-    check_common,
-    check_error_method,
-    check_iterations,
-    q_settings,
+from ._estimate import clustered_error, effective_size
+from ._features import (
+    EvaluationFeatures,
+    FeatureMap,
+    RowsLike,
+    batches,
+    evaluation_features,
 )
 
 
-class QSystem:
-    """The equations that w solves, kept so that other weights can be put on the rows.
+class FittedQSystem:
+    """The equations of Q, kept so that other weights can be put on the rows.
 
     M = Σ_i p_i z_i d_iᵀ + ρ I and c = Σ_i p_i z_i (r_i − (1 − γ g_i) q₀), with z the
-    features of the logged pair (see `Pairs`: of labels e_a ⊗ φ(s)), g = 1 − terminated,
-    d = z − γ g z(s', π), ρ = ridge / n and q₀ the anchor: Q = zᵀ w + q₀.
+    features of the logged pair, g = 1 − terminated, d = z − γ g z(s', π), ρ the rows
+    for each direction over n, and q₀ the anchor: Q = zᵀ w + q₀.
 
     Parameters
     ----------
     data : EvaluationData
     discount : float
-    settings : QSettings
-    whole : QSystem, default=None
-        That of a log of which this one is a part, or of another policy on the same
-        log; its features serve again.
-    features : LandmarkFeatures or StateActionFeatures, default=None
-        Fitted, in place of those that the settings ask for.
+    features : EvaluationFeatures
+        Of ``data``.
+    ridge : float
+        Rows for each direction of the features.
     """
 
     def __init__(
         self,
         data: EvaluationData,
         discount: float,
-        settings: QSettings,
-        whole: QSystem | None = None,
-        features: Any = None,
+        features: EvaluationFeatures,
+        ridge: float,
     ) -> None:
         self.data, self.discount = data, discount
-        self.settings = settings
-        self.ridge = settings.ridge / len(data)
-        self.pairs: Pairs
-        if whole is not None:
-            self.pairs = whole.pairs.of(data)
-        else:
-            if features is None:
-                features = fit_features(data, settings)
-            copies = data.n_actions if data.nodes is None else 1
-            check_table_size(copies, features.n_features_out_)
-            self.pairs = evaluation_features(data, features)
-        log = data.log
+        self.features, self.ridge = features, ridge
+        reward = data.log.reward
         # What to expect where the log is silent: the mean reward at every step, and an
-        # end as often as there is one among the rows.
+        # end as often as there is one among the rows ("The anchor", docs/game.md).
         not_done = data.weight @ data.not_done
-        self.anchor = float(data.weight @ log.reward) / (1.0 - discount * not_done)
-        self.reward = log.reward - (1.0 - discount * data.not_done) * self.anchor
+        mean = data.weight @ reward
+        self.anchor = float(mean / (1.0 - discount * not_done))
+        self.reward = reward - (1.0 - discount * data.not_done) * self.anchor
 
-    def part(self, rows: NDArray[np.intp]) -> QSystem:
+    @classmethod
+    def from_kernel(
+        cls,
+        data: EvaluationData,
+        discount: float,
+        kernel_features: FeatureMap,
+        ridge: float,
+    ) -> FittedQSystem:
+        """The equations in features that `fit_features` has fitted."""
+        copies = 1 if data.is_continuous else data.n_actions
+        check_table_size(copies, kernel_features.n_features_out_)
+        features = evaluation_features(data, kernel_features)
+        return cls(data, discount, features, ridge)
+
+    def on(self, data: EvaluationData) -> FittedQSystem:
+        """The equations of another policy on the same log, in the same features."""
+        return FittedQSystem(data, self.discount, self.features.of(data), self.ridge)
+
+    def part(self, rows: Index) -> FittedQSystem:
         """The equations of some rows, in the same features."""
-        return QSystem(self.data.take(rows), self.discount, self.settings, self)
+        return self.on(self.data.take(rows))
 
-    def batches(self, n: int) -> Iterator[slice]:
-        """Slices of n rows."""
-        return gen_batches(n, clusters.BATCH_ROWS)
-
-    def difference(self, batch: Any) -> Floats:
+    def difference(self, rows: RowsLike) -> Floats:
         """d of rows, (k, M)."""
-        return self.pairs.difference(batch, self.discount * self.data.not_done[batch])
+        return self.features.difference(rows, self.discount * self.data.not_done[rows])
 
-    def equations(self, weight: Floats) -> tuple[Floats, Floats]:
-        """M, a square matrix, and c, of rows so weighted."""
-        left = self.ridge * np.eye(self.pairs.size)
-        right = np.zeros(self.pairs.size)
-        for batch in self.batches(len(self.data)):
+    def linear_system(
+        self, weight: Floats | None = None, initial_weight: Floats | None = None
+    ) -> LinearSystem:
+        """M, c of the rows and b = Σ p_0 z(s_0, π) of the initial ones, so weighted.
+
+        With the log's own weights, if none are given.
+        """
+        data, features = self.data, self.features
+        weight = data.weight if weight is None else weight
+        initial_weight = (
+            data.initial_weight if initial_weight is None else initial_weight
+        )
+        left = self.ridge / len(data) * np.eye(features.size)
+        right, start = np.zeros((2, features.size))
+        for batch in batches(len(data)):
             p = weight[batch]
-            left += self.pairs.crossed(batch, p, self.difference(batch))
-            right += self.pairs.crossed(batch, p, self.reward[batch])
-        return left, right
-
-    def initial(self, weight: Floats) -> Floats:
-        """b = Σ p_0 z(s_0, π), with weights of the initial rows."""
-        data = self.data
+            left += features.crossed(batch, p, self.difference(batch))
+            right += features.crossed(batch, p, self.reward[batch])
         index = data.state_index[data.initial]
-        out = np.zeros(self.pairs.size)
-        for batch in self.batches(len(index)):
-            out += weight[batch] @ self.pairs.mean(index[batch])
-        return out
+        for batch in batches(len(index)):
+            start += initial_weight[batch] @ features.mean(index[batch])
+        return LinearSystem.from_numpy(left, start, right)
 
     def solve(self, dual_ridge: float | None = None) -> FittedQ:
         """Fit Q on the rows as they are weighted.
@@ -117,38 +115,26 @@ class QSystem:
             then solved five times, each for what the last left. None is the ridge of
             Q, with which the ratios weigh the rewards into the value.
         """
-        data = self.data
-        left, right = self.equations(data.weight)
-        factor = factorise(left)
-        w = lu_solve(factor, right)
-        b = self.initial(data.initial_weight)
-        dual = lu_solve(factor, b, trans=1)
-        if dual_ridge is not None:
-            plain = left - self.ridge * np.eye(len(left))
-            dual = iterated(plain.T, b, dual_ridge / len(data))
-        shape = self.pairs.shape
-        return FittedQ(self, factor, w.reshape(shape), dual.reshape(shape))
+        system = self.linear_system()
+        w = system.solve()
+        if dual_ridge is None:
+            dual = system.solve_transposed()
+        else:
+            n = len(self.data)
+            plain = system.M.numpy() - self.ridge / n * np.eye(len(w))
+            dual = iterated(plain.T, system.b.numpy(), dual_ridge / n)
+        shape = self.features.shape
+        return FittedQ(self, system, w.reshape(shape), dual.reshape(shape))
 
 
 @dataclass(frozen=True, eq=False)
 class FittedQ:
-    """One evaluation fit, from which value, error, ratios and coverage are read.
+    """One evaluation fit, from which value, error, ratios and coverage are read."""
 
-    Parameters
-    ----------
-    system : QSystem
-    factor : tuple
-        LU factors of M.
-    weight : array of the shape of ``pairs``
-        w.
-    dual : array of the same shape
-        M⁻ᵀ b.
-    """
-
-    system: QSystem
-    factor: Any
-    weight: Floats
-    dual: Floats
+    system: FittedQSystem
+    linear: LinearSystem
+    weight: Floats  # w, of the shape of the features
+    dual: Floats  # M⁻ᵀ b, likewise
 
     @property
     def data(self) -> EvaluationData:
@@ -163,17 +149,11 @@ class FittedQ:
         episode, over how often the log was. Σ p_i ω_i r_i is the value, but for the
         ridge.
         """
-        return times_all(self.system.pairs, self.dual)
-
-    def values(
-        self, pairs: Pairs, limits: tuple[float, float] | None = None
-    ) -> tuple[Floats, Floats]:
-        """V of the states and Q of the logged rows of `pairs` of the same states."""
-        return pairs.values(self.weight, self.system.anchor, limits)
+        return self.system.features.times_all(self.dual)
 
     @cached_property
     def _values(self) -> tuple[Floats, Floats]:
-        return self.values(self.system.pairs)
+        return self.system.features.values(self.weight, self.system.anchor)
 
     @property
     def state_values(self) -> Floats:
@@ -212,11 +192,6 @@ class FittedQ:
         return float(self.data.initial_weight @ self.initial_values)
 
     @cached_property
-    def influence(self) -> Floats:
-        """What each row contributes to the estimate's error, to first order, (n,)."""
-        return self._contributions(self.residual)
-
-    @cached_property
     def left_out_residual(self) -> Floats:
         """δ of each row by the Q that is fitted without the row's episode, (n,).
 
@@ -225,14 +200,14 @@ class FittedQ:
         thin, because w follows it. NaN where the rest of the log has no solution.
         """
         data, system = self.data, self.system
-        inverse = lu_solve(self.factor, np.eye(self.weight.size))
+        inverse = self.linear.solve(np.eye(self.weight.size))
         out = self.residual.copy()
-        for rows in clusters.row_groups(data):
-            reached = system.pairs.times(rows, inverse.T)  # M⁻¹ z_i p_i
+        for rows in jackknife.row_groups(data.episode):
+            reached = system.features.times(rows, inverse.T)  # M⁻¹ z_i p_i
             reached *= data.weight[rows, None]
             difference = system.difference(rows)
-            for own in clusters.pieces(data.episode[rows]):
-                out[rows[own]] = clusters.without_itself(
+            for own in jackknife.pieces(data.episode[rows]):
+                out[rows[own]] = jackknife.without_itself(
                     difference[own], reached[own], self.residual[rows[own]]
                 )
         return out
@@ -270,7 +245,7 @@ class FittedQ:
 
     @cached_property
     def effective_sample_size(self) -> float:
-        """Rows that the policy is judged by as if equally weighted."""
+        """Of the weights p ω that the rows have in the value."""
         return effective_size(self.data.weight * self.ratio)
 
     def bootstrap(self, n_bootstrap: int, rng: np.random.RandomState) -> Floats:
@@ -282,179 +257,10 @@ class FittedQ:
         values = np.empty(n_bootstrap)
         limits = data.return_range(system.discount)
         for number in range(n_bootstrap):
-            times = clusters.drawn_times(data, rng)
+            times = jackknife.drawn_times(data.episode, data.initial, rng)
             weight = data.weight * times[data.episode]
-            left, right = system.equations(weight / weight.sum())
             start = data.initial_weight * times[data.episode[data.initial]]
-            b = system.initial(start / start.sum())
-            value = float(b @ lu_solve(factorise(left), right)) + system.anchor
+            drawn = system.linear_system(weight / weight.sum(), start / start.sum())
+            value = float(drawn.b.numpy() @ drawn.solve()) + system.anchor
             values[number] = np.clip(value, *limits)
         return values
-
-
-def fitted_q(
-    data: EvaluationData, discount: float, settings: QSettings | None = None
-) -> FittedQ:
-    """Fit Q of the judged policy on its log, once for all that is read from it.
-
-    Parameters
-    ----------
-    data : EvaluationData
-    discount : float
-    settings : QSettings, default=None
-
-    Returns
-    -------
-    FittedQ
-    """
-    return QSystem(data, discount, settings or QSettings()).solve()
-
-
-def fitted_q_value(
-    policy: Any,
-    X: Any,
-    y: Any = None,
-    *,
-    discount: float,
-    sample_weight: ArrayLike | None = None,
-    greedy: bool = False,
-    kernel: Any = "auto",
-    bandwidth: Any = "median",
-    n_components: int | None = 200,
-    ridge: float = 0.03,
-    regressor: Any = None,
-    n_iterations: int = 50,
-    standard_error: str | None = "auto",
-    n_bootstrap: int | None = None,
-    confidence_level: float = 0.95,
-    random_state: Any = 0,
-) -> OffPolicyEstimate:
-    """Value of a policy by fitted-Q evaluation on a log, in closed form.
-
-    The fixed point of fitted-Q evaluation on landmark features z = e_a ⊗ φ(s), one copy
-    per action: the w with
-
-        Σ_i z_i (r_i − (1 − γ g_i) q₀ + γ g_i φ(s'_i, π)ᵀw − z_iᵀw) = ridge · w,
-
-    g = 1 − terminated, so that Q = q₀ + zᵀw. It is read off at the first states of the
-    episodes (at all states, if the log marks none as first). The ridge adds to the log
-    ``ridge`` rows for each direction of the features, that end at once with a return of
-    q₀ = r̄ / (1 − γ ḡ), the mean reward at every step: what to expect where nothing is
-    known. A value outside the range that the logged rewards allow is brought back to
-    its end, and its standard error then holds the excess too.
-
-    The standard error takes episodes as independent. Episode e contributes
-
-        ψ_e = Σ_{s₀ in e} (V(s₀) − v) / n₀ + Σ_{i in e} ω_i δ_i / n,
-
-    where δ is what the w that is fitted without the episode leaves of the Bellman
-    equation (in closed form, as in the jackknife of least squares), ω_i the density
-    ratio that the dual of the same equations gives, and SE² = E/(E − 1) Σ_e (ψ_e − ψ̄)².
-    The bias of features that cannot follow Q is not in it.
-
-    Parameters
-    ----------
-    policy : object with ``predict_proba`` and ``classes_``, or ``action_nodes``
-        A fitted policy; a pipeline or a search that ends in one, too. One of continuous
-        actions has no ``classes_``, and ``action_nodes(states)`` gives actions,
-        (n, S, p), and weights, (n, S), that stand for it.
-    X : Transitions, or array-like or DataFrame of shape (n, d)
-        The log, which should be one that the policy was not learned from.
-    y : DataFrame, structured array or array-like, default=None
-        As in `StackelbergPolicyEstimator.fit`.
-    discount : float
-        γ, in [0, 1).
-    sample_weight : array-like of shape (n,), default=None
-        Weights of the rows of X, >= 0. A row of weight 0 is as if it were not there.
-    greedy : bool, default=False
-        Judge the most probable action, which `predict` returns, instead of the
-        probabilities.
-    kernel : "auto", str, callable or Kernel, default="auto"
-        Similarity of states. ``"auto"`` tells states only apart (``"delta"``) where
-        there are at most ``n_components`` of them and ten rows for each on average;
-        else it is the Matérn kernel with ν = 5/2, which follows a value that breaks off
-        where episodes end better than ``"rbf"``. Where actions are continuous,
-        similarity is that of pairs (s, a), and ``"auto"`` is ``"laplacian"``.
-    bandwidth : float, array-like of shape (d,) or "median", default="median"
-        Length scale of the states. Larger is smoother.
-    n_components : int or None, default=200
-        Number of landmarks; of pairs (s, a), twice as many. Larger can follow more
-        detail, at its cube in time.
-    ridge : float, default=0.03
-        Rows for each direction of the features, > 0. Larger is stabler, and draws the
-        value to q₀.
-    regressor : regressor, default=None
-        Fits Q on states and one-hot actions instead, iterated: r + γ V(s') is regressed
-        again until V stays. Density ratios and their effective sample size remain those
-        of the closed form.
-    n_iterations : int, default=50
-        Most regressions that are made, > 0; each looks one step further.
-    standard_error : {"auto", "influence", "bootstrap", None}, default="auto"
-        ``"bootstrap"`` draws episodes anew and fits again; ``"auto"`` does that where
-        there is a regressor. None leaves it out.
-    n_bootstrap : int, default=None
-        Number of such draws. None is 200, with a regressor 20.
-    confidence_level : float, default=0.95
-        Of the estimate's interval, in (0, 1).
-    random_state : int, RandomState instance or None, default=0
-        Draws landmarks and the bootstrap. Fixed, so that policies are judged alike.
-
-    Returns
-    -------
-    OffPolicyEstimate
-        In units of discounted return; ``float`` of it is the value.
-
-    Raises
-    ------
-    ValueError
-        If the log holds actions that the policy does not know, if the policy gives more
-        than 5 % of its probability to actions that the log never holds (or continuous
-        ones far outside the range of those that it holds), if the discount
-        is not in [0, 1), or if the weights are negative, all zero or too few.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sklearn_stackelberg import StackelbergPolicyEstimator, Transitions
-    >>> from sklearn_stackelberg.metrics import fitted_q_value
-    >>> state = np.repeat([[0.0], [1.0]], 20, axis=0)
-    >>> action = np.tile([0, 1], 20)
-    >>> log = Transitions(
-    ...     state, action, 1.0 * (action == state[:, 0]), state, terminated=np.ones(40)
-    ... )
-    >>> policy = StackelbergPolicyEstimator(discount=0.0).fit(log)
-    >>> round(float(fitted_q_value(policy, log, discount=0.0)), 2)
-    1.0
-    """
-    check_common(discount, confidence_level)
-    settings = q_settings(kernel, bandwidth, n_components, ridge, random_state)
-    error_by = check_error_method(standard_error, regressor, n_bootstrap)
-    check_iterations(n_iterations)
-    data = prepare_evaluation(policy, X, y, sample_weight=sample_weight, greedy=greedy)
-    fit = fitted_q(data, discount, settings)
-    value, error, by = fit.value, float("nan"), "none was asked for"
-    method = "Fitted-Q evaluation"
-    if regressor is not None:
-        value = regressed_q(data, discount, regressor, n_iterations).value
-        method += f" by {type(regressor).__name__}"
-    if error_by == "influence":
-        error = fit.standard_error
-        by = f"the influence function over {data.counted}, each left out in turn"
-    elif error_by == "bootstrap":
-        rng = check_random_state(random_state)
-        n_bootstrap = n_bootstrap or (200 if regressor is None else 20)
-        if regressor is None:
-            drawn = fit.bootstrap(n_bootstrap, rng)
-        else:
-            drawn = bootstrap_regressed(
-                data, discount, regressor, n_iterations, n_bootstrap, rng
-            )
-        error = float(np.std(drawn, ddof=1))
-        by = f"{n_bootstrap:,} bootstraps over {data.counted}"
-    return reported(
-        data,
-        (value, error, fit.effective_sample_size),
-        method,
-        by,
-        confidence_level,
-    )

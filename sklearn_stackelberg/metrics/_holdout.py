@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,10 +10,10 @@ import numpy as np
 from .._typing import Floats
 from ..transitions._transitions import Transitions
 from ._data import EvaluationData, return_range
-from ._features import evaluation_features, fit_features, times_all
-from ._fitted_q import QSystem
-from ._prepare import prepare_evaluation
-from ._settings import QSettings
+from ._features import evaluation_features
+from ._fitted_q import FittedQSystem
+from ._settings import QSettings, fit_features
+from ._tabulate import AnyPolicy, tabulate_policy
 
 # Rows of the training log that Q is fitted on; more would not change which of two
 # policies looks better, and cost as much as the fit.
@@ -50,7 +50,7 @@ class HoldoutEvaluator:
         The largest return that the training log's rewards can add up to.
     """
 
-    features: Any
+    features: Any  # one of two classes that have no base in common
     weight: Floats
     dual: Floats
     anchor: float
@@ -63,53 +63,40 @@ class HoldoutEvaluator:
             mean V̂(s₀) + Σ_i p_i ω_i (r_i + γ V̂(s'_i, π) − Q̂(s_i, a_i)),
 
         ω no larger than the 90 % quantile of its size. Q̂ and ω were learned elsewhere;
-        these rows correct what is wrong in Q̂ where the policy goes. What comes out
-        higher than returns can be is wrong by the excess at least: that is taken off
-        the highest return, so that nonsense does not win a search.
-
-        Parameters
-        ----------
-        data : EvaluationData
-
-        Returns
-        -------
-        float
+        these rows correct what is wrong in Q̂ where the policy goes.
         """
-        pairs = evaluation_features(data, self.features)
-        v, q = pairs.values(self.weight, self.anchor)  # (N,), (n,)
-        ratio = times_all(pairs, self.dual)
+        features = evaluation_features(data, self.features)
+        v, q = features.values(self.weight, self.anchor)  # (N,), (n,)
+        ratio = features.times_all(self.dual)
         largest = np.quantile(np.abs(ratio), _QUANTILE)
         ratio = ratio.clip(-largest, largest)
         after = data.not_done * v[data.next_index]
         residual = data.log.reward + self.discount * after - q
         start = v[data.state_index[data.initial]]
         value = data.initial_weight @ start + data.weight @ (ratio * residual)
+        # What comes out higher than returns can be is wrong by the excess at least:
+        # that is taken off the highest return, so that nonsense wins no search.
         return float(min(value, 2.0 * self.highest - value))
 
 
 def fit_holdout_evaluator(
-    policy: Any, log: Transitions, discount: float
-) -> HoldoutEvaluator:
+    policy: AnyPolicy, log: Transitions, discount: float
+) -> HoldoutEvaluator | None:
     """Fit Q and the density ratios of a policy on the log that it was learned from.
 
-    Parameters
-    ----------
-    policy : object with ``predict_proba`` and ``classes_``, or ``action_nodes``
-    log : Transitions
-    discount : float
-
-    Returns
-    -------
-    HoldoutEvaluator
+    None where the log, a part of one, lacks actions that the policy takes.
     """
-    data = prepare_evaluation(policy, _part(log))
-    copies = data.n_actions if data.nodes is None else 1
+    classes = getattr(policy, "classes_", None)
+    if classes is not None and len(np.setdiff1d(classes, log.action)):
+        return None
+    data = tabulate_policy(policy, _part(log))
+    copies = 1 if data.is_continuous else data.n_actions
     most = max(10, _WEIGHTS // copies)
     settings = QSettings(n_components=min(QSettings.n_components or most, most))
     features = fit_features(data, settings)
     finite = isinstance(features.kernel, str) and features.kernel == "delta"
-    settings = replace(settings, ridge=_RIDGE["delta" if finite else "smooth"])
-    system = QSystem(data, discount, settings, features=features)
+    ridge = _RIDGE["delta" if finite else "smooth"]
+    system = FittedQSystem.from_kernel(data, discount, features, ridge)
     fit = system.solve()
     highest = return_range(log, discount)[1]
     return HoldoutEvaluator(
@@ -125,13 +112,5 @@ def _part(log: Transitions) -> Transitions:
     rows = np.random.default_rng(0).choice(len(log), _ROWS, replace=False)
     if not log.is_initial[rows].any() and log.is_initial.any():
         rows[0] = np.argmax(log.is_initial)
-    part = log[np.sort(np.unique(rows))]
-    # Without their episodes, which are cut: the fit asks for rows alone.
-    return Transitions(
-        part.state,
-        part.action,
-        part.reward,
-        part.next_state,
-        part.terminated,
-        is_initial=part.is_initial,
-    )
+    # Episodes are cut by this, which the fit does not mind: it reads rows alone.
+    return log[np.unique(rows)]

@@ -2,38 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
-from sklearn.base import clone
-from sklearn.linear_model import LogisticRegression
-from sklearn.utils import check_random_state
 
-from .._typing import Floats
-from ..transitions._checks import rows_text
+from .._validation import check_rules, positive
 from ._data import EvaluationData
-from ._estimate import OffPolicyEstimate, clustered_error, effective_size, reported
-from ._features import fit_features
-from ._prepare import like, prepare_evaluation
-from ._settings import QSettings, check_clip, check_common, is_whole
+from ._estimate import Figures, OffPolicyEstimate
+from ._importance_weights import (
+    refuse_densities,
+    refuse_unknown,
+    step_ratios,
+    weighted_sum,
+    whole_episodes,
+)
+from ._prepare import evaluate
+from ._settings import RandomState
 
 
 def importance_sampling_value(
-    policy: Any,
-    X: Any,
-    y: Any = None,
+    policy: object,
+    X: object,
+    y: object = None,
     *,
     discount: float,
     per_decision: bool = True,
     weighted: bool = True,
     clip: float | None = None,
-    propensity_model: Any = None,
+    propensity_model: object = None,
     n_folds: int = 5,
     greedy: bool = False,
     confidence_level: float = 0.95,
-    random_state: Any = 0,
+    random_state: RandomState = 0,
 ) -> OffPolicyEstimate:
     """Value of a policy by importance sampling: logged returns, weighted anew.
 
@@ -69,7 +67,7 @@ def importance_sampling_value(
     n_folds : int, default=5
         Each row's b is estimated on the episodes of the other folds.
     greedy : bool, default=False
-        Judge the most probable action, which `predict` returns, instead of the
+        Evaluate the most probable action, which `predict` returns, instead of the
         probabilities.
     confidence_level : float, default=0.95
         Of the estimate's interval, in (0, 1).
@@ -113,312 +111,36 @@ def importance_sampling_value(
     >>> round(float(importance_sampling_value(Coin(), log, discount=0.0)), 2)
     0.5
     """
-    check_common(discount, confidence_level)
-    check_clip(clip)
-    data = prepare_evaluation(policy, X, y, greedy=greedy)
-    refuse_densities(data)
-    rows = whole_episodes(data)
-    step_ratio, source = step_ratios(data, propensity_model, n_folds, random_state)
-    ratio = rows.cumulate(step_ratio, clip)
-    refuse_unknown(ratio, rows.logged, discount)
-    if not per_decision:
-        ratio = np.repeat(ratio[:, -1:], ratio.shape[1], axis=1)
-    summed = weighted_sum(
-        ratio, rows.spread(data.log.reward), discount, weighted=weighted
-    )
-    kind = ["trajectory-wise", "per-decision"][per_decision]
-    kind += ", self-normalised" if weighted else ""
-    kind += f", weights clipped at {clip:g}" if clip is not None else ""
-    return reported(
-        data,
-        (summed.value, summed.standard_error(), summed.effective_sample_size),
-        f"Importance sampling ({kind}; {source})",
-        f"what leaving out each of {data.counted} changes",
-        confidence_level,
-        "episodes",
-    )
+    check_rules({"clip": clip}, {"clip": positive(None)})
 
-
-# Estimated probabilities are raised to this: one row shall not stand for a thousand.
-SMALLEST_PROPENSITY = 1e-3
-
-
-def episode_folds(
-    data: EvaluationData, n_folds: int, random_state: Any
-) -> NDArray[Any]:
-    """The fold of each row, (n,): whole episodes, drawn at random.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer episodes than folds, or less than two folds.
-    """
-    if not is_whole(n_folds) or n_folds < 2:
-        raise ValueError(f"n_folds must be an integer >= 2, got {n_folds!r}.")
-    if data.n_episodes < n_folds:
-        raise ValueError(
-            f"n_folds={n_folds} cannot be made of {data.counted}: each needs one at "
-            "least. Set n_folds lower, or log more episodes."
-        )
-    drawn = check_random_state(random_state).permutation(data.n_episodes)
-    return (drawn % n_folds)[data.episode]
-
-
-def propensities(
-    data: EvaluationData, model: Any, n_folds: int, random_state: Any
-) -> tuple[Floats, str]:
-    """Probabilities of the logged actions, (n,), and where they come from.
-
-    Parameters
-    ----------
-    data : EvaluationData
-    model : classifier or None
-        None takes the logged ones, and where there are none, a logistic regression on
-        the landmark features of the states.
-    n_folds : int
-        Each row's is estimated without its episode's fold.
-    random_state : int, RandomState instance or None
-    """
-    if model is None and data.log.propensity is not None:
-        return np.asarray(data.log.propensity, dtype=float), "logged propensities"
-    states: Any = data.log.state
-    if model is None:
-        features = fit_features(data, QSettings(random_state=random_state))
-        states = features.transform(data.state)
-        model = LogisticRegression(C=10.0, tol=1e-3, max_iter=1000)
-    elif hasattr(states, "columns"):
-        states = like(states, data.state)
-    fold = episode_folds(data, n_folds, random_state)
-    out = np.empty(len(data))
-    for number in range(n_folds):
-        held = np.flatnonzero(fold == number)
-        rest = np.flatnonzero(fold != number)
-        out[held] = _estimated(model, states, data.log.action, rest, held)
-    by = f"propensities estimated by {type(model).__name__} in {n_folds} folds"
-    return np.maximum(out, SMALLEST_PROPENSITY), by
-
-
-def refuse_densities(data: EvaluationData) -> None:
-    """Refuse to weigh continuous actions by their probabilities, which are zero."""
-    if data.codes is None:
-        raise ValueError(
-            "Importance sampling divides the probability of each logged action by the "
-            "logger's, and continuous actions have densities, of which neither the log "
-            "nor the policy's nodes tell enough. Use doubly_robust_value with "
-            "ratios='density' (DoublyRobustScorer), or fitted_q_value (FittedQScorer)."
+    def figures(data: EvaluationData) -> Figures:
+        refuse_densities(data)
+        rows = whole_episodes(data)
+        step_ratio, source = step_ratios(data, propensity_model, n_folds, random_state)
+        ratio = rows.cumulate(step_ratio, clip)
+        refuse_unknown(ratio, rows.logged, discount)
+        if not per_decision:
+            ratio = np.repeat(ratio[:, -1:], ratio.shape[1], axis=1)
+        gained = rows.spread(data.log.reward)
+        found = weighted_sum(ratio, gained, discount, weighted=weighted)
+        kind = ["trajectory-wise", "per-decision"][per_decision]
+        kind += ", self-normalised" if weighted else ""
+        kind += f", weights clipped at {clip:g}" if clip is not None else ""
+        return Figures(
+            found.value,
+            found.standard_error(),
+            found.effective_sample_size,
+            f"Importance sampling ({kind}; {source})",
+            f"what leaving out each of {data.counted} changes",
+            "episodes",
         )
 
-
-def step_ratios(
-    data: EvaluationData, model: Any, n_folds: int, random_state: Any
-) -> tuple[Floats, str]:
-    """π(a | s) / b(a | s) of the logged actions, (n,), and where b comes from."""
-    chance, source = propensities(data, model, n_folds, random_state)
-    return data.probabilities[data.state_index, data.codes] / chance, source
-
-
-def _estimated(
-    model: Any, states: Any, action: NDArray[Any], rest: Any, held: Any
-) -> Floats:
-    def take(rows: Any) -> Any:
-        return states.iloc[rows] if hasattr(states, "iloc") else states[rows]
-
-    if len(np.unique(action[rest])) < 2:
-        return (action[held] == action[rest][0]).astype(float)
-    fitted = clone(model).fit(take(rest), action[rest])
-    probabilities = np.asarray(fitted.predict_proba(take(held)), dtype=float)
-    match = action[held, None] == np.asarray(fitted.classes_)[None, :]
-    return (probabilities * match).sum(axis=1)
-
-
-# Later rewards that no logged episode speaks of may have at most this share of the
-# discounted horizon; they count as nothing.
-_LARGEST_UNKNOWN_SHARE = 0.05
-
-
-@dataclass(frozen=True, eq=False)
-class EpisodeRows:
-    """Where the rows of a log stand in its episodes.
-
-    Parameters
-    ----------
-    episode, step : int array of shape (n,)
-        Codes from 0, and steps counted from the start of the episode.
-    n_episodes, n_steps : int
-    """
-
-    episode: NDArray[np.intp]
-    step: NDArray[np.intp]
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(E, T)."""
-        return int(self.episode.max()) + 1, int(self.step.max()) + 1
-
-    @property
-    def logged(self) -> NDArray[np.bool_]:
-        """Where there is a row, (E, T)."""
-        out = np.zeros(self.shape, dtype=bool)
-        out[self.episode, self.step] = True
-        return out
-
-    def spread(self, values: NDArray[Any]) -> Floats:
-        """Values of rows, (n,), as (E, T), 0 where an episode has ended."""
-        out = np.zeros(self.shape)
-        out[self.episode, self.step] = values
-        return out
-
-    def cumulate(self, ratio: NDArray[Any], clip: float | None = None) -> Floats:
-        """ρ_et = Π_{u ≤ t} π/b, (E, T): an ended episode keeps its last one."""
-        steps = np.ones(self.shape)
-        steps[self.episode, self.step] = ratio
-        with np.errstate(over="ignore"):
-            product = np.cumprod(steps, axis=1)
-        if clip is not None:
-            return np.minimum(product, clip)
-        if not np.isfinite(product).all():
-            raise ValueError(
-                "The importance weights overflow: the policy and the logger differ too "
-                "much for episodes this long. Set clip, or use fitted_q_value."
-            )
-        return product
-
-
-def whole_episodes(data: EvaluationData) -> EpisodeRows:
-    """Order the rows by episode and step, and refuse episodes that are not whole.
-
-    Raises
-    ------
-    ValueError
-        In a sentence that names the episodes, or rows.
-    """
-    log = data.log
-    if not data.has_episodes:
-        if not log.terminated.all():
-            raise ValueError(
-                "The log does not say which episode each row belongs to, so weights "
-                "cannot follow a trajectory: pass episode= (and step=) to Transitions, "
-                "or use fitted_q_value, which needs none."
-            )
-        return EpisodeRows(data.episode, np.zeros(len(data), dtype=np.intp))
-    episode = data.episode
-    given = np.zeros(len(data)) if log.step is None else log.step
-    order = np.lexsort((given, episode))  # stable: without steps, as they stand
-    ends = np.cumsum(np.bincount(episode))
-    start = np.repeat(np.r_[0, ends[:-1]], np.diff(np.r_[0, ends]))
-    step = np.empty(len(data), dtype=np.intp)
-    step[order] = np.arange(len(data)) - start
-    first = order[start[np.argsort(order)]]  # each row's first row
-    if log.step is not None:
-        _refuse(log, log.step - log.step[first] != step, "skip steps")
-    if log.is_initial.any():
-        _refuse(log, ~log.is_initial[first], "begin after their first step")
-    last = np.zeros(len(data), dtype=bool)
-    last[order[ends - 1]] = True
-    inside = log.terminated & ~last
-    if inside.any():
-        raise ValueError(
-            f"{rows_text(inside)} terminated inside an episode; only an episode's last "
-            "row may be terminated. Give what follows an episode name of its own."
-        )
-    return EpisodeRows(episode, step)
-
-
-def _refuse(log: Any, bad: NDArray[np.bool_], what: str) -> None:
-    if not bad.any():
-        return
-    names = list(dict.fromkeys(log.episode[bad].tolist()))
-    shown = ", ".join(repr(name) for name in names[:5])
-    more = f", ... ({len(names):,} in all)" if len(names) > 5 else ""
-    raise ValueError(
-        f"Episodes {shown}{more} {what}, so their weights are not those of a "
-        "trajectory. Judge on whole episodes (EpisodeKFold keeps them), or use "
-        "fitted_q_value, which needs none."
-    )
-
-
-@dataclass(frozen=True)
-class WeightedSum:
-    """Σ_t γ^t Σ_e w_et x_et and how far each episode moves it."""
-
-    value: float
-    influence: Floats
-    effective_sample_size: float
-
-    def standard_error(self, extra: Floats | float = 0.0) -> float:
-        """By episode, with other contributions of the episodes added, (E,)."""
-        total = self.influence + extra
-        return clustered_error(total, np.arange(len(total)), len(total))
-
-
-def weighted_sum(
-    ratio: Floats, x: Floats, discount: float, *, weighted: bool
-) -> WeightedSum:
-    """Sum of what episodes got at each step, by their weights there.
-
-    Σ_t γ^t Σ_e w_et x_et with w_et = ρ_et / E, or, weighted, ρ_et / Σ_e ρ_et.
-
-    Parameters
-    ----------
-    ratio : array of shape (E, T)
-        ρ, that of an ended episode being its last.
-    x : array of shape (E, T)
-        0 where an episode has ended.
-    discount : float
-    weighted : bool
-        Whether weights sum to 1 at each step (over all episodes, ended ones too).
-
-    Returns
-    -------
-    WeightedSum
-        The influences are what leaving each episode out would change.
-    """
-    n_episodes, n_steps = ratio.shape
-    power = discount ** np.arange(n_steps)
-    if weighted:
-        total, gain = ratio.sum(axis=0), ratio * x  # (T,), (E, T)
-        mean = _quotient(gain.sum(axis=0), total)
-        # Leaving each episode out: the delta method takes an episode that carries most
-        # of a step's weight for one that explains its own mean.
-        without = _quotient(gain.sum(axis=0) - gain, total - ratio)
-        kept = total - ratio > 1e-12 * total  # alone, an episode cannot be left out
-        influence = np.where(kept, mean - without, mean / n_episodes) @ power
-        influence *= (n_episodes - 1) / n_episodes
-    else:
-        mean = (ratio * x).mean(axis=0)
-        influence = (ratio * x - mean) @ power / n_episodes
-    sizes = np.array([effective_size(ratio[:, t]) for t in range(n_steps)])
-    return WeightedSum(
-        float(mean @ power), influence, float(sizes @ power / power.sum())
-    )
-
-
-def _quotient(gain: Floats, total: Floats) -> Floats:
-    """0 where no episode has a weight: `refuse_unknown` says when that matters."""
-    return np.divide(gain, total, out=np.zeros(np.shape(gain)), where=total > 0)
-
-
-def refuse_unknown(ratio: Floats, logged: NDArray[np.bool_], discount: float) -> None:
-    """Refuse weights that are zero where there still are rows.
-
-    Parameters
-    ----------
-    ratio : array of shape (E, T)
-    logged : bool array of shape (E, T)
-    discount : float
-    """
-    lost = logged.any(axis=0) & ~ratio.any(axis=0)
-    if not lost.any():
-        return
-    power = discount ** np.arange(len(lost))
-    share = power[lost].sum() / power.sum()
-    if share <= _LARGEST_UNKNOWN_SHARE:
-        return
-    step = int(np.argmax(lost))
-    since = "any step" if step == 0 else f"more than {step} step{'s' * (step != 1)}"
-    raise ValueError(
-        f"No logged episode is one that the policy could have taken for {since}: all "
-        f"importance weights are zero from there on, which is {100 * share:.0f} % of "
-        "the discounted horizon, and what follows is not known. Judge the policy's "
-        "probabilities (greedy=False), or use fitted_q_value."
+    return evaluate(
+        figures,
+        policy,
+        X,
+        y,
+        discount=discount,
+        confidence_level=confidence_level,
+        greedy=greedy,
     )

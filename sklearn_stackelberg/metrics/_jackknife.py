@@ -1,18 +1,16 @@
-"""Episodes as the independent pieces of a log: in turns, left out, drawn anew."""
+"""Episodes as the independent pieces of a log: left out one by one, or drawn anew."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import lu_solve
 
 from .._linalg import factors_and_rcond
-from .._typing import Floats
-from ._data import EvaluationData
+from .._typing import Floats, Index
 
-# Rows that are held at once.
+# Rows that are held at once: with a thousand features, 32 MiB.
 BATCH_ROWS = 4096
 
 # I − H is a difference of numbers near 1 that carry the rounding of M's factors: what
@@ -20,10 +18,10 @@ BATCH_ROWS = 4096
 _SMALLEST_REMAINDER = 1e-10
 
 
-def row_groups(data: EvaluationData) -> Iterator[NDArray[np.intp]]:
+def row_groups(episode: Index) -> Iterator[Index]:
     """Rows, some whole episodes at a time, each episode's rows together."""
-    order = np.argsort(data.episode, kind="stable")
-    ends = np.cumsum(np.bincount(data.episode))
+    order = np.argsort(episode, kind="stable")
+    ends = np.cumsum(np.bincount(episode))
     start = 0
     while start < len(order):
         reach = np.searchsorted(ends, start + BATCH_ROWS, side="right")
@@ -33,7 +31,7 @@ def row_groups(data: EvaluationData) -> Iterator[NDArray[np.intp]]:
         start = end
 
 
-def pieces(codes: NDArray[np.intp]) -> list[slice]:
+def pieces(codes: Index) -> list[slice]:
     """Slices of equal codes that stand together."""
     cuts = np.flatnonzero(np.diff(codes)) + 1
     return [
@@ -57,14 +55,17 @@ def without_itself(difference: Floats, reached: Floats, residual: Floats) -> Flo
         return np.full(k, np.nan)
     if k <= p:
         return lu_solve(factor, residual)
+    # Woodbury's identity: the inverse by way of the p x p matrix.
     return residual + difference @ lu_solve(factor, reached.T @ residual)
 
 
-def drawn_times(data: EvaluationData, rng: np.random.RandomState) -> NDArray[np.intp]:
-    """How often each episode is drawn, (E,), such that there is an initial row."""
-    first = np.unique(data.episode[data.initial])
+def drawn_times(episode: Index, initial: Index, rng: np.random.RandomState) -> Index:
+    """How often a bootstrap draws each episode, (E,)."""
+    first = np.unique(episode[initial])
+    n_episodes = int(episode.max()) + 1
     while True:
-        drawn = rng.randint(data.n_episodes, size=data.n_episodes)
-        times = np.bincount(drawn, minlength=data.n_episodes)
+        drawn = rng.randint(n_episodes, size=n_episodes)
+        times = np.bincount(drawn, minlength=n_episodes)
+        # Without any initial row there is nothing that a value could be read off.
         if times[first].any():
             return times

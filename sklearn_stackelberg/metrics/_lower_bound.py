@@ -1,4 +1,4 @@
-"""A floor under the value of a policy, on the log that it was learned from."""
+"""A lower bound of the value of a policy, on the log that it was learned from."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ._fitted_q import FittedQ
 
 @dataclass(frozen=True)
 class LowerBound:
-    """value − quantile · standard_error of a fitted-Q evaluation, and not below lowest.
+    """A fitted-Q estimate less its quantile of standard errors, and not below lowest.
 
     Parameters
     ----------
-    value : float
+    estimate : float
         By fitted-Q evaluation, in units of discounted return.
     standard_error : float
         Guarded, see `guarded_error`.
@@ -26,46 +26,36 @@ class LowerBound:
         The least that rewards such as the log's can add up to.
     """
 
-    value: float
+    estimate: float
     standard_error: float
     quantile: float
     lowest: float = -np.inf
 
     @property
-    def limit(self) -> float:
-        """The floor itself."""
-        return max(self.lowest, self.value - self.quantile * self.standard_error)
+    def value(self) -> float:
+        """The bound itself."""
+        return max(self.lowest, self.estimate - self.quantile * self.standard_error)
 
     @property
     def pessimism(self) -> float:
-        """How far the floor lies under the estimate."""
-        return self.value - self.limit
+        """How far the bound lies under the estimate."""
+        return self.estimate - self.value
 
 
 def lower_bound(fit: FittedQ, level: float, n_candidates: int = 1) -> LowerBound:
-    """The floor of a policy that was the best of several, at a level.
+    """The lower bound of a policy whose bound is the highest of several, at a level.
 
-    Parameters
-    ----------
-    fit : FittedQ
-        Of the policy, on the log that it was learned from.
-    level : float
-        In (0, 1).
-    n_candidates : int, default=1
-        Policies among whose floors this one's is the highest. Each is held to the level
-        1 − (1 − level) / n_candidates (Bonferroni), so that all hold at once.
-
-    Returns
-    -------
-    LowerBound
+    ``fit`` is of the policy, on the log that it was learned from. Each of the
+    candidates has the level 1 − (1 − level) / n_candidates, so that all hold at once.
     """
+    # Bonferroni: the highest of several bounds is too high more often than each is.
     quantile = float(norm.ppf(1.0 - (1.0 - level) / n_candidates))
     lowest = fit.data.return_range(fit.system.discount)[0]
     return LowerBound(fit.value, guarded_error(fit), quantile, lowest)
 
 
 def guarded_error(fit: FittedQ) -> float:
-    """A standard error for a policy that was chosen on the log by which it is judged.
+    """A standard error for a policy that was chosen on the log of its own evaluation.
 
         SE² = Σ_i p_i² ω_i² max(δ_i², mean δ²) + Σ_0 p_0² (V(s₀) − v)²,
 
@@ -73,15 +63,7 @@ def guarded_error(fit: FittedQ) -> float:
     `FittedQ.standard_error`, if that is larger. What was tried a few times and went
     well each time has residuals near zero, and a policy that is chosen for its value
     goes where that happened: a row is therefore never taken to be less noisy than the
-    log's rows are on average.
-
-    Parameters
-    ----------
-    fit : FittedQ
-
-    Returns
-    -------
-    float
+    log's rows are on average. See ``docs/floor.md``.
     """
     data = fit.data
     low, high = data.return_range(fit.system.discount)

@@ -1,96 +1,96 @@
-"""What the metrics may be asked for, and what they refuse."""
+"""How Q is fitted: the evaluator's own settings, and the features they give."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from numbers import Integral, Real
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.gaussian_process.kernels import Matern
+from sklearn.utils import check_random_state
 
-from .._validation import check_discount, check_level
+from .._typing import Floats
+from .._validation import Rule, check_rules, integer, positive
+from ..kernels._nystroem import LandmarkFeatures
+from ..kernels._registry import median_bandwidth
+from ..kernels._state_action import StateActionFeatures
+from ._data import EvaluationData
+
+KernelLike = str | Callable[..., Floats]  # scikit-learn's kernels are callables
+RandomState = int | np.random.RandomState | None
+
+# Finite states get one feature each where this many rows stand for each on average.
+_ROWS_PER_STATE = 10
+
+# Pairs of states and continuous actions need more landmarks than states alone. With as
+# many, 95 % intervals held the truth of a problem of two actions in 86 %.
+_LANDMARKS_OF_PAIRS = 2
+
+
+_RULES = {
+    "ridge": positive(),
+    "n_components": integer(1, None),
+    "bandwidth": Rule(
+        "a positive number, one for each column, or 'median'",
+        lambda value: not isinstance(value, str) or value == "median",
+    ),
+}
 
 
 @dataclass(frozen=True)
 class QSettings:
     """How Q is fitted: of the evaluator, which must not follow those it compares."""
 
-    kernel: Any = "auto"
-    bandwidth: Any = "median"
+    kernel: KernelLike = "auto"
+    bandwidth: ArrayLike = "median"
     n_components: int | None = 200
     ridge: float = 0.03
-    random_state: Any = 0
+    random_state: RandomState = 0
+
+    def __post_init__(self) -> None:
+        # A kernel, and a bandwidth in numbers, are checked by the features.
+        check_rules(vars(self), _RULES)
 
 
-def q_settings(
-    kernel: Any, bandwidth: Any, n_components: Any, ridge: Any, random_state: Any
-) -> QSettings:
-    """The settings, checked; a kernel and its bandwidth check themselves."""
-    if not is_real(ridge) or not 0 < ridge < np.inf:
-        raise ValueError(f"ridge must be a positive finite number, got {ridge!r}.")
-    if n_components is not None and (not is_whole(n_components) or n_components < 1):
-        raise ValueError(
-            "n_components must be an integer >= 1, or None for every distinct state, "
-            f"got {n_components!r}."
-        )
-    if isinstance(bandwidth, str) and bandwidth != "median":
-        raise ValueError(
-            "bandwidth must be a positive number, one for each column, or 'median', "
-            f"got {bandwidth!r}."
-        )
-    return QSettings(kernel, bandwidth, n_components, float(ridge), random_state)
+def fit_features(
+    data: EvaluationData, settings: QSettings
+) -> LandmarkFeatures | StateActionFeatures:
+    """Landmark features of the logged states, or pairs, by a kernel that suits them.
+
+    Finite states are told apart and no more. Others get a Matérn kernel (ν = 5/2): a
+    Gaussian one is too smooth for values that break off where episodes end, and its
+    bias does not show in the standard error. Pairs of states and continuous actions get
+    a Laplacian one: by the other, 95 % intervals of Pendulum held the truth in 75 %.
+    """
+    kernel, n_components = settings.kernel, settings.n_components
+    bandwidth = settings.bandwidth
+    rng = check_random_state(settings.random_state)
+    auto = isinstance(kernel, str) and kernel == "auto"
+    if data.is_continuous:
+        return StateActionFeatures(
+            "laplacian" if auto else kernel,
+            bandwidth=bandwidth,
+            n_components=n_components and _LANDMARKS_OF_PAIRS * n_components,
+            random_state=rng,
+        ).fit(data.state, data.actions)
+    if auto and _are_finite(data.state, n_components):
+        kernel, bandwidth = "delta", "median"
+    elif auto:
+        if isinstance(bandwidth, str):
+            bandwidth = median_bandwidth(data.state, "euclidean", rng)
+        # The bandwidth is the kernel's own; `LandmarkFeatures` shall add none.
+        kernel, bandwidth = Matern(bandwidth, nu=2.5), "median"
+    return LandmarkFeatures(
+        kernel, bandwidth=bandwidth, n_components=n_components, random_state=rng
+    ).fit(data.state)
 
 
-def check_common(discount: Any, confidence_level: Any) -> None:
-    """Refuse a discount or a level that is out of range."""
-    check_discount(discount)
-    check_level(confidence_level)
-
-
-def check_clip(clip: Any) -> None:
-    """Refuse a bound of the ratios that is none."""
-    if clip is not None and (not is_real(clip) or not 0 < clip < np.inf):
-        raise ValueError(f"clip must be a positive number or None, got {clip!r}.")
-
-
-def check_iterations(n_iterations: Any) -> None:
-    """Refuse what does not count regressions."""
-    if not is_whole(n_iterations) or n_iterations < 1:
-        raise ValueError(f"n_iterations must be an integer >= 1, got {n_iterations!r}.")
-
-
-def check_choice(name: str, given: Any, options: Sequence[Any]) -> None:
-    """Refuse what is none of the options."""
-    if not any(given is option or given == option for option in options):
-        raise ValueError(f"{name} must be one of {list(options)}, got {given!r}.")
-
-
-def check_error_method(standard_error: Any, regressor: Any, n_bootstrap: Any) -> Any:
-    """How the standard error is computed: "influence", "bootstrap" or None."""
-    check_choice(
-        "standard_error", standard_error, ("auto", "influence", "bootstrap", None)
-    )
-    if n_bootstrap is not None and (not is_whole(n_bootstrap) or n_bootstrap < 2):
-        raise ValueError(
-            f"n_bootstrap must be an integer >= 2 or None, got {n_bootstrap!r}."
-        )
-    if standard_error == "influence" and regressor is not None:
-        raise ValueError(
-            "standard_error='influence' is that of the closed form, and a regressor "
-            "was given. Set standard_error='bootstrap', or use doubly_robust_value("
-            "..., regressor=...), whose influence function holds for any Q."
-        )
-    if standard_error == "auto":
-        return "influence" if regressor is None else "bootstrap"
-    return standard_error
-
-
-def is_real(value: Any) -> bool:
-    """Whether a number measures something."""
-    return isinstance(value, Real) and not isinstance(value, bool | np.bool_)
-
-
-def is_whole(value: Any) -> bool:
-    """Whether a number counts something."""
-    return isinstance(value, Integral) and not isinstance(value, bool | np.bool_)
+def _are_finite(state: Floats, n_components: int | None) -> bool:
+    """Whether one feature a state is what the log can bear."""
+    limit = len(state) // _ROWS_PER_STATE
+    limit = limit if n_components is None else min(limit, n_components)
+    # Most logs of measured states show more in their first rows.
+    if len(np.unique(state[: 4 * limit + 1], axis=0)) > limit:
+        return False
+    return len(np.unique(state, axis=0)) <= limit

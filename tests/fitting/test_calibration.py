@@ -11,7 +11,7 @@ from scipy.stats import norm
 from sklearn_stackelberg import Transitions
 from sklearn_stackelberg._fitting.calibration import LAMS
 from sklearn_stackelberg.metrics import fitted_q_value
-from sklearn_stackelberg.metrics._fitted_q import fitted_q
+from sklearn_stackelberg.metrics._fitted_q_value import fitted_q
 from sklearn_stackelberg.metrics._lower_bound import (
     LowerBound,
     guarded_error,
@@ -41,15 +41,15 @@ def policy(log):
 
 def test_the_bound_is_the_value_less_quantile_times_error(policy):
     floor = policy.lower_bound_
-    assert policy.policy_value_ == floor.limit
-    assert_allclose(floor.limit, floor.value - floor.quantile * floor.standard_error)
+    assert policy.policy_value_ == floor.value
+    assert_allclose(floor.value, floor.estimate - floor.quantile * floor.standard_error)
     assert_allclose(policy.pessimism_, floor.quantile * floor.standard_error)
     assert floor.quantile == norm.ppf(1 - 0.05 / len(LAMS))
 
 
 def test_the_value_is_what_the_metric_says_of_the_policy(log, policy):
     estimate = fitted_q_value(policy, log, discount=0.9)
-    assert_allclose(policy.lower_bound_.value, estimate.value, rtol=1e-9)
+    assert_allclose(policy.lower_bound_.estimate, estimate.value, rtol=1e-9)
     assert policy.lower_bound_.standard_error >= estimate.standard_error * (1 - 1e-9)
 
 
@@ -60,7 +60,7 @@ def test_no_other_weight_has_a_higher_floor(log, policy):
         assert other.lower_bound_ is None
         assert other.lam_ == lam
         fit = fitted_q(prepare_evaluation(other, log), 0.9)
-        limits.append(lower_bound(fit, 0.95, len(LAMS)).limit)
+        limits.append(lower_bound(fit, 0.95, len(LAMS)).value)
         if lam == policy.lam_:
             assert_array_equal(other.policy_.weight, policy.policy_.weight)
             assert_array_equal(other.q_function_.weight, policy.q_function_.weight)
@@ -87,7 +87,7 @@ def test_values_are_counted_from_every_state_where_that_is_asked_for(log):
     policy = calibrated(initial_states="all").fit(log)
     everywhere = changed(log, is_initial=np.ones(len(log), dtype=bool))
     estimate = fitted_q_value(policy, everywhere, discount=0.9)
-    assert_allclose(policy.lower_bound_.value, estimate.value, rtol=1e-9)
+    assert_allclose(policy.lower_bound_.estimate, estimate.value, rtol=1e-9)
 
 
 def test_what_went_well_each_time_is_not_taken_for_certain():
@@ -113,9 +113,9 @@ def test_what_went_well_each_time_is_not_taken_for_certain():
 
 
 def test_a_floor_is_no_lower_than_returns_can_be():
-    assert LowerBound(1.0, 5.0, 2.0, lowest=0.0).limit == 0.0
+    assert LowerBound(1.0, 5.0, 2.0, lowest=0.0).value == 0.0
     assert LowerBound(1.0, 5.0, 2.0, lowest=0.0).pessimism == 1.0
-    assert LowerBound(1.0, 0.25, 2.0, lowest=0.0).limit == 0.5
+    assert LowerBound(1.0, 0.25, 2.0, lowest=0.0).value == 0.5
 
 
 def test_one_episode_has_no_floor(log):

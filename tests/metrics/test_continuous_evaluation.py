@@ -21,15 +21,16 @@ from test_metrics import Constant
 
 from sklearn_stackelberg import OnStates
 from sklearn_stackelberg.inspection import coverage_report
-from sklearn_stackelberg.metrics import _features as node_pairs
-from sklearn_stackelberg.metrics import _jackknife as clusters
+from sklearn_stackelberg.kernels._state_action import StateActionFeatures
+from sklearn_stackelberg.metrics import _features as features
+from sklearn_stackelberg.metrics import _jackknife as jackknife
 from sklearn_stackelberg.metrics import (
     bellman_error,
     doubly_robust_value,
     fitted_q_value,
     importance_sampling_value,
 )
-from sklearn_stackelberg.metrics._fitted_q import fitted_q
+from sklearn_stackelberg.metrics._fitted_q_value import fitted_q
 from sklearn_stackelberg.metrics._holdout import fit_holdout_evaluator
 from sklearn_stackelberg.metrics._lower_bound import lower_bound
 from sklearn_stackelberg.metrics._prepare import prepare_evaluation
@@ -93,9 +94,9 @@ def test_what_a_training_log_says_is_the_same_of_amounts_and_labels(monkeypatch)
         policy = kind(DOSES)
         learned = fit_holdout_evaluator(policy, log[:402], G)
         fit = fitted_q(prepare_evaluation(policy, log), G, QSettings(kernel="delta"))
-        floor = lower_bound(fit, 0.9, 3)
+        bound = lower_bound(fit, 0.9, 3)
         held = prepare_evaluation(policy, changed(log, episode=None, step=None)[402:])
-        found.append([learned.value(held), floor.limit, floor.standard_error])
+        found.append([learned.value(held), bound.value, bound.standard_error])
     assert_allclose(found[0], found[1])
 
 
@@ -217,17 +218,17 @@ def test_nodes_are_looked_at_some_at_a_time(kernel, monkeypatch):
     expected = values(PLANE, log, kernel=kernel)
     seen = []
     for name in ("gram", "action_gram", "transform"):
-        method = getattr(node_pairs.StateActionFeatures, name)
+        method = getattr(StateActionFeatures, name)
 
         def spy(self, *args, method=method):
             out = method(self, *args)
             seen.append(len(out))
             return out
 
-        monkeypatch.setattr(node_pairs.StateActionFeatures, name, spy)
-    monkeypatch.setattr(node_pairs, "_GRAM_ENTRIES", 20_000)
+        monkeypatch.setattr(StateActionFeatures, name, spy)
+    monkeypatch.setattr(features, "_GRAM_ENTRIES", 20_000)
     monkeypatch.setattr("sklearn_stackelberg._problem.rows.TABLE_BYTES", 0)
-    monkeypatch.setattr(clusters, "BATCH_ROWS", 50)
+    monkeypatch.setattr(jackknife, "BATCH_ROWS", 50)
     assert_allclose(values(PLANE, log, kernel=kernel), expected)
     n_landmarks = 400
     assert max(seen) <= max(len(log), 20_000 // n_landmarks)
@@ -408,15 +409,23 @@ class Bad(Linear):
             walk_log(),
             None,
         ),  # whole numbers may be amounts
-        (LINE, linear_log(p=2), r"chooses amounts of 1 columns, .* have 2"),
-        (PLANE, linear_log(), "chooses amounts of 2 columns, .* have 1"),
+        (LINE, linear_log(p=2), r"actions have 1 columns, .* have 2"),
+        (PLANE, linear_log(), "actions have 2 columns, .* have 1"),
         (
             LINE,
             changed(linear_log(), action=["a", "b"] * 200),
-            "those of the log are l",
+            "those of the log are not num",
         ),
-        (Constant(0.5, 0.5), linear_log(p=2), "among 2 labels.*are 2 numbers each"),
-        (Constant(0.5, 0.5), linear_log(), "among 2 labels.*actions are continuous"),
+        (
+            Constant(0.5, 0.5),
+            linear_log(p=2),
+            "among 2 discrete actions.*are 2 numbers each",
+        ),
+        (
+            Constant(0.5, 0.5),
+            linear_log(),
+            "among 2 discrete actions.*actions are continuous",
+        ),
         (
             Linear([[0.0, 0.0]], spread=9.0),
             linear_log(),

@@ -27,12 +27,11 @@ from sklearn_stackelberg.metrics import (
     fitted_q_value,
     importance_sampling_value,
 )
-from sklearn_stackelberg.metrics import _jackknife as clusters
-from sklearn_stackelberg.metrics._features import fit_features
-from sklearn_stackelberg.metrics._fitted_q import fitted_q
+from sklearn_stackelberg.metrics import _jackknife as jackknife
+from sklearn_stackelberg.metrics._fitted_q_value import fitted_q
 from sklearn_stackelberg.metrics._lower_bound import lower_bound
 from sklearn_stackelberg.metrics._prepare import prepare_evaluation
-from sklearn_stackelberg.metrics._settings import QSettings
+from sklearn_stackelberg.metrics._settings import QSettings, fit_features
 
 METRICS = (fitted_q_value, importance_sampling_value, doubly_robust_value)
 FOUR = (*METRICS, bellman_error)
@@ -119,8 +118,8 @@ def test_it_is_a_number_a_row_and_a_sentence():
     assert frame["value"].tolist() == [12.3, 1.0]
     assert str(found) == (
         "Fitted-Q evaluation: value 12.30 ± 0.80 (standard error by the influence "
-        "function over 120 episodes), 95 % interval [10.72, 13.88]; the policy is "
-        "judged as if on 45.2 of 5,000 rows."
+        "function over 120 episodes), 95 % interval [10.72, 13.88]; effective "
+        "sample size 45.2 of 5,000 rows."
     )
     assert str(estimate(effective_unit="episodes")).endswith("45.2 of 120 episodes.")
     with pytest.raises(AttributeError):
@@ -240,7 +239,11 @@ def test_a_policy_of_unlogged_actions_is_refused(metric):
             {"standard_error": "influence", "regressor": LinearRegression()},
             "'influence' is that of the closed form",
         ),
-        (importance_sampling_value, {"clip": 0.0}, "clip must be a positive number"),
+        (
+            importance_sampling_value,
+            {"clip": 0.0},
+            "clip must be a positive finite",
+        ),
         (importance_sampling_value, {"n_folds": 11}, "n_folds=11 cannot .* 10 episod"),
         (doubly_robust_value, {"n_folds": 1}, "n_folds must be an integer >= 2"),
         (doubly_robust_value, {"n_folds": 11}, "n_folds=11 cannot .* 10 episodes"),
@@ -280,9 +283,11 @@ def test_leaving_out_is_fitting_without(episodes, rows, monkeypatch):
         held = np.flatnonzero(data.episode == episode)
         weight = data.weight.copy()
         weight[held] = 0.0
-        left, right = fit.system.equations(weight)  # the anchor stays
-        w = np.linalg.solve(left, right).reshape(fit.weight.shape)
-        value, q = fit.system.pairs.values(w, fit.system.anchor)
+        system = fit.system.linear_system(weight)  # the anchor stays
+        w = np.linalg.solve(system.M.numpy(), system.c.numpy()).reshape(
+            fit.weight.shape
+        )
+        value, q = fit.system.features.values(w, fit.system.anchor)
         residual = data.log.reward + 0.9 * data.not_done * value[data.next_index]
         residual -= q
         assert_allclose(fit.left_out_residual[held], residual[held], rtol=1e-6)
@@ -296,8 +301,8 @@ def test_long_episodes_are_left_out_by_a_smaller_system():
     assert few.weight.size < 30
     monolith = few.left_out_residual
     d = few.system.difference(np.arange(60))
-    z = few.system.pairs.logged(np.arange(60))
-    left, _ = few.system.equations(few.data.weight)
+    z = few.system.features.logged(np.arange(60))
+    left = few.linear.M.numpy()
     own = np.arange(30)
     h = d[own] @ np.linalg.solve(left, z[own].T) / 60
     expected = np.linalg.solve(np.eye(30) - h, few.residual[own])
@@ -323,9 +328,9 @@ def test_what_one_episode_alone_knows_is_not_certain(ridge):
     fit = fitted_q(prepare_evaluation(Constant(1.0), log), 0.0, settings)
     assert np.flatnonzero(np.isnan(fit.left_out_residual)).tolist() == [0]
     assert_allclose(fit.standard_error, np.ptp(log.reward))
-    floor = lower_bound(fit, 0.95)
-    assert np.isfinite(floor.standard_error)
-    assert floor.limit == floor.lowest == log.reward.min()
+    bound = lower_bound(fit, 0.95)
+    assert np.isfinite(bound.standard_error)
+    assert bound.value == bound.lowest == log.reward.min()
 
 
 @pytest.mark.parametrize("length", [1, 4])
@@ -333,9 +338,9 @@ def test_an_episode_that_the_rest_cannot_do_without(length):
     """By the smaller of the two systems, and by its own."""
     difference = reached = np.eye(length)[:, :1] if length > 1 else np.eye(1, 3)
     residual = np.ones(length)
-    found = clusters.without_itself(difference, reached, residual)
+    found = jackknife.without_itself(difference, reached, residual)
     assert np.isnan(found).all()
-    half = clusters.without_itself(difference / 2, reached, residual)
+    half = jackknife.without_itself(difference / 2, reached, residual)
     assert_allclose(half, 1.0 + (np.arange(length) == 0))
 
 

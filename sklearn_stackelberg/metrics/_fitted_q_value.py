@@ -1,0 +1,310 @@
+"""`fitted_q_value`: in closed form, or by any scikit-learn regressor, iterated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import clone
+from sklearn.utils import check_random_state
+
+from .._typing import Floats, Index
+from .._validation import check_rules, integer
+from ._data import EvaluationData
+from ._estimate import Figures, OffPolicyEstimate
+from ._features import node_batches
+from ._fitted_q import FittedQ, FittedQSystem
+from ._jackknife import drawn_times
+from ._prepare import evaluate
+from ._settings import KernelLike, QSettings, RandomState, fit_features
+
+# Iterations stop where no value moves by more than this share of the rewards' range.
+_TOLERANCE = 1e-4
+
+
+def fitted_q_value(
+    policy: object,
+    X: object,
+    y: object = None,
+    *,
+    discount: float,
+    sample_weight: ArrayLike | None = None,
+    greedy: bool = False,
+    kernel: KernelLike = "auto",
+    bandwidth: ArrayLike = "median",
+    n_components: int | None = 200,
+    ridge: float = 0.03,
+    regressor: object = None,
+    n_iterations: int = 50,
+    standard_error: str | None = "auto",
+    n_bootstrap: int | None = None,
+    confidence_level: float = 0.95,
+    random_state: RandomState = 0,
+) -> OffPolicyEstimate:
+    """Value of a policy by fitted-Q evaluation on a log, in closed form.
+
+    The fixed point of fitted-Q evaluation on landmark features z = e_a ⊗ φ(s), one copy
+    per action: the w with
+
+        Σ_i z_i (r_i − (1 − γ g_i) q₀ + γ g_i φ(s'_i, π)ᵀw − z_iᵀw) = ridge · w,
+
+    g = 1 − terminated, so that Q = q₀ + zᵀw. It is read off at the first states of the
+    episodes (at all states, if the log marks none as first). The ridge adds to the log
+    ``ridge`` rows for each direction of the features, that end at once with a return of
+    q₀ = r̄ / (1 − γ ḡ), the mean reward at every step: what to expect where nothing is
+    known. A value outside the range that the logged rewards allow is brought back to
+    its end, and its standard error then holds the excess too.
+
+    The standard error takes episodes as independent. Episode e contributes
+
+        ψ_e = Σ_{s₀ in e} (V(s₀) − v) / n₀ + Σ_{i in e} ω_i δ_i / n,
+
+    where δ is what the w that is fitted without the episode leaves of the Bellman
+    equation (in closed form, as in the jackknife of least squares), ω_i the density
+    ratio that the dual of the same equations gives, and SE² = E/(E − 1) Σ_e (ψ_e − ψ̄)².
+    The bias of features that cannot follow Q is not in it.
+
+    Parameters
+    ----------
+    policy : object with ``predict_proba`` and ``classes_``, or ``action_nodes``
+        A fitted policy; a pipeline or a search that ends in one, too. One of continuous
+        actions has no ``classes_``, and ``action_nodes(states)`` gives actions,
+        (n, S, p), and weights, (n, S), that stand for it.
+    X : Transitions, or array-like or DataFrame of shape (n, d)
+        The log, which should be one that the policy was not learned from.
+    y : DataFrame, structured array or array-like, default=None
+        As in `StackelbergPolicyEstimator.fit`.
+    discount : float
+        γ, in [0, 1).
+    sample_weight : array-like of shape (n,), default=None
+        Weights of the rows of X, >= 0. A row of weight 0 is as if it were not there.
+    greedy : bool, default=False
+        Evaluate the most probable action, which `predict` returns, instead of the
+        probabilities.
+    kernel : "auto", str, callable or Kernel, default="auto"
+        Similarity of states. ``"auto"`` is ``"delta"`` (equal or not) where there
+        are at most ``n_components`` states and ten rows for each on average;
+        else it is the Matérn kernel with ν = 5/2, which follows a value that breaks off
+        where episodes end better than ``"rbf"``. Where actions are continuous,
+        similarity is that of pairs (s, a), and ``"auto"`` is ``"laplacian"``.
+    bandwidth : float, array-like of shape (d,) or "median", default="median"
+        Length scale of the states. Larger is smoother.
+    n_components : int or None, default=200
+        Number of landmarks; of pairs (s, a), twice as many. Larger can follow more
+        detail, at its cube in time.
+    ridge : float, default=0.03
+        Rows for each direction of the features, > 0. Larger is stabler, and draws the
+        value to q₀.
+    regressor : regressor, default=None
+        Fits Q on states and one-hot actions instead, iterated: r + γ V(s') is regressed
+        again until V stays. Density ratios and their effective sample size remain those
+        of the closed form.
+    n_iterations : int, default=50
+        Most regressions that are made, > 0; each looks one step further.
+    standard_error : {"auto", "influence", "bootstrap", None}, default="auto"
+        ``"bootstrap"`` draws episodes anew and fits again; ``"auto"`` does that where
+        there is a regressor. None leaves it out.
+    n_bootstrap : int, default=None
+        Number of such draws. None is 200, with a regressor 20.
+    confidence_level : float, default=0.95
+        Of the estimate's interval, in (0, 1).
+    random_state : int, RandomState instance or None, default=0
+        Draws landmarks and the bootstrap. Fixed, so that policies are compared alike.
+
+    Returns
+    -------
+    OffPolicyEstimate
+        In units of discounted return; ``float`` of it is the value.
+
+    Raises
+    ------
+    ValueError
+        If the log holds actions that the policy does not know, if the policy gives more
+        than 5 % of its probability to actions that the log never holds (or continuous
+        ones far outside the range of those that it holds), if the discount
+        is not in [0, 1), or if the weights are negative, all zero or too few.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_stackelberg import StackelbergPolicyEstimator, Transitions
+    >>> from sklearn_stackelberg.metrics import fitted_q_value
+    >>> state = np.repeat([[0.0], [1.0]], 20, axis=0)
+    >>> action = np.tile([0, 1], 20)
+    >>> log = Transitions(
+    ...     state, action, 1.0 * (action == state[:, 0]), state, terminated=np.ones(40)
+    ... )
+    >>> policy = StackelbergPolicyEstimator(discount=0.0).fit(log)
+    >>> round(float(fitted_q_value(policy, log, discount=0.0)), 2)
+    1.0
+    """
+    settings = QSettings(kernel, bandwidth, n_components, ridge, random_state)
+    rules = {"n_bootstrap": integer(2, None), "n_iterations": integer(1)}
+    check_rules({"n_bootstrap": n_bootstrap, "n_iterations": n_iterations}, rules)
+    error_by = _error_method(standard_error, regressor)
+
+    def figures(data: EvaluationData) -> Figures:
+        fit = fitted_q(data, discount, settings)
+        value, error, by = fit.value, float("nan"), "none was requested"
+        method = "Fitted-Q evaluation"
+        if regressor is not None:
+            value = regressed_q(data, discount, regressor, n_iterations).value
+            method += f" by {type(regressor).__name__}"
+        if error_by == "influence":
+            error = fit.standard_error
+            by = f"the influence function over {data.counted}, each left out once"
+        elif error_by == "bootstrap":
+            rng = check_random_state(random_state)
+            # A regressor takes as many fits as iterations for each draw.
+            n_draws = n_bootstrap or (200 if regressor is None else 20)
+            if regressor is None:
+                drawn = fit.bootstrap(n_draws, rng)
+            else:
+                drawn = bootstrap_regressed(
+                    data, discount, regressor, n_iterations, n_draws, rng
+                )
+            error = float(np.std(drawn, ddof=1))
+            by = f"{n_draws:,} bootstraps over {data.counted}"
+        return Figures(value, error, fit.effective_sample_size, method, by)
+
+    return evaluate(
+        figures,
+        policy,
+        X,
+        y,
+        discount=discount,
+        confidence_level=confidence_level,
+        greedy=greedy,
+        sample_weight=sample_weight,
+    )
+
+
+def fitted_q(
+    data: EvaluationData, discount: float, settings: QSettings | None = None
+) -> FittedQ:
+    """Fit Q of the policy on its log, once for all that is read from it."""
+    settings = settings or QSettings()
+    features = fit_features(data, settings)
+    return FittedQSystem.from_kernel(data, discount, features, settings.ridge).solve()
+
+
+def _error_method(standard_error: str | None, regressor: object) -> str | None:
+    """How the standard error is computed: "influence", "bootstrap" or None."""
+    options = ("auto", "influence", "bootstrap", None)
+    if standard_error not in options:
+        raise ValueError(
+            f"standard_error must be one of {list(options)}, got {standard_error!r}."
+        )
+    if standard_error == "influence" and regressor is not None:
+        raise ValueError(
+            "standard_error='influence' is that of the closed form, and a regressor "
+            "was given. Set standard_error='bootstrap', or use doubly_robust_value("
+            "..., regressor=...), whose influence function holds for any Q."
+        )
+    if standard_error == "auto":
+        return "influence" if regressor is None else "bootstrap"
+    return standard_error
+
+
+@dataclass(frozen=True, eq=False)
+class RegressedQ:
+    """Q of a log's states by a regressor."""
+
+    data: EvaluationData
+    q: Floats  # (N, A), of the discrete actions or the nodes
+    logged: Floats  # (n,), of the logged actions
+
+    @cached_property
+    def initial_values(self) -> Floats:
+        """V of the initial rows' states."""
+        data = self.data
+        index = data.state_index[data.initial]
+        return (self.q[index] * data.probabilities[index]).sum(axis=1)
+
+    @property
+    def value(self) -> float:
+        """Average V of the initial states."""
+        return float(self.data.initial_weight @ self.initial_values)
+
+    def values(self, limits: tuple[float, float]) -> tuple[Floats, Floats]:
+        """V of all states, (N,), and Q of all logged rows, (n,), inside the limits."""
+        q, logged = np.clip(self.q, *limits), np.clip(self.logged, *limits)
+        return (q * self.data.probabilities).sum(axis=1), logged
+
+
+def regressed_q(
+    data: EvaluationData,
+    discount: float,
+    regressor: object,
+    n_iterations: int,
+    times: Index | None = None,
+    held_out: EvaluationData | None = None,
+) -> RegressedQ:
+    """Regress r + γ V(s') on (s, a), until V stays or the iterations end.
+
+    Discrete actions are one-hot columns. ``times`` says how often each row counts,
+    besides its weight; ``held_out`` is a log of the same states, whose rows are
+    predicted in place of those of ``data``.
+    """
+    reported = data if held_out is None else held_out
+    # Not every regressor takes weights: equal ones are not passed.
+    weighted = np.ptp(data.weight) > 1e-12 * data.weight.max()
+    rows = np.arange(len(data))
+    if times is not None:
+        rows = np.repeat(rows, times)
+    given = _pairs(data.state, data.actions)[rows]
+    low, high = data.return_range(discount)
+    # From the value of the mean reward at every step, as the closed form's anchor.
+    not_done = data.weight @ data.not_done
+    start = (data.weight @ data.log.reward) / (1.0 - discount * not_done)
+    q = np.full(data.probabilities.shape, start)
+    for _ in range(n_iterations):
+        values = (q * data.probabilities).sum(axis=1)
+        target = data.log.reward + (discount * data.not_done * values[data.next_index])
+        extra = {"sample_weight": data.weight[rows]} if weighted else {}
+        fitted = clone(regressor).fit(given, target[rows], **extra)
+        before = q
+        # The bounds keep an extrapolating regressor from running away.
+        q = np.clip(_predicted(fitted, data), low, high)
+        if np.abs(q - before).max() <= _TOLERANCE * np.ptp(data.log.reward):
+            break
+    if not reported.is_continuous:
+        return RegressedQ(reported, q, q[reported.state_index, reported.codes])
+    logged = fitted.predict(_pairs(reported.state, reported.actions))
+    logged = np.asarray(logged, dtype=float).ravel()
+    return RegressedQ(reported, q, np.clip(logged, low, high))
+
+
+def bootstrap_regressed(
+    data: EvaluationData,
+    discount: float,
+    regressor: object,
+    n_iterations: int,
+    n_bootstrap: int,
+    rng: np.random.RandomState,
+) -> Floats:
+    """Values on logs whose episodes are drawn anew, (n_bootstrap,)."""
+    values = np.empty(n_bootstrap)
+    for number in range(n_bootstrap):
+        times = drawn_times(data.episode, data.initial, rng)
+        fit = regressed_q(data, discount, regressor, n_iterations, times[data.episode])
+        start = data.initial_weight * times[data.episode[data.initial]]
+        values[number] = float(start @ fit.initial_values / start.sum())
+    return values
+
+
+def _predicted(fitted: Any, data: EvaluationData) -> Floats:  # any regressor
+    """Q of every node in every state, (N, A)."""
+    out = np.empty(data.probabilities.shape)
+    width = data.states.shape[1] + data.nodes.shape[2]
+    for batch, states, actions in node_batches(data, width):
+        q = fitted.predict(_pairs(states, actions))
+        out[batch] = np.reshape(q, (-1, data.n_actions))
+    return out
+
+
+def _pairs(states: Floats, actions: Floats) -> Floats:
+    return np.concatenate([states, actions], axis=1)

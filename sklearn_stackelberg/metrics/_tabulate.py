@@ -1,0 +1,262 @@
+"""What a policy does in the states of a log, or why the log cannot tell its value."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, TypeGuard, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils import check_array
+
+from .._problem.rows import index_states
+from .._typing import Floats, Index
+from ..transitions._actions import action_type, check_action_names
+from ..transitions._tables import shared_next_rows
+from ..transitions._transitions import Transitions
+from ._data import EvaluationData, as_numbers
+
+# A policy that gives more than this share of its probability to actions of which the
+# log knows nothing is refused: whatever number came out would be made up.
+_LARGEST_UNKNOWN_SHARE = 0.05
+
+# Continuous actions are unknown from this share of the logged range outside of it on:
+# the features reach a little beyond what was logged.
+_FAR = 0.1
+
+
+class DiscretePolicy(Protocol):
+    """A fitted classifier, or what looks like one."""
+
+    @property
+    def classes_(self) -> NDArray[Any]: ...
+
+    def predict_proba(self, X: Any, /) -> NDArray[Any]:
+        """π(a | s), (n, A)."""
+
+
+class ContinuousPolicy(Protocol):
+    """A policy of continuous actions, as a finite mixture."""
+
+    def action_nodes(self, X: Any, /) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Actions, (n, S, p), and their weights, (n, S)."""
+
+
+AnyPolicy = DiscretePolicy | ContinuousPolicy
+
+
+def tabulate_policy(
+    policy: AnyPolicy,
+    log: Transitions,
+    *,
+    rows: Index | None = None,
+    weight: Floats | None = None,
+    greedy: bool = False,
+) -> EvaluationData:
+    """Ask a policy for its actions in every state and next state of a log.
+
+    Parameters
+    ----------
+    policy : object with ``predict_proba`` and ``classes_``, or ``action_nodes``
+    log : Transitions
+    rows : int array of shape (n,), default=None
+        Where the log's rows stand in what the user gave, if not in their order.
+    weight : array of shape (n,), default=None
+        Equal, if none.
+    greedy : bool, default=False
+        The most probable action, or what `predict` of a continuous policy returns,
+        instead of the probabilities.
+
+    Raises
+    ------
+    ValueError
+        If the log and the policy do not know each other's actions, or the states are
+        not numbers.
+    """
+    rows = np.arange(len(log)) if rows is None else rows
+    weight = np.ones(len(log)) if weight is None else weight
+    state = check_array(log.state, dtype=np.float64, input_name="state")
+    after = log.next_or_own_state()
+    after = check_array(after, dtype=np.float64, input_name="next_state")
+    shared = shared_next_rows(state, after)
+    states, state_index, next_index = index_states(state, after, shared)
+    seen = like(log.state, states)
+    if is_continuous(policy):
+        _check_numbers(log.action)
+        check_action_names(getattr(policy, "action_names_", None), log.action_names)
+        codes, classes = np.empty(0, dtype=np.intp), None
+        p = as_numbers(log.action).shape[1]
+        nodes, probabilities = _action_nodes(policy, seen, p, greedy)
+    else:
+        policy = cast(DiscretePolicy, policy)
+        classes = np.asarray(policy.classes_)
+        codes = _codes(log.action, classes)
+        probabilities = _probabilities(policy, seen, greedy)
+        n_actions = probabilities.shape[1]
+        one_hot = np.eye(n_actions)
+        nodes = np.broadcast_to(one_hot, (len(states), n_actions, n_actions))
+    data = EvaluationData(
+        policy=policy,
+        log=log,
+        rows=rows,
+        weight=weight / weight.sum(),
+        states=states,
+        state_index=state_index,
+        next_index=next_index,
+        probabilities=probabilities,
+        nodes=nodes,
+        codes=codes,
+    )
+    if classes is None:
+        _refuse_far(data)
+    else:
+        _refuse_unseen(data, classes)
+    return data
+
+
+def is_continuous(policy: object) -> TypeGuard[ContinuousPolicy]:
+    """Whether a policy's actions are numbers that may lie in between."""
+    return hasattr(policy, "action_nodes") and not hasattr(policy, "classes_")
+
+
+def like(template: Any, values: Floats) -> Any:  # a DataFrame's type is its user's
+    """Values with the columns of a DataFrame, where the log's states are one."""
+    if hasattr(template, "columns"):
+        return type(template)(values, columns=template.columns)
+    return values
+
+
+def _codes(action: NDArray[Any], classes: NDArray[Any]) -> Index:
+    _refuse_numbers(action, classes)
+    unknown = np.setdiff1d(action, classes)
+    if len(unknown):
+        raise ValueError(
+            f"The log holds actions that the policy was not fitted with: "
+            f"{unknown[:5].tolist()}; it knows {classes.tolist()}. Fit the policy on a "
+            "log that has them, or leave those rows out."
+        )
+    order = np.argsort(classes)
+    return order[np.searchsorted(classes[order], action)]
+
+
+def _refuse_numbers(action: NDArray[Any], classes: NDArray[Any]) -> None:
+    """Refuse a log of continuous actions for a policy of discrete ones."""
+    vectors = action.ndim == 2
+    numbers = vectors or (
+        action.dtype.kind == "f" and action_type(action)[0] == "continuous"
+    )
+    if vectors or (numbers and not np.isin(action, classes).all()):
+        width = f"{action.shape[1]} numbers each" if vectors else "continuous"
+        raise ValueError(
+            f"The policy chooses among {len(classes)} discrete actions, and the log's "
+            f"actions are {width}. Evaluate it on a log of its own actions, or fit a "
+            "policy with action_type='continuous'."
+        )
+
+
+def _check_numbers(action: NDArray[Any]) -> None:
+    """Refuse a log of discrete actions for a continuous policy."""
+    if action.dtype.kind not in "iuf":
+        shown = np.unique(action)[:5].tolist()
+        raise ValueError(
+            f"The policy's actions are continuous, and those of the log are not "
+            f"numbers: {shown}. Evaluate it on a log of numbers, or a policy that was "
+            "fitted on these discrete actions."
+        )
+
+
+def _probabilities(policy: DiscretePolicy, states: Any, greedy: bool) -> Floats:
+    probabilities = np.asarray(policy.predict_proba(states), dtype=np.float64)
+    shape = (len(states), len(policy.classes_))
+    if probabilities.shape != shape:
+        raise ValueError(
+            f"predict_proba returned an array of shape {probabilities.shape} for "
+            f"{shape[0]} states and {shape[1]} classes_; {shape} was expected."
+        )
+    _check_probabilities(probabilities, "predict_proba", states)
+    return np.eye(shape[1])[probabilities.argmax(axis=1)] if greedy else probabilities
+
+
+def _action_nodes(
+    policy: ContinuousPolicy, states: Any, p: int, greedy: bool
+) -> tuple[Floats, Floats]:
+    """Actions of p numbers, (N, S, p), and their weights, (N, S).
+
+    Greedy is what ``predict`` returns, or without one the node of the largest weight.
+    """
+    if greedy and hasattr(policy, "predict"):
+        chosen = np.asarray(policy.predict(states), dtype=np.float64)
+        if chosen.size != len(states) * p:
+            raise ValueError(
+                f"predict returned an array of shape {chosen.shape} for {len(states)} "
+                f"states; actions of {p} number{'s' * (p > 1)} were expected, as in "
+                "the log."
+            )
+        return chosen.reshape(len(states), 1, p), np.ones((len(states), 1))
+    actions, weights = (
+        np.asarray(part, dtype=np.float64) for part in policy.action_nodes(states)
+    )
+    shape = (len(states), weights.shape[-1] if weights.ndim else 0)
+    if actions.ndim == 3 and actions.shape[2] != p:
+        raise ValueError(
+            f"The policy's actions have {actions.shape[2]} columns, and the log's have "
+            f"{p}. Evaluate it on a log of the same actions."
+        )
+    if weights.shape != shape or actions.shape != (*shape, p):
+        raise ValueError(
+            f"action_nodes returned actions of shape {actions.shape} and weights of "
+            f"shape {weights.shape} for {len(states)} states and logged actions of {p} "
+            f"number{'s' * (p > 1)}; ({len(states)}, S, {p}) and ({len(states)}, S) "
+            "were expected."
+        )
+    if not np.isfinite(actions).all():
+        raise ValueError("action_nodes returned actions that are NaN or infinite.")
+    _check_probabilities(weights, "action_nodes", states)
+    if greedy:
+        best = weights.argmax(axis=1)[:, None, None]
+        return np.take_along_axis(actions, best, axis=1), np.ones((len(states), 1))
+    return actions, weights
+
+
+def _check_probabilities(probabilities: Floats, name: str, states: Any) -> None:
+    wrong = ~np.isfinite(probabilities).all(axis=1)
+    # Float32 softmaxes sum to 1 within some 1e-6, and may round a zero down.
+    wrong |= (probabilities < -1e-9).any(axis=1)
+    wrong |= np.abs(probabilities.sum(axis=1) - 1.0) > 1e-4
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise ValueError(
+            f"{name} returned {probabilities[row].tolist()} for the state "
+            f"{np.asarray(states)[row].tolist()}; probabilities that sum to 1 were "
+            "expected."
+        )
+
+
+def _refuse_unseen(data: EvaluationData, classes: NDArray[Any]) -> None:
+    seen = np.bincount(data.codes, minlength=len(classes)) > 0
+    share = data.weight @ data.probabilities[data.state_index][:, ~seen]
+    if share.sum() > _LARGEST_UNKNOWN_SHARE:
+        raise ValueError(
+            f"The policy gives {100 * share.sum():.0f} % of its probability to actions "
+            f"that the log never holds: {classes[~seen][:5].tolist()}; nothing is "
+            "known of their rewards, so its value cannot be estimated. Evaluate it on "
+            f"a log that has them, or restrict it to {classes[seen][:5].tolist()}."
+        )
+
+
+def _refuse_far(data: EvaluationData) -> None:
+    logged = data.actions
+    low, high = logged.min(axis=0), logged.max(axis=0)
+    reach = _FAR * (high - low)
+    far = np.zeros(data.probabilities.shape, dtype=bool)
+    for j in range(len(low)):  # a column at a time: (N, S, p) of flags need not be held
+        far |= data.nodes[:, :, j] < low[j] - reach[j]
+        far |= data.nodes[:, :, j] > high[j] + reach[j]
+    share = data.weight @ (data.probabilities * far).sum(axis=1)[data.state_index]
+    if share > _LARGEST_UNKNOWN_SHARE:
+        raise ValueError(
+            f"The policy gives {100 * share:.0f} % of its probability to actions far "
+            f"outside those of the log, which lie between {low.tolist()} and "
+            f"{high.tolist()}; nothing is known of their rewards, so its value cannot "
+            "be estimated. Evaluate it on a log that goes as far, or bound it by "
+            "action_bounds."
+        )
