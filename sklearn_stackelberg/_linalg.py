@@ -75,6 +75,7 @@ class LinearSystem:
         F = bᵀw + ½ scale |c − M w|² + ½ β |w|² with scale = 2λn, so that ∂²_{ww}F is
         2λn MᵀM + βI, and w = (2λn MᵀM + βI)⁻¹ (2λn Mᵀc − b).
         """
+        # Eqs. (17), (19) and (23) of docs/game.md; the two right-hand sides at once.
         factor = Factor(self.M, scale, beta)
         right = torch.stack([scale * (self.M.T @ self.c) - self.b, self.b], dim=1)
         w, adjoint = factor.solve(right).unbind(dim=1)

@@ -18,15 +18,20 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._fitting.calibration import calibrate
 from ._fitting.callbacks import CallbackSupportMixin, make_observer, with_callbacks
-from ._fitting.fits import ClosedFormFit, Fit, StochasticFit
+from ._fitting.fits import (
+    ClosedFormFit,
+    Fit,
+    FitResult,
+    FitState,
+    StochasticFit,
+    has_one_pass,
+    make_fit,
+)
 from ._fitting.hyperparameters import FunctionClass, Hyperparameters
-from ._fitting.result import FitResult, FitState
-from ._fitting.select import has_one_pass, make_fit
 from ._problem.action_space import read_actions
 from ._problem.dataset import OfflineProblem
 from ._typing import Floats
 from .equilibrium import Equilibrium
-from .metrics._holdout import fit_holdout_evaluator
 from .metrics._lower_bound import LowerBound
 from .metrics._prepare import prepare_evaluation
 from .solvers._base import Solver
@@ -424,19 +429,19 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
             if state
             else read_actions(log, hp.action_type, hp.action_bounds)
         )
+        # stacklevel=3: the line that called fit or partial_fit is named.
         for text in filter(None, (*problem.notes, note)):
             warnings.warn(text, UserWarning, stacklevel=3)
         fit = make_fit(hp, problem, actions, state)
         if one_pass and isinstance(fit, StochasticFit):
             fit.one_pass()
         lam, result, bound = self._solve(fit, X, y)
+        fitted, found = result.fitted, result.found
         if isinstance(fit, ClosedFormFit):
-            result.attributes["equilibrium_"] = fit.equilibrium(result.state, lam)
-        evaluation = fit_holdout_evaluator(
-            result.fitted_policy, problem.log, problem.discount
-        )
+            # Its conditions cost a few evaluations more; on samples more than the fit.
+            fitted.attributes["equilibrium_"] = fit.equilibrium(result.state, lam)
+        evaluation = fit.evaluator(fitted.policy)
 
-        found = result.found
         # One pass was not meant to get there, so that it has left nothing undone.
         unfinished = "" if one_pass else found.shortfall
         for text in filter(None, (found.diverged, unfinished)):
@@ -444,16 +449,18 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         # Nothing after this line can fail, and only it and those after it set anything,
         # so that a fit that fails leaves nothing that looks fitted.
         validate_data(self, X=log.state, skip_check_array=True)
+        # Candidates of an earlier fit would outlive a fit without any.
         for name in _NOT_ALWAYS_SET:
             self.__dict__.pop(name, None)
-        self.__dict__.update(result.attributes)
-        self._fitted_policy, self._state = result.fitted_policy, result.state
+        self.__dict__.update(fitted.attributes)
+        self._fitted_policy, self._state = fitted.policy, result.state
         self.action_type_ = actions.type
         self.reward_scale_ = problem.scale
         self.anchor_ = problem.anchor
         self.evaluation_ = evaluation
         self.lam_ = lam
         self.lower_bound_ = bound
+        # v is of Q less its anchor, in scaled rewards: docs/game.md, "The players".
         self.policy_value_ = problem.anchor + found.value * problem.unit
         self.pessimism_ = found.pessimism * problem.unit
         if bound is not None:
@@ -517,7 +524,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
             )
         else:
             lam, result = float(hp.lam), fit.solve(hp.lam, observe)
-        finish(result)
+        finish(result.fitted)
         return lam, result, bound
 
     def predict(self, X: Log) -> NDArray[Any]:
@@ -642,6 +649,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
             gives more than 5 % of its probability to actions that the log never holds.
         """
         check_is_fitted(self)
+        # Only a part of a log, by partial_fit, can lack an action of the policy.
         if self.evaluation_ is None:
             raise ValueError(
                 "The last part of the log that was learned from lacks labels that the "

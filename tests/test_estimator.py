@@ -93,9 +93,11 @@ def test_nested_parameters_of_a_kernel_object_can_be_set():
 def test_fit_leaves_parameters_and_log_alone(log):
     before = joblib.hash(log)
     policy = estimator(kernel_params={}, bandwidth=[1.0, 2.0])
-    given = copy.deepcopy(policy.get_params())
+    params = policy.get_params()
+    given, solver = copy.deepcopy(params), params["solver"].get_params()
     assert policy.fit(log) is policy
-    assert policy.get_params() == given
+    assert policy.get_params() == given | {"solver": params["solver"]}
+    assert params["solver"].get_params() == solver
     assert joblib.hash(log) == before
 
 

@@ -3,25 +3,65 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .._problem.action_space import Actions
+from .._problem.action_space import Actions, DiscreteActions
 from .._problem.dataset import OfflineProblem
 from ..equilibrium import (
     Equilibrium,
     measure_equilibrium,
     measure_stochastic_equilibrium,
 )
+from ..metrics._holdout import HoldoutEvaluator, fit_holdout_evaluator
 from ..networks import MLP
-from ..solvers._base import Observer, Solver, SolverState, Weights
+from ..solvers._base import (
+    Observer,
+    ProblemSpec,
+    Solver,
+    SolverResult,
+    SolverState,
+    Weights,
+)
 from ..solvers._best_response import LSTDSystem
+from ..solvers._closed_form import ClosedForm
 from ..solvers._minibatch_game import MinibatchGame
-from .hyperparameters import FunctionClass, Hyperparameters
-from .players import Fitted, make_players
-from .result import FitResult, FitState
+from ..solvers._stochastic import Stochastic
+from .fitted_policy import Fitted, FittedPolicy
+from .hyperparameters import FunctionClass, Hyperparameters, is_network
+from .players import ContinuousPlayers, DiscretePlayers, Players
+from .state_inputs import PlayerInputs
+
+
+@dataclass(frozen=True, eq=False)
+class FitState:
+    """All that a later fit goes on from.
+
+    ``policy`` and ``q_function`` are those that were returned, which need not be where
+    the solver stands; ``made_by`` says by which hyperparameters.
+    """
+
+    actions: Actions
+    inputs: PlayerInputs
+    units: tuple[float, float]  # anchor and scale of the rewards
+    needs: str  # of the solver, whose state no solver of the other kind can read
+    solver_state: SolverState
+    policy: Weights
+    q_function: Weights
+    made_by: tuple[str, str]
+
+
+@dataclass(frozen=True, eq=False)
+class FitResult:
+    """A policy and its Q-function on states, and how they were found."""
+
+    fitted: Fitted
+    found: SolverResult
+    state: FitState
 
 
 class Fit(ABC):
@@ -40,9 +80,10 @@ class Fit(ABC):
     ) -> None:
         self.hp, self.solver, self.problem = hp, solver, problem
         self.actions, self.state = actions, state
+        # Compared by name: callables made anew for each fit are not equal.
         self.made_by = _described(hp.q_function), _described(hp.policy)
         inputs = state.inputs if state else None
-        self.players = make_players(hp, problem, actions, self.linear, inputs)
+        self.players = _make_players(hp, problem, actions, self.linear, inputs)
 
     def solve(self, lam: float, observe: Observer | None = None) -> FitResult:
         """The policy that the solver finds at one λ."""
@@ -53,7 +94,6 @@ class Fit(ABC):
             beta=self.hp.beta,
             observe=observe,
         )
-        fitted = self.fitted(found.policy, found.q_function)
         state = FitState(
             actions=self.actions,
             inputs=self.players.inputs,
@@ -64,7 +104,20 @@ class Fit(ABC):
             q_function=found.q_function,
             made_by=self.made_by,
         )
-        return FitResult(fitted.policy, fitted.attributes, found, state)
+        return FitResult(self.fitted(found.policy, found.q_function), found, state)
+
+    def evaluator(self, policy: FittedPolicy) -> HoldoutEvaluator | None:
+        """What `score` starts from; None where the log, a part, lacks actions."""
+        return fit_holdout_evaluator(policy, self.problem.log, self.problem.discount)
+
+    def reconstruction(self, fitted: Fitted) -> dict[str, object]:
+        """All that an estimator needs to predict and to score."""
+        return fitted.attributes | {
+            "_fitted_policy": fitted.policy,
+            "action_type_": self.actions.type,
+            "evaluation_": self.evaluator(fitted.policy),
+            "n_features_in_": self.problem.states.shape[1],
+        }
 
     @abstractmethod
     def _start(self) -> SolverState: ...
@@ -125,6 +178,7 @@ class StochasticFit(Fit):
         state: FitState | None = None,
     ) -> None:
         super().__init__(hp, solver, problem, actions, state)
+        # ρ is of the features' directions, game.bellman_error; a network has none.
         if hp.ridge and not self.players.linear_q:
             raise ValueError(
                 f"ridge={hp.ridge!r} is for a Q-function that is linear in "
@@ -149,6 +203,7 @@ class StochasticFit(Fit):
 
     def one_pass(self) -> None:
         """Let `solve` take the minibatches once over the rows."""
+        # No part of the protocol: a solver may have it, as `Stochastic` has.
         make = getattr(self.solver, "one_pass", None)
         if make is not None:
             self.solver = make(len(self.players.rows.state))
@@ -156,6 +211,7 @@ class StochasticFit(Fit):
     def _start(self) -> SolverState:
         policy = self.players.start_policy()
         q_function = self.players.start_q_function()
+        # The minibatches' own, so that the networks' first weights move no batch.
         rng = np.random.default_rng(self.players.inputs.seed)
         return SolverState(policy, q_function, rng)
 
@@ -183,12 +239,94 @@ def _described(function_class: FunctionClass) -> str:
     return getattr(function_class, "__qualname__", type(function_class).__name__)
 
 
-def _device(asked: str) -> str:
-    """The device that ``"auto"`` stands for, or the one asked for if it is there."""
+def _device(given: str) -> str:
+    """The device that ``"auto"`` stands for, or the one given if it is there."""
     there = torch.cuda.is_available()
-    if asked == "cuda" and not there:
+    if given == "cuda" and not there:
         raise ValueError(
-            "device='cuda' was asked for, and torch finds no GPU here. Set "
+            "device='cuda' was given, and torch finds no GPU here. Set "
             "device='auto' or 'cpu', or install a build of torch for your GPU."
         )
-    return "cuda" if there and asked != "cpu" else "cpu"
+    return "cuda" if there and given != "cpu" else "cpu"
+
+
+_NAMED: dict[str, type[ClosedForm] | type[Stochastic]] = {
+    "closed_form": ClosedForm,
+    "stochastic": Stochastic,
+}
+
+
+def _spec(
+    hp: Hyperparameters, action_type: Literal["discrete", "continuous"]
+) -> ProblemSpec:
+    """What the solver may ask before anything is built."""
+    network = is_network(hp.policy)
+    # The mean of a Gaussian has features of its own.
+    gaussian = action_type == "continuous" and hp.action_distribution == "gaussian"
+    return ProblemSpec(
+        action_type=action_type,
+        linear_q=not is_network(hp.q_function),
+        linear_policy=not network and (gaussian or hp.q_function == hp.policy),
+        network_policy=network,
+        device=hp.device,
+        q_function=repr(hp.q_function),
+        policy=repr(hp.policy),
+    )
+
+
+def _choose_solver(hp: Hyperparameters, spec: ProblemSpec) -> Solver:
+    if not isinstance(hp.solver, str):
+        return hp.solver
+    # Exact and faster, wherever M(θ), b(θ) and c say all of the problem.
+    exact = spec.linear_q and spec.linear_policy
+    auto = "closed_form" if exact else "stochastic"
+    return _NAMED[auto if hp.solver == "auto" else hp.solver]()
+
+
+def make_fit(
+    hp: Hyperparameters,
+    problem: OfflineProblem,
+    actions: Actions,
+    state: FitState | None = None,
+) -> Fit:
+    """A problem ready to be solved, or a sentence about why it cannot be."""
+    spec = _spec(hp, actions.type)
+    solver = _choose_solver(hp, spec)
+    if state is not None and state.needs != solver.needs:
+        raise ValueError(
+            f"warm_start=True goes on from the last fit, which another solver than "
+            f"solver={hp.solver!r} made. Set warm_start=False to begin anew."
+        )
+    # What a solver needs decides, and not its class: it need not be one of ours.
+    kind = ClosedFormFit if solver.needs == "linear" else StochasticFit
+    return kind(hp, solver.resolve(spec), problem, actions, state)
+
+
+def has_one_pass(solver: str | Solver, *function_classes: FunctionClass) -> bool:
+    """Whether a fit can go on pass by pass, as far as parameters tell."""
+    if solver == "auto":
+        return any(map(is_network, function_classes))
+    return hasattr(
+        _NAMED.get(solver) if isinstance(solver, str) else solver, "one_pass"
+    )
+
+
+def _make_players(
+    hp: Hyperparameters,
+    problem: OfflineProblem,
+    actions: Actions,
+    linear: bool,
+    inputs: PlayerInputs | None = None,
+) -> Players:
+    """The players of either kind of actions."""
+    if isinstance(actions, DiscreteActions):
+        return DiscretePlayers(hp, problem, actions, linear, inputs)
+    # q = φ(s)ᵀw₁ + a w₂: no state could move the best action.
+    if hp.q_function == "linear":
+        raise ValueError(
+            "q_function='linear' with continuous actions would be linear in the "
+            "action, whose best is then always one of the bounds. Use "
+            "q_function='kernel' (kernel='polynomial' for a curve of low degree), "
+            "or 'mlp'."
+        )
+    return ContinuousPlayers(hp, problem, actions, linear, inputs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -18,13 +18,20 @@ from .._typing import Floats, Index
 from ..kernels._state_action import CandidateGram, StateActionFeatures
 from ..policies._gaussian import SquashedGaussian
 from ..q_functions import ContinuousQ
-from .state_inputs import StateInputs
 
 # States at once, of one action and of several: what a kernel or a network holds of
 # them, times the candidates, stays a few dozen megabytes.
 _BATCH_ROWS, _CONTINUOUS_BATCH_ROWS = 10_000, 2_000
 
 StateFunction = Callable[[Floats], Floats]
+
+
+class StateInputs(Protocol):
+    """Inputs (k, n_features_out_) of states (k, d)."""
+
+    n_features_out_: int
+
+    def transform(self, states: Floats) -> Floats: ...
 
 
 class Features(Protocol):
@@ -131,6 +138,7 @@ class DiscretePolicy:
 
     def q_values(self, states: ArrayLike, action: ArrayLike | None = None) -> Floats:
         """Q of every action, (n, n_actions), or of given ones, (n,)."""
+        # Q less its anchor is what was learned, see OfflineProblem.
         values = self.anchor + self.values(self._floats(states))
         if action is None:
             return values
@@ -170,6 +178,7 @@ class CandidateDistribution:
 
     def nodes(self, states: Floats) -> tuple[Floats, Floats]:
         probabilities = self.probabilities(states)
+        # The same in every state: a view, not a copy for each.
         shape = (len(probabilities), *self.candidates.shape)
         return np.broadcast_to(self.candidates, shape), probabilities
 
@@ -264,6 +273,7 @@ class ContinuousPolicy:
                 "A Gaussian policy has no candidates whose Q-values could be listed: "
                 "give the actions, q_values(X, action)."
             )
+        # One candidate at a time, so that memory does not grow with their number.
         columns = [
             self._values(states, np.broadcast_to(one, (len(states), len(one))))
             for one in self.distribution.candidates
@@ -282,6 +292,13 @@ class ContinuousPolicy:
 
 
 FittedPolicy = DiscretePolicy | ContinuousPolicy
+
+
+class Fitted(NamedTuple):
+    """Policy and Q-function on states, and the estimator's attributes of the two."""
+
+    policy: FittedPolicy
+    attributes: dict[str, object]  # policy_, features_, ...
 
 
 def _draw_codes(probabilities: Floats, rng: RandomState) -> Index:

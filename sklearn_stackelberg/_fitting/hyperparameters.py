@@ -96,6 +96,7 @@ class Hyperparameters:
 def _is_solver(value: object) -> bool:
     if isinstance(value, str):
         return value in ("auto", "closed_form", "stochastic")
+    # Not the class itself, which has the methods, but no parameters.
     made = not isinstance(value, type)
     return made and all(hasattr(value, part) for part in ("needs", "resolve", "solve"))
 
@@ -143,6 +144,7 @@ def is_network(function_class: FunctionClass) -> bool:
 
 def _check_function_class(name: str, value: object) -> None:
     """Refuse what is no class of functions."""
+    # Callable too, so that it comes first: a module would be called as a factory.
     if isinstance(value, nn.Module):
         raise ValueError(
             f"{name} is a module, a {type(value).__name__}, which a fit would change: "
@@ -156,6 +158,7 @@ def _check_function_class(name: str, value: object) -> None:
             "that takes the numbers of inputs and outputs and returns a "
             f"torch.nn.Module, got {value!r}."
         )
+    # MLP for MLP(): a class that makes something else.
     if isinstance(value, type) and not issubclass(value, nn.Module):
         raise ValueError(
             f"{name} is the class {value.__name__}, which makes no torch.nn.Module of "
@@ -164,6 +167,7 @@ def _check_function_class(name: str, value: object) -> None:
 
 
 def _check_bandwidth(bandwidth: Any) -> None:
+    # How many there must be depends on the log, and is checked where it is read.
     if isinstance(bandwidth, str) and bandwidth == "median":
         return
     if _is_real(bandwidth) or np.ndim(bandwidth) == 1:

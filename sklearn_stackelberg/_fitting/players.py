@@ -8,8 +8,7 @@ are made of what it finds.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import cached_property
 
 import torch
 from numpy.random import RandomState
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 
 from .._problem.action_space import Actions, ContinuousActions, DiscreteActions
 from .._problem.dataset import OfflineProblem
-from .._problem.rows import FeatureRows, Rows, feature_rows
+from .._problem.rows import FeatureRows, feature_rows
 from .._typing import Floats, Index
 from .._validation import check_table_size
 from ..kernels._state_action import StateActionFeatures
@@ -37,43 +36,27 @@ from .fitted_policy import (
     CandidateDistribution,
     ContinuousPolicy,
     DiscretePolicy,
-    FittedPolicy,
+    Fitted,
     GaussianDistribution,
     KernelScores,
     KernelValues,
     LinearFunction,
     NetworkFunction,
     NetworkValues,
+    StateInputs,
 )
 from .hyperparameters import FunctionClass, Hyperparameters, is_network
-from .state_inputs import StateColumns, StateInputs, state_features
+from .state_inputs import (
+    DifferentiableFeatures,
+    InputReaders,
+    PlayerInputs,
+    StateActionColumns,
+    StateColumns,
+    draw_seed,
+)
 
 # States that a network is tried on before it is trained.
 _EXAMPLES = 3
-
-
-@dataclass(frozen=True, eq=False)
-class PlayerInputs:
-    """What policy and Q-function read, as it was fitted on the first log.
-
-    ``embedded`` are the features of the kernel that the Bellman error is measured by,
-    of states or of states and actions; ``policy`` and ``q_function`` what each reads of
-    states, None where it reads the embedded ones; ``seed`` is of the networks' first
-    weights and of the minibatches.
-    """
-
-    policy: Any  # StateInputs, those of linear functions with landmark weights
-    q_function: Any
-    embedded: Any  # LandmarkFeatures, LinearColumns or StateActionFeatures
-    candidates: Floats | None = None  # (C, p)
-    seed: int = 0
-
-
-class Fitted(NamedTuple):
-    """Policy and Q-function on states, and the estimator's attributes of the two."""
-
-    policy: FittedPolicy
-    attributes: dict[str, object]
 
 
 class Players(ABC):
@@ -83,6 +66,7 @@ class Players(ABC):
     system, and not modules. Later fits are given the inputs of the first.
     """
 
+    actions: Actions
     action: Index | Floats
 
     def __init__(
@@ -94,17 +78,10 @@ class Players(ABC):
         inputs: PlayerInputs | None = None,
     ) -> None:
         self.hp, self.problem, self.linear = hp, problem, linear
-        self.action = actions.read(problem.log)
+        self.actions, self.action = actions, actions.read(problem.log)
         self.ridge = hp.ridge_for(actions.type)
         self.linear_q = not is_network(hp.q_function)
-        self.rows = Rows(
-            problem.state_index,
-            problem.next_index,
-            self.action,
-            problem.reward,
-            problem.terminated,
-            problem.initial,
-        )
+        self.rows = problem.rows(self.action)
         self.inputs = inputs or self._fit_inputs(check_random_state(hp.random_state))
         self._tables: dict[int, FeatureRows] = {}
 
@@ -194,57 +171,24 @@ class Players(ABC):
         return LinearQ(self._zeros(examples.shape[1], n_outputs)).requires_grad_()
 
 
-class _Readers:
-    """Ways to read states: one object for both, where they read the same."""
-
-    def __init__(
-        self, hp: Hyperparameters, states: Floats, rng: RandomState, n_columns: int = 0
-    ) -> None:
-        self._hp, self._states, self._rng = hp, states, rng
-        self._n_columns = n_columns  # of continuous actions
-        self._made: dict[str, StateInputs] = {}
-
-    def read(self, function_class: FunctionClass) -> StateInputs:
-        key = function_class if isinstance(function_class, str) else "columns"
-        # A perceptron of ours reads standardised columns; a user's module the states.
-        if key == "mlp" or isinstance(function_class, MLP):
-            key = "standardised columns"
-        if key not in self._made:
-            self._made[key] = self._make(key)
-        return self._made[key]
-
-    def _make(self, key: str) -> StateInputs:
-        if key.endswith("columns"):
-            columns = StateColumns(self._hp.dtype, standardise=key != "columns")
-            return columns.fit(self._states)
-        return state_features(key, self._hp, self._states, self._rng, self._n_columns)
-
-
-def _seed(rng: RandomState) -> int:
-    return int(rng.randint(2**31 - 1))
-
-
 class DiscretePlayers(Players):
     """Of discrete actions, k((s, a), (s', a')) = k(s, s')·1[a = a']."""
 
-    def __init__(
-        self,
-        hp: Hyperparameters,
-        problem: OfflineProblem,
-        actions: DiscreteActions,
-        linear: bool,
-        inputs: PlayerInputs | None = None,
-    ) -> None:
-        self.actions, self.n_actions = actions, len(actions.classes)
-        super().__init__(hp, problem, actions, linear, inputs)
+    actions: DiscreteActions
+    action: Index
+
+    @property
+    def n_actions(self) -> int:
+        return len(self.actions.classes)
 
     def _fit_inputs(self, rng: RandomState) -> PlayerInputs:
-        readers = _Readers(self.hp, self.problem.state, rng)
+        readers = InputReaders(self.hp, self.problem.state, rng)
         q_function = readers.read(self.hp.q_function)
+        # A linear Q is in the features that its own error is measured by.
         embedded = q_function if self.linear_q else readers.read("kernel")
         check_table_size(self.n_actions, embedded.n_features_out_)
         policy = readers.read(self.hp.policy)
-        seed = 0 if self.linear else _seed(rng)
+        seed = 0 if self.linear else draw_seed(rng)
         return PlayerInputs(policy, q_function, embedded, seed=seed)
 
     def linear_system(self) -> DiscreteLSTD:
@@ -254,6 +198,7 @@ class DiscretePlayers(Players):
         )
 
     def start_weights(self) -> Tensor:
+        # θ = 0 is uniform, where each action's advantage counts alike.
         shape = (self.inputs.embedded.n_features_out_, self.n_actions)
         return torch.zeros(shape, dtype=torch.float64)
 
@@ -302,27 +247,8 @@ class DiscretePlayers(Players):
 class ContinuousPlayers(Players):
     """Of continuous actions, and a kernel on state and action together."""
 
+    actions: ContinuousActions
     action: Floats
-
-    def __init__(
-        self,
-        hp: Hyperparameters,
-        problem: OfflineProblem,
-        actions: ContinuousActions,
-        linear: bool,
-        inputs: PlayerInputs | None = None,
-    ) -> None:
-        if hp.q_function == "linear":
-            raise ValueError(
-                "q_function='linear' with continuous actions would be linear in the "
-                "action, whose best is then always one of the bounds. Use "
-                "q_function='kernel' (kernel='polynomial' for a curve of low degree), "
-                "or 'mlp'."
-            )
-        self.actions = actions
-        super().__init__(hp, problem, actions, linear, inputs)
-        if linear:
-            self._model = self._policy_model()
 
     def _fit_inputs(self, rng: RandomState) -> PlayerInputs:
         hp, state, (low, high) = self.hp, self.problem.state, self._bounds
@@ -330,10 +256,10 @@ class ContinuousPlayers(Players):
             hp.kernel, random_state=rng, **hp.kernel_settings()
         ).fit(state, self.action)
         gaussian, candidates = hp.action_distribution == "gaussian", None
-        q_function: StateInputs | None = None
+        q_function = None
         # Of a linear system, the mean's landmarks are drawn as if they were the first.
         own = check_random_state(hp.random_state) if self.linear else rng
-        readers = _Readers(hp, state, own, len(low))
+        readers = InputReaders(hp, state, own, len(low))
         if not self.linear:
             q_function = (
                 StateColumns(hp.dtype, standardise=False).fit(state)
@@ -345,14 +271,15 @@ class ContinuousPlayers(Players):
         # The candidates' logits are linear in the joint features where Q is, of a
         # linear system; else they are functions of the state.
         policy = readers.read(hp.policy) if gaussian or not self.linear else None
-        seed = 0 if self.linear else _seed(rng)
+        seed = 0 if self.linear else draw_seed(rng)
         return PlayerInputs(policy, q_function, embedded, candidates, seed)
 
     @property
     def _bounds(self) -> tuple[Floats, Floats]:
         return self.actions.low, self.actions.high
 
-    def _policy_model(self) -> CandidatePolicyModel | GaussianPolicyModel:
+    @cached_property
+    def _model(self) -> CandidatePolicyModel | GaussianPolicyModel:
         inputs = self.inputs
         check_table_size(1, inputs.embedded.n_features_out_)
         if inputs.candidates is not None:
@@ -408,12 +335,14 @@ class ContinuousPlayers(Players):
     def start_q_function(self) -> nn.Module:
         if self.linear_q:
             embedded = self.inputs.embedded
+            # The actions of a batch are no table: ∂q/∂a is taken through the kernel.
             embedded.check_differentiable()
             weight = self._zeros(embedded.n_features_out_, 1)
             features = DifferentiableFeatures(embedded)
             return ContinuousQ(LinearQ(weight).requires_grad_(), features)
-        pair = StateActionColumns(self.actions)
+        pair = StateActionColumns(*self._bounds)
         examples = self._examples(self.inputs.q_function)
+        # Any action within the bounds would do to try the network on.
         middle = torch.from_numpy(pair.center).to(examples)
         examples = pair(examples, middle.expand(len(examples), -1))
         return ContinuousQ(self._network("q_function", 1, examples), pair)
@@ -452,41 +381,3 @@ class ContinuousPlayers(Players):
             actions, distribution, values, problem.anchor, self.hp.dtype
         )
         return Fitted(fitted, shown)
-
-
-class StateActionColumns:
-    """Columns of the state beside actions in units of half their range, (k, d + p)."""
-
-    def __init__(self, actions: ContinuousActions) -> None:
-        self.center = 0.5 * (actions.low + actions.high)
-        self.half = 0.5 * (actions.high - actions.low)
-
-    def __call__(self, x: Tensor, action: Tensor) -> Tensor:
-        center, half = (
-            torch.from_numpy(part).to(x) for part in (self.center, self.half)
-        )
-        return torch.cat([x, (action.to(x) - center) / half], dim=1)
-
-
-class DifferentiableFeatures:
-    """Kernel features of state and action, differentiable in the action, (k, m)."""
-
-    def __init__(self, features: StateActionFeatures) -> None:
-        self.features = features
-
-    def __call__(self, x: Tensor, action: Tensor) -> Tensor:
-        gram = self.features.torch_gram(torch.cat([x, action.to(x)], dim=1))
-        return gram @ torch.from_numpy(self.features.projection_).to(x)
-
-
-def make_players(
-    hp: Hyperparameters,
-    problem: OfflineProblem,
-    actions: Actions,
-    linear: bool,
-    inputs: PlayerInputs | None = None,
-) -> Players:
-    """The players of either kind of actions."""
-    if isinstance(actions, DiscreteActions):
-        return DiscretePlayers(hp, problem, actions, linear, inputs)
-    return ContinuousPlayers(hp, problem, actions, linear, inputs)

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._typing import Floats, Index
 from ..transitions._actions import action_type, check_action_names, check_bounds
-from ..transitions._transitions import Transitions
+
+
+class LoggedActions(Protocol):
+    """A log, as far as its actions go."""
+
+    @property
+    def action(self) -> NDArray[Any]: ...
+
+    @property
+    def action_names(self) -> tuple[Hashable, ...] | None: ...
 
 
 @dataclass(frozen=True, eq=False)
 class DiscreteActions:
-    """Actions that are told apart and no more, sorted."""
+    """Actions that are equal or not, and no more, sorted."""
 
     classes: NDArray[Any]  # (n_actions,)
 
@@ -33,9 +43,10 @@ class DiscreteActions:
             )
         return cls(classes)
 
-    def read(self, log: Transitions) -> Index:
+    def read(self, log: LoggedActions) -> Index:
         """Codes of the logged actions, (n,); new ones are refused."""
         action = log.action
+        # Of a part that is gone on with: weights have a column for each known action.
         new = np.setdiff1d(action, self.classes)
         if len(new):
             raise ValueError(
@@ -66,17 +77,17 @@ class ContinuousActions:
     low: Floats  # (p,)
     high: Floats
     is_flat: bool  # whether the log has them as (n,), not (n, 1)
-    names: tuple[str, ...] | None = None  # of the columns, where the log has any
+    names: tuple[Hashable, ...] | None = None  # of the columns, where the log has any
 
     type: ClassVar[Literal["continuous"]] = "continuous"
 
     @classmethod
-    def of(cls, log: Transitions, bounds: Any) -> ContinuousActions:
+    def of(cls, log: LoggedActions, bounds: Any) -> ContinuousActions:
         """Those of a log, within its bounds or the user's."""
         low, high = check_bounds(log.action, bounds)
         return cls(low, high, log.action.ndim == 1, log.action_names)
 
-    def read(self, log: Transitions) -> Floats:
+    def read(self, log: LoggedActions) -> Floats:
         """Logged actions, (n, p); other columns and a crossed bound are refused."""
         action = log.action
         if action.dtype.kind not in "iuf":
@@ -84,6 +95,7 @@ class ContinuousActions:
                 f"The logged actions are labels, such as {action[0].item()!r}; the "
                 "policy was begun with numbers. Begin anew to learn from labels."
             )
+        # Columns in another order would be taken for one another.
         check_action_names(self.names, log.action_names)
         measured = np.asarray(action, dtype=np.float64).reshape(len(action), -1)
         if measured.shape[1] != len(self.low):
@@ -126,12 +138,15 @@ class ContinuousActions:
 Actions = DiscreteActions | ContinuousActions
 
 
-def read_actions(log: Transitions, asked: str, bounds: Any) -> tuple[Actions, str]:
+def read_actions(
+    log: LoggedActions, requested: str, bounds: Any
+) -> tuple[Actions, str]:
     """What the actions are, and a warning, empty if nothing is ambiguous.
 
-    ``asked`` and ``bounds`` are the estimator's `action_type` and `action_bounds`.
+    ``requested`` and ``bounds`` are the estimator's `action_type` and `action_bounds`.
     """
-    kind, note = action_type(log.action, asked)
+    # Whole numbers may be doses: the note says what they were taken for.
+    kind, note = action_type(log.action, requested)
     if kind == "continuous":
         return ContinuousActions.of(log, bounds), note
     if bounds is not None:

@@ -12,7 +12,7 @@ from .._typing import Floats, Index
 from ..game import anchored_reward, average_value
 from ..transitions._tables import shared_next_rows
 from ..transitions._transitions import Transitions
-from .rows import index_states
+from .rows import Rows, index_states
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +76,7 @@ class OfflineProblem:
         )
         initial: Index = state_index
         notes: tuple[str, ...] = ()
+        # "first" is the paper's; counted from all, the value is of every logged state.
         if initial_states == "first":
             initial = np.flatnonzero(log.is_initial)
             if not len(initial):
@@ -85,11 +86,14 @@ class OfflineProblem:
                     "initial. Give is_initial, or episode and step, to Transitions, or "
                     "set initial_states='all'.",
                 )
+        terminated = log.terminated.astype(float)
+        # Units of the first log stay, so that what was learned keeps its meaning. The
+        # anchor is q₀ of docs/game.md, to which β draws Q where the log is silent.
         anchor, scale = units or (
-            average_value(log.reward, log.terminated, discount),
+            average_value(log.reward, terminated, discount),
             _root_mean_square(log.reward),
         )
-        reward = anchored_reward(log.reward, log.terminated, anchor, discount) / scale
+        reward = anchored_reward(log.reward, terminated, anchor, discount) / scale
         return cls(
             log=log,
             states=states,
@@ -97,11 +101,22 @@ class OfflineProblem:
             next_index=next_index,
             initial=initial,
             reward=reward,
-            terminated=log.terminated.astype(float),
+            terminated=terminated,
             discount=discount,
             anchor=anchor,
             scale=scale,
             notes=notes,
+        )
+
+    def rows(self, action: Index | Floats) -> Rows:
+        """As solvers read them: with codes (n,), or continuous actions (n, p)."""
+        return Rows(
+            self.state_index,
+            self.next_index,
+            action,
+            self.reward,
+            self.terminated,
+            self.initial,
         )
 
     def counted(self) -> Transitions:

@@ -27,7 +27,8 @@ _FAR = 0.1
 class DiscretePolicy(Protocol):
     """A fitted classifier, or what looks like one."""
 
-    classes_: NDArray[Any]
+    @property
+    def classes_(self) -> NDArray[Any]: ...
 
     def predict_proba(self, X: Any, /) -> NDArray[Any]:
         """π(a | s), (n, A)."""

@@ -69,6 +69,7 @@ class LSTDSystem(ABC):
 
     def subsample(self, n_rows: int = PART_ROWS) -> Self:
         """The same over some rows drawn at random; itself, if there are few."""
+        # Of fewer, half the rows would save little and know less.
         if self.n <= 2 * n_rows:
             return self
         # A fixed seed: which rows a search begins on is nothing to choose.
@@ -106,7 +107,8 @@ class BestResponse:
         self.system = lstd(theta)
         found = self.system.best_response(self.scale, beta)
         self.flat_w, self.adjoint, self.factor = found
-        # `game.leader_objective` of a q that is linear in w.
+        # `game.leader_objective` of a q that is linear in w: Eqs. (16) and (21) of
+        # docs/game.md.
         self.value = self.system.b @ self.flat_w
         self.pessimism = self.system.b @ self.adjoint
 
@@ -137,6 +139,8 @@ class BestResponse:
     def follower_gradient(self) -> Tensor:
         """∂_w F, zero to rounding at the best response, (p,)."""
         M, b, c = self.system.M, self.system.b, self.system.c
+        # Eq. (18) of docs/game.md. Term by term, so that it says how well the system
+        # was solved.
         fit = M.T @ (M @ self.flat_w - c)
         return self.scale * fit + self.beta * self.flat_w + b
 
@@ -149,5 +153,6 @@ class BestResponse:
 
     def individual_derivative(self) -> Tensor:
         """∂_θ v with w held fixed, shaped as θ: b alone moves."""
+        # Eq. (29) of docs/game.md: the policy takes w for given.
         none = torch.zeros_like(self.flat_w)
         return self.lstd.vjp(self.theta, (none, none, none, none), self.flat_w)

@@ -106,7 +106,7 @@ class CandidatePolicyModel:
         direction = w[:, None]
         values = self.outputs(data, direction)
         advantage = advantages(self.probabilities(data, theta), values)
-        return theta + size / abs_quantile(advantage) * direction
+        return theta + size / abs_quantile(advantage) * direction  # Eq. (35)
 
 
 class GaussianPolicyModel:
@@ -124,6 +124,7 @@ class GaussianPolicyModel:
     ) -> None:
         self.features, self.inputs = features, inputs
         self.gram = NodeGram(features)
+        # θ is an argument of every method: the head that the policy has is never used.
         none = torch.zeros(1, 1, dtype=getattr(torch, features.dtype))
         self.policy = policy.with_head(none)
         self._projection = torch.from_numpy(features.projection_)
@@ -151,6 +152,7 @@ class GaussianPolicyModel:
         self, data: StateData, theta: Tensor, left: Tensor, landmark_weights: Tensor
     ) -> Tensor:
         """By automatic differentiation, to the outputs of this chunk's states."""
+        # Through nodes and kernel; the step from the outputs to θ is linear.
         outputs = self.outputs(data, theta.detach()).requires_grad_()
         with torch.enable_grad():
             nodes = self.policy.nodes(outputs)
@@ -173,6 +175,7 @@ class GaussianPolicyModel:
         values = self.gram.values(data[0], nodes.actions, landmark_weights)  # (k, S, 1)
         advantage = advantages(nodes.weights, values[..., 0])
         eta = min(size, _GAUSSIAN_STEP) / abs_quantile(advantage)
+        # Eq. (37) of docs/game.md.
         weights = nodes.weights.log() + eta * advantage
         target = self.policy.matching(free, torch.softmax(weights, dim=1))
         return theta + self.regress(data, target - outputs)

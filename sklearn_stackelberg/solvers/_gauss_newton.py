@@ -16,7 +16,7 @@ from ._minibatch_game import Batch, Choices, MinibatchGame, Players, flat
 # Trials of a Gauss-Newton step, each damped ten times as much as the one before.
 _TRIALS = 8
 
-# Damping that is nothing beside any β, from which ten times more is not nothing.
+# Less damping than this would be the same step, beside any β that is of use.
 _LEAST_DAMPING = 1e-10
 
 # F can fall no further where the curvature promises less than so much of its size, or
@@ -81,6 +81,7 @@ class BatchObjectives:
         """
         evaluation = self.players.at(batch, w, theta, choices)
         mean = self.problem.embedded(evaluation, batch, w)
+        # Eq. (39) of docs/game.md.
         value, n = self.problem.value(evaluation), self.problem.n
         return game.follower_objective(value, mean @ mean, w, n, self.lam, self.beta)
 
@@ -147,7 +148,7 @@ class BatchObjectives:
         w, before = w.detach(), before.detach()
         curvature = self.curvature(batch, w, choices)
         for _ in range(_TRIALS):
-
+            # Eq. (41) of docs/game.md.
             def damped(x: Tensor, damping: float = damping) -> Tensor:
                 return curvature(x) + damping * x
 
@@ -158,6 +159,7 @@ class BatchObjectives:
                 damping = max(damping / 10.0, _LEAST_DAMPING)
                 fall = float((before - after) / before.abs())
                 return GaussNewtonStep(w + step, damping, fall)
+            # A step that needed none before starts at what can be seen beside β.
             damping = 10.0 * max(damping, 1e-4)
         # By its curvature, F would fall by half of gᵀ (∂²F)⁻¹ g.
         step = conjugate_gradient(curvature, gradient, tol=tol, max_iter=max_iter).x

@@ -122,7 +122,8 @@ class ContinuousLSTD(LSTDSystem):
         """M(θ), b(θ) and c."""
         following = torch.zeros(self.n_features, len(self._projection)).double()
         first = torch.zeros(len(self._projection), dtype=torch.float64)
-        # Sums over the landmarks, projected once: a state's mean is a row of L numbers.
+        # Eqs. (33) and (34) of docs/game.md over the landmarks, projected once: a
+        # state's mean is a row of L numbers.
         for chunk in self._chunks():
             mean = self.policy.mean(chunk.data, theta)  # (k, L)
             following = following + chunk.incoming.T @ mean

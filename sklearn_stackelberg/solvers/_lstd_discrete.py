@@ -162,7 +162,8 @@ class DiscreteLSTD(LSTDSystem):
         """M(θ), b(θ) and c."""
         actions, m = self.n_actions, self.n_features
         theta = theta.to(self.dtype)
-        # Block [b, a] for all but the last action a: Σ_a π(a|s') = 1 gives the last.
+        # Eq. (13) of docs/game.md. Block [b, a] for all but the last action a: Σ_a
+        # π(a|s') = 1 gives the last.
         moved = torch.zeros(actions, m, (actions - 1) * m, dtype=torch.float64)
         for chunk, z, after in self._read():  # (k, m) each
             share = chunk.weight * action_probabilities(after, theta)  # (k, A)
@@ -178,7 +179,7 @@ class DiscreteLSTD(LSTDSystem):
         return LinearSystem(M, self._initial(theta), self.c)
 
     def _initial(self, theta: Tensor) -> Tensor:
-        """b(θ), (A m,)."""
+        """b(θ), Eq. (14) of docs/game.md, (A m,)."""
         total = torch.zeros(self.n_actions, self.n_features, dtype=torch.float64)
         for features in self._initial_features():
             total = total + action_probabilities(features, theta).T @ features
@@ -206,7 +207,7 @@ class DiscreteLSTD(LSTDSystem):
             gradient = (
                 left[:, :1] * right[:, :actions] + left[:, 1:] * right[:, actions:]
             )
-            gradient = -chunk.weight / self.n * gradient  # (k, A)
+            gradient = -chunk.weight / self.n * gradient  # Eq. (26), (k, A)
             probabilities = action_probabilities(after, theta)
             total = total + after.T @ softmax_vjp(probabilities, gradient)
         weight = gradient_b.reshape(actions, m).T.to(self.dtype)

@@ -23,7 +23,7 @@ _MANY = 100_000
 
 def mirror_step(
     policy: nn.Module,
-    q_function: Any,  # a Module with the methods of `q_functions.Follower`
+    q_function: Any,  # a Module with the methods of `q_functions.QFunction`
     x: Tensor,
     y: Tensor,
     *,
@@ -65,6 +65,7 @@ def mirror_target(
         advantage = advantages(weights, q_function.each(y, choice))
         size = float(torch.quantile(advantage.abs().flatten()[:_MANY], 0.95))
         eta = eta / size if size > 0.0 else 0.0
+        # Eq. (42) of docs/game.md.
         tilted = torch.softmax(weights.clamp(min=_TINY).log() + eta * advantage, dim=1)
         if outputs is None:
             return tilted
