@@ -10,7 +10,7 @@ learned from such a log?
 We compare behaviour cloning, value iteration on the counts, value iteration with lower
 confidence bounds (VI-LCB) and the Stackelberg policy. The lake is known exactly, so the
 probability of reaching the goal is computed, not estimated. Each method is given the
-setting of a small grid that is best on average, judged by the truth: that favours each
+setting of a small grid that is best on average, scored by the truth: that favours each
 of them, and whoever has only a log must choose otherwise.
 
 The script takes less than a minute and saves ``plot_partial_coverage.png``.

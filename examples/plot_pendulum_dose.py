@@ -8,7 +8,7 @@ noise, and at half of the steps a random torque was tried instead. 50,000 steps 
 written down, and from these rows alone we learn which torque to give in which state.
 
 The settings are chosen from the log too, by a part of it that was held out. Whether
-that part is a good judge is the second question here: the simulator, which is asked for
+that part is a good guide is the second question here: the simulator, which is asked for
 nothing else, tells the truth about every setting that was tried.
 
 The script takes about a minute and saves ``plot_pendulum_dose.png``.
@@ -88,13 +88,13 @@ def make_policy(width, ridge):
 # %%
 # 3. Which setting?
 # -----------------
-# 100 episodes to learn from, 100 others to judge by. Two judges: ``score``, which looks
-# as far ahead as the policy (discount 0.99), and a fitted-Q value that looks less far
-# (0.95), which is not what the policy was made for, but easier to tell from 100
+# 100 episodes to learn from, 100 others to evaluate on. Two figures: ``score``, which
+# looks as far ahead as the policy (discount 0.99), and a fitted-Q value that looks less
+# far (0.95), which is not what the policy was made for, but easier to know from 100
 # episodes. Beside them the truth, which a clinic would not have: the return of 100
 # simulated episodes, the same starts for each.
 
-learning, judging = log[:20_000], log[20_000:40_000]
+learning, held_out = log[:20_000], log[20_000:40_000]
 settings = [(0.5, 1e-4), (1.0, 1e-4), (2.0, 1e-4), (1.0, 0.0)]
 
 
@@ -111,12 +111,12 @@ print("bandwidth   ridge      score  fitted-Q (0.95)    return in truth")
 data = {}
 for setting in settings:
     tried = make_policy(*setting).fit(learning)
-    held_out = fitted_q_value(tried, judging, discount=0.95, greedy=True)
-    data[setting] = held_out.value
+    found = fitted_q_value(tried, held_out, discount=0.95, greedy=True)
+    data[setting] = found.value
     print(
         "{:>6g} sd  {:>6g}".format(*setting),
-        f"{tried.score(judging):10.0f}",
-        f"{held_out.value:8.1f} ± {held_out.standard_error:.1f}   ",
+        f"{tried.score(held_out):10.0f}",
+        f"{found.value:8.1f} ± {found.standard_error:.1f}   ",
         "{:8.1f} ± {:.1f}".format(*play(tried)),
     )
 chosen = max(data, key=data.get)
@@ -127,8 +127,8 @@ print("chosen by fitted-Q: {:g} sd, ridge {:g}".format(*chosen))
 # proof: the settings differ by little more than the standard errors, the order of the
 # others is not the true one, and a log of another seed (``random_state=2``) gave one
 # setting a value of 0 ± 698, which must not win: read the standard error before the
-# value. ``score`` is no judge here: at discount 0.99 it likes the worst setting more
-# than the best. Policies as far from their logger as these are hard to judge by what
+# value. ``score`` is no guide here: at discount 0.99 it likes the worst setting more
+# than the best. Policies as far from their logger as these are hard to evaluate by what
 # the logger did.
 
 # %%

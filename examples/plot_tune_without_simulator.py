@@ -1,6 +1,6 @@
 """
-Tuned and judged without a simulator: insulin doses
-===================================================
+Tuned and evaluated without a simulator: insulin doses
+======================================================
 
 A clinic's table: what was measured every half hour, with gaps and a column of text,
 which dose of insulin was given, and how much of the following half hour the glucose was
@@ -38,7 +38,7 @@ from sklearn_stackelberg.metrics import doubly_robust_value, fitted_q_value
 # ------------
 # ``X`` is what was known when a dose was decided on, and ``y`` is the *decision table*:
 # the action, the reward, and which step of which episode it was. An episode is a day.
-# The last 30 days are put aside, to judge the policy that the others lead to.
+# The last 30 days are put aside, to evaluate the policy that the others lead to.
 
 DISCOUNT = 0.95  # a half hour counts 5 % less than the one before it
 
@@ -90,7 +90,7 @@ print("chosen:", ", ".join(f"{name} {value:g}" for name, value in chosen.items()
 # 4. What is it worth, and how sure is that?
 # ------------------------------------------
 # By the days put aside, in two ways, each with a standard error over days.
-# ``greedy=True`` judges the doses that ``predict`` returns. A value is a discounted
+# ``greedy=True`` evaluates the doses that ``predict`` returns. A value is a discounted
 # return, here at most 20 half hours in range; what the logger itself earned on those
 # days is summed up the same way, as if every day went on like it began.
 
@@ -161,7 +161,7 @@ def true_value(lam, column="truth"):
 # 7. A picture
 # ------------
 # Left, what held-out days say of every ``lam``, and the truth; right, how many rows the
-# judgement on the days put aside rests on.
+# estimate on the days put aside rests on.
 
 figure = Figure(figsize=(11, 4.4), layout="constrained")
 tuning_axes, coverage_axes = figure.subplots(1, 2, width_ratios=[1.5, 1])

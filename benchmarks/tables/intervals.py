@@ -85,7 +85,7 @@ class Softmax:
 
 @dataclass(frozen=True)
 class Problem:
-    """A policy that is judged, logs to judge it by, and what it is worth.
+    """A policy that is evaluated, logs to do that on, and what it is worth.
 
     Parameters
     ----------
@@ -222,7 +222,9 @@ def run(rows: Rows, side: str = "both", seeds: int | None = None) -> str:
         for seed in range(seeds or N_LOGS):
             for method in METHODS:
                 key = {"problem": problem.name, "seed": seed, "method": method}
-                rows.once(key | {"setting": {}}, partial(_judge, problem, seed, method))
+                rows.once(
+                    key | {"setting": {}}, partial(_evaluate, problem, seed, method)
+                )
     return table(rows)
 
 
@@ -231,7 +233,7 @@ def _truth(problem: Problem) -> dict[str, float]:
     return {"score": value, "standard_error": error}
 
 
-def _judge(problem: Problem, seed: int, method: str) -> dict[str, Any]:
+def _evaluate(problem: Problem, seed: int, method: str) -> dict[str, Any]:
     metric, settings = METHODS[method]
     log = problem.log(seed)
     with Clock() as clock:

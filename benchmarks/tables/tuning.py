@@ -58,7 +58,7 @@ class Criteria:
         self.log, self.compared, self.dear = log, compared, dear
 
     def __call__(self, policy: Any, X: Any, y: Any = None) -> dict[str, float]:
-        """Judge a policy that was fitted without the rows X."""
+        """Score a policy that was fitted without the rows X."""
         discount = policy[-1].discount
 
         def value(log: Any, greedy: bool = False) -> float:
@@ -169,8 +169,8 @@ def final_scores(row: dict[str, Any], name: str) -> NDArray[np.float64]:
     scores = row["scores"]
     if name != "tournament":
         return np.asarray(scores[name], dtype=float)
-    judges = list(CRITERIA)[:8]
-    return np.mean([rankdata(scores[k]) for k in judges], axis=0)
+    voters = list(CRITERIA)[:8]
+    return np.mean([rankdata(scores[k]) for k in voters], axis=0)
 
 
 def chosen(row: dict[str, Any], name: str, truth: str = "truth") -> float:

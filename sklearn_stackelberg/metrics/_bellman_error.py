@@ -37,8 +37,7 @@ def td_residual_of(
     """
     of = _of_pairs if data.is_continuous else _of_states
     value, logged = of(data, q_function)
-    after = data.not_done * value[data.next_index]
-    return data.log.reward + discount * after - logged
+    return data.td_residual(value, logged, discount)
 
 
 def _of_states(data: EvaluationData, q_function: QFunction) -> tuple[Floats, Floats]:
@@ -90,6 +89,7 @@ def pair_sums(
 ) -> PairSums:
     """Sums of z_i δ_i by episode: k(x, x') = zᵀz', so that no pair is formed."""
     features = evaluation_features(data, kernel_features)
+    # Twice through the log, because S_e of all episodes may not fit in memory.
     total = np.zeros(features.size)
     for _, sums in _episode_sums(features, residual):
         total += sums.sum(axis=0)
@@ -107,6 +107,7 @@ def _episode_sums(
     """Episodes, some at a time, and their S_e, (k, M)."""
     episode = features.data.episode
     for rows in row_groups(episode):
+        # Rows of an episode stand together here, so that sums run from start to start.
         episodes, starts = np.unique(episode[rows], return_index=True)
         weighted = features.logged(rows) * residual[rows, None]
         yield episodes, np.add.reduceat(weighted, starts)
@@ -127,6 +128,8 @@ def pair_average(sums: PairSums, *, unbiased: bool) -> tuple[float, float]:
         )
 
     def average(square: T, inside: T, rows: T, pairs: T) -> T:
+        # Feng, Li and Liu, "A kernel loss for solving the Bellman equation" (2019): the
+        # U-statistic, over pairs of episodes instead of rows; else their V-statistic.
         if unbiased:
             return (square - inside) / (rows**2 - pairs)
         return square / rows**2
@@ -139,6 +142,7 @@ def pair_average(sums: PairSums, *, unbiased: bool) -> tuple[float, float]:
     without = average(
         total - 2.0 * cross + own, own.sum() - own, n - lengths, pairs - lengths**2
     )
+    # The jackknife: `clustered_error` brings the other E / (E − 1) of its variance.
     change = (n_episodes - 1) / n_episodes * (without - without.mean())
     return value, clustered_error(change, np.arange(n_episodes), n_episodes)
 
@@ -220,6 +224,7 @@ def bellman_error(
         residual = td_residual_of(data, q, discount)
         sums = pair_sums(data, residual, fit_features(data, settings))
         value, error = pair_average(sums, unbiased=unbiased)
+        # Each row weighs alike, and so an episode by its rows (Kish's size).
         lengths = sums.lengths
         return Figures(
             value,
@@ -230,12 +235,4 @@ def bellman_error(
             "episodes",
         )
 
-    return evaluate(
-        figures,
-        policy,
-        X,
-        y,
-        discount=discount,
-        confidence_level=confidence_level,
-        greedy=greedy,
-    )
+    return evaluate(figures, policy, X, y, discount, confidence_level, greedy)

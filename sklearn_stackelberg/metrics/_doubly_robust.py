@@ -11,8 +11,7 @@ from .._typing import Floats, Index
 from .._validation import check_rules, integer, one_of, positive
 from ._data import EvaluationData
 from ._estimate import Figures, OffPolicyEstimate, clustered_error, effective_size
-from ._fitted_q import FittedQSystem
-from ._fitted_q_value import regressed_q
+from ._fitted_q import FittedQSystem, regressed_q
 from ._importance_weights import (
     episode_folds,
     refuse_densities,
@@ -60,8 +59,7 @@ def cross_fit(
             value, logged = regressed_q(
                 fit.data, discount, regressor, n_iterations, held_out=data
             ).values(limits)
-        after = data.not_done[held] * value[data.next_index[held]]
-        residual[held] = data.log.reward[held] + discount * after - logged[held]
+        residual[held] = data.td_residual(value, logged, discount)[held]
         ratio[held] = whole.features.times(held, fit.dual.ravel())
         state_value[held] = value[data.state_index[held]]
     return CrossFitted(state_value, residual, ratio)
@@ -79,7 +77,9 @@ def density_estimate(
 
     Weighted, ω is divided by Σ_i p_i ω_i (1 − γ g_i), which is 1 for true ratios.
     """
+    # A smooth dual may be negative somewhere; a clip asks for ratios as they should be.
     ratio = fit.ratio if clip is None else np.clip(fit.ratio, 0.0, clip)
+    # Flow in is flow out: Σ p ω (1 − γ g) = 1, which self-normalises ω.
     mass = data.weight * ratio
     scale = float(mass @ (1.0 - discount * data.not_done)) if weighted else 1.0
     first = fit.value[data.initial]
@@ -116,6 +116,7 @@ def stepwise_estimate(
     summed = weighted_sum(ratio, rows.spread(fit.residual), discount, weighted=weighted)
     first = rows.spread(fit.value)[:, 0]
     start = float(first.mean())
+    # Jiang and Li (2016), their recursion unrolled: V(s₀) adds to an episode's sum.
     error = summed.standard_error((first - start) / len(first))
     return start + summed.value, error, summed.effective_sample_size
 
@@ -227,6 +228,7 @@ def doubly_robust_value(
     settings = QSettings(kernel, bandwidth, n_components, ridge, random_state)
 
     def figures(data: EvaluationData) -> Figures:
+        # Ten are close to the whole log, and ten fits.
         folds = max(2, min(10, data.n_episodes)) if n_folds is None else n_folds
         fold = episode_folds(data, folds, random_state)
         if ratios == "importance":
@@ -254,12 +256,4 @@ def doubly_robust_value(
             unit,
         )
 
-    return evaluate(
-        figures,
-        policy,
-        X,
-        y,
-        discount=discount,
-        confidence_level=confidence_level,
-        greedy=greedy,
-    )
+    return evaluate(figures, policy, X, y, discount, confidence_level, greedy)

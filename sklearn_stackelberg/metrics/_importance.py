@@ -115,10 +115,13 @@ def importance_sampling_value(
 
     def figures(data: EvaluationData) -> Figures:
         refuse_densities(data)
+        # Refused first: estimating propensities may take long.
         rows = whole_episodes(data)
         step_ratio, source = step_ratios(data, propensity_model, n_folds, random_state)
         ratio = rows.cumulate(step_ratio, clip)
         refuse_unknown(ratio, rows.logged, discount)
+        # Precup, Sutton and Singh (2000): per decision, what comes later weighs
+        # nothing; by trajectory, every reward has the weight of the whole.
         if not per_decision:
             ratio = np.repeat(ratio[:, -1:], ratio.shape[1], axis=1)
         gained = rows.spread(data.log.reward)
@@ -135,12 +138,4 @@ def importance_sampling_value(
             "episodes",
         )
 
-    return evaluate(
-        figures,
-        policy,
-        X,
-        y,
-        discount=discount,
-        confidence_level=confidence_level,
-        greedy=greedy,
-    )
+    return evaluate(figures, policy, X, y, discount, confidence_level, greedy)

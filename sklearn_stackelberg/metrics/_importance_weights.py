@@ -34,6 +34,7 @@ def episode_folds(
             f"n_folds={n_folds} cannot be made of {data.counted}: each needs one at "
             "least. Set n_folds lower, or log more episodes."
         )
+    # Whole episodes, because rows of one know of each other.
     drawn = check_random_state(random_state).permutation(data.n_episodes)
     return (drawn % n_folds)[data.episode]
 
@@ -65,6 +66,7 @@ def _propensities(
         rest = np.flatnonzero(fold != number)
         out[held] = _estimated(model, states, data.log.action, rest, held)
     by = f"propensities estimated by {type(model).__name__} in {n_folds} folds"
+    # Logged propensities are taken as they are: they are known.
     return np.maximum(out, SMALLEST_PROPENSITY), by
 
 
@@ -101,6 +103,7 @@ def _estimated(
         return (action[held] == action[rest][0]).astype(float)
     fitted = clone(model).fit(take(rest), action[rest])
     probabilities = np.asarray(fitted.predict_proba(take(held)), dtype=float)
+    # A class that the other folds lack has probability 0 there, and is raised later.
     match = action[held, None] == np.asarray(fitted.classes_)[None, :]
     return (probabilities * match).sum(axis=1)
 
@@ -137,6 +140,7 @@ class EpisodeRows:
 
     def cumulate(self, ratio: Floats, clip: float | None = None) -> Floats:
         """ρ_et = Π_{u ≤ t} π/b, (E, T): an ended episode keeps its last one."""
+        # 1 after the end: an ended episode keeps its weight among the others'.
         steps = np.ones(self.shape)
         steps[self.episode, self.step] = ratio
         # An overflow is no matter where it is clipped, and is refused where it is not.
@@ -156,6 +160,7 @@ def whole_episodes(data: EvaluationData) -> EpisodeRows:
     """Order the rows by episode and step, and refuse episodes that are not whole."""
     log = data.log
     if not data.has_episodes:
+        # Rows that all end there are one-step episodes (a bandit).
         if not log.terminated.all():
             raise ValueError(
                 "The log does not say which episode each row belongs to, so weights "
@@ -223,6 +228,7 @@ def weighted_sum(
     to 1 over all episodes, ended ones too. The influences are what leaving each episode
     out would change.
     """
+    # Weighted and per decision, this is the CWPDIS of Thomas (2015).
     n_episodes, n_steps = ratio.shape
     power = discount ** np.arange(n_steps)
     if weighted:
@@ -235,8 +241,10 @@ def weighted_sum(
         influence = np.where(kept, mean - without, mean / n_episodes) @ power
         influence *= (n_episodes - 1) / n_episodes
     else:
+        # A plain mean: leaving one out moves it by its distance from it.
         mean = (ratio * x).mean(axis=0)
         influence = (ratio * x - mean) @ power / n_episodes
+    # One size a step, averaged with the discounting that the rewards have.
     sizes = np.array([effective_size(ratio[:, t]) for t in range(n_steps)])
     return WeightedSum(
         float(mean @ power), influence, float(sizes @ power / power.sum())
