@@ -137,7 +137,7 @@ class EvaluationData:
         return f"{self.n_episodes:,} rows, each taken as independent of the others"
 
     def td_residual(self, value: Floats, logged_q: Floats, discount: float) -> Floats:
-        """δ = r + γ V(s') − Q(s, a) of the rows, by V of ``states`` and Q of the rows."""
+        """δ = r + γ V(s') − Q(s, a) of the rows, by V of ``states`` and their Q."""
         # What follows an end is worth nothing, whatever Q says of it: see "The players"
         # in docs/game.md.
         after = self.not_done * value[self.next_index]
