@@ -29,7 +29,7 @@ TABLES = (
     "intervals",
     "search",
     "tuning",
-    "floor",
+    "lower_bound",
 )
 
 

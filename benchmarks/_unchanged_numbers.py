@@ -131,7 +131,7 @@ def make_estimator(
 
 
 def lower_bound(fitted: StackelbergPolicyEstimator) -> list[float]:
-    """What `lam="calibrated"` promises, with the parts that it is made of."""
+    """The lower bound of `lam="calibrated"`, with its parts."""
     found = getattr(fitted, "floor_", None) or fitted.lower_bound_
     limit = found.limit if hasattr(found, "limit") else found.value
     return [limit, found.standard_error, found.quantile]
@@ -176,7 +176,7 @@ def _episodes(
 
 
 def walk_log(n_episodes: int = 40, seed: int = 0) -> Transitions:
-    """Three labels, each of which pushes in a direction of its own."""
+    """Three discrete actions, each of which pushes in a direction of its own."""
 
     def act(rng: np.random.Generator, now: NDArray[Any]) -> tuple[Any, ...]:
         probabilities = np.stack(
@@ -195,16 +195,16 @@ def walk_log(n_episodes: int = 40, seed: int = 0) -> Transitions:
 
 
 def dose_log(p: int = 1, n_episodes: int = 40, seed: int = 0) -> Transitions:
-    """Amounts of p columns, at a quadratic cost."""
+    """Continuous actions of p columns, at a quadratic cost."""
 
     def act(rng: np.random.Generator, now: NDArray[Any]) -> tuple[Any, ...]:
         # Cut, so that logs of other seeds have the same bounds.
-        amount = np.clip(rng.uniform(-1, 1, size=(len(now), p)), -0.9, 0.9)
-        cost = ((amount - 0.5 * np.tanh(now[:, :p])) ** 2).sum(axis=1)
+        dose = np.clip(rng.uniform(-1, 1, size=(len(now), p)), -0.9, 0.9)
+        cost = ((dose - 0.5 * np.tanh(now[:, :p])) ** 2).sum(axis=1)
         propensity = np.full(len(now), np.nan)
         return (
-            amount if p > 1 else amount[:, 0],
-            0.3 * amount @ np.eye(p, 2),
+            dose if p > 1 else dose[:, 0],
+            0.3 * dose @ np.eye(p, 2),
             cost,
             propensity,
         )
@@ -218,7 +218,7 @@ def lake() -> FiniteMDP:
 
 
 def lake_log(n: int = 1_500) -> Transitions:
-    """What a uniform policy does there."""
+    """A log of a uniform policy there."""
     return lake().sample(np.full((16, 4), 0.25), n, 0, horizon=100)
 
 
@@ -243,7 +243,7 @@ def of_frame(frame: pd.DataFrame) -> Quantities:
 
 
 def of_search(search: GridSearchCV) -> Quantities:
-    """What a search found, but for how long it took."""
+    """The results of a search, without its times."""
     found = {
         name: value
         for name, value in search.cv_results_.items()
@@ -264,7 +264,7 @@ def of_estimate(estimate: Any) -> Quantities:
 
 
 def of_coverage(report: Any) -> Quantities:
-    """A coverage report, and what its display draws."""
+    """A coverage report, and the contents of its display."""
     display = CoverageDisplay.from_report(report)
     return {name: getattr(report, name) for name in COVERAGE} | {
         "top_rows": [[row["row"], row["share"]] for row in report.top_rows],
@@ -278,7 +278,7 @@ def of_coverage(report: Any) -> Quantities:
 def of_fit(
     fitted: StackelbergPolicyEstimator, log: Transitions, held_out: Transitions
 ) -> Quantities:
-    """Everything that a fitted estimator says."""
+    """All attributes and predictions of a fitted estimator."""
     states, logged = held_out.state, held_out.action
     found: Quantities = {name: getattr(fitted, name) for name in FITTED}
     for name in ("bandwidth_", "candidates_", "action_bounds_", "classes_"):
@@ -466,7 +466,7 @@ def finite_states() -> Quantities:
 
 
 @problem
-def linear_players() -> Quantities:
+def linear_policies() -> Quantities:
     linear = {"q_function": "linear", "policy": "linear"}
     return walks(both=linear, stochastic=linear | _stochastic())
 
@@ -662,8 +662,8 @@ def glucose_pipeline() -> Quantities:
     X, y = glucose()
     found: Quantities = {}
     for name, settings in {
-        "labels": {"action_type": "discrete"},
-        "amounts": {"action_type": "continuous", "candidates": 4},
+        "discrete": {"action_type": "discrete"},
+        "continuous": {"action_type": "continuous", "candidates": 4},
     }.items():
         pipe = _glucose_pipeline(n_components=60, **settings).fit(X, y)
         found |= named(
@@ -685,7 +685,7 @@ def glucose_pipeline() -> Quantities:
 
 
 @problem
-def estimates_of_labels() -> Quantities:
+def estimates_of_discrete_actions() -> Quantities:
     train, log = walk_log(), walk_log(60, seed=1)
     policy = make_estimator(discount=0.9, n_components=50).fit(train)
     fields = of_log(log)
@@ -694,7 +694,7 @@ def estimates_of_labels() -> Quantities:
     tree = DecisionTreeRegressor(max_depth=4, random_state=0)
     model = LogisticRegression()
     weight = np.linspace(0.1, 1.0, len(log))
-    asked = {
+    estimates = {
         "fqe": (fitted_q_value, log, {}),
         "fqe_greedy": (fitted_q_value, log, {"greedy": True}),
         "fqe_settings": (
@@ -742,7 +742,7 @@ def estimates_of_labels() -> Quantities:
     }
     for per_decision in (True, False):
         for weighted in (True, False):
-            asked[f"is_{per_decision}_{weighted}"] = (
+            estimates[f"is_{per_decision}_{weighted}"] = (
                 importance_sampling_value,
                 log,
                 {"per_decision": per_decision, "weighted": weighted},
@@ -750,7 +750,7 @@ def estimates_of_labels() -> Quantities:
     return named(
         **{
             name: of_estimate(metric(policy, on, discount=0.9, **settings))
-            for name, (metric, on, settings) in asked.items()
+            for name, (metric, on, settings) in estimates.items()
         },
         coverage=of_coverage(coverage_report(policy, log, discount=0.9)),
         coverage_greedy=of_coverage(
@@ -772,7 +772,7 @@ def estimates_on_finite_states() -> Quantities:
 
 
 @problem
-def estimates_of_amounts() -> Quantities:
+def estimates_of_continuous_actions() -> Quantities:
     found: Quantities = {}
     tree = DecisionTreeRegressor(max_depth=4, random_state=0)
     for p, distribution in ((1, "candidates"), (1, "gaussian"), (2, "candidates")):

@@ -1,4 +1,4 @@
-"""The logged problems whose actions are numbers: a torque, a force in a plane."""
+"""The logged problems with continuous actions: a torque, a force in a plane."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ class PointMass(gym.Env):
 
 
 class Optimum(NamedTuple):
-    """What no policy can beat: the gain of each step, and the mean return."""
+    """The optimum: the gain of each step, and the mean return."""
 
     gains: tuple[Array, ...]  # (2, 4) each; force = − gain · state
     value: float
@@ -172,9 +172,9 @@ class OptimalForce:
 
 
 def poor_feedback(state: Array) -> Array:
-    """A push towards the origin, too weak, 80° off, and with hardly a brake."""
-    turn = np.array([[0.174, -0.985], [0.985, 0.174]])
-    return -0.4 * turn @ state[:2] - 0.3 * state[2:]
+    """A push towards the origin, too weak, 80° off, and with little damping."""
+    rotation = np.array([[0.174, -0.985], [0.985, 0.174]])
+    return -0.4 * rotation @ state[:2] - 0.3 * state[2:]
 
 
 POINT_MASS = ContinuousProblem(

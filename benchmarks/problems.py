@@ -1,4 +1,4 @@
-"""The logged problems of the benchmarks: who logged, how much, what counts as good."""
+"""The logged problems of the benchmarks: logger, size and score."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a benchmark leaves behind: raw rows as JSON lines, and a markdown table."""
+"""The output of a benchmark: raw rows as JSON lines, and a markdown table."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _key(row: Mapping[str, Any]) -> str:
 
 
 class Clock:
-    """Seconds of a block: on the wall, and of this process's work.
+    """Seconds of a block: wall-clock, and of this process's work.
 
     The second does not grow when other programs share the machine.
     """

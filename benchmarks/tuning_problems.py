@@ -1,4 +1,4 @@
-"""Logs on which a search chooses, and what each policy is truly worth."""
+"""Logs on which a search selects, and the true value of each policy."""
 
 from __future__ import annotations
 

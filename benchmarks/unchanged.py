@@ -132,7 +132,8 @@ def checkout(revision: str, folder: Path) -> Iterator[Path]:
     git = ["git", "-C", str(ROOT), "worktree"]
     path = folder / "checkout"
     add = [*git, "add", "--quiet", "--detach", str(path), revision]
-    subprocess.run(add, check=True)
+    if subprocess.run(add).returncode:
+        raise SystemExit(f"No working tree of {revision!r} could be made; see above.")
     try:
         yield path
     finally:

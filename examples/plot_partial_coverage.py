@@ -1,17 +1,17 @@
 """
-What was never logged: FrozenLake with holes in the data
-========================================================
+Actions that were never logged: FrozenLake with partial coverage
+================================================================
 
-On a slippery 8x8 lake, a mediocre logger walked 10,000 steps: half of them at random,
-half after a controller that prefers a random action in a third of the states. And in
+On a slippery 8x8 lake, a mediocre logger took 10,000 steps: half of them at random,
+half by a controller that prefers a random action in a third of the states. And in
 half of the states one action, drawn at random, was never logged at all. What can be
 learned from such a log?
 
 We compare behaviour cloning, value iteration on the counts, value iteration with lower
 confidence bounds (VI-LCB) and the Stackelberg policy. The lake is known exactly, so the
 probability of reaching the goal is computed, not estimated. Each method is given the
-setting of a small grid that is best on average, scored by the truth: that favours each
-of them, and whoever has only a log must choose otherwise.
+setting of a small grid that is best on average by the true values: that favours all of
+them, and cannot be done with a log alone.
 
 The script takes less than a minute and saves ``plot_partial_coverage.png``.
 """
@@ -37,7 +37,7 @@ N_LOGS, N_TRANSITIONS = 5, 10_000
 # The lake and its loggers
 # ------------------------
 # ``FiniteMDP`` reads the lake's probabilities from the environment. In holes (H) and at
-# the goal (G) nothing is decided.
+# the goal (G) no action is taken.
 
 environment = gym.make("FrozenLake-v1", map_name="8x8", is_slippery=True)
 lake = FiniteMDP.from_gymnasium(environment)
@@ -64,8 +64,8 @@ def success(policy):
 # %%
 # The peers
 # ---------
-# All three look at the counts. Among actions that they hold to be equal they take the
-# one logged most often.
+# All three use the counts. Among actions with equal values they take the one logged
+# most often.
 
 
 def most_logged(equal, counts):
@@ -85,7 +85,7 @@ def clone_shares(log, counts):
 
 
 def value_iteration(log, counts):
-    """Optimal on the counts, where what was never logged ends with nothing."""
+    """Optimal on the counts; unlogged actions terminate with no reward."""
     q = counts.q_values(counts.optimal_policy(DISCOUNT), DISCOUNT)
     return most_logged(q >= q.max(axis=1, keepdims=True) - 1e-12, counts)
 
@@ -105,7 +105,7 @@ def vi_lcb(log, counts, penalty):
 # %%
 # Ours
 # ----
-# ``kernel="delta"`` tells finite states apart exactly; every state is a landmark. The
+# ``kernel="delta"`` distinguishes finite states exactly; every state is a landmark. The
 # grid is over ``lam``, the weight of the Bellman error.
 
 
@@ -134,7 +134,7 @@ methods = {
 # %%
 # Five logs
 # ---------
-# Each has its own logger and its own luck.
+# Each has its own logger and its own random draws.
 
 logs, policies = [], {name: {} for name in methods}
 for seed in range(N_LOGS):
@@ -166,7 +166,7 @@ for name, each in successes.items():
 # The first log. A tile is cut in four, one part for each action (left, down, right or
 # up), and the parts of actions that were never logged are hatched. Blue arrows are as
 # good as the optimal action, orange ones are not; where no action was logged at all,
-# there is nothing to learn and no arrow.
+# there is no arrow.
 
 BLUE, ORANGE, WATER = "#0072B2", "#E69F00", "0.15"
 STEPS = np.array([[-1, 0], [0, -1], [1, 0], [0, 1]])  # left, down, right, up

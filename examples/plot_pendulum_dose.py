@@ -2,14 +2,14 @@
 How much, not which: a torque learned from a log
 ================================================
 
-A pendulum is to be swung up and held upright, by a motor too weak to lift it straight
-away. The action is a dose: a torque between −2 and 2 N·m. A controller moved it, with
-noise, and at half of the steps a random torque was tried instead. 50,000 steps were
-written down, and from these rows alone we learn which torque to give in which state.
+A pendulum is to be swung up and held upright, by a motor too weak to lift it directly.
+The action is continuous, a dose: a torque between −2 and 2 N·m. A controller moved it,
+with noise, and at half of the steps a random torque was applied instead. 50,000 steps
+were logged, and from these rows alone we learn which torque to apply in which state.
 
-The settings are chosen from the log too, by a part of it that was held out. Whether
-that part is a good guide is the second question here: the simulator, which is asked for
-nothing else, tells the truth about every setting that was tried.
+The settings are selected from the log too, by a part of it that was held out. Whether
+that selection is a good one is the second question here: the simulator, which is used
+for nothing else, gives the true return of every setting that was tried.
 
 The script takes about a minute and saves ``plot_pendulum_dose.png``.
 """
@@ -46,7 +46,7 @@ def controller(state, rng):
 
 
 def logger(state, rng):
-    """The controller with noise; at half of the steps, any torque at all."""
+    """The controller with noise; at half of the steps, a uniform random torque."""
     if rng.random() < 0.5:
         return rng.uniform(LOW, HIGH, size=1)
     return np.clip(controller(state, rng) + rng.normal(size=1), LOW, HIGH)
@@ -62,9 +62,8 @@ print(f"{np.abs(log.action).mean():.2f}; mean reward {log.reward.mean():.2f}")
 # 2. The policy
 # -------------
 # A softmax over three torques. Q is a function of state and torque together, and
-# ``bandwidth`` says how far apart, in each column, two rows still tell of each other;
-# we give it in standard deviations of the columns. ``ridge`` keeps Q low where the log
-# is thin.
+# ``bandwidth`` is the length scale of the kernel in each column; we give it in standard
+# deviations of the columns. ``ridge`` keeps Q low where the log has few rows.
 
 spread = np.column_stack([log.state, log.action]).std(axis=0)
 
@@ -88,17 +87,17 @@ def make_policy(width, ridge):
 # %%
 # 3. Which setting?
 # -----------------
-# 100 episodes to learn from, 100 others to evaluate on. Two figures: ``score``, which
-# looks as far ahead as the policy (discount 0.99), and a fitted-Q value that looks less
-# far (0.95), which is not what the policy was made for, but easier to know from 100
-# episodes. Beside them the truth, which a clinic would not have: the return of 100
-# simulated episodes, the same starts for each.
+# 100 episodes to learn from, 100 others to evaluate on. Two criteria: ``score``, at the
+# discount of the policy (0.99), and a fitted-Q value at a shorter horizon (0.95), which
+# is not what the policy was optimised for, but easier to estimate from 100 episodes.
+# Beside them the truth, which is not available in practice: the return of 100 simulated
+# episodes, with the same starts for each.
 
-learning, held_out = log[:20_000], log[20_000:40_000]
+train, test = log[:20_000], log[20_000:40_000]
 settings = [(0.5, 1e-4), (1.0, 1e-4), (2.0, 1e-4), (1.0, 0.0)]
 
 
-def play(actor):
+def mean_return(actor):
     """Mean return of 100 episodes in the simulator, and its standard error."""
     returns = rollout_returns("Pendulum-v1", actor, n_episodes=100, random_state=1)
     return returns.mean(), returns.std(ddof=1) / np.sqrt(len(returns))
@@ -107,29 +106,29 @@ def play(actor):
 print(
     "\nFour settings, learned from 20,000 rows\n---------------------------------------"
 )
-print("bandwidth   ridge      score  fitted-Q (0.95)    return in truth")
+print("bandwidth   ridge      score  fitted-Q (0.95)    true return")
 data = {}
 for setting in settings:
-    tried = make_policy(*setting).fit(learning)
-    found = fitted_q_value(tried, held_out, discount=0.95, greedy=True)
-    data[setting] = found.value
+    tried = make_policy(*setting).fit(train)
+    held_out = fitted_q_value(tried, test, discount=0.95, greedy=True)
+    data[setting] = held_out.value
     print(
         "{:>6g} sd  {:>6g}".format(*setting),
-        f"{tried.score(held_out):10.0f}",
-        f"{found.value:8.1f} ± {found.standard_error:.1f}   ",
-        "{:8.1f} ± {:.1f}".format(*play(tried)),
+        f"{tried.score(test):10.0f}",
+        f"{held_out.value:8.1f} ± {held_out.standard_error:.1f}   ",
+        "{:8.1f} ± {:.1f}".format(*mean_return(tried)),
     )
 chosen = max(data, key=data.get)
 print("chosen by fitted-Q: {:g} sd, ridge {:g}".format(*chosen))
 
 # %%
-# ``fitted_q_value`` at the shorter horizon puts the best setting first. That is no
-# proof: the settings differ by little more than the standard errors, the order of the
-# others is not the true one, and a log of another seed (``random_state=2``) gave one
-# setting a value of 0 ± 698, which must not win: read the standard error before the
-# value. ``score`` is no guide here: at discount 0.99 it likes the worst setting more
-# than the best. Policies as far from their logger as these are hard to evaluate by what
-# the logger did.
+# ``fitted_q_value`` at the shorter horizon ranks the best setting first. That is weak
+# evidence: the settings differ by little more than the standard errors, the order of
+# the others is not the true one, and a log of another seed (``random_state=2``) gave
+# one setting a value of 0 ± 698, which must not be selected: read the standard error
+# before the value. ``score`` does not help here: at discount 0.99 it ranks the worst
+# setting above the best. Policies as far from the logger as these are hard to evaluate
+# from its log.
 
 # %%
 # 4. What is it worth?
@@ -144,7 +143,7 @@ for name, actor in {
     "its controller, no noise": controller,
     "learned from the log": policy,
 }.items():
-    print(f"{name + ':':<26}" + "{:7.1f} ± {:.1f}".format(*play(actor)))
+    print(f"{name + ':':<26}" + "{:7.1f} ± {:.1f}".format(*mean_return(actor)))
 
 # %%
 # 5. A picture
@@ -152,11 +151,11 @@ for name, actor in {
 # Left, where the log has rows; middle, their mean torque; right, the mean torque of the
 # learned policy and an episode of it, faded where the log has no rows.
 #
-# The log is thickest along the energy at which the pendulum just reaches the top. There
-# the controller hardly pushes, and within, it pushes the way the pendulum swings. The
-# learned policy does roughly so, at full torque, and it brakes around upright, along a
-# slanted line between angle and speed. Where there are no rows its torque is an
-# extrapolation and means nothing.
+# Most rows lie along the energy at which the pendulum just reaches the top. There the
+# controller applies hardly any torque, and at lower energies it pushes in the direction
+# of motion. The learned policy does roughly the same, at full torque, and it brakes
+# around upright, along a slanted line between angle and speed. Where there are no rows
+# its torque is an extrapolation without meaning.
 
 angle = np.degrees(np.arctan2(log.state[:, 1], log.state[:, 0]))
 edges = [np.linspace(-180, 180, 61), np.linspace(-8, 8, 41)]
@@ -187,7 +186,7 @@ figure.colorbar(
     ax=[logged_axes, learned_axes],
     location="bottom",
     aspect=40,
-    label="mean torque (N·m); positive turns towards larger angles",
+    label="mean torque (N·m); positive is towards larger angles",
 )
 path = np.degrees(np.arctan2(episode[:, 1], episode[:, 0])), episode[:, 2]
 learned_axes.pcolormesh(

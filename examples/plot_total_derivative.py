@@ -1,16 +1,18 @@
 """
-What the total derivative buys, and where it buys nothing
-=========================================================
+When the total derivative helps, and when it does not
+=====================================================
 
-The policy leads and the Q-function follows: whatever the policy does, the follower
-answers with the Q-function that makes it look worst. The *total* derivative of the
-leader's value knows of that answer. The *individual* derivative holds the Q-function
-fixed while the policy takes its step, as actor-critic methods do; it is had with
-``leader_gradient="individual"``.
+The policy is the leader and the Q-function the follower: the follower's best response
+to a policy is the Q-function that gives it the lowest value among those that agree with
+the log. The *total* derivative of the leader's value takes the change of the best
+response into account. The *individual* derivative holds the Q-function fixed while the
+policy takes its step, as actor-critic methods do; it is set by
+``leader_gradient="individual"`` of the solver.
 
-We climb along each on a slippery 4x4 lake, whose every policy has an exact value, from
-ten logs, and ask after so many steps: what is the policy worth, by the follower and in
-truth? And is it an equilibrium, is the total derivative zero there?
+We maximise the value along each on a slippery 4x4 lake, where the value of every policy
+is computed exactly, from ten logs, and measure after a number of steps: what is the
+value of the policy, by the follower and in truth? And is it an equilibrium, that is, is
+the total derivative zero?
 
 The script takes about a minute and saves ``plot_total_derivative.png``.
 """
@@ -32,7 +34,7 @@ STEPS = [0, 1, 2, 4, 8, 16, 32, 64]
 # %%
 # The lake and its logs
 # ---------------------
-# The logger takes the best action half of the time and any action otherwise.
+# The logger takes the optimal action half of the time and a random action otherwise.
 
 lake = FiniteMDP.from_gymnasium(
     gym.make("FrozenLake-v1", map_name="4x4", is_slippery=True)
@@ -45,14 +47,14 @@ logs = [
 ]
 
 # %%
-# Three climbs
-# ------------
-# ``mirror_steps=0`` leaves the derivative alone to climb. Where the value is counted
-# from matters: from the first state of each episode, as in the paper, or from every
-# logged state. The third climb begins with the mirror steps that every fit takes
-# unless told otherwise.
+# Three settings
+# --------------
+# ``mirror_steps=0`` leaves the steps along the derivative alone. The states over which
+# the value is averaged matter: the first state of each episode, as in the paper, or
+# every logged state. The third setting begins with the mirror steps that every fit
+# takes by default.
 
-climbs = {
+settings = {
     "from first states": {"initial_states": "first", "mirror_steps": 0},
     "from all logged states": {"initial_states": "all", "mirror_steps": 0},
     "first, after mirror steps": {"initial_states": "first"},
@@ -60,7 +62,7 @@ climbs = {
 derivatives = ("total", "individual")
 
 
-def climb(log, steps, derivative, setting):
+def fit_and_measure(log, steps, derivative, setting):
     """True value, the follower's value, and |D v| after so many steps."""
     policy = StackelbergPolicyEstimator(
         discount=DISCOUNT,
@@ -72,7 +74,7 @@ def climb(log, steps, derivative, setting):
         random_state=0,
         **setting,
     )
-    with warnings.catch_warnings():  # that it was still climbing is what we look at
+    with warnings.catch_warnings():  # we look at fits that have not converged
         warnings.simplefilter("ignore", ConvergenceWarning)
         policy.fit(log)
     true_value = lake.policy_value(policy.predict_proba(lake.states()), DISCOUNT)
@@ -81,15 +83,18 @@ def climb(log, steps, derivative, setting):
 
 
 # %%
-# A climb of more steps repeats the shorter one, so a fit for each number of steps shows
-# the way. |D v| is the total derivative for both: the individual one can be zero where
-# the leader could still gain.
+# A fit of more steps repeats the shorter one, so that a fit for each number of steps
+# shows the path. |D v| is the norm of the total derivative for both: the individual one
+# can be zero where the leader's value can still be increased.
 
 found = {
     (name, derivative): np.array(
-        [[climb(log, steps, derivative, setting) for steps in STEPS] for log in logs]
+        [
+            [fit_and_measure(log, steps, derivative, setting) for steps in STEPS]
+            for log in logs
+        ]
     )  # (log, steps, three figures)
-    for name, setting in climbs.items()
+    for name, setting in settings.items()
     for derivative in derivatives
 }
 
@@ -106,27 +111,28 @@ for (name, derivative), figures in found.items():
     )
 
 # %%
-# What to see
-# -----------
-# With the value counted from first states, all the individual derivative sees is the
-# first decision, for with Q held fixed nothing else is in the value: it never learns
-# how to go on. The total derivative does, by the follower's answer.
+# Results
+# -------
+# With the value averaged over first states, the individual derivative depends on the
+# first decision alone, since with Q held fixed the value contains no other: it never
+# learns the later decisions. The total derivative does, through the best response.
 #
-# With the value counted from every logged state, each state is an initial one and a
-# step at fixed Q improves the policy in all of them: the individual derivative gets as
-# far. After mirror steps, which are of that kind, there is little left to climb for
-# either, on most logs nothing. In both, the individual derivative often comes to rest
-# where |D v| is not zero, so at no equilibrium: the leader could still gain, but as a
-# rule next to nothing, in the follower's eyes and in truth. So on this lake the total
-# derivative buys the climb from first states, and an equilibrium; after mirror steps,
-# hardly a better policy. Ten logs of one small lake say nothing of other problems.
+# With the value averaged over every logged state, each state is an initial one and a
+# step at fixed Q improves the policy in all of them: the individual derivative reaches
+# the same value. After mirror steps, which are of that kind, there is little left to
+# gain for either, on most logs nothing. In both, the individual derivative often
+# converges where |D v| is not zero, so not at an equilibrium: the leader's value could
+# still be increased, but as a rule hardly at all, by the follower's value and in truth.
+# So on this lake the total derivative makes the optimisation from first states
+# possible, and reaches an equilibrium; after mirror steps, it hardly improves the
+# policy. Ten logs of one small lake do not show what happens on other problems.
 
 BLUE, ORANGE = "#0072B2", "#E69F00"
 styles = {"total": (BLUE, "o", "-"), "individual": (ORANGE, "s", "--")}
 
 figure = Figure(figsize=(11, 6), layout="constrained")
-panels = figure.subplots(2, len(climbs), sharex=True, sharey="row")
-for column, name in enumerate(climbs):
+panels = figure.subplots(2, len(settings), sharex=True, sharey="row")
+for column, name in enumerate(settings):
     value_axes, residual_axes = panels[:, column]
     for derivative, (colour, marker, line) in styles.items():
         truth, _, residual = np.moveaxis(found[name, derivative], 2, 0)

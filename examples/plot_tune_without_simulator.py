@@ -1,15 +1,15 @@
 """
-Tuned and evaluated without a simulator: insulin doses
-======================================================
+Tuning and evaluation without a simulator: insulin doses
+========================================================
 
 A clinic's table: what was measured every half hour, with gaps and a column of text,
-which dose of insulin was given, and how much of the following half hour the glucose was
-in range. There is nothing to try a policy on. Its settings have to be chosen from the
-table, and the choice defended: what is the policy worth, how sure is that, and on which
-rows does it rest?
+which dose of insulin was given, and for how much of the following half hour the glucose
+was in range. A policy cannot be tried out. Its settings have to be selected from the
+table, and the selection justified: what is the value of the policy, how certain is it,
+and which rows does it depend on?
 
-The patient is simulated, so that the truth is known. It was computed beforehand, is
-looked at only in the end, and changes nothing that is done before.
+The patient is simulated, so that the true values are known. They were computed
+beforehand, are used only at the end, and influence nothing before.
 
 The script takes one to two minutes and saves ``plot_tune_without_simulator.png``.
 """
@@ -38,7 +38,7 @@ from sklearn_stackelberg.metrics import doubly_robust_value, fitted_q_value
 # ------------
 # ``X`` is what was known when a dose was decided on, and ``y`` is the *decision table*:
 # the action, the reward, and which step of which episode it was. An episode is a day.
-# The last 30 days are put aside, to evaluate the policy that the others lead to.
+# The last 30 days are held out, to evaluate the policy learned from the others.
 
 DISCOUNT = 0.95  # a half hour counts 5 % less than the one before it
 
@@ -69,10 +69,10 @@ policy = make_pipeline(
 # %%
 # 3. The search
 # -------------
-# ``lam`` says how far the values must agree with the log: the smaller, the more
-# pessimistic. ``beta`` and ``bandwidth`` say how smooth they are. Folds are of whole
-# days, and the score is the estimator's own: an estimate of what a policy is worth,
-# held against days that it was not learned from.
+# ``lam`` is the weight of agreement with the log: the smaller, the more pessimistic.
+# ``beta`` and ``bandwidth`` determine how smooth the values are. Folds are of whole
+# days, and the score is the estimator's own: an estimate of the policy's value,
+# corrected by days that it was not learned from.
 
 grid = {
     "stackelbergpolicyestimator__lam": [0.1, 1.0, 10.0, 100.0, 1e3, 1e4],
@@ -87,12 +87,12 @@ print("----------")
 print("chosen:", ", ".join(f"{name} {value:g}" for name, value in chosen.items()))
 
 # %%
-# 4. What is it worth, and how sure is that?
-# ------------------------------------------
-# By the days put aside, in two ways, each with a standard error over days.
+# 4. What is its value, and how certain is that?
+# ----------------------------------------------
+# Estimated on the held-out days, in two ways, each with a standard error over days.
 # ``greedy=True`` evaluates the doses that ``predict`` returns. A value is a discounted
-# return, here at most 20 half hours in range; what the logger itself earned on those
-# days is summed up the same way, as if every day went on like it began.
+# return, here at most 20 half hours in range; the logger's own rewards on those days
+# are summed in the same way, as if every day continued as it began.
 
 
 def logged_value(y):
@@ -103,16 +103,17 @@ def logged_value(y):
     return days.mean(), days.sem()
 
 
-print("\nValue on 30 days that were put aside\n------------------------------------")
+print("\nValue on 30 held-out days\n-------------------------")
 print("The logger: {:.2f} ± {:.2f}".format(*logged_value(y_test)))
 for value_of in (fitted_q_value, doubly_robust_value):
     print(value_of(search, X_test, y_test, discount=DISCOUNT, greedy=True))
 
 # %%
-# 5. What does that rest on?
-# --------------------------
-# The value is an average of logged rewards, with weights. If a handful of rows carried
-# it, ``coverage_report`` would warn and name them; they are in the report in any case.
+# 5. Which rows does the value depend on?
+# ---------------------------------------
+# The value is a weighted average of logged rewards. If it depended on a handful of
+# rows, ``coverage_report`` would warn and name them; the report always lists the
+# heaviest.
 
 report = coverage_report(search, X_test, y_test, discount=DISCOUNT, greedy=True)
 print("\nCoverage\n--------")
@@ -125,7 +126,7 @@ print(heavy.to_string(index=False, formatters={"share": "{:.1%}".format}))
 # %%
 # 6. The truth
 # ------------
-# Each candidate, fitted to the same 75 days, was let loose on the simulated patient:
+# Each candidate, fitted on the same 75 days, was applied to the simulated patient:
 # ``python -m benchmarks.glucose.candidates`` made the table. ``truth`` is the value of
 # the policy's probabilities, ``truth_greedy`` that of the doses that ``predict`` gives.
 
@@ -144,12 +145,12 @@ if file.exists():
         print(f"{name + ':':<19} {row['truth_greedy']:5.2f}  {row['in_range']:.2f}")
 
 # %%
-# The chosen policy earns far more than the logger, and the days put aside say less than
-# that. Thirty days are few, and these were worse than most: see what the logger earned
-# on them, and what it earns in truth. Nor do the columns hold all that matters of the
-# patient: a logged state came about by other doses than the policy's, and what follows
-# it differs by more than the columns tell. No standard error has that in it, and more
-# days of the same table would not mend it.
+# The value of the chosen policy is far above the logger's, and the estimates on the
+# held-out days are too low. Thirty days are few, and these were worse than most:
+# compare the logger's value on them with its true value. Nor do the columns contain the
+# whole state of the patient: a logged state was reached by other doses than the
+# policy's, and what follows it depends on more than the columns. No standard error
+# includes that, and more days of the same table would not correct it.
 
 
 def true_value(lam, column="truth"):
@@ -160,8 +161,8 @@ def true_value(lam, column="truth"):
 # %%
 # 7. A picture
 # ------------
-# Left, what held-out days say of every ``lam``, and the truth; right, how many rows the
-# estimate on the days put aside rests on.
+# Left, the held-out value for every ``lam``, and the true one; right, how many rows the
+# evaluation on the held-out days depends on.
 
 figure = Figure(figsize=(11, 4.4), layout="constrained")
 tuning_axes, coverage_axes = figure.subplots(1, 2, width_ratios=[1.5, 1])
@@ -188,6 +189,6 @@ tuning_axes.set(
     ylabel="discounted half hours in range",
 )
 CoverageDisplay.from_report(report, ax=coverage_axes)
-coverage_axes.set_title("the chosen policy on 30 days put aside")
+coverage_axes.set_title("the chosen policy on 30 held-out days")
 figure.savefig("plot_tune_without_simulator.png", dpi=120)
 print("\nSaved plot_tune_without_simulator.png")

@@ -3,9 +3,9 @@ From a log to a policy: CartPole
 ================================
 
 A pole stands on a cart. A controller, 60 % of whose pushes are random, moved the cart
-left or right 5,000 times, and each push was written down. From these rows alone, with
-no simulator, we learn when to push which way. Only at the end do we let the learned
-policy loose on the real cart, to see whether it is any good.
+left or right 5,000 times, and each push was logged. From these rows alone, without a
+simulator, we learn when to push in which direction. Only at the end do we run the
+learned policy in the environment, to measure its return.
 
 The script takes some seconds, prints what it finds and saves ``quickstart.png``.
 """
@@ -21,7 +21,7 @@ from sklearn_stackelberg.datasets import log_episodes, rollout_returns
 # 1. The log
 # ----------
 # The reference controller pushes to the side that the pole falls to. Of a state it
-# reads the pole's angle (rad) and angular velocity (rad/s); 0 is left and 1 is right.
+# uses the pole's angle (rad) and angular velocity (rad/s); 0 is left and 1 is right.
 # The logger does the same, but 60 % of its pushes are drawn at random.
 
 
@@ -48,8 +48,8 @@ print(log.describe())
 # %%
 # 2. Fit
 # ------
-# Default settings: ``discount`` says how far ahead to look, ``lam`` how far the values
-# must agree with the log. Nothing else is given to ``fit``, least of all the cart.
+# Default settings: ``discount`` sets the horizon, ``lam`` the weight of agreement with
+# the log. ``fit`` is given the log alone, and no environment.
 
 policy = StackelbergPolicyEstimator(random_state=0).fit(log)
 
@@ -66,13 +66,13 @@ for state, action in zip(falling, policy.predict(falling), strict=True):
     print(f"{shown}: push {['left', 'right'][action]}")
 
 # %%
-# 4. What does the log promise?
-# -----------------------------
-# ``policy_value_`` is what the policy is worth by a Q-function chosen against it: of
-# those that agree with the log, the one that makes it look worst. By default it is the
-# mean over all logged states, so we compare it with what the logger itself earned from
-# those states on. It ranks policies, and is no guarantee: the best of many policies
-# tried is also the luckiest, so that it can come out too high even so (docs/game.md).
+# 4. The value by the log
+# -----------------------
+# ``policy_value_`` is the value of the policy by a pessimistic Q-function: of those
+# that agree with the log, the one with the lowest value. By default it is the mean over
+# all logged states, so we compare it with the logger's own return from those states on.
+# It ranks policies, and is no guarantee: a policy selected as the best of many is
+# likely to be overestimated, so that the value can be too high even so (docs/game.md).
 
 
 def discounted_returns(log, discount):
@@ -95,8 +95,8 @@ print(f"a pole that stands:    {1 / (1 - policy.discount):6.1f}")
 # %%
 # 5. The truth
 # ------------
-# This step is for us, not for the method: 100 episodes in the real environment, the
-# same starts for all three.
+# This step is an evaluation and no part of the method: 100 episodes in the environment,
+# with the same starts for all three.
 
 print("\nReturn, mean and standard deviation of 100 episodes (500 at most)")
 print("------------------------------------------------------------------")
@@ -111,8 +111,8 @@ for name, actor in {
 # %%
 # 6. A picture
 # ------------
-# Left, how the pessimistic value rose while the policy was learned. Middle, what the
-# log shows. Right, what was made of it, for a cart that stands still at the centre.
+# Left, the pessimistic value during the fit. Middle, the logged actions. Right, the
+# learned policy, for a cart at rest in the centre.
 
 LEFT, RIGHT = "#E69F00", "#0072B2"
 left_to_right = LinearSegmentedColormap.from_list("push", [LEFT, "white", RIGHT])

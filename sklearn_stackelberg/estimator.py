@@ -223,7 +223,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
     floor_ : LowerBound or None
         What ``lam="calibrated"`` found: ``value``, ``standard_error``, ``quantile`` and
         ``limit``, the floor itself, no lower than ``lowest``, the least that rewards
-        add up to. ``docs/floor.md`` says what it promises.
+        add up to. ``docs/lower_bound.md`` says what it promises.
     bandwidth_ : ndarray of shape (n_features_in_,) or None
         The length scale of each column, those of amounts behind those of the states;
         None for kernels without one.

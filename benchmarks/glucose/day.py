@@ -59,10 +59,10 @@ def _meals(seed: int) -> tuple[FloatArray, list[str]]:
     module = submodule("simulation.scenario_gen")
     eaten = module.RandomScenario(datetime(2000, 1, 1), seed=seed).scenario["meal"]
     grams, names = np.zeros(N_STEPS + 1), ["none"] * (N_STEPS + 1)
-    for minute, amount in zip(eaten["time"], eaten["amount"], strict=True):
-        # Whoever is about to eat waits for the next decision, and says so then.
+    for minute, carbs in zip(eaten["time"], eaten["amount"], strict=True):
+        # A meal is announced, and eaten, at the next decision.
         step = int(np.ceil(minute / MINUTES))
-        grams[step] += amount
+        grams[step] += carbs
         name = next(name for hour, name in _MEALS if minute < 60 * hour)
         end = min(step + _REMEMBERED, N_STEPS + 1)
         names[step:end] = [name] * (end - step)

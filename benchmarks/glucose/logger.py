@@ -15,9 +15,9 @@ _STEEP = 30.0  # mg/dL in half an hour
 
 
 def rule(states: Any) -> NDArray[np.intp]:
-    """Return the place among DOSES that the rule holds right, (n,).
+    """Return the index in DOSES of the rule's dose, (n,).
 
-    The higher the glucose the more; one dose more where it climbs or a meal was eaten
+    The higher the glucose the more; one dose more where it rises or a meal was eaten
     in the last two hours, one less where it falls. It forgets the insulin given before.
     """
     glucose = np.asarray(states["glucose"], dtype=float)

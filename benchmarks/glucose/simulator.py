@@ -28,7 +28,7 @@ PATIENT, PUMP = "adult#007", "Insulet"
 STATE = ["hour", "glucose", "trend", "insulin_on_board", "carbs_on_board", "meal"]
 TARGET = (70.0, 180.0)  # mg/dL
 ROLLOUT_SEED = 20_000
-# What is left on board after half an hour: a time constant of two hours, and of one.
+# Shares that are still active after half an hour: time constants of two hours and one.
 _INSULIN_LEFT, _CARBS_LEFT = np.exp(-MINUTES / 120), np.exp(-MINUTES / 60)
 
 

@@ -1,4 +1,4 @@
-"""The methods that the benchmarks compare with, each written to do well."""
+"""The methods that the benchmarks compare with, each carefully implemented."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def import_d3rlpy() -> Any:
 
 
 class _Learner:
-    """A d3rlpy learner that predicts the labels, or the numbers, that were logged."""
+    """A d3rlpy learner that predicts actions as they were logged."""
 
     def __init__(self, learner: Any, classes: NDArray[Any] | None) -> None:
         self._learner = learner
@@ -131,7 +131,7 @@ def fit_learner(
     n_steps : int
         Gradient steps, a multiple of ``CHECKPOINT``.
     continuous : bool
-        Whether actions are numbers; else they are labels.
+        Whether actions are continuous; else they are discrete.
     at_checkpoint : callable, optional
         Called every ``CHECKPOINT`` steps with the steps done, the seconds of training
         so far (its own time not counted) and the policy; True ends the training.

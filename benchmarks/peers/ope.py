@@ -1,8 +1,8 @@
 """SCOPE-RL's and OBP's estimators, on logs that all three are given.
 
 Both packages pin old releases of gym and d3rlpy. Their estimators need neither, so the
-two are installed without what they ask for, in a folder of their own, and what the
-estimators' modules import in vain is stood in for.
+two are installed without their requirements, in a folder of their own, and the missing
+imports of the estimators' modules are replaced by stubs.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class GivenPolicy:
 
 
 class GivenQ:
-    """A regressor that was told Q, rightly or wrongly, and learns nothing."""
+    """A regressor with a given Q, right or wrong, that learns nothing."""
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """None."""
@@ -60,7 +60,7 @@ class GivenQ:
 
 
 def shared_log(n_steps: int = N_STEPS) -> Transitions:
-    """Episodes of equal lengths, by arithmetic alone: the same for everyone.
+    """Episodes of equal lengths, by arithmetic alone: the same on every machine.
 
     The last step of each is terminated, so that no estimator values what follows.
     """

@@ -16,7 +16,7 @@ TIE = 1e-12
 
 @dataclass(frozen=True)
 class Counts:
-    """What a log says about a finite problem.
+    """Counts and means of a finite problem's log.
 
     Attributes
     ----------
@@ -56,7 +56,7 @@ def penalised_values(
     penalty: float = 0.0,
     *,
     unseen: float = 0.0,
-    floor: float = -np.inf,
+    lowest: float = -np.inf,
     tol: float = 1e-12,
     max_iter: int = 100_000,
 ) -> NDArray[np.float64]:
@@ -70,20 +70,20 @@ def penalised_values(
         Larger trusts rarely logged pairs less; 0 is value iteration on counts.
     unseen : float
         The value of a pair that was never logged.
-    floor : float
+    lowest : float
         No state is worth less than this.
 
     Returns
     -------
     array of shape (n_states, n_actions)
-        Action values, those of single actions not raised to the floor.
+        Action values, those of single actions not raised to `lowest`.
     """
     seen = counts.visits > 0
     reward = counts.reward - penalty / np.sqrt(np.maximum(counts.visits, 1.0))
     value = np.zeros(len(counts.visits))
     for _ in range(max_iter):
         q = np.where(seen, reward + discount * counts.continuation @ value, unseen)
-        improved = np.maximum(q.max(axis=1), floor)
+        improved = np.maximum(q.max(axis=1), lowest)
         change = np.abs(improved - value).max(initial=0.0)
         value = improved
         if change <= tol:
@@ -98,7 +98,7 @@ def greedy(q: NDArray[np.float64], counts: Counts) -> NDArray[np.intp]:
 
 
 def value_iteration(counts: Counts, discount: float) -> NDArray[np.intp]:
-    """Optimal on the counts; a pair never logged ends the episode with nothing."""
+    """Optimal on the counts; a pair never logged ends the episode with no reward."""
     return greedy(penalised_values(counts, discount), counts)
 
 
@@ -119,7 +119,7 @@ def vi_lcb(
         The least that a return can be.
     """
     if clip:
-        q = penalised_values(counts, discount, penalty, unseen=-np.inf, floor=lowest)
+        q = penalised_values(counts, discount, penalty, unseen=-np.inf, lowest=lowest)
     else:
         worst = lowest - penalty / (1.0 - discount)
         q = penalised_values(counts, discount, penalty, unseen=worst)

@@ -44,7 +44,7 @@ def _ours(log: Any, seed: int) -> dict[str, Any]:
 
 
 def _cql(log: Any, seed: int, setting: dict[str, Any]) -> dict[str, Any]:
-    """Train, and look at every checkpoint until one is good; looking is not timed."""
+    """Train, and evaluate checkpoints until one is good; evaluation is not timed."""
     passed: dict[str, Any] = {"good_seconds": None, "good_steps": None}
     last: dict[str, Any] = {}
 
@@ -63,7 +63,7 @@ def _cql(log: Any, seed: int, setting: dict[str, Any]) -> dict[str, Any]:
 
 
 def table(rows: Rows) -> str:
-    """One line a log and side, then the figures asked for."""
+    """One line a log and side, then the figures of interest."""
     found = sorted(rows, key=lambda r: (r["seed"], r["method"] != "ours"))
     lines = [
         [

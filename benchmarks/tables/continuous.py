@@ -1,4 +1,4 @@
-"""What the tables of continuous problems share: who plays, on which logs, how long."""
+"""What the tables of continuous problems share: methods, logs and times."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ def compare(
 
     A peer's row holds all its checkpoints: the report gives it the best of them.
     """
-    players = [(method, fit) for method in mine if side != "peers"]
+    methods = [(method, fit) for method in mine if side != "peers"]
     if side != "ours":
         train = partial(_train, bounds=problem.bounds)
-        players += [(learner, train) for learner in d3rlpy_continuous.LEARNERS]
-    # One player after the other: the slowest last.
-    for method, play in players:
+        methods += [(learner, train) for learner in d3rlpy_continuous.LEARNERS]
+    # One method after the other: the slowest last.
+    for method, run in methods:
         for seed in range(seeds or N_LOGS):
             log = problem.log(seed)
             for setting in method.settings:
                 key = {"problem": problem.name, "seed": seed, "method": method.name}
                 rows.once(
                     key | {"setting": setting},
-                    partial(play, method, setting, log, seed, score),
+                    partial(run, method, setting, log, seed, score),
                 )
 
 

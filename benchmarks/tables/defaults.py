@@ -1,4 +1,4 @@
-"""What each default is worth: one hyperparameter changed at a time."""
+"""The effect of each default: one hyperparameter changed at a time."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from benchmarks.problems import (
 from benchmarks.report import Clock, Rows, best_settings, markdown, setting_text
 
 N_LOGS = 10
-# On the good logger, what share of the best peer's mean is asked of us.
+# On the good logger, the share of the best peer's mean that ours is to reach.
 GOOD_SHARE = 0.95
 
 

@@ -1,4 +1,4 @@
-"""How often 95 % intervals hold the true value, over fresh logs of fixed policies."""
+"""Coverage of 95 % intervals, over fresh logs of fixed policies."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class LakePolicy:
 
 
 class Balance:
-    """Pushes to where the pole leans, the surer the more it does, else anywhere."""
+    """Pushes to the side that the pole leans to, more probably the more it leans."""
 
     classes_ = np.arange(2)
 
@@ -85,7 +85,7 @@ class Softmax:
 
 @dataclass(frozen=True)
 class Problem:
-    """A policy that is evaluated, logs to do that on, and what it is worth.
+    """A policy that is evaluated, logs to evaluate it on, and its true value.
 
     Parameters
     ----------

@@ -48,8 +48,8 @@ def make_log(size: int) -> Any:
     rng = np.random.default_rng(0)
     n_episodes = size // EPISODE_LENGTH
     push = rng.normal(size=(N_ACTIONS, N_FEATURES)).astype(np.float32)
-    turn = np.linalg.qr(rng.normal(size=(N_FEATURES, N_FEATURES)))[0]
-    turn = (0.95 * turn).astype(np.float32)
+    rotation = np.linalg.qr(rng.normal(size=(N_FEATURES, N_FEATURES)))[0]
+    rotation = (0.95 * rotation).astype(np.float32)
     shape = (n_episodes, EPISODE_LENGTH, N_FEATURES)
     state, after = np.empty(shape, np.float32), np.empty(shape, np.float32)
     action = rng.integers(N_ACTIONS, size=shape[:2])
@@ -57,7 +57,7 @@ def make_log(size: int) -> Any:
     for step in range(EPISODE_LENGTH):
         state[:, step] = now
         noise = rng.normal(scale=0.1, size=now.shape).astype(np.float32)
-        now = now @ turn + 0.3 * push[action[:, step]] + noise
+        now = now @ rotation + 0.3 * push[action[:, step]] + noise
         after[:, step] = now
     state, after = state.reshape(size, -1), after.reshape(size, -1)
     step = np.tile(np.arange(EPISODE_LENGTH), n_episodes)
@@ -74,7 +74,7 @@ def make_log(size: int) -> Any:
 
 
 def fit(size: int) -> dict[str, Any]:
-    """Fit one size in this process, and say what it took."""
+    """Fit one size in this process, and return its time and memory."""
     import torch
 
     torch.set_num_threads(N_THREADS)

@@ -1,4 +1,4 @@
-"""What a grid search costs: two processes against one, and against its single fits."""
+"""The cost of a grid search: two processes against one, and its single fits."""
 
 from __future__ import annotations
 
@@ -78,13 +78,13 @@ def _one_by_one(
     for params in ParameterGrid(grid):
         values = []
         for train, test in folds.split(log):
-            learning, judging = log[train], log[test]
+            learning, held_out = log[train], log[test]
             candidate = clone(policy).set_params(**params)
             with Clock() as clock:
                 candidate.fit(learning)
             fits += clock.seconds
             with Clock() as clock:
-                values.append(candidate.score(judging))
+                values.append(candidate.score(held_out))
             scores += clock.seconds
         means.append(float(np.mean(values)))
     return round(fits, 4), round(scores, 4), means

@@ -15,14 +15,15 @@ from sklearn_stackelberg import StackelbergPolicyEstimator
 
 N_LOGS = 3
 CLOSE, SAME = 0.01, 0.98
-# Labels: over amounts the two solvers' policies are linear in different features.
+# Discrete actions: of continuous ones the two solvers' policies are linear in different
+# features.
 PROBLEMS = (
     (FROZEN_LAKE[0], {"kernel": "linear", "n_components": None}),
     (FROZEN_LAKE[1], {"kernel": "linear", "n_components": None}),
     (CONTROL[1], {"n_components": 50}),
     (CONTROL[0], {"n_components": 50}),
 )
-# Both climb until there is nothing left to gain.
+# Both run until they have converged.
 CLOSED_FORM = {"solver": "closed_form", "tol": 1e-5, "max_iter": 500}
 STOCHASTIC = {
     "solver": "stochastic",

@@ -1,4 +1,4 @@
-"""What the total derivative buys: total against individual gradient, ten logs."""
+"""The effect of the total derivative: against the individual one, on ten logs."""
 
 from __future__ import annotations
 
@@ -27,13 +27,15 @@ from sklearn_stackelberg import StackelbergPolicyEstimator
 
 N_LOGS = 10
 GRADIENTS = ("total", "individual")
-# Where the climb along the derivative starts: where mirror steps end (the default), or
+# Where the steps along the derivative start: where mirror steps end (the default), or
 # at the uniform policy.
 STARTS = {40: "mirror steps", 0: "uniform"}
-# A tolerance at which neither climb ends before it has nothing left to gain.
-CLIMB = {"max_iter": 100, "tol": 1e-4}
-# Turns, of which mirror steps are the first 40 for either gradient.
-TURNS = {"max_iter": 80, "tol": 1e-6, "leader_learning_rate": 0.3}
+LIMITS = {
+    # A tolerance at which neither derivative ends before it has converged.
+    "closed_form": {"max_iter": 100, "tol": 1e-4},
+    # Iterations, of which mirror steps are the first 40 for either gradient.
+    "stochastic": {"max_iter": 80, "tol": 1e-6, "leader_learning_rate": 0.3},
+}
 PROBLEMS: tuple[FrozenLakeProblem | ControlProblem | ContinuousProblem, ...] = (
     FROZEN_LAKE[0],
     CONTROL[1],
@@ -62,8 +64,7 @@ def run(rows: Rows, side: str = "both", seeds: int | None = None) -> str:
 def _fit(problem: Any, seed: int, setting: Mapping[str, Any]) -> dict[str, Any]:
     one_hot = isinstance(problem, FrozenLakeProblem)
     log = problem.log(seed, encode="one-hot") if one_hot else problem.log(seed)
-    climb = CLIMB if setting["solver"] == "closed_form" else TURNS
-    setting = {**climb, **setting}
+    setting = {**LIMITS[setting["solver"]], **setting}
     if one_hot:
         setting = {"kernel": "linear", "n_components": None, **setting}
     elif isinstance(problem, ContinuousProblem):
@@ -111,13 +112,14 @@ def table(rows: Rows) -> str:
                     f"{_difference(found, 'score', 'true value')}; "
                     f"{_difference(found, 'value', 'v')}."
                 )
-    headings = ["log", "solver", "climbs from", "gradient", "true value", "v"]
+    headings = ["log", "solver", "starts from", "gradient", "true value", "v"]
     headings += ["steps", "s", "|D v| at the end", "logs"]
     return (
         f"Mean ± standard deviation over the logs; default hyperparameters but for "
-        f"{CLIMB} of the closed form and {TURNS} of the stochastic solver, and the "
-        f"Pendulum's {ours.PENDULUM_GRID[0]}. FrozenLake: exact success of π; others: "
-        "return of `predict` over 100 episodes; v in units of discounted return.\n\n"
+        f"{LIMITS['closed_form']} of the closed form and {LIMITS['stochastic']} of the "
+        f"stochastic solver, and the Pendulum's {ours.PENDULUM_GRID[0]}. FrozenLake: "
+        "exact success of π; others: return of `predict` over 100 episodes; v in units "
+        "of discounted return.\n\n"
         + markdown(headings, lines)
         + "\n\n"
         + "\n".join(text)

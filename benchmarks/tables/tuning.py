@@ -1,4 +1,4 @@
-"""What a search chooses by each criterion, in units of the best of its candidates."""
+"""The candidate that a search selects by each criterion, relative to the best one."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ CRITERIA = {
     "bellman": "minus the Bellman error on the fold",
     "tournament": "tournament: mean rank by the eight above",
     "own": "the fit's own `policy_value_`, no folds",
-    "floor": "floor at 0.95 of the fit on the whole log, no folds",
+    "lower_bound": "lower bound at 0.95 of the fit on the whole log, no folds",
     "refit": "fitted-Q of the fit on the whole log, no folds",
 }
 # Of each problem the default is computed on all logs, others on the first so many.
@@ -58,7 +58,7 @@ class Criteria:
         self.log, self.compared, self.dear = log, compared, dear
 
     def __call__(self, policy: Any, X: Any, y: Any = None) -> dict[str, float]:
-        """Score a policy that was fitted without the rows X."""
+        """Evaluate a policy that was fitted without the rows X."""
         discount = policy[-1].discount
 
         def value(log: Any, greedy: bool = False) -> float:
@@ -138,7 +138,7 @@ def _search(problem: TuningProblem, seed: int) -> dict[str, Any]:
     splits = [
         search.cv_results_[f"split{k}_test_score"].tolist() for k in range(N_FOLDS)
     ]
-    folds_free: dict[str, list[float]] = {"own": [], "refit": [], "floor": []}
+    folds_free: dict[str, list[float]] = {"own": [], "refit": [], "lower_bound": []}
     truth: list[float] = []
     greedy_truth: list[float] = []
     for params in search.cv_results_["params"]:
@@ -150,7 +150,7 @@ def _search(problem: TuningProblem, seed: int) -> dict[str, Any]:
             )
             folds_free["refit"].append(fit.value)
         if dear:
-            folds_free["floor"].append(lower_bound(fit, 0.95).value)
+            folds_free["lower_bound"].append(lower_bound(fit, 0.95).value)
         truth.append(problem.truth(policy, greedy=False))
         greedy_truth.append(problem.truth(policy, greedy=True))
     scores |= {name: found for name, found in folds_free.items() if found}
@@ -169,8 +169,8 @@ def final_scores(row: dict[str, Any], name: str) -> NDArray[np.float64]:
     scores = row["scores"]
     if name != "tournament":
         return np.asarray(scores[name], dtype=float)
-    voters = list(CRITERIA)[:8]
-    return np.mean([rankdata(scores[k]) for k in voters], axis=0)
+    criteria = list(CRITERIA)[:8]
+    return np.mean([rankdata(scores[k]) for k in criteria], axis=0)
 
 
 def chosen(row: dict[str, Any], name: str, truth: str = "truth") -> float:
@@ -212,8 +212,8 @@ def table(rows: Rows) -> str:
 def _line(
     text: str, rows: Rows, needed: str, share: Callable[[dict[str, Any]], float]
 ) -> list[str]:
-    """What a criterion's choices are worth, on the logs that it was computed on."""
-    needed = "floor" if needed == "tournament" else needed
+    """Values of a criterion's choices, on the logs that it was computed on."""
+    needed = "lower_bound" if needed == "tournament" else needed
     means, cells, logs = [], [], 0
     for problem in PROBLEMS:
         mine = [row for row in rows if row["problem"] == problem.name]

@@ -15,7 +15,7 @@ from torch import nn
 from .._problem.action_space import ContinuousActions
 from .._typing import Floats
 from ..policies._gaussian import SquashedGaussian
-from ..transitions._actions import check_bounds, check_same_amounts
+from ..transitions._actions import check_action_names, check_bounds
 
 # States that a network is asked about at once.
 _BATCH_ROWS = 10_000
@@ -320,7 +320,7 @@ class ContinuousPolicy:
 
 def read_amounts(action: Any, n: int, amounts: ContinuousActions) -> Floats:
     """Amounts that a user gives for n states, (n, p)."""
-    check_same_amounts(amounts.names, tuple(getattr(action, "columns", ())))
+    check_action_names(amounts.names, tuple(getattr(action, "columns", ())))
     try:
         given = np.asarray(action, dtype=np.float64)
     except (TypeError, ValueError):

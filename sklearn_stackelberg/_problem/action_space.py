@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._typing import Floats
-from ..transitions._actions import action_type, check_bounds, check_same_amounts
+from ..transitions._actions import action_type, check_action_names, check_bounds
 from ..transitions._transitions import Transitions
 
 LINEAR_IN_AMOUNTS = (
@@ -112,7 +112,7 @@ class ContinuousActions:
                 f"The logged actions are labels, such as {action[0].item()!r}; the "
                 "policy was begun with amounts. Begin anew to learn from labels."
             )
-        check_same_amounts(self.names, log.action_names)
+        check_action_names(self.names, log.action_names)
         amounts = np.asarray(action, dtype=np.float64).reshape(len(action), -1)
         if amounts.shape[1] != len(self.low):
             raise ValueError(

@@ -10,7 +10,7 @@ from sklearn.utils import check_array
 
 from .._typing import Floats, Index
 from ..game import anchored_reward, average_value
-from ..transitions._as_transitions import shared_next_rows
+from ..transitions._tables import shared_next_rows
 from ..transitions._transitions import Transitions
 from .rows import index_states
 
@@ -100,7 +100,7 @@ class OfflineProblem:
         """
         state, next_state = _checked_states(log, dtype, estimator)
         states, state_index, next_index = index_states(
-            state, next_state, shared_next_rows(log.with_states(state, next_state))
+            state, next_state, shared_next_rows(state, next_state)
         )
         initial, notes = state_index, ()
         if initial_states == "first":

@@ -1,4 +1,4 @@
-"""Logged problems whose answer is known: environments and finite processes."""
+"""Logged problems with known values: environments and finite processes."""
 
 from ._finite_mdp import FiniteMDP
 from ._glucose import load_glucose

@@ -8,6 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 
+from .._typing import Floats
+
+# Episodes drawn at once to begin with: few rows are lost if they are long.
 _FIRST_BATCH = 32
 
 _ROW = [
@@ -15,16 +18,14 @@ _ROW = [
     ("terminated", bool),
 ]
 
-FloatArray = NDArray[np.float64]
-
 
 def chain_values(
-    chain: FloatArray,
+    chain: Floats,
     stops: NDArray[np.bool_],
-    reward: FloatArray,
+    reward: Floats,
     discount: float,
     horizon: int | None,
-) -> FloatArray:
+) -> Floats:
     """Return the value of each state, NaN where its return has no limit.
 
     chain (S, S) holds the probabilities of going on, stops (S,) where the episode
@@ -32,10 +33,11 @@ def chain_values(
     """
     n_states = len(chain)
     if horizon is not None:
-        values: FloatArray = np.zeros(n_states)
+        values = np.zeros(n_states)
         for _ in range(horizon):
             values = reward + discount * chain @ values
         return values
+    # v = r + discount P v, which has one solution where the discount is below 1.
     if discount < 1.0:
         return np.linalg.solve(np.eye(n_states) - discount * chain, reward)
     # Undiscounted: I - chain is singular on classes of states that are never left.
@@ -60,7 +62,7 @@ def chain_values(
 
 
 def sample_episodes(
-    process: tuple[FloatArray, FloatArray, FloatArray, FloatArray],
+    process: tuple[Floats, Floats, Floats, Floats],
     n_rows: int,
     rng: np.random.Generator,
     horizon: int | None,
@@ -82,14 +84,15 @@ def sample_episodes(
         n_episodes = int(part["episode"][-1]) + 1
         parts.append(part)
         missing -= len(part)
+        # A tenth more than the mean length says: a batch too many costs more than rows.
         mean_length = (n_rows - missing) / n_episodes
         batch = max(_FIRST_BATCH, int(1.1 * missing / mean_length))
     return np.concatenate(parts)
 
 
 def _batch(
-    tables: list[FloatArray],
-    termination: FloatArray,
+    tables: list[Floats],
+    termination: Floats,
     rng: np.random.Generator,
     batch: int,
     limit: int,
@@ -125,11 +128,11 @@ def _batch(
     return rows[np.lexsort((rows["step"], rows["episode"]))]
 
 
-def _cumulative(probabilities: FloatArray) -> FloatArray:
+def _cumulative(probabilities: Floats) -> Floats:
     sums = np.cumsum(probabilities, axis=-1)
     # Exactly 1 from the last possible outcome on: rounding can draw no other.
     return sums / sums[..., -1:]
 
 
-def _draw(cumulative: FloatArray, rng: np.random.Generator) -> NDArray[np.intp]:
+def _draw(cumulative: Floats, rng: np.random.Generator) -> NDArray[np.intp]:
     return (cumulative <= rng.random((len(cumulative), 1))).sum(axis=1)

@@ -1,30 +1,51 @@
-"""What we ask of Gymnasium. The only file that imports it, and only when called."""
+"""What is used of Gymnasium. The only file that imports it, and only when called."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+if TYPE_CHECKING:
+    import gymnasium
 
-def as_generator(random_state: Any) -> np.random.Generator:
+Seed = int | np.random.Generator | np.random.RandomState | None
+
+
+class Predictor(Protocol):
+    """A fitted policy."""
+
+    def predict(self, states: NDArray[Any], /) -> NDArray[Any]: ...
+
+
+def as_generator(random_state: Seed) -> np.random.Generator:
     """Return a generator for a seed, without touching any global random state."""
     if isinstance(random_state, np.random.RandomState):
-        random_state = random_state.randint(2**32, size=4, dtype=np.uint32)
+        # As many bits as SeedSequence mixes: 128.
+        entropy = random_state.randint(2**32, size=4, dtype=np.uint32)
+        return np.random.default_rng(entropy)
     return np.random.default_rng(random_state)
 
 
 def draw_seed(rng: np.random.Generator) -> int:
-    """Return a seed that every environment accepts."""
+    """Return a seed that every environment accepts: some keep it in 32 signed bits."""
     return int(rng.integers(2**31))
 
 
+def positive(count: int, name: str) -> int:
+    """Return the count, refused unless it is a positive integer."""
+    if int(count) != count or count < 1:
+        raise ValueError(f"{name} is {count!r}; expected a positive integer.")
+    return int(count)
+
+
 @contextmanager
-def open_environment(env: Any) -> Iterator[Any]:
+def open_environment(env: str | gymnasium.Env) -> Iterator[gymnasium.Env]:
     """Give the environment of an id, closed afterwards; any other as it is."""
     opened = new_environment(env) if isinstance(env, str) else env
     try:
@@ -34,12 +55,15 @@ def open_environment(env: Any) -> Iterator[Any]:
             opened.close()
 
 
-def new_environment(env: Any) -> Any:
+def new_environment(
+    env: str | gymnasium.Env | Callable[[], gymnasium.Env],
+) -> gymnasium.Env:
     """Return a fresh environment of an id, a factory, or a copy of one given."""
     if isinstance(env, str):
         return _gymnasium().make(env)
+    # Before callable: an environment may be that as well.
     if hasattr(env, "step") and hasattr(env, "reset"):
-        return copy.deepcopy(env)
+        return cast("gymnasium.Env", copy.deepcopy(env))
     if callable(env):
         return env()
     raise TypeError(
@@ -49,18 +73,18 @@ def new_environment(env: Any) -> Any:
 
 
 class ObservationEncoder:
-    """Turns one observation of a space into one row of a state table."""
+    """What makes one observation of a space one row of a state table."""
 
-    def __init__(self, space: Any) -> None:
+    def __init__(self, space: gymnasium.Space) -> None:
         spaces = _gymnasium().spaces
-        self._space, self._flatten = space, None
-        self.dtype: type = np.float64
-        if isinstance(space, (spaces.Discrete, spaces.MultiDiscrete)):
-            self.dtype = np.int64
-        elif isinstance(space, (spaces.Dict, spaces.Tuple)):
-            self._flatten = spaces.flatten
+        # Numbers of states stay integers, which a one-hot encoder can take.
+        discrete = isinstance(space, (spaces.Discrete, spaces.MultiDiscrete))
+        self.dtype = np.int64 if discrete else np.float64
+        self._space = space
+        nested = isinstance(space, (spaces.Dict, spaces.Tuple))
+        self._flatten = spaces.flatten if nested else None
 
-    def __call__(self, observation: Any) -> NDArray[Any]:
+    def __call__(self, observation: object) -> NDArray[Any]:
         """Return the observation as a new row, (d,)."""
         if self._flatten is not None:
             observation = self._flatten(self._space, observation)
@@ -68,8 +92,8 @@ class ObservationEncoder:
         return np.array(observation, dtype=self.dtype).reshape(-1)
 
 
-def playable(action: Any, space: Any) -> Any:
-    """Return an action, perhaps a label that `predict` gave, as the space has it."""
+def as_action(action: object, space: gymnasium.Space) -> object:
+    """Return an action, perhaps as `predict` gave it, as the space has it."""
     spaces = _gymnasium().spaces
     if isinstance(space, spaces.Discrete):
         return int(np.asarray(action).item())
@@ -78,7 +102,7 @@ def playable(action: Any, space: Any) -> Any:
     return action
 
 
-def _gymnasium() -> Any:
+def _gymnasium() -> ModuleType:
     try:
         import gymnasium
     except ImportError as error:

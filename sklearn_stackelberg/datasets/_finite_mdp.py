@@ -1,17 +1,30 @@
-"""Finite Markov decision processes whose every answer is exact."""
+"""Finite Markov decision processes whose values are exact."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .._typing import Floats
 from ..transitions._transitions import Transitions
 from ._chain import chain_values, sample_episodes
-from ._environments import as_generator, open_environment
+from ._environments import (
+    Predictor,
+    Seed,
+    as_generator,
+    open_environment,
+    positive,
+)
 
-# How close to 1 a discount stands in for 1 while a policy is being optimised.
+if TYPE_CHECKING:
+    import gymnasium
+
+Policy = ArrayLike | Predictor
+
+# How close to 1 a discount stands in for 1 while a policy is being optimised. The
+# condition of the linear solve grows as 1 / (1 - discount): 1e-7 leaves it 9 digits.
 _NEARLY_ONE = 1.0 - 1e-7
 
 
@@ -94,6 +107,7 @@ class FiniteMDP:
             )
         n_states, n_actions, _ = shape = transition.shape
         reward = np.array(reward, dtype=float)
+        # The mean reward of a pair stands for each of its next states.
         if reward.shape == shape[:2]:
             reward = np.repeat(reward[:, :, None], n_states, axis=2)
         if reward.shape != shape:
@@ -104,6 +118,8 @@ class FiniteMDP:
         terminal = np.zeros(n_states, dtype=bool) if terminal is None else terminal
         termination = np.array(terminal)
         if termination.shape == (n_states,):
+            # Entering one ends the episode, so what follows there cannot matter; that it
+            # stays where it is, unpaid, makes its own value 0.
             absorbing = termination.astype(bool)
             termination = np.zeros(shape)
             termination[:, :, absorbing] = 1.0
@@ -130,7 +146,9 @@ class FiniteMDP:
         self.visits: NDArray[np.intp] | None = None
 
     @classmethod
-    def from_gymnasium(cls, env: Any, *, encode: str = "integer") -> FiniteMDP:
+    def from_gymnasium(
+        cls, env: str | gymnasium.Env, *, encode: str = "integer"
+    ) -> FiniteMDP:
         """Read the process of a Gymnasium toy-text environment.
 
         Parameters
@@ -162,6 +180,7 @@ class FiniteMDP:
         0.74
         """
         with open_environment(env) as opened:
+            # The time limit is a wrapper's, and is left out with it.
             inner = opened.unwrapped
             outcomes = getattr(inner, "P", None)
             initial = getattr(inner, "initial_state_distrib", None)
@@ -172,6 +191,8 @@ class FiniteMDP:
                 "have them; use log_episodes to log any other."
             )
         n_states, n_actions = len(outcomes), len(outcomes[0])
+        # Outcomes that lead to one state add up: what they pay and whether they end is
+        # averaged with their probabilities.
         mass, gain, stop = np.zeros((3, n_states, n_actions, n_states))
         for s in range(n_states):
             for a in range(n_actions):
@@ -207,7 +228,7 @@ class FiniteMDP:
         FiniteMDP
             Pairs (s, a) that were never logged end the episode at once with
             reward 0 (where rewards are negative, that is the *best* there is);
-            `visits` tells them apart. The initial distribution is that of the
+            `visits` has 0 there. The initial distribution is that of the
             rows marked ``is_initial``, or of all rows when none is.
 
         Raises
@@ -238,12 +259,14 @@ class FiniteMDP:
         n_actions = size(n_actions, action, "action")
         rows = (before, action, after)
         mass, gain, stop = np.zeros((3, n_states, n_actions, n_states))
+        # add.at: rows name a transition more than once, and += would count it once.
         np.add.at(mass, rows, 1.0)
         np.add.at(gain, rows, np.asarray(transitions.reward, dtype=float))
         np.add.at(stop, rows, np.asarray(transitions.terminated, dtype=float))
         visits = mass.sum(axis=2)  # (S, A)
         transition = ratio(mass, visits[:, :, None])
         termination = ratio(stop, mass)
+        # Nothing is known of these pairs: any next state would do, as they end there.
         s, a = np.nonzero(visits == 0)
         transition[s, a, s] = termination[s, a, s] = 1.0
         starts = before[np.asarray(transitions.is_initial, dtype=bool)]
@@ -258,7 +281,7 @@ class FiniteMDP:
         mdp.visits = visits.astype(np.intp)
         return mdp
 
-    def one_hot(self, states: ArrayLike) -> NDArray[np.float64]:
+    def one_hot(self, states: ArrayLike) -> Floats:
         """Return integer states, (n,) or (n, 1), as rows of 0 and 1, (n, S)."""
         return np.eye(self.n_states)[integer_states(np.asarray(states))]
 
@@ -267,8 +290,8 @@ class FiniteMDP:
         return self._encoded(np.arange(self.n_states))
 
     def state_values(
-        self, policy: Any, discount: float, horizon: int | None = None
-    ) -> NDArray[np.float64]:
+        self, policy: Policy, discount: float, horizon: int | None = None
+    ) -> Floats:
         """Return the exact value of a policy in every state.
 
         Parameters
@@ -299,7 +322,7 @@ class FiniteMDP:
         return self._finite(values, np.arange(self.n_states))
 
     def policy_value(
-        self, policy: Any, discount: float, horizon: int | None = None
+        self, policy: Policy, discount: float, horizon: int | None = None
     ) -> float:
         """Return the exact value of a policy from the initial distribution.
 
@@ -312,14 +335,15 @@ class FiniteMDP:
         return float(self.initial[start] @ self._finite(values, start))
 
     def q_values(
-        self, policy: Any, discount: float, horizon: int | None = None
-    ) -> NDArray[np.float64]:
+        self, policy: Policy, discount: float, horizon: int | None = None
+    ) -> Floats:
         """Return the exact value of each action, then the policy: (S, A).
 
         Parameters and errors as in `state_values`.
         """
         if horizon == 1:
             return self.expected_reward.copy()
+        # The action is the first of `horizon` steps, and the policy takes the others.
         later = None if horizon is None else positive(horizon, "horizon") - 1
         return self._look_ahead(self.state_values(policy, discount, later), discount)
 
@@ -343,6 +367,7 @@ class FiniteMDP:
             # An action is replaced only by a strictly better one: ties would make
             # policy iteration cycle, and could swap progress for waiting.
             gain = q.max(axis=1) - q[everywhere, best]
+            # By more than rounding; 1e-300 is for a process that pays nothing.
             better = gain > 1e-12 * np.abs(q).max(initial=1e-300)
             if not better.any():
                 return best
@@ -354,9 +379,9 @@ class FiniteMDP:
 
     def sample(
         self,
-        policy: Any,
+        policy: Policy,
         n_transitions: int,
-        random_state: Any = None,
+        random_state: Seed = None,
         *,
         horizon: int | None = None,
     ) -> Transitions:
@@ -401,6 +426,7 @@ class FiniteMDP:
             as_generator(random_state),
             limit,
         )
+        # Copies of the columns: each is a view, which would keep the whole table alive.
         s, a = log["state"], log["action"]
         return Transitions(
             self._encoded(s),
@@ -419,7 +445,8 @@ class FiniteMDP:
             return np.array(states)[:, None]
         return self.one_hot(states)
 
-    def _probabilities(self, policy: Any) -> NDArray[np.float64]:
+    def _probabilities(self, policy: Policy) -> Floats:
+        # What a policy does is what it predicts, though it may have probabilities.
         if hasattr(policy, "predict"):
             policy = policy.predict(self.states())
         elif hasattr(policy, "predict_proba"):
@@ -437,16 +464,13 @@ class FiniteMDP:
             f"for each state) or {shape} (a probability for each state and action)."
         )
 
-    def _look_ahead(
-        self, values: NDArray[np.float64], discount: float
-    ) -> NDArray[np.float64]:
+    def _look_ahead(self, values: Floats, discount: float) -> Floats:
         not_done = self.transition * (1.0 - self.termination)  # (S, A, S)
         return self.expected_reward + discount * not_done @ values
 
-    def _values(
-        self, policy: NDArray[np.float64], discount: float, horizon: int | None
-    ) -> NDArray[np.float64]:
+    def _values(self, policy: Floats, discount: float, horizon: int | None) -> Floats:
         """Return the values, NaN where the undiscounted return has no limit."""
+        # Where an episode ends no value follows: what goes on sums to less than 1.
         ends = self.transition * self.termination  # (S, A, S)
         return chain_values(
             np.einsum("sa,sat->st", policy, self.transition - ends),
@@ -456,9 +480,7 @@ class FiniteMDP:
             None if horizon is None else positive(horizon, "horizon"),
         )
 
-    def _finite(
-        self, values: NDArray[np.float64], states: NDArray[np.intp]
-    ) -> NDArray[np.float64]:
+    def _finite(self, values: Floats, states: NDArray[np.intp]) -> Floats:
         bad = states[np.isnan(values[states])]
         if len(bad):
             raise ValueError(
@@ -469,13 +491,12 @@ class FiniteMDP:
         return values[states]
 
 
-def distributions(
-    values: ArrayLike, name: str, shape: tuple[int, ...]
-) -> NDArray[np.float64]:
+def distributions(values: ArrayLike, name: str, shape: tuple[int, ...]) -> Floats:
     """Return the values, refused unless they are distributions on the last axis."""
     values = np.asarray(values, dtype=float)
     if values.shape != shape:
         raise ValueError(f"{name} has shape {values.shape}; expected {shape}.")
+    # What was written with six digits, or kept in 32 bits, sums to 1 within 1e-6.
     wrong = ~np.isclose(values.sum(axis=-1), 1.0, rtol=0, atol=1e-6)
     wrong |= ~(values >= 0).all(axis=-1)
     if wrong.any():
@@ -486,7 +507,7 @@ def distributions(
     return values
 
 
-def ratio(above: NDArray[Any], below: NDArray[Any]) -> NDArray[np.float64]:
+def ratio(above: NDArray[Any], below: NDArray[Any]) -> Floats:
     """Return above / below, and 0 where nothing was counted."""
     return np.divide(above, below, out=np.zeros(above.shape), where=below > 0)
 
@@ -504,9 +525,10 @@ def integers(values: ArrayLike, name: str) -> NDArray[np.intp]:
     raise ValueError(f"{name} must hold integers from 0; got {wrong.tolist()}.")
 
 
-def integer_states(states: Any) -> NDArray[np.intp]:
+def integer_states(states: ArrayLike) -> NDArray[np.intp]:
     """Return states given as (n,), (n, 1) or one-hot (n, S) as integers, (n,)."""
     states = np.asarray(states)
+    # One column holds integers, though they be 0 and 1.
     if states.ndim == 2 and states.shape[1] > 1:
         if not ((states == 0) | (states == 1)).all() or (states.sum(axis=1) != 1).any():
             raise ValueError(
@@ -518,7 +540,7 @@ def integer_states(states: Any) -> NDArray[np.intp]:
 
 
 def size(given: int | None, values: NDArray[np.intp], name: str) -> int:
-    """Return how many states or actions there are, at least those in values."""
+    # As many as given, because a log need not hold the last of them.
     largest = int(values.max())
     if given is None:
         return largest + 1
@@ -528,14 +550,7 @@ def size(given: int | None, values: NDArray[np.intp], name: str) -> int:
 
 
 def as_discount(discount: float) -> float:
-    """Return the discount, refused outside [0, 1]."""
+    # Unlike an estimator's, it may be 1: values are exact, by the absorbing chain.
     if not 0.0 <= discount <= 1.0:
         raise ValueError(f"discount is {discount!r}; expected a number in [0, 1].")
     return float(discount)
-
-
-def positive(count: int, name: str) -> int:
-    """Return the count, refused unless it is a positive integer."""
-    if int(count) != count or count < 1:
-        raise ValueError(f"{name} is {count!r}; expected a positive integer.")
-    return int(count)

@@ -99,16 +99,18 @@ def load_glucose(*, return_X_y: bool = False, as_frame: bool = True) -> Any:
             "load_glucose needs pandas to read its table. Install it: "
             "python -m pip install pandas"
         ) from error
+    # By importlib: the package may lie in an archive.
     folder = files("sklearn_stackelberg") / "data"
     table = folder / "glucose.csv"
     with table.open(encoding="utf-8") as lines:
         # "none" is a meal, or rather none; only what is empty is missing.
         frame = pd.read_csv(lines, keep_default_na=False, na_values=[""])
-    data: Any = frame[_STATE].copy()
+    data = frame[_STATE].copy()
     named = {name: frame[column] for name, column in _DECISIONS.items()}
-    target: Any = pd.DataFrame(named)
+    target = pd.DataFrame(named)
     if not as_frame:
         data = data.to_numpy(dtype=object)
+        # Not an array of objects: a decision table has names.
         target = target.to_records(index=False)
     if return_X_y:
         return data, target

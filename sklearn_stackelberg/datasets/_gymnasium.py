@@ -1,9 +1,9 @@
-"""Logged problems whose answer is known: environments and finite processes."""
+"""Logs and returns of policies in Gymnasium environments."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,23 +11,30 @@ from numpy.typing import NDArray
 from ..transitions._transitions import Transitions
 from ._environments import (
     ObservationEncoder,
+    Predictor,
+    Seed,
+    as_action,
     as_generator,
     draw_seed,
     new_environment,
     open_environment,
-    playable,
+    positive,
 )
-from ._finite_mdp import positive
+
+if TYPE_CHECKING:
+    import gymnasium
+
+Actor = Callable[[Any, np.random.Generator], Any]
 
 # Environments stepped at once: enough to share the cost of a call to predict.
 _LOCKSTEP = 256
 
 
 def log_episodes(
-    env: Any,
-    policy: Any,
+    env: str | gymnasium.Env,
+    policy: Actor | Predictor,
     n_transitions: int,
-    random_state: Any = None,
+    random_state: Seed = None,
     *,
     horizon: int | None = None,
 ) -> Transitions:
@@ -81,19 +88,21 @@ def log_episodes(
     n_transitions = positive(n_transitions, "n_transitions")
     horizon = None if horizon is None else positive(horizon, "horizon")
     rng = as_generator(random_state)
-    seed: int | None = draw_seed(rng)
+    seed = draw_seed(rng)
     with open_environment(env) as opened:
         encode = ObservationEncoder(opened.observation_space)
         act = _actor(policy, encode)
-        rows: list[tuple[Any, ...]] = []
+        rows: list[tuple[object, ...]] = []
         episode, step = 0, 0
+        # Seeded once: each later episode draws on where the last one left off.
         observation, _ = opened.reset(seed=seed)
         state = encode(observation)
         while True:
             decided = act(observation, rng)
+            # A list is an action of several numbers; a tuple has its propensity.
             action, propensity = decided if type(decided) is tuple else (decided, None)
             observation, reward, terminated, truncated, _ = opened.step(
-                playable(action, opened.action_space)
+                as_action(action, opened.action_space)
             )
             after = encode(observation)
             rows.append(
@@ -110,6 +119,7 @@ def log_episodes(
     states, actions, rewards, nexts, ends, episodes, steps, probabilities = columns
     if actions.ndim > 2:  # a box of any shape is a row of numbers
         actions = actions.reshape(len(actions), -1)
+    # None means that the policy gave the action alone.
     unlogged = np.array([row[-1] is None for row in rows])
     if unlogged.any() and not unlogged.all():
         raise ValueError(
@@ -131,17 +141,17 @@ def log_episodes(
 
 
 def rollout_returns(
-    env: Any,
-    policy: Any,
+    env: str | gymnasium.Env | Callable[[], gymnasium.Env],
+    policy: Actor | Predictor,
     n_episodes: int,
-    random_state: Any = None,
+    random_state: Seed = None,
     *,
     horizon: int | None = None,
 ) -> NDArray[np.float64]:
     """Return what a policy earns in the real environment, episode by episode.
 
-    Many copies of the environment are stepped together, so that an estimator is
-    asked once a step for the actions in all of them.
+    Many copies of the environment are stepped together, so that an estimator predicts
+    once a step for all of them.
 
     Parameters
     ----------
@@ -185,30 +195,33 @@ def rollout_returns(
     n_episodes = positive(n_episodes, "n_episodes")
     horizon = None if horizon is None else positive(horizon, "horizon")
     rng = as_generator(random_state)
+    # Made once and reset for each episode: making one costs as much as many steps.
     copies = [new_environment(env) for _ in range(min(n_episodes, _LOCKSTEP))]
     returns = np.zeros(n_episodes)
     try:
         for first in range(0, n_episodes, _LOCKSTEP):
             part = returns[first : first + _LOCKSTEP]
             generators = [np.random.default_rng(draw_seed(rng)) for _ in part]
-            _play(copies, policy, part, generators, horizon)
+            _add_returns(part, copies, policy, generators, horizon)
     finally:
         for opened in copies:
             opened.close()
     return returns
 
 
-def _play(
-    copies: list[Any],
-    policy: Any,
+def _add_returns(
     returns: NDArray[np.float64],
+    copies: list[gymnasium.Env],
+    policy: Actor | Predictor,
     generators: list[np.random.Generator],
     horizon: int | None,
 ) -> None:
     """Add to `returns` what one episode in each of the first copies earns."""
+    # The copies are of one environment, and so have the same spaces.
     encode = ObservationEncoder(copies[0].observation_space)
     space = copies[0].action_space
     alive = list(range(len(returns)))
+    # A seed for each episode: its noise is the same however many are run beside it.
     seen = [copies[i].reset(seed=draw_seed(generators[i]))[0] for i in alive]
     step = 0
     while alive and step != horizon:
@@ -218,18 +231,18 @@ def _play(
         else:
             actions = [policy(seen[i], generators[i]) for i in alive]
             actions = [a[0] if type(a) is tuple else a for a in actions]
-        going = []
+        not_done = []
         for i, action in zip(alive, actions, strict=True):
             seen[i], reward, terminated, truncated, _ = copies[i].step(
-                playable(action, space)
+                as_action(action, space)
             )
             returns[i] += reward
             if not (terminated or truncated):
-                going.append(i)
-        alive, step = going, step + 1
+                not_done.append(i)
+        alive, step = not_done, step + 1
 
 
-def _actor(policy: Any, encode: ObservationEncoder) -> Callable[..., Any]:
-    if hasattr(policy, "predict"):
-        return lambda observation, rng: policy.predict(encode(observation)[None, :])[0]
-    return policy
+def _actor(policy: Actor | Predictor, encode: ObservationEncoder) -> Actor:
+    if not hasattr(policy, "predict"):
+        return policy
+    return lambda observation, rng: policy.predict(encode(observation)[None, :])[0]

@@ -10,20 +10,21 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.linalg import cho_factor, cho_solve
 
-from .._typing import Floats, Index
+from .._typing import Floats, Index, RandomStateLike
 from .._validation import check_discount, check_rules, integer, non_negative
+from ..kernels._registry import KernelLike
 from ..metrics._estimate import effective_size
 from ..metrics._features import DiscreteFeatures, batches, node_batches
 from ..metrics._fitted_q import FittedQ
 from ..metrics._fitted_q_value import fitted_q
 from ..metrics._prepare import prepare_evaluation
-from ..metrics._settings import KernelLike, QSettings, RandomState
+from ..metrics._settings import QSettings
 
 
 def coverage_report(
     policy: object,
     X: object,
-    y: object = None,
+    y: ArrayLike | None = None,
     *,
     discount: float,
     greedy: bool = False,
@@ -36,7 +37,7 @@ def coverage_report(
     bandwidth: ArrayLike = "median",
     n_components: int | None = 200,
     ridge: float = 0.03,
-    random_state: RandomState = 0,
+    random_state: RandomStateLike = 0,
 ) -> CoverageReport:
     """Report how much of what a policy would do a log supports.
 

@@ -8,7 +8,8 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._typing import Floats, Index
+from .._typing import Floats, Index, RandomStateLike
+from ..kernels._registry import KernelLike
 from ._data import EvaluationData
 from ._estimate import Figures, OffPolicyEstimate, clustered_error
 from ._features import (
@@ -19,7 +20,7 @@ from ._features import (
 )
 from ._jackknife import row_groups
 from ._prepare import evaluate
-from ._settings import KernelLike, QSettings, RandomState, fit_features
+from ._settings import QSettings, fit_features
 from ._tabulate import like
 
 QFunction = Callable[..., ArrayLike]
@@ -150,7 +151,7 @@ def pair_average(sums: PairSums, *, unbiased: bool) -> tuple[float, float]:
 def bellman_error(
     policy: object,
     X: object,
-    y: object = None,
+    y: ArrayLike | None = None,
     *,
     discount: float,
     q_function: Callable[..., ArrayLike] | None = None,
@@ -160,7 +161,7 @@ def bellman_error(
     bandwidth: ArrayLike = "median",
     n_components: int | None = 200,
     confidence_level: float = 0.95,
-    random_state: RandomState = 0,
+    random_state: RandomStateLike = 0,
 ) -> OffPolicyEstimate:
     """How far a Q-function is from the policy's Bellman equation, in a kernel's norm.
 

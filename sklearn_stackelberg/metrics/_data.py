@@ -138,8 +138,7 @@ class EvaluationData:
 
     def td_residual(self, value: Floats, logged_q: Floats, discount: float) -> Floats:
         """δ = r + γ V(s') − Q(s, a) of the rows, by V of ``states`` and their Q."""
-        # What follows an end is worth nothing, whatever Q says of it: see "The players"
-        # in docs/game.md.
+        # Eq. (2) of docs/game.md: what follows an end is worth nothing, whatever Q is.
         after = self.not_done * value[self.next_index]
         return self.log.reward + discount * after - logged_q
 

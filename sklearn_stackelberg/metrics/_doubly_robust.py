@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._typing import Floats, Index
+from .._typing import Floats, Index, RandomStateLike
 from .._validation import check_rules, integer, one_of, positive
+from ..kernels._registry import KernelLike
 from ._data import EvaluationData
 from ._estimate import Figures, OffPolicyEstimate, clustered_error, effective_size
 from ._fitted_q import FittedQSystem, regressed_q
@@ -21,7 +22,7 @@ from ._importance_weights import (
     whole_episodes,
 )
 from ._prepare import evaluate
-from ._settings import KernelLike, QSettings, RandomState, fit_features
+from ._settings import QSettings, fit_features
 
 # Rows for each direction in the equations of ω, see `FittedQSystem.solve`. On episodes
 # that they were not fitted on, ratios with the ridge of Q are mostly noise. Once solved
@@ -79,7 +80,7 @@ def density_estimate(
     """
     # A smooth dual may be negative somewhere; a clip asks for ratios as they should be.
     ratio = fit.ratio if clip is None else np.clip(fit.ratio, 0.0, clip)
-    # Flow in is flow out: Σ p ω (1 − γ g) = 1, which self-normalises ω.
+    # Eq. (53) of docs/game.md. Flow in is flow out: for true ω the scale S is 1.
     mass = data.weight * ratio
     scale = float(mass @ (1.0 - discount * data.not_done)) if weighted else 1.0
     first = fit.value[data.initial]
@@ -116,7 +117,8 @@ def stepwise_estimate(
     summed = weighted_sum(ratio, rows.spread(fit.residual), discount, weighted=weighted)
     first = rows.spread(fit.value)[:, 0]
     start = float(first.mean())
-    # Jiang and Li (2016), their recursion unrolled: V(s₀) adds to an episode's sum.
+    # Eq. (54): the recursion of Jiang and Li (2016), unrolled, so that V(s₀) adds to an
+    # episode's sum.
     error = summed.standard_error((first - start) / len(first))
     return start + summed.value, error, summed.effective_sample_size
 
@@ -124,7 +126,7 @@ def stepwise_estimate(
 def doubly_robust_value(
     policy: object,
     X: object,
-    y: object = None,
+    y: ArrayLike | None = None,
     *,
     discount: float,
     ratios: str = "density",
@@ -140,7 +142,7 @@ def doubly_robust_value(
     regressor: object = None,
     n_iterations: int = 50,
     confidence_level: float = 0.95,
-    random_state: RandomState = 0,
+    random_state: RandomStateLike = 0,
 ) -> OffPolicyEstimate:
     """Value of a policy by a fitted Q and what the log says against it.
 

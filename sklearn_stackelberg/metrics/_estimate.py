@@ -116,7 +116,7 @@ class OffPolicyEstimate:
 
 
 def effective_size(ratio: NDArray[Any]) -> float:
-    """Kish's effective sample size, (Σ ρ)² / Σ ρ²; 0 where every ρ is 0."""
+    """Kish's effective sample size, Eq. (52) of docs/game.md; 0 if every ρ is 0."""
     # Scaled first: squares of weights of long episodes overflow.
     largest = np.abs(ratio).max(initial=0.0)
     if largest == 0.0 or not np.isfinite(largest):
@@ -133,8 +133,8 @@ def clustered_error(influence: NDArray[Any], cluster: Index, n_clusters: int) ->
     """
     if n_clusters < 2:
         return float("nan")
-    # Rows of an episode hang together, so that the sum of each is one observation
-    # (the cluster-robust variance of Liang and Zeger, with its small-sample factor).
+    # Eq. (51) of docs/game.md. Rows of an episode depend on each other, so that the sum
+    # of each is one observation (the cluster-robust variance of Liang and Zeger).
     total = np.bincount(cluster, influence, n_clusters)
     scale = n_clusters / (n_clusters - 1)
     return float(np.sqrt(scale * ((total - total.mean()) ** 2).sum()))

@@ -112,7 +112,7 @@ class DiscreteFeatures(EvaluationFeatures):
         phi: FeatureRows | None = None,
     ) -> None:
         m = kernel_features.n_features_out_
-        # "Features" of docs/game.md: φ(s, a) = e_a ⊗ φ(s), so that w is w_a by action.
+        # Eq. (11) of docs/game.md: φ(s, a) = e_a ⊗ φ(s), so that w has a w_a by action.
         super().__init__(data, kernel_features, (data.n_actions, m))
         self._phi = phi or feature_rows(kernel_features.transform, data.states, m)
 

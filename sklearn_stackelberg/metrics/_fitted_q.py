@@ -26,7 +26,7 @@ from ._features import (
 
 
 class FittedQSystem:
-    """The equations of Q, kept so that other weights can be put on the rows.
+    """Eqs. (45), (46) of docs/game.md, kept so that rows can be weighted otherwise.
 
     M = Σ_i p_i z_i d_iᵀ + ρ I and c = Σ_i p_i z_i (r_i − (1 − γ g_i) q₀), with z the
     features of the logged pair, g = 1 − terminated, d = z − γ g z(s', π), ρ the rows
@@ -45,7 +45,7 @@ class FittedQSystem:
         self.features, self.ridge = features, ridge
         reward = data.log.reward
         # What to expect where the log is silent: the mean reward at every step, and an
-        # end as often as there is one among the rows ("The anchor", docs/game.md).
+        # end as often as there is one among the rows (Eq. (45)).
         not_done = data.weight @ data.not_done
         mean = data.weight @ reward
         self.anchor = float(mean / (1.0 - discount * not_done))
@@ -89,7 +89,7 @@ class FittedQSystem:
         initial_weight = (
             data.initial_weight if initial_weight is None else initial_weight
         )
-        # M, b and c of docs/game.md, with weights p for 1 / n and without the factor
+        # Eq. (46) is Eqs. (13) to (15) with weights p for 1 / n, and without the factor
         # 1 − γ of b: values here are returns, not averages.
         left = self.ridge / len(data) * np.eye(features.size)
         right, start = np.zeros((2, features.size))
@@ -178,8 +178,8 @@ class FittedQ:
         thin, because w follows it. NaN where the rest of the log has no solution.
         """
         data, system = self.data, self.system
-        # Without episode e, M is M − Z_eᵀ P_e D_e: by Woodbury's identity its inverse
-        # needs that of M and of a matrix of the episode's own size.
+        # Eq. (49). Without episode e, M is M − Z_eᵀ P_e D_e: by Woodbury's identity its
+        # inverse needs that of M and of a matrix of the episode's own size.
         inverse = self.linear.solve(np.eye(self.weight.size))
         out = self.residual.copy()
         for rows in jackknife.row_groups(data.episode):
@@ -218,7 +218,7 @@ class FittedQ:
 
     def _contributions(self, residual: Floats) -> Floats:
         data = self.data
-        # ψ of `fitted_q_value`: rows by their ratio, initial states by their values.
+        # Eq. (50): rows by their ratio, initial states by their values.
         psi = data.weight * self.ratio * residual
         start = data.initial_weight * (self.initial_values - self.value)
         np.add.at(psi, data.initial, start)

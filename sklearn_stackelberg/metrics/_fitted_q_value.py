@@ -6,18 +6,20 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
 
+from .._typing import RandomStateLike
 from .._validation import check_rules, integer
+from ..kernels._registry import KernelLike
 from ._data import EvaluationData
 from ._estimate import Figures, OffPolicyEstimate
 from ._fitted_q import FittedQ, FittedQSystem, bootstrap_regressed, regressed_q
 from ._prepare import evaluate
-from ._settings import KernelLike, QSettings, RandomState, fit_features
+from ._settings import QSettings, fit_features
 
 
 def fitted_q_value(
     policy: object,
     X: object,
-    y: object = None,
+    y: ArrayLike | None = None,
     *,
     discount: float,
     sample_weight: ArrayLike | None = None,
@@ -31,7 +33,7 @@ def fitted_q_value(
     standard_error: str | None = "auto",
     n_bootstrap: int | None = None,
     confidence_level: float = 0.95,
-    random_state: RandomState = 0,
+    random_state: RandomStateLike = 0,
 ) -> OffPolicyEstimate:
     """Value of a policy by fitted-Q evaluation on a log, in closed form.
 

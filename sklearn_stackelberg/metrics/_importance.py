@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from .._typing import RandomStateLike
 from .._validation import check_rules, positive
 from ._data import EvaluationData
 from ._estimate import Figures, OffPolicyEstimate
@@ -15,13 +17,12 @@ from ._importance_weights import (
     whole_episodes,
 )
 from ._prepare import evaluate
-from ._settings import RandomState
 
 
 def importance_sampling_value(
     policy: object,
     X: object,
-    y: object = None,
+    y: ArrayLike | None = None,
     *,
     discount: float,
     per_decision: bool = True,
@@ -31,7 +32,7 @@ def importance_sampling_value(
     n_folds: int = 5,
     greedy: bool = False,
     confidence_level: float = 0.95,
-    random_state: RandomState = 0,
+    random_state: RandomStateLike = 0,
 ) -> OffPolicyEstimate:
     """Value of a policy by importance sampling: logged returns, weighted anew.
 

@@ -12,12 +12,12 @@ from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils import check_random_state
 
-from .._typing import Floats, Index
+from .._typing import Floats, Index, RandomStateLike
 from .._validation import check_rules, integer
 from ..transitions._checks import rows_text
 from ._data import EvaluationData
 from ._estimate import clustered_error, effective_size
-from ._settings import QSettings, RandomState, fit_features
+from ._settings import QSettings, fit_features
 from ._tabulate import like
 
 # Estimated probabilities are raised to this: one row shall not stand for a thousand.
@@ -25,7 +25,7 @@ SMALLEST_PROPENSITY = 1e-3
 
 
 def episode_folds(
-    data: EvaluationData, n_folds: int, random_state: RandomState
+    data: EvaluationData, n_folds: int, random_state: RandomStateLike
 ) -> Index:
     """The fold of each row, (n,): whole episodes, drawn at random."""
     check_rules({"n_folds": n_folds}, {"n_folds": integer(2)})
@@ -40,7 +40,7 @@ def episode_folds(
 
 
 def _propensities(
-    data: EvaluationData, model: object, n_folds: int, random_state: RandomState
+    data: EvaluationData, model: object, n_folds: int, random_state: RandomStateLike
 ) -> tuple[Floats, str]:
     """Probabilities of the logged actions, (n,), and where they come from.
 
@@ -82,7 +82,7 @@ def refuse_densities(data: EvaluationData) -> None:
 
 
 def step_ratios(
-    data: EvaluationData, model: object, n_folds: int, random_state: RandomState
+    data: EvaluationData, model: object, n_folds: int, random_state: RandomStateLike
 ) -> tuple[Floats, str]:
     """π(a | s) / b(a | s) of the logged actions, (n,), and where b comes from."""
     logger, source = _propensities(data, model, n_folds, random_state)

@@ -24,7 +24,7 @@ def evaluate(
     figures: Callable[[EvaluationData], Figures],
     policy: object,
     X: object,
-    y: object,
+    y: ArrayLike | None,
     discount: float,
     confidence_level: float,
     greedy: bool,
@@ -55,7 +55,7 @@ def evaluate(
 def prepare_evaluation(
     policy: object,
     X: object,
-    y: object = None,
+    y: ArrayLike | None = None,
     *,
     sample_weight: ArrayLike | None = None,
     greedy: bool = False,
@@ -100,7 +100,7 @@ def _weights(sample_weight: ArrayLike | None, n: int) -> Floats:
 
 # A policy is whatever has the attributes, and X whatever its pipeline takes.
 def unwrap(
-    policy: Any, X: Any, y: object = None
+    policy: Any, X: Any, y: ArrayLike | None = None
 ) -> tuple[AnyPolicy, Transitions, Index, int]:
     """The last step of a policy and the log as that step sees it.
 

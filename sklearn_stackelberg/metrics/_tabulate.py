@@ -11,8 +11,8 @@ from sklearn.utils import check_array
 
 from .._problem.rows import index_states
 from .._typing import Floats, Index
-from ..transitions._actions import action_type, check_same_amounts
-from ..transitions._linking import next_rows_by_value
+from ..transitions._actions import action_type, check_action_names
+from ..transitions._tables import shared_next_rows
 from ._data import EvaluationData, LoggedRows, as_numbers
 
 # A policy that gives more than this share of its probability to actions of which the
@@ -64,13 +64,13 @@ def tabulate_policy(
     after = log.next_or_own_state()
     after = check_array(after, dtype=np.float64, input_name="next_state")
     # In a log in order nearly every next state is the next row's state: half the work.
-    shared = next_rows_by_value(state, after)
+    shared = shared_next_rows(state, after)
     states, state_index, next_index = index_states(state, after, shared)
     # A policy that was fitted on a DataFrame asks for its columns by name.
     seen = like(log.state, states)
     if is_continuous(policy):
         _check_numbers(log.action)
-        check_same_amounts(getattr(policy, "action_names_", None), log.action_names)
+        check_action_names(getattr(policy, "action_names_", None), log.action_names)
         codes, classes = np.empty(0, dtype=np.intp), None
         p = as_numbers(log.action).shape[1]
         nodes, probabilities = _action_nodes(policy, seen, p, greedy)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import check_random_state
 
+from ..transitions._as_transitions import LogOrStates
 from ..transitions._checks import check_episodes, check_same_length
 from ..transitions._decision_table import chain_rows, find_columns, is_table
 from ..transitions._episodes import EpisodeView
 from ..transitions._linking import encode
+from ..transitions._tables import States
 from ..transitions._transitions import Transitions
 
 
@@ -67,11 +69,19 @@ class EpisodeKFold(BaseCrossValidator):
     ['a' 'a' 'b' 'b'] ['c']
     """
 
+    n_splits: int
+    shuffle: bool
+    random_state: int | np.random.RandomState | None
+
     # Read where they are given, needed nowhere.
     __metadata_request__split: ClassVar = {"groups": True}
 
     def __init__(
-        self, n_splits: int = 5, *, shuffle: bool = False, random_state: Any = None
+        self,
+        n_splits: int = 5,
+        *,
+        shuffle: bool = False,
+        random_state: int | np.random.RandomState | None = None,
     ) -> None:
         if not isinstance(n_splits, numbers.Integral) or n_splits < 2:
             raise ValueError(
@@ -89,7 +99,9 @@ class EpisodeKFold(BaseCrossValidator):
         self.shuffle = shuffle
         self.random_state = random_state
 
-    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
+    def get_n_splits(
+        self, X: object = None, y: object = None, groups: object = None
+    ) -> int:
         """Number of folds.
 
         Parameters
@@ -104,7 +116,10 @@ class EpisodeKFold(BaseCrossValidator):
         return self.n_splits
 
     def split(
-        self, X: Any, y: Any = None, groups: Any = None
+        self,
+        X: LogOrStates,
+        y: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
     ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
         """Yield the rows of each fold's training and test part.
 
@@ -126,7 +141,10 @@ class EpisodeKFold(BaseCrossValidator):
         yield from super().split(X, y, groups)
 
     def _iter_test_masks(
-        self, X: Any = None, y: Any = None, groups: Any = None
+        self,
+        X: LogOrStates | None = None,
+        y: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
     ) -> Iterator[NDArray[np.bool_]]:
         codes = _episode_codes(X, y, groups)  # (n,)
         n_episodes = int(codes.max()) + 1
@@ -140,6 +158,7 @@ class EpisodeKFold(BaseCrossValidator):
                 "of 1 episode. Log more episodes; or, if its rows do not depend on "
                 "each other, split them with KFold."
             )
+        # array_split gives the first folds one more, as KFold does.
         order = np.arange(n_episodes)
         if self.shuffle:
             check_random_state(self.random_state).shuffle(order)
@@ -147,8 +166,11 @@ class EpisodeKFold(BaseCrossValidator):
             yield np.isin(codes, fold)
 
 
-def _episode_codes(X: Any, y: Any, groups: Any) -> NDArray[np.intp]:
+def _episode_codes(
+    X: LogOrStates | None, y: ArrayLike | None, groups: ArrayLike | None
+) -> NDArray[np.intp]:
     """Each row's episode, counted from 0 in the order of the transitions."""
+    # Groups go first: whoever gives them knows more than the log does.
     if groups is not None:
         return encode(check_episodes(groups, name="groups"))
     if isinstance(X, EpisodeView):
@@ -170,9 +192,10 @@ def _episode_codes(X: Any, y: Any, groups: Any) -> NDArray[np.intp]:
     )
 
 
-def _table_codes(y: Any) -> NDArray[np.intp]:
-    chain = chain_rows(find_columns(y), len(y))
+def _table_codes(y: States) -> NDArray[np.intp]:
+    chain = chain_rows(find_columns(y))
     whole = encode(chain.episode)
+    # Numbered by the rows that become transitions, as those of the log are.
     codes = np.full(int(whole.max()) + 1, -1)
     codes[whole[chain.rows]] = encode(chain.episode[chain.rows])
     # Without a transition, an episode follows the one that appeared before it.

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import numbers
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+Results = Mapping[str, Any]  # lists of dicts, masked arrays and arrays
 
 
 class PessimisticRefit:
@@ -16,8 +19,8 @@ class PessimisticRefit:
     whose mean score is within so many standard errors of the best one's, it takes those
     of the smallest ``lam`` and, among them, the one of the best score. The standard
     error is that of the best candidate's mean over the folds. Held-out values of
-    policies are noisy, and of values that cannot be told apart the most pessimistic
-    policy relies least on what the log does not show. Halving searches do not ask such
+    policies are noisy, and of values that differ by noise alone the most pessimistic
+    policy relies least on what the log does not show. Halving searches do not use such
     a rule: scikit-learn has them refit the best of their last round.
 
     Parameters
@@ -31,7 +34,7 @@ class PessimisticRefit:
     Raises
     ------
     ValueError
-        When called, if every candidate failed or could not be judged: scikit-learn's
+        When called, if every candidate failed or could not be evaluated: scikit-learn's
         own rule would take the first of them.
 
     Examples
@@ -55,7 +58,7 @@ class PessimisticRefit:
         self.metric = metric
         self.n_standard_errors = n_standard_errors
 
-    def __call__(self, cv_results: dict[str, Any]) -> int:
+    def __call__(self, cv_results: Results) -> int:
         """Return the index of the chosen candidate.
 
         Parameters
@@ -68,22 +71,24 @@ class PessimisticRefit:
         int
         """
         mean = self._mean(cv_results)
-        data = np.isfinite(mean)
-        if not data.any():
+        found = np.isfinite(mean)
+        if not found.any():
             raise ValueError(
                 f"None of the {len(mean)} candidates of this search could be fitted "
-                "and judged on every fold, so none can be chosen. Search again with "
+                "and evaluated on every fold, so none can be chosen. Search again with "
                 "error_score='raise' to see the first error; often the folds are too "
                 "small to hold every action, or the policies do what is never logged."
             )
-        best = int(np.argmax(np.where(data, mean, -np.inf)))
+        best = int(np.argmax(np.where(found, mean, -np.inf)))
         splits = [
             scores[best]
             for name, scores in cv_results.items()
             if name.startswith("split") and name.endswith(f"_test_{self.metric}")
         ]
+        # Of the mean of as many folds: their spread with ddof=1, by its square root.
         error = np.std(splits, ddof=1) / np.sqrt(len(splits)) if len(splits) > 1 else 0
-        close = data & (mean >= mean[best] - self.n_standard_errors * error)
+        close = found & (mean >= mean[best] - self.n_standard_errors * error)
+        # Larger lam trusts the log further, so the smallest is the most pessimistic.
         lam = _searched_lam(cv_results)
         if lam is not None:
             close &= lam == lam[close].min()
@@ -95,7 +100,7 @@ class PessimisticRefit:
             f"n_standard_errors={self.n_standard_errors!r})"
         )
 
-    def _mean(self, cv_results: dict[str, Any]) -> NDArray[np.float64]:
+    def _mean(self, cv_results: Results) -> NDArray[np.float64]:
         name = f"mean_test_{self.metric}"
         if name not in cv_results:
             prefix = "mean_test_"
@@ -107,8 +112,9 @@ class PessimisticRefit:
         return np.asarray(cv_results[name], dtype=float)
 
 
-def _searched_lam(cv_results: dict[str, Any]) -> NDArray[np.float64] | None:
+def _searched_lam(cv_results: Results) -> NDArray[np.float64] | None:
     """Each candidate's ``lam``, whatever step it belongs to; None if none is varied."""
+    # A pipeline's is named by its step, as in param_policy__lam.
     for name, values in cv_results.items():
         if name == "param_lam" or (
             name.startswith("param_") and name.endswith("__lam")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from collections.abc import Callable
+from typing import ClassVar, Self
 
+from numpy.typing import ArrayLike
 from sklearn.utils.metadata_routing import MetadataRequest
 
 from ..metrics._bellman_error import bellman_error
@@ -12,26 +14,25 @@ from ..metrics._doubly_robust import doubly_robust_value
 from ..metrics._estimate import OffPolicyEstimate
 from ..metrics._fitted_q_value import fitted_q_value
 from ..metrics._importance import importance_sampling_value
+from ..transitions._as_transitions import LogOrStates
 
 _REPORTED = ("value", "standard_error", "lower_limit", "effective_sample_size")
 
 
 class _Scorer:
-    """A callable ``scorer(estimator, X, y=None)``, as scikit-learn's searches take it.
+    """A callable ``scorer(estimator, X, y=None)``, as searches take it."""
 
-    Settings are those of the metric, and stay the same whatever the candidate.
-    """
-
-    _metric: Any = None
-    _sign = 1.0
+    _metric: ClassVar[Callable[..., OffPolicyEstimate]]
+    # A search maximises: an error counts with a minus.
+    _sign: ClassVar[float] = 1.0
 
     def __init__(
         self,
         *,
         discount: float | None = None,
-        reference: Any = None,
+        reference: LogOrStates | tuple[ArrayLike, ArrayLike] | None = None,
         report: bool = False,
-        **settings: Any,
+        **settings: object,
     ) -> None:
         self.discount = discount
         self.reference = reference
@@ -39,9 +40,13 @@ class _Scorer:
         self.settings = settings
 
     def __call__(
-        self, estimator: Any, X: Any, y: Any = None, **weights: Any
+        self,
+        estimator: object,
+        X: LogOrStates,
+        y: ArrayLike | None = None,
+        **weights: ArrayLike,
     ) -> float | dict[str, float]:
-        """Judge a fitted policy.
+        """Evaluate a fitted policy.
 
         Parameters
         ----------
@@ -60,32 +65,37 @@ class _Scorer:
         Warns
         -----
         UserWarning
-            With ``report=True``, if the policy cannot be judged: the figures are NaN.
-            Without, that is a ValueError.
+            With ``report=True``, if the policy cannot be evaluated: the figures are
+            NaN. Without, that is a ValueError.
         """
         if self.reference is not None:
             if weights:
                 raise ValueError(
-                    f"{type(self).__name__} judges on its reference, whose rows a "
+                    f"{type(self).__name__} evaluates on its reference, whose rows a "
                     "fold's sample_weight does not belong to; drop one of the two."
                 )
-            two = isinstance(self.reference, tuple)
-            X, y = self.reference if two else (self.reference, None)
-        if not self.report:
-            return self._sign * self._estimate(estimator, X, y, **weights).value
+            given = self.reference
+            X, y = given if isinstance(given, tuple) else (given, None)
         try:
-            estimate = self._estimate(estimator, X, y, **weights)
+            discount = _discount(estimator) if self.discount is None else self.discount
+            settings = {"discount": discount, **self._settings(), **weights}
+            estimate = type(self)._metric(estimator, X, y, **settings)
         except ValueError as error:
+            if not self.report:
+                raise
             # A search puts one number where a scorer fails, and cannot put it beside
             # the dicts of other folds.
             warnings.warn(
-                "A policy could not be judged, and all of its figures are NaN: "
+                "A policy could not be evaluated, and all of its figures are NaN: "
                 f"{error}",
                 UserWarning,
                 stacklevel=2,
             )
             return dict.fromkeys(_REPORTED, float("nan"))
         score = self._sign * estimate.value
+        if not self.report:
+            return score
+        # Of an error the upper end is the pessimistic one: minus it is the lower limit.
         low, high = estimate.confidence_interval
         return {
             "value": score,
@@ -94,17 +104,13 @@ class _Scorer:
             "effective_sample_size": estimate.effective_sample_size,
         }
 
-    def _estimate(self, estimator: Any, X: Any, y: Any, **kw: Any) -> OffPolicyEstimate:
-        discount = _discount(estimator) if self.discount is None else self.discount
-        return type(self)._metric(
-            estimator, X, y, discount=discount, **self._settings(), **kw
-        )
-
-    def _settings(self) -> dict[str, Any]:
+    def _settings(self) -> dict[str, object]:
         return self.settings
 
     def __repr__(self) -> str:
-        shown = {"discount": self.discount} if self.discount is not None else {}
+        shown: dict[str, object] = {}
+        if self.discount is not None:
+            shown["discount"] = self.discount
         if self.reference is not None:
             shown["reference"] = self.reference
         if self.report:
@@ -126,10 +132,10 @@ class FittedQScorer(_Scorer):
         γ. None takes the candidate's own, which is right unless the search varies it:
         values of different discounts cannot be compared.
     reference : Transitions or tuple (states, decision table), default=None
-        A log that every candidate is judged on, whatever its fold. With the *whole* log
-        each policy is learned from some folds and judged by Q-functions fitted to all
-        of them, its own training episodes among them: steadier than a small fold that
-        covers little, and a little too kind. None judges on the held-out fold.
+        A log that every candidate is evaluated on, whatever its fold. With the *whole*
+        log each policy is learned from some folds and evaluated by Q-functions fitted
+        to all of them, its own training episodes among them: steadier than a small fold
+        that covers little, and a little too kind. None is the held-out fold.
     report : bool, default=False
         Whether to return a dict of several figures, all read from one evaluation fit:
         for ``GridSearchCV(..., refit="value")``, or `PessimisticRefit`.
@@ -146,9 +152,7 @@ class FittedQScorer(_Scorer):
     _metric = staticmethod(fitted_q_value)
     _weighted: bool | str | None = None
 
-    def set_score_request(
-        self, *, sample_weight: bool | str | None = None
-    ) -> FittedQScorer:
+    def set_score_request(self, *, sample_weight: bool | str | None = None) -> Self:
         """Say whether searches shall pass weights of rows on, with metadata routing.
 
         Parameters
@@ -165,7 +169,7 @@ class FittedQScorer(_Scorer):
         return self
 
     def get_metadata_routing(self) -> MetadataRequest:
-        """Say which metadata it asks for.
+        """Return which metadata the scorer takes.
 
         Returns
         -------
@@ -175,8 +179,8 @@ class FittedQScorer(_Scorer):
         request.score.add_request(param="sample_weight", alias=self._weighted)
         return request
 
-    def _settings(self) -> dict[str, Any]:
-        # An error that nobody asked for would cost as much as the value.
+    def _settings(self) -> dict[str, object]:
+        # A standard error that is not reported would cost as much as the value.
         return (
             self.settings if self.report else {"standard_error": None} | self.settings
         )
@@ -240,9 +244,10 @@ class BellmanErrorScorer(_Scorer):
     _sign = -1.0
 
 
-def _discount(estimator: Any) -> float:
+def _discount(estimator: object) -> float:
     """The discount of a policy, of the last step of a pipeline, of a search's best."""
     policy = estimator
+    # A search may hold a pipeline, which may end in a search, and so on.
     while True:
         if hasattr(policy, "best_estimator_"):
             policy = policy.best_estimator_
@@ -252,7 +257,7 @@ def _discount(estimator: Any) -> float:
             break
     if not hasattr(policy, "discount"):
         raise ValueError(
-            f"The policy, a {type(policy).__name__}, has no discount to be judged by; "
-            "give the scorer one, such as FittedQScorer(discount=0.99)."
+            f"The policy, a {type(policy).__name__}, has no discount to be evaluated "
+            "with; give the scorer one, such as FittedQScorer(discount=0.99)."
         )
     return policy.discount

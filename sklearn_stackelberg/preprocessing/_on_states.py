@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Self
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import issparse
 from sklearn import get_config
 from sklearn.base import (
@@ -30,14 +31,14 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from ..transitions import _checks as checks
-from ..transitions._as_transitions import unwrap
+from ..transitions._as_transitions import LogOrStates, given_log
 from ..transitions._episodes import EpisodeView
+from ..transitions._tables import States, check_states
 from ..transitions._transitions import Transitions
 from ._recorded_states import RecordedStates, put_back, recorded_states
 
 
-def _inner_has(method: str) -> Callable[[Any], bool]:
+def _inner_has(method: str) -> Callable[[OnStates], bool]:
     def check(self: OnStates) -> bool:
         inner = self.transformer_ if hasattr(self, "transformer_") else self._inner()
         getattr(inner, method)  # not hasattr: its own AttributeError says more
@@ -47,7 +48,9 @@ def _inner_has(method: str) -> Callable[[Any], bool]:
 
 
 # auto_wrap_output_keys: the transformer makes the container, and a log has none.
-class OnStates(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
+class OnStates(  # type: ignore[call-arg] # scikit-learn has no type information
+    TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
+):
     """A transformer of states, applied to the states and next states of a log alike.
 
     Fits a clone of `transformer` on every recorded state once: the log's states in
@@ -95,10 +98,10 @@ class OnStates(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
     # Read by the metrics, which pass other transformers states alone.
     _transforms_logs = True
 
-    def __init__(self, transformer: Any) -> None:
+    def __init__(self, transformer: BaseEstimator | str) -> None:
         self.transformer = transformer
 
-    def fit(self, X: Any, y: Any = None, **params: Any) -> OnStates:
+    def fit(self, X: LogOrStates, y: ArrayLike | None = None, **params: object) -> Self:
         """Fit the transformer.
 
         Parameters
@@ -120,7 +123,9 @@ class OnStates(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
         self._fit(X, y, params, "fit")
         return self
 
-    def fit_transform(self, X: Any, y: Any = None, **params: Any) -> Any:
+    def fit_transform(
+        self, X: LogOrStates, y: ArrayLike | None = None, **params: object
+    ) -> Transitions | States:
         """Fit the transformer, and transform what it was fitted on.
 
         Parameters
@@ -135,7 +140,7 @@ class OnStates(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
         """
         return self._fit(X, y, params, "fit_transform")
 
-    def transform(self, X: Any) -> Any:
+    def transform(self, X: LogOrStates) -> Transitions | States:
         """Transform states.
 
         Parameters
@@ -154,11 +159,10 @@ class OnStates(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
         if not hasattr(self.transformer_, "n_features_in_"):
             # It does not look at columns itself, or its complaint would be the first.
             validate_data(self, X=states, reset=False, skip_check_array=True)
-        out = _checked(out, states, self.transformer_)
-        return out if place is None else put_back(out, *place)
+        return _finished(out, self.transformer_, states, place)
 
     @available_if(_inner_has("inverse_transform"))
-    def inverse_transform(self, X: Any) -> Any:
+    def inverse_transform(self, X: LogOrStates) -> Transitions | States:
         """Undo the transform, where the transformer can.
 
         Parameters
@@ -174,11 +178,12 @@ class OnStates(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
         check_is_fitted(self)
         states, place = _split(X)
         out = self.transformer_.inverse_transform(states)
-        out = _checked(out, states, self.transformer_)
-        return out if place is None else put_back(out, *place)
+        return _finished(out, self.transformer_, states, place)
 
     @available_if(_inner_has("get_feature_names_out"))
-    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+    def get_feature_names_out(
+        self, input_features: ArrayLike | None = None
+    ) -> NDArray[np.object_]:
         """Names of the transformed columns, as the transformer gives them.
 
         Parameters
@@ -193,7 +198,7 @@ class OnStates(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
         check_is_fitted(self)
         return self.transformer_.get_feature_names_out(input_features)
 
-    def set_output(self, *, transform: str | None = None) -> OnStates:
+    def set_output(self, *, transform: str | None = None) -> Self:
         """Choose the container of transformed states, within a log and without.
 
         Parameters
@@ -248,17 +253,25 @@ class OnStates(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
         tags.input_tags.sparse = False
         return tags
 
-    def _inner(self) -> Any:
+    def _inner(self) -> BaseEstimator:
         """The transformer as given, unfitted."""
         if isinstance(self.transformer, str) and self.transformer == "passthrough":
             return _Identity()
         return self.transformer
 
-    def _fit(self, X: Any, y: Any, params: dict[str, Any], method: str) -> Any:
+    def _fit(
+        self,
+        X: LogOrStates,
+        y: ArrayLike | None,
+        params: Mapping[str, object],
+        method: str,
+    ) -> Transitions | States:
         """Fit, and return what `transform` would, if `method` asks for it."""
         inner = clone(_checked_transformer(self._inner()))
         if hasattr(self, "_sklearn_output_config"):
             _safe_set_output(inner, **self._sklearn_output_config)
+        # Each recorded state once: of states and next states, one below the other, a
+        # scaler would count most of them twice.
         states, place = _split(X, y)
         # fit_transform where it is there, as a Pipeline would on the states alone, so
         # that both ways give the same to the last bit.
@@ -267,12 +280,12 @@ class OnStates(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
             params = process_routing(self, method, **params).transformer[callee]
         if place is not None:
             recorded, log = place
+            # What is given for each row counts for each state that the row records.
             params = _check_method_params(log, params, indices=recorded.log_rows)
         out = getattr(inner, callee)(states, y, **params)
         if method == "fit_transform":
             out = inner.transform(states) if callee == "fit" else out
-            out = _checked(out, states, inner)
-            out = out if place is None else put_back(out, *place)
+            out = _finished(out, inner, states, place)
         # Only now, so that a fit that fails leaves nothing that looks fitted.
         validate_data(self, X=states, skip_check_array=True)
         self.transformer_ = inner
@@ -282,11 +295,11 @@ class OnStates(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
 class _Identity(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     """The transformer that "passthrough" stands for."""
 
-    def fit(self, X: Any, y: Any = None) -> _Identity:
+    def fit(self, X: ArrayLike, y: object = None) -> Self:
         validate_data(self, X=_as_table(X), skip_check_array=True)
         return self
 
-    def transform(self, X: Any) -> Any:
+    def transform(self, X: ArrayLike) -> States:
         X = _as_table(X)
         return validate_data(self, X=X, reset=False, skip_check_array=True)
 
@@ -299,33 +312,31 @@ class _Identity(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         return tags
 
 
-def _as_table(X: Any) -> Any:
-    return X if hasattr(X, "columns") else checks.check_states(X, "X")
+def _as_table(X: ArrayLike) -> ArrayLike:
+    # A table of any library is passed on as it is.
+    return X if hasattr(X, "columns") else check_states(X, "X")
 
 
-def _split(
-    X: Any, y: Any = None
-) -> tuple[Any, tuple[RecordedStates, Transitions] | None]:
+Place = tuple[RecordedStates, Transitions] | None
+
+
+def _split(X: LogOrStates, y: ArrayLike | None = None) -> tuple[ArrayLike, Place]:
     """Return the states to be transformed and, of a log, where they belong."""
     if isinstance(X, (Transitions, EpisodeView)):
-        log = unwrap(X, y)
+        log = given_log(X, y)
         recorded = recorded_states(log)
         return recorded.states, (recorded, log)
-    return (checks.check_states(X, "X") if issparse(X) else X), None
+    return (check_states(X, "X") if issparse(X) else X), None
 
 
-def _checked_transformer(transformer: Any) -> Any:
-    """Refuse what is no transformer."""
+def _checked_transformer(transformer: BaseEstimator) -> BaseEstimator:
     if isinstance(transformer, type):
         raise TypeError(
             f"transformer is the class {transformer.__name__}; an instance was "
             f"expected: OnStates({transformer.__name__}())."
         )
-    lacking = [
-        method
-        for method in ("fit", "transform", "get_params")
-        if not hasattr(transformer, method)
-    ]
+    methods = ("fit", "transform", "get_params")
+    lacking = [method for method in methods if not hasattr(transformer, method)]
     if lacking:
         raise TypeError(
             f"transformer must be a scikit-learn transformer, a Pipeline of them, or "
@@ -335,8 +346,13 @@ def _checked_transformer(transformer: Any) -> Any:
     return transformer
 
 
-def _checked(out: Any, states: Any, transformer: Any) -> Any:
-    """Return transformed states, or refuse what no policy can be fitted on."""
+def _finished(
+    out: States, transformer: BaseEstimator, states: ArrayLike, place: Place
+) -> Transitions | States:
+    """Return transformed states, in their log where they are of one.
+
+    What no policy can be fitted on is refused.
+    """
     name = type(transformer).__name__
     if issparse(out):
         raise ValueError(
@@ -344,13 +360,13 @@ def _checked(out: Any, states: Any, transformer: Any) -> Any:
             "it return dense ones, with OneHotEncoder(sparse_output=False) or "
             "ColumnTransformer(..., sparse_threshold=0) for example."
         )
-    if not hasattr(out, "shape"):
-        out = checks.check_states(out, f"What {name} returned")
-    n = _num_samples(states)
-    if len(out) != n:
+    # A list is made an array, a table of another library is what set_output asked for.
+    table = out if hasattr(out, "shape") else check_states(out, f"What {name} returned")
+    n, n_out = _num_samples(states), _num_samples(table)
+    if n_out != n:
         raise ValueError(
-            f"{name} returned {len(out):,} rows for {n:,} states; one for each was "
+            f"{name} returned {n_out:,} rows for {n:,} states; one for each was "
             "expected. A transformer that drops or adds rows cannot be used: do that "
             "to the log itself, with log[rows] for example."
         )
-    return out
+    return table if place is None else put_back(table, *place)

@@ -5,41 +5,36 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ..transitions._checks import check_states, is_frame
-from ..transitions._frame import stack
-from ..transitions._linking import (
+from ..transitions._linking import count_steps, encode, link
+from ..transitions._tables import (
+    States,
+    check_states,
     comparable,
-    count_steps,
-    encode,
-    link,
-    next_rows_by_value,
+    is_frame,
     rows_equal,
+    shared_next_rows,
+    stack,
+    take_rows,
 )
+from ..transitions._transitions import Transitions
 
 
 class RecordedStates(NamedTuple):
     """Every recorded state once, in the order of the log, and where each row finds its.
 
-    Attributes
-    ----------
-    states : ndarray or DataFrame of shape (n_recorded, d)
-        The log's states, and right behind its row each next state that is no row's
-        state. What follows a terminated row is not recorded.
-    state_rows, next_rows : ndarrays of shape (n,)
-        The row of `states` that holds each row's state, and its next state; what
-        follows a terminated row is taken to be its state.
-    log_rows : ndarray of shape (n_recorded,)
-        The row of the log that each of `states` comes from.
+    `states` are the log's states, and right behind its row each next state that is no
+    row's state. What follows a terminated row is not recorded.
     """
 
-    states: Any
-    state_rows: np.ndarray
-    next_rows: np.ndarray
-    log_rows: np.ndarray
+    states: States  # (n_recorded, d)
+    state_rows: NDArray[np.intp]  # (n,), the one of `states` that is a row's state
+    next_rows: NDArray[np.intp]  # (n,), its next state, or where terminated its state
+    log_rows: NDArray[np.intp]  # (n_recorded,), the row of the log that it comes from
 
 
-def recorded_states(log: Any) -> RecordedStates:
+def recorded_states(log: Transitions) -> RecordedStates:
     """List the states that a log records.
 
     A next state is the state of the row at step + 1 of the same episode, if the two are
@@ -55,6 +50,7 @@ def recorded_states(log: Any) -> RecordedStates:
     if not extra.size:
         return RecordedStates(log.state, rows, next_row, rows)
 
+    # Each unrecorded next state right behind its row, so that a table is as it was.
     order = np.argsort(np.append(rows, extra), kind="stable")
     place = np.empty_like(order)
     place[order] = np.arange(order.size)
@@ -65,31 +61,32 @@ def recorded_states(log: Any) -> RecordedStates:
     return RecordedStates(states, state_rows, next_rows, np.append(rows, extra)[order])
 
 
-def put_back(states: Any, recorded: RecordedStates, log: Any) -> Any:
-    """Return the log with `states` in place of those that it recorded."""
-    states = check_states(states, "What the transformer returned")
+def put_back(
+    transformed: object, recorded: RecordedStates, log: Transitions
+) -> Transitions:
+    """Return the log with transformed states in place of those that it recorded."""
+    states = check_states(transformed, "What the transformer returned")
     # Each is there once: what was equal remains so to the last bit.
     whole = len(states) == len(log)
     state = states if whole else take_rows(states, recorded.state_rows)
-    same = np.array_equal(recorded.state_rows, recorded.next_rows)
-    next_state = state if same else take_rows(states, recorded.next_rows)
-    if is_frame(states):
-        index = log.state.index if is_frame(log.state) else range(len(log))
-        state = state.set_axis(index)
-        next_state = state if same else next_state.set_axis(index)
+    if is_frame(state):
+        # Rows that were put into another order are under the log's own index again.
+        state = state.set_axis(
+            log.state.index if is_frame(log.state) else range(len(log))
+        )
+    if np.array_equal(recorded.state_rows, recorded.next_rows):
+        return log.with_states(state, state)
+    next_state = take_rows(states, recorded.next_rows)
+    if is_frame(state) and is_frame(next_state):
+        next_state = next_state.set_axis(state.index)
     return log.with_states(state, next_state)
 
 
-def take_rows(table: Any, rows: np.ndarray) -> Any:
-    """Return the chosen rows of an array or DataFrame."""
-    return table.take(rows) if is_frame(table) else table[rows]
-
-
-def _next_rows(log: Any) -> np.ndarray:
+def _next_rows(log: Transitions) -> NDArray[np.intp]:
     """Return the row whose state is each row's next state, -1 where there is none."""
     now, then = comparable(log.state), comparable(log.next_state)
     if log.episode is None:
-        return next_rows_by_value(now, then)
+        return shared_next_rows(now, then)
     step = count_steps(log.episode) if log.step is None else log.step
     next_row = _rows_at_next_step(log.episode, step)
     linked = np.flatnonzero(next_row >= 0)
@@ -99,7 +96,9 @@ def _next_rows(log: Any) -> np.ndarray:
     return next_row
 
 
-def _rows_at_next_step(episode: np.ndarray, step: np.ndarray) -> np.ndarray:
+def _rows_at_next_step(
+    episode: NDArray[Any], step: NDArray[np.intp]
+) -> NDArray[np.intp]:
     try:
         return link(episode, step).next_row
     except ValueError:

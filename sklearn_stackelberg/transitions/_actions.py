@@ -1,13 +1,14 @@
-"""What an action is: a label or several numbers, and which of the two was meant."""
+"""Whether actions are discrete or continuous, and what they are chosen from."""
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from . import _checks as checks
+from ._checks import rows_text
 
 # Up to so many values are levels, such as doses that a protocol allows; so are fewer
 # than half as many values as rows.
@@ -17,101 +18,35 @@ LEVELS = 20
 _ROUNDING = 1e-6
 
 
-def check_actions(
-    values: Any, name: str = "action", rows: NDArray[np.intp] | None = None
-) -> NDArray[Any]:
-    """Return labels, (n,), or actions of p >= 2 finite numbers, (n, p) of float64.
-
-    A table of one column is that column.
-    """
-    table = _as_table(values, name, rows)
-    if table is None:
-        return checks.check_labels(values, name, rows)
-    columns = (
-        [table.iloc[:, j] for j in range(table.shape[1])]
-        if checks.is_frame(table)
-        else [*table.T]
-    )
-    if not columns:
-        raise ValueError(f"{name} has no columns; at least one number was expected.")
-    if len(columns) == 1:
-        return checks.check_labels(columns[0], name, rows)
-    vectors = np.stack([_numbers(column, name, rows) for column in columns], axis=1)
-    bad = ~np.isfinite(vectors).all(axis=1)
-    if bad.any():
-        raise ValueError(
-            f"{name} is NaN or infinite at {checks.rows_text(bad, rows)}; every "
-            "transition needs a finite one. Leave these rows out or fill them in."
-        )
-    return vectors
-
-
-def has_action(values: Any, name: str) -> NDArray[np.bool_]:
-    """Where a row has an action, (n,): all of its numbers, or none, are there."""
-    if np.ndim(values) == 2 and not checks.is_frame(values):
-        missing = checks.missing(np.ravel(values)).reshape(np.shape(values))
-    else:
-        missing = checks.missing(values)
-    if missing.ndim == 1:
-        return ~missing
-    every = missing.all(axis=1)
-    some = missing.any(axis=1) & ~every
-    if some.any():
-        raise ValueError(
-            f"{name} has some of its numbers and lacks others at "
-            f"{checks.rows_text(some)}. An action is whole, or missing in all of its "
-            "columns (then the row only holds a state): fill these rows in, or leave "
-            "them out."
-        )
-    return ~every
-
-
-def action_type(action: NDArray[Any], asked: str = "auto") -> tuple[str, str]:
-    """Whether actions are labels to choose from, or numbers that may lie in between.
+def action_type(action: NDArray[Any], given: str = "auto") -> tuple[str, str]:
+    """Whether actions, (n,) or (n, p), are discrete or continuous, and a note on it.
 
     Actions of several numbers are continuous. Strings, booleans and whole numbers are
     discrete. Other numbers are levels, and so discrete, if there are at most 20
-    different ones and at least two rows for each; else they are continuous.
-
-    Parameters
-    ----------
-    action : array of shape (n,) or (n, p)
-        As `Transitions` holds them; one column counts as (n,).
-    asked : {"auto", "discrete", "continuous"}, default="auto"
-        What the user says.
-
-    Returns
-    -------
-    type : {"discrete", "continuous"}
-    note : str
-        What to warn of where it could have been meant otherwise: both readings, and how
-        to choose. Empty if there is nothing to say, as where the user chose.
-
-    Raises
-    ------
-    ValueError
-        If labels are asked to be continuous, or several numbers to be discrete.
+    different ones and at least two rows for each; else they are continuous. The note
+    says how to choose where it could have been meant otherwise, and else is empty.
     """
-    if asked not in ("auto", "discrete", "continuous"):
+    if given not in ("auto", "discrete", "continuous"):
         raise ValueError(
             "action_type must be one of ['auto', 'discrete', 'continuous'], got "
-            f"{asked!r}."
+            f"{given!r}."
         )
+    # scikit-learn's tools may turn a vector into a table of one column.
     action = action[:, 0] if np.ndim(action) == 2 and action.shape[1] == 1 else action
     if action.ndim == 2:
-        return _type_of_vectors(action, asked)
+        return _type_of_vectors(action, given)
     if action.dtype.kind not in "iuf":
-        if asked == "continuous":
-            labels = np.unique(action)
-            shown = ", ".join(repr(label) for label in labels[:5].tolist())
+        if given == "continuous":
+            names = np.unique(action)
+            shown = ", ".join(repr(name) for name in names[:5].tolist())
             raise ValueError(
-                f"action_type='continuous' needs numbers, and the logged actions are "
-                f"labels: {shown}{', ...' if len(labels) > 5 else ''}. Set "
+                "action_type='continuous' needs numbers, and the logged actions are "
+                f"{shown}{', ...' if len(names) > 5 else ''}. Set "
                 "action_type='discrete', or give the numbers that they stand for."
             )
         return "discrete", ""
-    if asked != "auto":
-        return asked, ""
+    if given != "auto":
+        return given, ""
     distinct = np.unique(action)
     if action.dtype.kind in "iu" or (distinct == np.round(distinct)).all():
         if len(distinct) <= LEVELS:
@@ -119,50 +54,46 @@ def action_type(action: NDArray[Any], asked: str = "auto") -> tuple[str, str]:
         return "discrete", (
             f"The logged actions are {len(distinct):,} different whole numbers from "
             f"{distinct[0]:g} to {distinct[-1]:g}, and are taken as discrete: each is "
-            "a choice of its own, which tells nothing of its neighbours. If they are "
-            "amounts, such as doses, set action_type='continuous'; "
+            "a choice of its own, from which nothing follows for its neighbours. If "
+            "they are measured, as doses are, set action_type='continuous'; "
             "action_type='discrete' takes them as they are taken now, without this "
             "warning."
         )
-    few = len(distinct) <= LEVELS and 2 * len(distinct) <= len(action)
-    return ("discrete" if few else "continuous"), ""
+    return ("discrete" if _few(distinct, action) else "continuous"), ""
 
 
-def _type_of_vectors(action: NDArray[Any], asked: str) -> tuple[str, str]:
-    if asked == "discrete":
+def _few(distinct: NDArray[Any], action: NDArray[Any]) -> bool:
+    # Measurements repeat by chance; that each of few values was seen twice is none.
+    return len(distinct) <= LEVELS and 2 * len(distinct) <= len(action)
+
+
+def _type_of_vectors(action: NDArray[Any], given: str) -> tuple[str, str]:
+    numbered = "choices, number = np.unique(action, axis=0, return_inverse=True)"
+    if given == "discrete":
         raise ValueError(
-            f"action_type='discrete' needs one label for each row, and the logged "
+            "action_type='discrete' needs one value for each row, and the logged "
             f"actions have {action.shape[1]} numbers each. If each combination is a "
-            "choice of its own, number the combinations: "
-            "choices, label = np.unique(action, axis=0, return_inverse=True); else set "
+            f"choice of its own, number the combinations: {numbered}; else set "
             "action_type='continuous'."
         )
     distinct = np.unique(action, axis=0)
     whole = (distinct == np.round(distinct)).all()
-    few = len(distinct) <= LEVELS and 2 * len(distinct) <= len(action)
-    if asked == "continuous" or not (whole or few):
+    if given == "continuous" or not (whole or _few(distinct, action)):
         return "continuous", ""
-    kind = "whole numbers" if whole else "numbers"
     return "continuous", (
         f"The logged actions are {len(distinct):,} different combinations of "
-        f"{action.shape[1]} {kind}, and are taken as continuous: what lies between "
-        "them counts as possible, and as like them. If each combination is a choice of "
-        "its own, number the combinations (choices, label = np.unique(action, axis=0, "
-        "return_inverse=True)) and log the labels; action_type='continuous' takes them "
+        f"{action.shape[1]} {'whole ' * bool(whole)}numbers, and are taken as "
+        "continuous: what lies between them counts as possible, and as like them. If "
+        f"each combination is a choice of its own, number the combinations ({numbered})"
+        " and log the numbers, which are discrete; action_type='continuous' takes them "
         "as they are taken now, without this warning."
     )
 
 
-def check_same_amounts(
-    known: tuple[str, ...] | None, given: tuple[str, ...] | None
+def check_action_names(
+    known: Sequence[Hashable] | None, given: Sequence[Hashable] | None
 ) -> None:
-    """Refuse amounts whose columns bear other names, or stand in another order.
-
-    Parameters
-    ----------
-    known, given : tuple of str or None
-        None where a log names none.
-    """
+    """Refuse columns of the action by other names, or in another order, if named."""
     if known and given and tuple(known) != tuple(given):
         raise ValueError(
             f"The logged actions have the columns {list(given)}, and the policy was "
@@ -172,30 +103,13 @@ def check_same_amounts(
 
 
 def check_bounds(
-    action: NDArray[Any], bounds: Any = None
+    action: NDArray[Any], bounds: Sequence[ArrayLike] | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The smallest and largest continuous action, by the log or as given.
-
-    Parameters
-    ----------
-    action : array of shape (n, p) or (n,)
-        Logged actions.
-    bounds : pair of floats or of arrays of shape (p,), default=None
-        (low, high). None takes each column's smallest and largest logged value.
-
-    Returns
-    -------
-    low, high : arrays of shape (p,)
-
-    Raises
-    ------
-    ValueError
-        If a column never varies, if bounds are no such pair, not finite, or the wrong
-        way round, or if logged actions lie outside (rows named).
-    """
-    logged = np.asarray(action, dtype=np.float64).reshape(len(action), -1)
+    """The smallest and largest action of each column, (p,), in the log or as given."""
+    logged = np.asarray(action, dtype=np.float64).reshape(len(action), -1)  # (n, p)
     p = logged.shape[1]
     if bounds is None:
+        # No further: beyond what was logged nothing is known.
         low, high = logged.min(axis=0), logged.max(axis=0)
         still = np.flatnonzero(low == high)
         if len(still):
@@ -227,52 +141,13 @@ def check_bounds(
             f"action_bounds are the wrong way round{where}: low={low[j]:g} is not "
             f"below high={high[j]:g}. Give (low, high)."
         )
-    reach = _ROUNDING * (high - low)
-    outside = ((logged < low - reach) | (logged > high + reach)).any(axis=1)
+    slack = _ROUNDING * (high - low)
+    outside = np.any((logged < low - slack) | (logged > high + slack), axis=1)
     if outside.any():
         row = int(np.argmax(outside))
         raise ValueError(
             f"The logged action lies outside action_bounds, low={low.tolist()} and "
-            f"high={high.tolist()}, at {checks.rows_text(outside)} (for example "
+            f"high={high.tolist()}, at {rows_text(outside)} (for example "
             f"{logged[row].tolist()}). Widen the bounds, or leave these rows out."
         )
     return low, high
-
-
-def _as_table(values: Any, name: str, rows: Any) -> Any:
-    """Values of two dimensions as an array or DataFrame; None if there are not two."""
-    if checks.is_frame(values):
-        return values
-    # As objects first, as checks.as_vector has it.
-    given = isinstance(values, (list, tuple))
-    table = np.array(values, dtype=object) if given else np.asarray(values)
-    if table.ndim == 1 and table.dtype.kind == "O":
-        _refuse_nested(table, name, rows)
-    return table if table.ndim == 2 else None
-
-
-def _numbers(column: Any, name: str, rows: Any) -> NDArray[np.float64]:
-    vector = checks.as_vector(column, name)
-    types = (
-        {type(v) for v in vector} if vector.dtype.kind == "O" else {vector.dtype.type}
-    )
-    kinds = {checks.kind_of(type_) for type_ in types} & {"str", "bool"}
-    if kinds:
-        raise ValueError(
-            f"{name} has several columns, and not all hold numbers (there are values "
-            f"of type {' and '.join(sorted(kinds))}). An action of "
-            "several columns is one of several measured numbers; join labels into one "
-            "column, for example df['a'].astype(str) + '/' + df['b'].astype(str)."
-        )
-    return checks.to_float(vector, name, rows)
-
-
-def _refuse_nested(vector: NDArray[Any], name: str, rows: Any) -> None:
-    nested = np.array([isinstance(v, (list, tuple, np.ndarray)) for v in vector], bool)
-    if nested.any():
-        raise ValueError(
-            f"{name} holds a list or an array at {checks.rows_text(nested, rows)}. An "
-            "action of several numbers is a table with one column for each, and the "
-            "same number of them in every row: use np.stack(...), or in from_frame a "
-            "list of columns."
-        )

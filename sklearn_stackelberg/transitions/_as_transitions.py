@@ -3,39 +3,42 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any, Literal, overload
+from typing import Literal, overload
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_consistent_length
 
-from . import _checks as checks
-from ._decision_table import (
-    chain_rows,
-    find_columns,
-    is_table,
-    read_fields,
-    take_states,
-)
-from ._episodes import EpisodeView, warn_of_gaps
-from ._linking import comparable, next_rows_by_value
+from ._checks import check_plain_values, check_same_length
+from ._decision_table import GAP, find_columns, is_table
+from ._episodes import CUT_EPISODES_HARM, EpisodeView
+from ._tables import States, check_states
 from ._transitions import Transitions
+
+GivenLog = Transitions | EpisodeView[Transitions]
+LogOrStates = GivenLog | ArrayLike
 
 
 @overload
 def as_transitions(
-    X: Any, y: Any = None, *, return_rows: Literal[False] = False
+    X: LogOrStates,
+    y: ArrayLike | None = None,
+    *,
+    return_rows: Literal[False] = False,
 ) -> Transitions: ...
 
 
 @overload
 def as_transitions(
-    X: Any, y: Any = None, *, return_rows: Literal[True]
+    X: LogOrStates,
+    y: ArrayLike | None = None,
+    *,
+    return_rows: Literal[True],
 ) -> tuple[Transitions, NDArray[np.intp]]: ...
 
 
 def as_transitions(
-    X: Any, y: Any = None, *, return_rows: bool = False
+    X: LogOrStates, y: ArrayLike | None = None, *, return_rows: bool = False
 ) -> Transitions | tuple[Transitions, NDArray[np.intp]]:
     """Return the log that an estimator was given, in whichever way it was given.
 
@@ -103,10 +106,10 @@ def as_transitions(
     >>> log.next_state[~log.terminated].ravel(), rows
     (array([75, 70]), array([0, 1, 3]))
     """
-    rows = None
     if isinstance(X, (Transitions, EpisodeView)):
-        log = unwrap(X, y)
-        log._warn_of_cuts(stacklevel=3)
+        log = given_log(X, y)
+        rows = np.arange(len(log))
+        log._warn_of_cut_episodes(stacklevel=3)
     elif y is None:
         raise ValueError(
             "This estimator requires y to be passed, but the target y is None. X holds "
@@ -115,36 +118,33 @@ def as_transitions(
             "the columns action and reward, and episode and step where there are any."
         )
     else:
-        state = checks.check_states(X, "X")
+        state = check_states(X, "X")
+        # scikit-learn's own check, and so its own words, which its tests look for.
         check_consistent_length(state, y)
         if is_table(y):
-            columns = find_columns(y)
-            chain = chain_rows(columns, len(state))
-            fields = read_fields(columns, chain) | take_states(state, chain)
-            left_out, idle, rows = chain.left_out, chain.n_without_action, chain.rows
-            log = Transitions._from_checked(left_out, idle, **fields)
-            warn_of_gaps(left_out, stacklevel=3)
+            log, rows = Transitions._from_columns(state, find_columns(y))
+            _warn_of_gaps(log.left_out, stacklevel=3)
         else:
             log = _imitation(state, y)
-    if not return_rows:
-        return log
-    return log, np.arange(len(log)) if rows is None else rows
+            rows = np.arange(len(log))
+    return (log, rows) if return_rows else log
 
 
-def unwrap(X: Transitions | EpisodeView, y: Any = None) -> Transitions:
+def given_log(X: GivenLog, y: object = None) -> Transitions:
     """Return a log, or the log of a view, whether or not its episodes are whole."""
     if y is not None:
         raise ValueError(
             "y must be None with a Transitions, which holds its actions and "
             f"rewards itself; got a y of type {type(y).__name__}. Call fit(log)."
         )
+    # All of the view: what is drawn from one is a log at once, and no view.
     log = X.transitions if isinstance(X, EpisodeView) else X
-    checks.check_same_length({"log": len(log)})
+    check_same_length({"log": len(log)})
     return log
 
 
-def _imitation(state: Any, y: Any) -> Transitions:
-    """Take actions alone as successes, and say so."""
+def _imitation(state: States, y: ArrayLike) -> Transitions:
+    """Take actions alone as successes, with a warning."""
     if np.ndim(y) != 1:
         raise ValueError(
             f"y has {np.ndim(y)} dimensions and no names of columns. Expected were a "
@@ -154,7 +154,9 @@ def _imitation(state: Any, y: Any) -> Transitions:
             "them). cross_val_predict(method='predict_proba') turns a table into "
             "numbers before it gets here: give it a Transitions."
         )
-    action = checks.check_labels(y, "y")
+    # A reward of 1 for what was done, in episodes of one step: the Q-function is 1 on
+    # the logged actions, and pessimism keeps the policy to them.
+    action = check_plain_values(y, "y")
     ones = np.ones(len(action))
     log = Transitions(
         state,
@@ -176,28 +178,19 @@ def _imitation(state: Any, y: Any) -> Transitions:
     return log
 
 
-def shared_next_rows(transitions: Transitions) -> np.ndarray:
-    """Return the row whose state is each row's next state, where that is the next row.
-
-    What is computed of a next state that is also a logged state need be computed once.
-
-    Parameters
-    ----------
-    transitions : Transitions
-        A log of n rows; rows of an episode that stand in order are recognised.
-
-    Returns
-    -------
-    ndarray of shape (n,)
-        i + 1 where the state of row i + 1 equals the next state of row i, missing
-        values being equal to each other; else -1.
-
-    Examples
-    --------
-    >>> from sklearn_stackelberg.transitions import Transitions, shared_next_rows
-    >>> shared_next_rows(Transitions([[0], [1]], [3, 4], [0, 1], [[1], [2]]))
-    array([ 1, -1])
-    """
-    return next_rows_by_value(
-        comparable(transitions.state), comparable(transitions.next_state)
+def _warn_of_gaps(left_out: dict[str, int], stacklevel: int) -> None:
+    """Warn of steps that are missing in a decision table."""
+    # At each reading: folds of a table do not know the table. The text has no numbers,
+    # so that it is the same for all of them, and simplefilter("once") shows it once.
+    if GAP not in left_out:
+        return
+    warnings.warn(
+        "Gaps in the steps: rows of y with an action are left out, because no row is "
+        "at step + 1 although their episode goes on (as_transitions(X, y).left_out "
+        "counts them). Either decisions are missing in the table, or its rows were "
+        "split or drawn one by one (KFold, train_test_split, resample), which cuts "
+        f"episodes. Then the same {CUT_EPISODES_HARM} Split by episodes: "
+        "cv=EpisodeKFold(5).",
+        UserWarning,
+        stacklevel=stacklevel + 1,
     )

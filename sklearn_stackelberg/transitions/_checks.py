@@ -1,33 +1,20 @@
 """What each field of a log must be.
 
-A check of a field returns it as a numpy array (states may stay a DataFrame), or refuses
-it in a sentence, which names the rows where some of them offend. `rows` maps positions
-to the row numbers that the user knows, where the checked values are a selection from a
-longer table.
+A check of a field returns it as a numpy array, or refuses it in a sentence, which names
+the rows where some of them offend. `rows` maps positions to the row numbers that the
+user knows, where the checked values are a selection from a longer table.
 """
 
 from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.sparse import issparse
-
-FIELDS = (
-    "state",
-    "action",
-    "reward",
-    "next_state",
-    "terminated",
-    "is_initial",
-    "episode",
-    "step",
-    "propensity",
-)
+from numpy.typing import NDArray
 
 # Type names, because pandas' own markers must be known without importing pandas.
 _MISSING_TYPES = {"NoneType", "NAType", "NaTType"}
@@ -35,96 +22,37 @@ _MISSING_TYPES = {"NoneType", "NAType", "NaTType"}
 _KIND_NAMES = {"b": "bool", "i": "int", "u": "int", "f": "float", "U": "str"}
 
 
-def rows_text(
-    bad: np.ndarray, rows: np.ndarray | None = None, unit: str = "row"
-) -> str:
+AnyArray = NDArray[Any]
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+Rows = NDArray[np.intp] | None
+
+
+class Column(NamedTuple):
+    """One column of a table, or the several of an action, and its name in messages."""
+
+    values: object  # a pandas Series or DataFrame, or an array
+    name: str
+
+    def read(self, check: Callable[..., AnyArray], rows: Rows = None) -> AnyArray:
+        """Return these rows, or all, as `check` returns them."""
+        values = self.values
+        if rows is None:
+            return check(values, self.name, rows)
+        chosen = values.iloc if hasattr(values, "iloc") else np.asarray(values)
+        return check(chosen[rows], self.name, rows)
+
+
+def rows_text(bad: Flags, rows: Rows = None, unit: str = "row") -> str:
     """Name the first of the rows where `bad` is true, and say how many there are."""
     where = np.flatnonzero(bad)
     named = where if rows is None else rows[where]
+    # Five rows are enough to look at, and keep the message one that can be read.
     shown = ", ".join(str(row) for row in named[:5])
     if where.size == 1:
         return f"{unit} {shown}"
     more = f", ... ({where.size:,} in all)" if where.size > 5 else ""
     return f"{unit}s {shown}{more}"
-
-
-def is_frame(values: Any) -> bool:
-    """Tell a pandas-like DataFrame from an array, without importing pandas."""
-    return hasattr(values, "iloc") and hasattr(values, "columns")
-
-
-def check_states(values: Any, name: str = "state") -> Any:
-    """Return states as a 2-D array or DataFrame; missing values are let through."""
-    if issparse(values):
-        raise ValueError(
-            f"{name} is a sparse matrix, and dense states were expected: call "
-            ".toarray(), or have the transformer return dense columns (for example "
-            "OneHotEncoder(sparse_output=False))."
-        )
-    if is_frame(values):
-        complex_columns = [
-            column
-            for column, dtype in zip(values.columns, values.dtypes, strict=True)
-            if getattr(dtype, "kind", "") == "c"
-        ]
-        if complex_columns:
-            raise ValueError(
-                f"Complex data not supported: columns {complex_columns} of {name} are "
-                "complex. Pass their real and imaginary parts as two columns."
-            )
-        return values
-    if hasattr(values, "columns"):
-        raise ValueError(
-            f"{name} is a {type(values).__module__}.{type(values).__name__}; a numpy "
-            "array or a pandas DataFrame was expected: call .to_pandas() first."
-        )
-    # A memory map stays one: the rows may be larger than the memory.
-    array = values if isinstance(values, np.memmap) else np.asarray(values)
-    if array.dtype.kind == "c":
-        raise ValueError(
-            f"Complex data not supported: {name} has dtype {array.dtype}. Pass the "
-            "real and imaginary parts as separate columns."
-        )
-    if array.ndim != 2:
-        advice = (
-            "reshape your data with .reshape(-1, 1) if it has a single column, or with "
-            ".reshape(1, -1) if it is a single row"
-            if array.ndim < 2
-            else "flatten each row with .reshape(len(states), -1)"
-        )
-        raise ValueError(
-            f"{name} has {array.ndim} dimension(s), shape {array.shape}; a 2-D table "
-            f"with one row per transition was expected: {advice}."
-        )
-    return array
-
-
-def check_same_columns(
-    state: Any, other: Any, names: tuple[str, str] = ("state", "next_state")
-) -> None:
-    """Refuse two tables of states that do not have the same columns."""
-    if is_frame(state) != is_frame(other):
-        kinds = ["a DataFrame" if is_frame(t) else "an array" for t in (state, other)]
-        raise ValueError(
-            f"{names[0]} is {kinds[0]} and {names[1]} is {kinds[1]}; both must be of "
-            "one kind: two DataFrames with the same columns, or two arrays."
-        )
-    if state.shape[1] != other.shape[1]:
-        raise ValueError(
-            f"{names[0]} has {state.shape[1]} columns and {names[1]} has "
-            f"{other.shape[1]}; they must be the same columns."
-        )
-    if is_frame(state) and list(state.columns) != list(other.columns):
-        different = [
-            f"{a!r} against {b!r}"
-            for a, b in zip(state.columns, other.columns, strict=True)
-            if a != b
-        ]
-        raise ValueError(
-            f"{names[0]} and {names[1]} must have the same columns in the same order; "
-            f"they differ at {', '.join(different[:5])}. Reorder the second with "
-            "second[first.columns]."
-        )
 
 
 def check_same_length(lengths: dict[str, int]) -> None:
@@ -138,15 +66,17 @@ def check_same_length(lengths: dict[str, int]) -> None:
         )
 
 
-def as_vector(values: Any, name: str) -> np.ndarray:
-    """Return a column as a 1-D array, lists as one of objects."""
-    # As objects first: numpy would turn the list [1, "a"] into strings without a word.
+def _as_objects(values: object) -> AnyArray:
+    # numpy would turn the list [1, "a"] into strings without a word.
     if isinstance(values, (list, tuple)):
-        vector = np.array(values, dtype=object)
-    else:
-        vector = np.asarray(values)
-    if vector.dtype.kind == "T":
-        vector = vector.astype(object)
+        return np.array(values, dtype=object)
+    array = np.asarray(values)
+    # numpy's own variable-width strings: few of its functions take them so far.
+    return array.astype(object) if array.dtype.kind == "T" else array
+
+
+def _as_vector(values: object, name: str) -> AnyArray:
+    vector = _as_objects(values)
     if vector.ndim != 1 or vector.dtype.names:
         advice = ": use .ravel()" if vector.ndim == 2 and vector.shape[1] == 1 else ""
         raise ValueError(
@@ -156,34 +86,29 @@ def as_vector(values: Any, name: str) -> np.ndarray:
     return vector
 
 
-def _missing(vector: np.ndarray) -> np.ndarray:
-    """Where an array of objects holds None, NaN, NA or NaT."""
-    if all(issubclass(type_, (str, int)) for type_ in set(map(type, vector))):
-        return np.zeros(vector.size, dtype=bool)
-    return np.fromiter(
-        (
-            type(v).__name__ in _MISSING_TYPES
-            or (isinstance(v, numbers.Real) and math.isnan(v))
-            for v in vector
-        ),
-        dtype=bool,
-        count=vector.size,
-    )
-
-
-def missing(values: Any) -> np.ndarray:
-    """Where a column, of pandas or numpy, holds None, NaN, NA or NaT."""
+def missing(values: object) -> Flags:
+    """Where a column or table holds None, NaN, NA or NaT."""
     if hasattr(values, "isna"):
         return values.isna().to_numpy()
-    if values.dtype.kind == "O":
-        return _missing(values)
-    return (
-        np.isnan(values) if values.dtype.kind in "fc" else np.zeros(len(values), bool)
+    array = np.asarray(values)
+    if array.dtype.kind != "O":
+        real = array.dtype.kind in "fc"
+        return np.isnan(array) if real else np.zeros(array.shape, dtype=bool)
+    flat = array.ravel()
+    # A look at each type costs less than one at each value, and names are common.
+    if all(issubclass(type_, (str, int)) for type_ in set(map(type, flat))):
+        return np.zeros(array.shape, dtype=bool)
+    absent = (
+        type(v).__name__ in _MISSING_TYPES
+        or (isinstance(v, numbers.Real) and math.isnan(v))
+        for v in flat
     )
+    return np.fromiter(absent, dtype=bool, count=flat.size).reshape(array.shape)
 
 
-def kind_of(type_: type) -> str:
+def _kind_of(type_: type) -> str:
     """Name the kind of a plain value: bool, int, float, str, or else its type."""
+    # bool first: it is a subclass of int.
     if issubclass(type_, (bool, np.bool_)):
         return "bool"
     if issubclass(type_, numbers.Integral):
@@ -193,36 +118,31 @@ def kind_of(type_: type) -> str:
     return "str" if issubclass(type_, str) else type_.__name__
 
 
-def check_labels(
-    values: Any,
+def check_plain_values(
+    values: object,
     name: str,
-    rows: np.ndarray | None = None,
+    rows: Rows = None,
     allowed: tuple[str, ...] = ("int", "str", "bool", "float"),
-) -> np.ndarray:
+) -> AnyArray:
     """Return integers, strings, booleans or floats as an array of one plain type."""
-    vector = as_vector(values, name)
+    vector = _as_vector(values, name)
     if vector.dtype.kind == "O":
-        missing = _missing(vector)
-        if missing.any():
+        absent = missing(vector)
+        if absent.any():
             raise ValueError(
-                f"{name} is missing (None or NaN) at {rows_text(missing, rows)}; every "
+                f"{name} is missing (None or NaN) at {rows_text(absent, rows)}; every "
                 "transition needs one. Leave these rows out or fill them in."
             )
-        kinds = {kind_of(type_) for type_ in set(map(type, vector))}
-        if len(kinds) > 1 and kinds != {"int", "float"}:
-            _refuse_mixed(kinds, name)
+        kinds = {_kind_of(type_) for type_ in set(map(type, vector))}
+        _refuse_mixed(kinds, name)
+        # From objects to one plain type, of which comparisons are fast and sorted.
         if kinds <= set(_KIND_NAMES.values()):
             vector = np.array(vector.tolist())
         kind = _KIND_NAMES.get(vector.dtype.kind, " ".join(sorted(kinds)))
     else:
         kind = _KIND_NAMES.get(vector.dtype.kind, str(vector.dtype))
     if kind == "float":
-        bad = ~np.isfinite(vector)
-        if bad.any():
-            raise ValueError(
-                f"{name} is NaN or infinite at {rows_text(bad, rows)}; every "
-                "transition needs a finite one. Leave these rows out or fill them in."
-            )
+        _refuse_infinite(~np.isfinite(vector), name, rows)
         if "float" not in allowed and (vector == np.round(vector)).all():
             # Integers that a table with holes has turned into floats.
             return vector.astype(np.int64)
@@ -235,19 +155,29 @@ def check_labels(
     return vector
 
 
+def _refuse_infinite(bad: Flags, name: str, rows: Rows) -> None:
+    if bad.any():
+        raise ValueError(
+            f"{name} is NaN or infinite at {rows_text(bad, rows)}; finite numbers were "
+            "expected. Leave these rows out or fill them in."
+        )
+
+
 def _refuse_mixed(kinds: Iterable[str], name: str) -> None:
-    raise ValueError(
-        f"{name} mixes the types {' and '.join(sorted(kinds))}; all must be of one "
-        "type. Convert them, for example with .astype(str)."
-    )
-
-
-def join_labels(parts: list[np.ndarray], name: str) -> np.ndarray:
-    """Concatenate checked labels; numpy alone would turn ints into strings."""
-    parts = [part for part in parts if part.size]
-    kinds = {_KIND_NAMES[part.dtype.kind] for part in parts}
+    kinds = {*kinds}
+    # A column of whole numbers and of others is one of numbers.
     if len(kinds) > 1 and kinds != {"int", "float"}:
-        _refuse_mixed(kinds, name)
+        raise ValueError(
+            f"{name} mixes the types {' and '.join(sorted(kinds))}; all must be of one "
+            "type. Convert them, for example with .astype(str)."
+        )
+
+
+def join_actions(parts: list[AnyArray], name: str) -> AnyArray:
+    """Concatenate checked actions; numpy alone would turn ints into strings."""
+    # An empty one has a type by accident, and must not decide that of the others.
+    parts = [part for part in parts if part.size]
+    _refuse_mixed((_KIND_NAMES[part.dtype.kind] for part in parts), name)
     widths = {part.shape[1:] for part in parts}
     if len(widths) > 1:
         counts = sorted(width[0] if width else 1 for width in widths)
@@ -259,17 +189,17 @@ def join_labels(parts: list[np.ndarray], name: str) -> np.ndarray:
 
 
 def check_episodes(
-    values: Any, rows: np.ndarray | None = None, name: str = "episode"
-) -> np.ndarray:
+    values: object, name: str = "episode", rows: Rows = None
+) -> AnyArray:
     """Return episode names as integers or strings."""
-    return check_labels(values, name, rows, allowed=("int", "str"))
+    return check_plain_values(values, name, rows, allowed=("int", "str"))
 
 
 def check_steps(
-    values: Any, rows: np.ndarray | None = None, name: str = "step"
-) -> np.ndarray:
+    values: object, name: str = "step", rows: Rows = None
+) -> NDArray[np.int64]:
     """Return steps as 64-bit integers."""
-    vector = as_vector(values, name)
+    vector = _as_vector(values, name)
     if vector.dtype.kind in "mMUS":
         raise ValueError(
             f"{name} has dtype {vector.dtype}; whole numbers were expected, because "
@@ -277,8 +207,9 @@ def check_steps(
             "episode first, for example sort by time and use "
             "df.groupby(episode).cumcount()."
         )
-    vector = to_float(vector, name, rows) if vector.dtype.kind in "Of" else vector
+    vector = _to_float(vector, name, rows) if vector.dtype.kind in "Of" else vector
     if vector.dtype.kind == "f":
+        # Floats, because a table with holes has no integers.
         bad = ~(vector == np.round(vector)) | ~np.isfinite(vector)
         if bad.any():
             raise ValueError(
@@ -290,7 +221,7 @@ def check_steps(
     return vector.astype(np.int64)
 
 
-def to_float(vector: np.ndarray, name: str, rows: np.ndarray | None) -> np.ndarray:
+def _to_float(vector: AnyArray, name: str, rows: Rows) -> Floats:
     """Return numbers as float64 with NaN for what is missing; refuse the rest."""
     if vector.dtype.kind in "biuf":
         return vector.astype(np.float64)
@@ -299,39 +230,35 @@ def to_float(vector: np.ndarray, name: str, rows: np.ndarray | None) -> np.ndarr
         raise ValueError(
             f"{word}{name} has dtype {vector.dtype}; real numbers were expected."
         )
-    missing = _missing(vector)
+    absent = missing(vector)
+    # Decimal is no numbers.Real, and is what databases return for amounts of money.
     real = (numbers.Real, np.bool_, Decimal)
     strange = ~np.fromiter((isinstance(v, real) for v in vector), bool, vector.size)
-    strange &= ~missing
+    strange &= ~absent
     if strange.any():
         example = vector[np.argmax(strange)]
         raise ValueError(
             f"{name} is not a number at {rows_text(strange, rows)} (for example "
             f"{example!r}); real numbers were expected."
         )
-    return np.where(missing, np.nan, vector).astype(np.float64)
+    return np.where(absent, np.nan, vector).astype(np.float64)
 
 
-def check_reals(values: Any, name: str, rows: np.ndarray | None = None) -> np.ndarray:
+def check_reals(values: object, name: str, rows: Rows = None) -> Floats:
     """Return finite real numbers as float64."""
-    vector = to_float(as_vector(values, name), name, rows)
-    bad = ~np.isfinite(vector)
-    if bad.any():
-        raise ValueError(
-            f"{name} is NaN or infinite at {rows_text(bad, rows)}; finite numbers were "
-            "expected. Leave these rows out or fill them in."
-        )
+    vector = _to_float(_as_vector(values, name), name, rows)
+    _refuse_infinite(~np.isfinite(vector), name, rows)
     return vector
 
 
 def check_flags(
-    values: Any, name: str, rows: np.ndarray | None = None, unit: str = "row"
-) -> np.ndarray:
+    values: object, name: str, rows: Rows = None, unit: str = "row"
+) -> Flags:
     """Return booleans, or zeros and ones, as an array of booleans."""
-    vector = as_vector(values, name)
+    vector = _as_vector(values, name)
     if vector.dtype.kind == "b":
         return vector
-    vector = to_float(vector, name, rows)
+    vector = _to_float(vector, name, rows)
     bad = (vector != 0) & (vector != 1)
     if bad.any():
         raise ValueError(
@@ -342,10 +269,11 @@ def check_flags(
 
 
 def check_propensities(
-    values: Any, rows: np.ndarray | None = None, name: str = "propensity"
-) -> np.ndarray:
+    values: object, name: str = "propensity", rows: Rows = None
+) -> Floats:
     """Return probabilities of logged actions, each in (0, 1]."""
     vector = check_reals(values, name, rows)
+    # Not 0: an action that cannot be taken was taken, and estimates divide by it.
     bad = (vector <= 0) | (vector > 1)
     if bad.any():
         raise ValueError(
@@ -353,3 +281,70 @@ def check_propensities(
             f"action was taken. It does not at {rows_text(bad, rows)}."
         )
     return vector
+
+
+def check_actions(values: object, name: str = "action", rows: Rows = None) -> AnyArray:
+    """Return plain values, (n,), or p >= 2 finite numbers a row, (n, p) of float64.
+
+    A table of one column is that column.
+    """
+    if hasattr(values, "iloc") and hasattr(values, "columns"):
+        # By column: each of a DataFrame's has a type of its own.
+        columns = [values.iloc[:, j] for j in range(len(values.columns))]
+    else:
+        table = _as_objects(values)
+        if table.ndim == 1 and table.dtype.kind == "O":
+            _refuse_nested(table, name, rows)
+        if table.ndim != 2:
+            return check_plain_values(values, name, rows)
+        columns = [*table.T]
+    if not columns:
+        raise ValueError(f"{name} has no columns; at least one number was expected.")
+    if len(columns) == 1:
+        return check_plain_values(columns[0], name, rows)
+    vectors = np.stack([_numbers(column, name, rows) for column in columns], axis=1)
+    _refuse_infinite(~np.all(np.isfinite(vectors), axis=1), name, rows)
+    return vectors
+
+
+def has_action(values: object, name: str) -> Flags:
+    """Where a row has an action, (n,): all of its numbers, or none, are there."""
+    absent = missing(values)
+    if absent.ndim == 1:
+        return ~absent
+    every = np.all(absent, axis=1)
+    some = np.any(absent, axis=1) & ~every
+    if some.any():
+        raise ValueError(
+            f"{name} has some of its numbers and lacks others at {rows_text(some)}. An "
+            "action is whole, or missing in all of its columns (then the row only "
+            "holds a state): fill these rows in, or leave them out."
+        )
+    return ~every
+
+
+def _numbers(column: object, name: str, rows: Rows) -> Floats:
+    vector = _as_vector(column, name)
+    one_type = vector.dtype.kind != "O"
+    types = {vector.dtype.type} if one_type else {type(v) for v in vector}
+    # A bool would pass for a number, and a column of them is a choice between two.
+    kinds = {_kind_of(type_) for type_ in types} & {"str", "bool"}
+    if kinds:
+        raise ValueError(
+            f"{name} has several columns, and not all hold numbers (there are values "
+            f"of type {' and '.join(sorted(kinds))}). An action of several columns is "
+            "one of several measured numbers; join discrete ones into one column, for "
+            "example df['a'].astype(str) + '/' + df['b'].astype(str)."
+        )
+    return _to_float(vector, name, rows)
+
+
+def _refuse_nested(vector: AnyArray, name: str, rows: Rows) -> None:
+    nested = np.array([isinstance(v, (list, tuple, np.ndarray)) for v in vector], bool)
+    if nested.any():
+        raise ValueError(
+            f"{name} holds a list or an array at {rows_text(nested, rows)}. An action "
+            "of several numbers is a table with one column for each, and the same "
+            "number of them in every row: use np.stack(...), or in from_frame a list "
+            "of columns."
+        )

@@ -7,18 +7,31 @@ from __future__ import annotations
 
 import difflib
 import re
-from typing import Any, NamedTuple
+from collections.abc import Hashable
+from typing import Any, NamedTuple, NoReturn, TypeGuard
 
 import numpy as np
+from numpy.typing import NDArray
 
-from . import _checks as checks
-from ._actions import check_actions, has_action
+from ._checks import (
+    Column,
+    check_actions,
+    check_episodes,
+    check_flags,
+    check_propensities,
+    check_reals,
+    check_same_length,
+    check_steps,
+    has_action,
+    rows_text,
+)
 from ._linking import (
     count_steps,
     link,
     refuse_backward_steps,
     refuse_scattered_episodes,
 )
+from ._tables import States, is_frame, take_rows
 
 ROLES = (
     "action",
@@ -30,7 +43,7 @@ ROLES = (
     "is_initial",
 )
 
-# Too far from the name for difflib, or too near to another's.
+# Names by other libraries: too far from ours for difflib, or too near to another's.
 _ALIASES = {
     "terminal": "terminated",
     "terminals": "terminated",
@@ -40,45 +53,34 @@ _ALIASES = {
     "propensity_score": "propensity",
 }
 
+# Gym's old name for either kind of end, of which only one has no value after it.
 _DONE = {"done", "dones"}
 
 
-class Column(NamedTuple):
-    """One column of a table, and what messages call it."""
-
-    values: Any
-    name: str
-
-    def at(self, rows: np.ndarray | None = None) -> dict[str, Any]:
-        """Return the arguments with which a check sees these rows, or all."""
-        values = self.values
-        if rows is not None:
-            values = values.iloc[rows] if hasattr(values, "iloc") else values[rows]
-        return {"values": values, "name": self.name, "rows": rows}
-
-
-def is_table(y: Any) -> bool:
+def is_table(y: object) -> TypeGuard[States]:
     """Tell a table with named columns from a vector or an array."""
     return hasattr(y, "columns") or bool(getattr(getattr(y, "dtype", None), "names", 0))
 
 
-def find_columns(y: Any) -> dict[str, Column]:
+def find_columns(y: States) -> dict[str, Column]:
     """Return the columns of a decision table by role, refusing misspelt names."""
-    if hasattr(y, "columns") and not checks.is_frame(y):
+    if hasattr(y, "columns") and not is_frame(y):
         raise ValueError(
             f"y is a {type(y).__module__}.{type(y).__name__}; a pandas DataFrame or a "
             "numpy structured array was expected: call .to_pandas() first."
         )
-    if not checks.is_frame(y) and y.ndim != 1:
+    if not is_frame(y) and y.ndim != 1:
         raise ValueError(
             f"y is a structured array of shape {y.shape}; one record per row, shape "
             "(n,), was expected: use .ravel()."
         )
-    known = [*(y.columns if checks.is_frame(y) else y.dtype.names)]
-    checks.check_same_length({"y": len(y)})
+    known = [*(y.columns if is_frame(y) else y.dtype.names or ())]
+    check_same_length({"y": len(y)})
     numbered = _numbered_actions(known)
+    # The index, too, may bear a role's name, and would be lost without a word.
     levels = [*getattr(getattr(y, "index", None), "names", [])]
     _refuse_unknown(known, levels, numbered)
+    # pandas allows it, and y[role] would then be a table.
     for role in (*ROLES, *numbered):
         if known.count(role) > 1:
             raise ValueError(
@@ -88,16 +90,16 @@ def find_columns(y: Any) -> dict[str, Column]:
     columns = {r: Column(y[r], f"y[{r!r}]") for r in ROLES if r in known}
     if len(numbered) > 1:
         name = f"y[{numbered[0]!r}, ..., {numbered[-1]!r}]"
-        frame = checks.is_frame(y)
-        values = y[numbered] if frame else np.stack([y[c] for c in numbered], axis=1)
-        columns["action"] = Column(values, name)
+        wide = y[numbered] if is_frame(y) else np.stack([y[c] for c in numbered], 1)
+        columns["action"] = Column(wide, name)
     elif numbered:
         columns["action"] = Column(y[numbered[0]], f"y[{numbered[0]!r}]")
     return columns
 
 
-def _numbered_actions(known: list) -> list[str]:
+def _numbered_actions(known: list[Hashable]) -> list[str]:
     """The columns action_0, action_1, ... that an action of several numbers has."""
+    # Either form, not both: which of them was done would be a guess.
     if "action" in known:
         if "action_0" in known:
             raise ValueError(
@@ -105,7 +107,7 @@ def _numbered_actions(known: list) -> list[str]:
                 "what was done. Drop the ones that are not, or rename them."
             )
         return []
-    found = {name for name in known if re.fullmatch(r"action_\d+", str(name))}
+    found = {str(name) for name in known if re.fullmatch(r"action_\d+", str(name))}
     names = [f"action_{j}" for j in range(len(found))]
     if found != {*names}:
         raise ValueError(
@@ -117,10 +119,11 @@ def _numbered_actions(known: list) -> list[str]:
     return names
 
 
-def _refuse_unknown(known: list, levels: list, numbered: list) -> None:
+def _refuse_unknown(
+    known: list[Hashable], levels: list[Hashable], numbered: list[str]
+) -> None:
     """Refuse columns that are not there, or that are but for their spelling."""
-    shown = ", ".join(repr(name) for name in known[:20])
-    shown += ", ..." if len(known) > 20 else ""
+    shown = ", ".join(map(repr, known[:20])) + ", ..." * (len(known) > 20)
     roles = ", ".join(ROLES[:-1]) + f" and {ROLES[-1]}"
     hidden = [r for r in ROLES if r not in known and r in levels]
     if hidden:
@@ -131,6 +134,7 @@ def _refuse_unknown(known: list, levels: list, numbered: list) -> None:
     meant: dict[str, Any] = {}
     for name in known:
         text = str(name).lower().strip()
+        # 0.8 still finds a letter too many or too few in the shortest role, step.
         near = difflib.get_close_matches(text, ROLES, n=1, cutoff=0.8)
         role = _ALIASES.get(text) or (near[0] if near else None)
         if text in _DONE and "terminated" not in known:
@@ -174,50 +178,29 @@ IDLE = "have no action, and so are no decision"
 
 
 class Chain(NamedTuple):
-    """How the rows of a decision table become transitions.
+    """How the n rows of a decision table become m transitions."""
 
-    Attributes
-    ----------
-    rows : ndarray of shape (m,)
-        The rows that are transitions, in the order of the table.
-    next_rows : ndarray of shape (m,)
-        The rows that hold their next states; the row itself where none is recorded,
-        because the episode terminated.
-    acted, ended, first : ndarrays of bool of shape (n,)
-        Whether a row has an action, terminates its episode, is the first of it.
-    episode, step : ndarrays of shape (n,)
-    left_out : dict of str to int
-        Rows with an action that are no transition, by reason.
-    n_without_action : int
-        Rows without an action inside an episode.
-    """
-
-    rows: np.ndarray
-    next_rows: np.ndarray
-    acted: np.ndarray
-    ended: np.ndarray
-    first: np.ndarray
-    episode: np.ndarray
-    step: np.ndarray
-    left_out: dict[str, int]
-    n_without_action: int
+    rows: NDArray[np.intp]  # (m,), which are transitions, in the order of the table
+    # (m,), which hold their next states; itself where its episode terminated there.
+    next_rows: NDArray[np.intp]
+    acted: NDArray[np.bool_]  # (n,), whether a row has an action
+    ended: NDArray[np.bool_]  # (n,), whether it terminates its episode
+    first: NDArray[np.bool_]  # (n,), whether it is the first of its episode
+    episode: NDArray[Any]  # (n,)
+    step: NDArray[np.int64]  # (n,)
+    left_out: dict[str, int]  # rows with an action that are no transition, by reason
+    n_without_action: int  # rows without an action inside an episode
 
 
-def chain_rows(columns: dict[str, Column], n: int) -> Chain:
-    """Link the n rows of a decision table.
-
-    Raises
-    ------
-    ValueError
-        If an episode, step or flag is not as it should be, if the rows cannot be put
-        in order, or if no row is a transition.
-    """
+def chain_rows(columns: dict[str, Column]) -> Chain:
+    """Link the rows of a decision table, or refuse them if none is a transition."""
     acted = has_action(*columns["action"])
+    n = acted.size
     if "episode" not in columns:
         return _chain_single_steps(columns, acted)
-    episode = checks.check_episodes(**columns["episode"].at())
+    episode = columns["episode"].read(check_episodes)
     if "step" in columns:
-        step = checks.check_steps(**columns["step"].at())
+        step = columns["step"].read(check_steps)
     else:
         refuse_scattered_episodes(episode, columns["episode"].name)
         step = count_steps(episode)
@@ -225,10 +208,12 @@ def chain_rows(columns: dict[str, Column], n: int) -> Chain:
     linked = links.next_row >= 0
     ended = np.zeros(n, dtype=bool)
     if "terminated" in columns:
+        # Rows without an action only hold a state, and may leave the flag open.
         rows = np.flatnonzero(acted)
-        ended[rows] = checks.check_flags(**columns["terminated"].at(rows))
+        ended[rows] = columns["terminated"].read(check_flags, rows)
     refuse_backward_steps(episode, step, links, acted, ended)
 
+    # Without a next state a row says nothing of the future, unless there is none.
     lost = acted & ~linked & ~ended
     left_out = {LAST: int((lost & links.last).sum())}
     left_out[GAP] = int(lost.sum()) - left_out[LAST]
@@ -237,13 +222,14 @@ def chain_rows(columns: dict[str, Column], n: int) -> Chain:
     if not rows.size:
         _refuse_unlinked(left_out, int(acted.sum()), "terminated" in columns)
     next_rows = np.where(linked, links.next_row, np.arange(n))[rows]
+    # A last row without an action is there to hold a state; one inside is a hole.
     idle = int((~acted & ~links.last).sum())
     return Chain(
         rows, next_rows, acted, ended, links.first, episode, step, left_out, idle
     )
 
 
-def _chain_single_steps(columns: dict[str, Column], acted: np.ndarray) -> Chain:
+def _chain_single_steps(columns: dict[str, Column], acted: NDArray[np.bool_]) -> Chain:
     """Take each row as an episode of one step that ends there."""
     if "step" in columns:
         raise ValueError(
@@ -254,14 +240,15 @@ def _chain_single_steps(columns: dict[str, Column], acted: np.ndarray) -> Chain:
     rows = np.flatnonzero(acted)
     if not rows.size:
         _refuse_unlinked({}, 0, True)
+    # Without episodes a row that goes on has nowhere to go on to.
     if "terminated" in columns:
-        going_on = ~checks.check_flags(**columns["terminated"].at(rows))
-        if going_on.any():
+        not_done = ~columns["terminated"].read(check_flags, rows)
+        if not_done.any():
             raise ValueError(
                 f"{columns['terminated'].name} is False at "
-                f"{checks.rows_text(going_on, rows)}, but there is no column "
-                "'episode', so nothing can follow a row. Add 'episode', or drop "
-                "'terminated' if each row is an episode of one step."
+                f"{rows_text(not_done, rows)}, but there is no column 'episode', so "
+                "nothing can follow a row. Add 'episode', or drop 'terminated' if each "
+                "row is an episode of one step."
             )
     n = acted.size
     every, numbers = np.ones(n, dtype=bool), np.arange(n)
@@ -270,18 +257,14 @@ def _chain_single_steps(columns: dict[str, Column], acted: np.ndarray) -> Chain:
     return Chain(rows, rows, acted, acted, every, numbers, steps, left_out, 0)
 
 
-def read_fields(columns: dict[str, Column], chain: Chain) -> dict[str, Any]:
-    """Return the fields of the log, the states excepted."""
+def read_fields(
+    columns: dict[str, Column], chain: Chain, states: States
+) -> dict[str, Any]:
+    """Return the fields of the log; `states` has a row for each of the table's."""
     rows = chain.rows
-    actions = columns["action"].at(rows)
-    whole = actions["values"]
-    one_float = np.ndim(whole) == 1 and whole.dtype == np.float64
-    if not chain.acted.all() and one_float and (whole % 1 == 0).all():
-        # Without the holes that closing rows leave, pandas would hold integers.
-        actions["values"] = whole.astype(np.int64)
-    fields = {
-        "action": check_actions(**actions),
-        "reward": checks.check_reals(**columns["reward"].at(rows)),
+    fields: dict[str, Any] = {
+        "action": _read_actions(columns["action"], chain),
+        "reward": columns["reward"].read(check_reals, rows),
         "terminated": chain.ended[rows],
         "is_initial": chain.first[rows],
         "episode": chain.episode[rows],
@@ -289,26 +272,28 @@ def read_fields(columns: dict[str, Column], chain: Chain) -> dict[str, Any]:
         "propensity": None,
     }
     if "is_initial" in columns:
-        fields["is_initial"] = checks.check_flags(**columns["is_initial"].at(rows))
+        fields["is_initial"] = columns["is_initial"].read(check_flags, rows)
     if "propensity" in columns:
-        given = columns["propensity"].at(rows)
-        fields["propensity"] = checks.check_propensities(**given)
-    return fields
+        fields["propensity"] = columns["propensity"].read(check_propensities, rows)
+    if chain.next_rows is rows and rows.size == len(states):
+        # Episodes of one step: no copy of the table, and it is transformed once.
+        return fields | {"state": states, "next_state": states}
+    now, after = take_rows(states, rows), take_rows(states, chain.next_rows)
+    if is_frame(now) and is_frame(after):
+        after = after.set_axis(now.index)
+    return fields | {"state": now, "next_state": after}
 
 
-def take_states(states: Any, chain: Chain) -> dict[str, Any]:
-    """Return the states and next states of the transitions, from a table of all."""
-    everything = chain.rows.size == len(states)
-    if everything and chain.next_rows is chain.rows:
-        return {"state": states, "next_state": states}
-    if not checks.is_frame(states):
-        return {"state": states[chain.rows], "next_state": states[chain.next_rows]}
-    now = states.take(chain.rows)
-    following = states.take(chain.next_rows).set_axis(now.index)
-    return {"state": now, "next_state": following}
+def _read_actions(column: Column, chain: Chain) -> NDArray[Any]:
+    action = column.read(check_actions, chain.rows)
+    floats = getattr(column.values, "dtype", None) == np.float64 and action.ndim == 1
+    if floats and not chain.acted.all() and (action % 1 == 0).all():
+        # Without the holes that closing rows leave, pandas would hold integers.
+        return action.astype(np.int64)
+    return action
 
 
-def _refuse_unlinked(left: dict[str, int], n_acted: int, says_ended: bool) -> None:
+def _refuse_unlinked(left: dict[str, int], n_acted: int, says_ended: bool) -> NoReturn:
     reasons = "; ".join(f"{n:,} {why}" for why, n in left.items())
     advice = (
         "Check that episode and step number the rows of an episode one by one, or"

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import numbers
 import warnings
-from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from collections.abc import Hashable
+from dataclasses import dataclass, field, replace
+from typing import Any, Generic, NoReturn, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ._decision_table import GAP
-from ._linking import encode
+from ._linking import count_steps, encode, link
+from ._tables import Log, is_frame
+
+L = TypeVar("L", bound=Log)
 
 
-def as_rows(key: Any, n: int) -> slice | np.ndarray:
+def as_rows(key: object, n: int) -> slice | NDArray[np.intp]:
     """Turn what may stand in brackets into a slice or an array of row numbers."""
     if isinstance(key, tuple):
         # scikit-learn indexes the rows of whatever has a shape as X[rows, ...].
@@ -31,6 +35,7 @@ def as_rows(key: Any, n: int) -> slice | np.ndarray:
         return slice(None)
     if isinstance(key, slice):
         return key
+    # One row is a log of one row, so that every selection is a log; True is a mask.
     if isinstance(key, numbers.Integral) and not isinstance(key, bool):
         return np.array([key], dtype=np.intp)
     rows = np.asarray(key)
@@ -40,6 +45,7 @@ def as_rows(key: Any, n: int) -> slice | np.ndarray:
                 f"The mask has {rows.size} entries, and there are {n} to choose from."
             )
         return np.flatnonzero(rows)
+    # An empty list is an array of floats to numpy.
     if rows.ndim == 1 and not rows.size:
         return np.empty(0, dtype=np.intp)
     if rows.ndim != 1 or rows.dtype.kind not in "iu":
@@ -50,7 +56,14 @@ def as_rows(key: Any, n: int) -> slice | np.ndarray:
     return rows
 
 
-class EpisodeView:
+NOT_AN_ARRAY = (
+    "A Transitions is not an array: each row has a state and a next state. Wrap a "
+    "transformer as OnStates(transformer) to apply it to both, or read the attributes "
+    "(.state, .action, .reward, .next_state, ...)."
+)
+
+
+class EpisodeView(Generic[L]):
     """The episodes of a log, as a sequence from which scikit-learn can draw.
 
     Halving searches, learning curves and bootstraps draw from ``len(X)`` things; over
@@ -68,15 +81,16 @@ class EpisodeView:
         Logged transitions of each episode.
     """
 
-    def __init__(self, transitions: Any) -> None:
+    def __init__(self, transitions: L) -> None:
         if transitions.episode is None:
             raise ValueError(
-                "This log does not say which episode each row belongs to, so its "
-                "episodes cannot be told apart: pass episode= to Transitions."
+                "This log does not say which episode each row belongs to: pass "
+                "episode= to Transitions."
             )
         self.transitions = transitions
         self.codes = encode(transitions.episode)
         self.lengths = np.bincount(self.codes)
+        # Rows by episode, in the order of the log, and where each episode begins.
         self._order = np.argsort(self.codes, kind="stable")
         self._starts = np.cumsum(self.lengths) - self.lengths
         self.labels = transitions.episode[self._order[self._starts]]
@@ -89,13 +103,15 @@ class EpisodeView:
     def __len__(self) -> int:
         return self.lengths.size
 
-    def __getitem__(self, key: Any) -> Any:
+    def __getitem__(self, key: object) -> L:
         """Return the transitions of the chosen episodes, in the order chosen.
 
         Where an episode is chosen twice, all chosen ones are renumbered 0, 1, ..., so
         that (episode, step) still names one row; otherwise they keep their names.
         """
         chosen = np.arange(len(self))[as_rows(key, len(self))]
+        # Each chosen episode fills a stretch of the rows drawn: shifting the numbers of
+        # that stretch to where the episode begins gives its rows, without a loop.
         lengths = self.lengths[chosen]
         ends = np.cumsum(lengths)
         total = int(ends[-1]) if ends.size else 0
@@ -105,8 +121,8 @@ class EpisodeView:
             drawn.episode = np.repeat(np.arange(chosen.size), lengths)
         return drawn
 
-    def __array__(self, dtype: Any = None, copy: Any = None) -> NoReturn:
-        self.transitions.__array__()
+    def __array__(self, dtype: object = None, copy: object = None) -> NoReturn:
+        raise TypeError(NOT_AN_ARRAY)
 
     def __repr__(self) -> str:
         return f"<{len(self):,} episodes of {self.transitions!r}>"
@@ -122,8 +138,8 @@ class LogSummary:
     """
 
     n_transitions: int
-    state_columns: list
-    action_counts: dict
+    state_columns: list[Hashable]
+    action_counts: dict[object, int]
     reward_range: tuple[float, float, float]  # smallest, mean, largest
     n_terminated: int
     n_initial: int
@@ -134,7 +150,7 @@ class LogSummary:
     n_left_out: int = 0
     left_out: dict[str, int] = field(default_factory=dict)
     n_without_action: int = 0
-    action_ranges: dict[str, tuple[float, float, float]] | None = None
+    action_ranges: dict[Hashable, tuple[float, float, float]] | None = None
 
     def __str__(self) -> str:
         columns = _some([str(column) for column in self.state_columns])
@@ -150,13 +166,14 @@ class LogSummary:
             ("reward", _range_text(*self.reward_range)),
             ("initial rows", f"{self.n_initial:,}"),
         ]
-        if self.n_episodes is None:
+        if self.n_episodes is None or self.episode_lengths is None:
             lines.append(("episodes", "not given"))
             lines.append(("ends", f"{self.n_terminated:,} terminated"))
         else:
             short, median, long = self.episode_lengths
             lengths = f"{short:,} to {long:,} steps, median {median:g}"
             ends = f"{self.n_terminated:,} terminated, {self.n_truncated:,} truncated"
+            # Most likely a flag of something else, such as a visit's end.
             if self.n_terminated_inside:
                 ends += (
                     f"; {self.n_terminated_inside:,} terminated rows are not the last "
@@ -180,14 +197,55 @@ def _some(texts: list[str], limit: int = 8) -> str:
     return ", ".join(texts[:limit]) + more
 
 
+def _range(values: NDArray[Any]) -> tuple[float, float, float]:
+    return float(values.min()), float(values.mean()), float(values.max())
+
+
 def _range_text(low: float, mean: float, high: float) -> str:
     return f"{low:.4g} to {high:.4g}, mean {mean:.4g}"
 
 
-_HARM = (
-    "episode stands in training and in test, so that held-out scores come out too "
-    "good, and standard errors count pieces of episodes as episodes."
-)
+def summarize(log: Log, n_without_action: int) -> LogSummary:
+    """Summarise a log; `n_without_action` rows of its table only held a state."""
+    if not len(log):
+        raise ValueError("This selection holds no rows, so nothing can be said.")
+    counts: dict[object, int] = {}
+    ranges = None
+    if log.action.ndim == 1:
+        actions, n_rows = np.unique(log.action, return_counts=True)
+        counts = dict(zip(actions.tolist(), n_rows.tolist(), strict=True))
+    else:
+        ranges = {name: _range(a) for name, a in log.action_columns().items()}
+    frame = log.state
+    summary = LogSummary(
+        n_transitions=len(log),
+        state_columns=[*(frame.columns if is_frame(frame) else range(log.n_features))],
+        action_counts=counts,
+        action_ranges=ranges,
+        reward_range=_range(log.reward),
+        n_terminated=int(log.terminated.sum()),
+        n_initial=int(log.is_initial.sum()),
+        n_left_out=sum(log.left_out.values()),
+        left_out=dict(log.left_out),
+        n_without_action=n_without_action,
+    )
+    if log.episode is None:
+        return summary
+    step = count_steps(log.episode) if log.step is None else log.step
+    # Cut, and not ended: the last row of an episode that is not terminated.
+    last = link(log.episode, step).last
+    lengths = np.bincount(encode(log.episode))
+    return replace(
+        summary,
+        n_episodes=lengths.size,
+        episode_lengths=(
+            int(lengths.min()),
+            float(np.median(lengths)),
+            int(lengths.max()),
+        ),
+        n_truncated=int((last & ~log.terminated).sum()),
+        n_terminated_inside=int((log.terminated & ~last).sum()),
+    )
 
 
 class Origin:
@@ -205,35 +263,36 @@ class Origin:
         return Origin, ()
 
 
-def episode_rows(episode: np.ndarray | None) -> np.ndarray | None:
+def episode_sizes(episode: NDArray[Any] | None) -> NDArray[np.int32] | None:
     """Return how many rows each row's episode has, (n,)."""
     if episode is None:
         return None
     codes = encode(episode)
+    # 32 bits, because each fold of the log carries them along.
     return np.bincount(codes)[codes].astype(np.int32)
 
 
-def warn_of_cuts(
-    episode: np.ndarray | None,
-    whole: np.ndarray | None,
+CUT_EPISODES_HARM = (
+    "episode stands in training and in test, so that held-out scores come out too "
+    "good, and standard errors count pieces of episodes as episodes."
+)
+
+
+def warn_of_cut_episodes(
+    episode: NDArray[Any] | None,
+    sizes: NDArray[np.int32] | None,
     origin: Origin,
     stacklevel: int,
 ) -> None:
     """Warn, once for each log, of episodes with fewer or more rows than in the log.
 
-    An episode drawn twice as a whole is two episodes, see `EpisodeView`.
-
-    Parameters
-    ----------
-    episode : array of shape (n,) or None
-    whole : int array of shape (n,) or None
-        How many rows the log has of each row's episode.
-    origin : Origin
-    stacklevel : int
+    `sizes` holds how many rows the log has of each row's episode. An episode drawn
+    twice as a whole is two episodes, see `EpisodeView`.
     """
-    if whole is None or origin.cuts_reported:
+    if episode is None or sizes is None or origin.cuts_reported:
         return
-    cut = whole != episode_rows(episode)
+    # More rows than in the log: a bootstrap of rows drew some of them twice.
+    cut = sizes != episode_sizes(episode)
     if not cut.any():
         return
     n_cut = np.unique(episode[cut]).size
@@ -242,28 +301,10 @@ def warn_of_cuts(
         f"{'has' if n_cut == 1 else 'have'} fewer or more rows here than in the log "
         "that they were taken from. Splits and draws by rows do this (KFold, "
         "train_test_split, resample, log[rows]). "
-        f"Then the same {_HARM} Split and draw by episodes: cv=EpisodeKFold(5), or "
-        "log.episodes in place of log. (Reported once for each log.)",
+        f"Then the same {CUT_EPISODES_HARM} Split and draw by episodes: "
+        "cv=EpisodeKFold(5), or log.episodes in place of log. (Reported once for each "
+        "log.)",
         UserWarning,
         stacklevel=stacklevel + 1,
     )
     origin.cuts_reported = True
-
-
-def warn_of_gaps(left_out: dict[str, int], stacklevel: int) -> None:
-    """Warn of steps that are missing in a decision table.
-
-    At each reading: folds of a table do not know the table. The text has no numbers, so
-    that it is the same for all of them, and ``simplefilter("once")`` shows it once.
-    """
-    if GAP not in left_out:
-        return
-    warnings.warn(
-        "Gaps in the steps: rows of y with an action are left out, because no row is "
-        "at step + 1 although their episode goes on (as_transitions(X, y).left_out "
-        "counts them). Either decisions are missing in the table, or its rows were "
-        "split or drawn one by one (KFold, train_test_split, resample), which cuts "
-        f"episodes. Then the same {_HARM} Split by episodes: cv=EpisodeKFold(5).",
-        UserWarning,
-        stacklevel=stacklevel + 1,
-    )

@@ -6,53 +6,55 @@ pandas is imported only where the user brings a DataFrame or asks for one.
 from __future__ import annotations
 
 import difflib
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-from . import _checks as checks
-from ._decision_table import Column, chain_rows, read_fields, take_states
-from ._linking import comparable, count_steps, link, rows_equal
+from ._checks import Column, check_same_length, rows_text
+from ._linking import count_steps, link
+from ._tables import Frame, Log, comparable, is_frame, rows_equal, stack
+
+# pandas' nullable types: a plain column of integers cannot hold the missing actions.
+_NULLABLE = {"i": "Int64", "u": "UInt64", "f": "Float64", "b": "boolean"}
+
+Names = Hashable | Sequence[Hashable]
 
 
-def read_frame(
-    df: Any, state: Any, names: dict[str, Any]
-) -> tuple[dict[str, int], int, dict[str, Any]]:
-    """Link the rows of a table; `names` gives each role's column, or None.
+def frame_columns(
+    df: Frame, states: Names, actions: Names, roles: Mapping[str, Hashable]
+) -> tuple[Frame, dict[str, Column], tuple[Hashable, ...] | None]:
+    """Return the states, the other columns by role, and a wide action's column names.
 
-    Returns the rows left out by reason, the number of rows without an action inside an
-    episode, and the fields of the log.
+    `roles` gives each role's column, or None where there is none.
     """
-    states = [*state] if isinstance(state, (list, np.ndarray)) else [state]
-    names = {role: name for role, name in names.items() if name is not None}
-    action = names.pop("action")
-    actions = [*action] if isinstance(action, (list, np.ndarray)) else [action]
-    _check_columns(df, states, actions, names)
-
+    states, actions = _listed(states), _listed(actions)
+    named = {role: name for role, name in roles.items() if name is not None}
+    _check_columns(df, states, actions, named)
     columns = {
         role: Column(df[name], f"{role} (column {name!r})")
-        for role, name in {"action": actions[0], **names}.items()
+        for role, name in {"action": actions[0], **named}.items()
     }
-    several = len(actions) > 1
-    if several:
-        columns["action"] = Column(df[actions], f"action (columns {actions})")
-    chain = chain_rows(columns, len(df))
-    fields = read_fields(columns, chain) | take_states(df[states], chain)
-    fields["action_names"] = tuple(actions) if several else None
-    checks.check_states(fields["state"])
-    return chain.left_out, chain.n_without_action, fields
+    if len(actions) == 1:
+        return df[states], columns, None
+    columns["action"] = Column(df[actions], f"action (columns {actions})")
+    return df[states], columns, tuple(actions)
 
 
-def write_frame(log: Any) -> Any:
+def _listed(names: Names) -> list[Hashable]:
+    # A tuple is one name, of a table whose columns have several levels.
+    return [*names] if isinstance(names, (list, np.ndarray)) else [names]
+
+
+def write_frame(log: Log) -> Frame:
     """Write a log as a DataFrame, with rows that hold the states where it is cut."""
     import pandas as pd
 
     n = len(log)
     now, then = comparable(log.state), comparable(log.next_state)
-    if log.episode is None:
-        episode, step = np.arange(n), np.zeros(n, dtype=np.int64)
-    else:
-        episode, step = log.episode, log.step
+    episode = np.arange(n) if log.episode is None else log.episode
+    step = np.zeros(n, dtype=np.int64) if log.episode is None else log.step
     if step is None:
         # Two steps apart leaves room for a closing row between rows not chained.
         step = count_steps(
@@ -65,24 +67,23 @@ def write_frame(log: Any) -> Any:
     if broken.any():
         raise ValueError(
             "A table cannot hold this log: the next state is not the state of the "
-            f"same episode's row at step + 1 at {checks.rows_text(broken)}. Give "
+            f"same episode's row at step + 1 at {rows_text(broken)}. Give "
             "the rows that do not follow each other different episodes or steps."
         )
+    # A terminated row whose next state is its own has none that need be kept.
     unused = log.terminated & rows_equal(then, now)
     closing = np.flatnonzero(~linked & ~unused)
     total = n + closing.size
 
-    def column(values: np.ndarray, last: Any) -> np.ndarray:
+    def column(values: NDArray[Any], last: ArrayLike) -> NDArray[Any]:
         return np.concatenate([values, np.broadcast_to(last, closing.size)])
 
-    # Nullable types: a plain column of integers cannot hold the missing actions.
-    nullable = {"i": "Int64", "u": "UInt64", "f": "Float64", "b": "boolean"}
-    dtype = nullable.get(log.action.dtype.kind, object)
+    dtype = _NULLABLE.get(log.action.dtype.kind, object)
     actions = {
         name: pd.Series(values.astype(object), dtype=dtype).reindex(range(total))
         for name, values in log.action_columns().items()
     }
-    fields = {
+    fields: dict[Hashable, NDArray[Any]] = {
         "reward": column(log.reward, np.nan),
         "episode": column(episode, episode[closing]),
         "step": column(step, step[closing] + 1),
@@ -92,7 +93,7 @@ def write_frame(log: Any) -> Any:
     if log.propensity is not None:
         fields["propensity"] = column(log.propensity, np.nan)
     states = stack([log.state, log[closing].next_state])
-    if not checks.is_frame(states):
+    if not is_frame(states):
         names = [f"state_{j}" for j in range(log.n_features)]
         states = pd.DataFrame(states, columns=names)
     clash = [name for name in actions if name in fields]
@@ -110,22 +111,19 @@ def write_frame(log: Any) -> Any:
             "log.next_state.add_prefix('state_'))."
         )
     frame = pd.concat([states, pd.DataFrame(fields)], axis=1)
+    # Each closing row right behind the last row of its episode.
     order = np.argsort(np.append(np.arange(n), closing), kind="stable")
     return frame.take(order).reset_index(drop=True)
 
 
-def stack(parts: list) -> Any:
-    """Put tables of the same columns, or vectors, one below the other."""
-    if not checks.is_frame(parts[0]):
-        return np.concatenate(parts)
-    import pandas as pd
-
-    return pd.concat(parts, ignore_index=True)
-
-
-def _check_columns(df: Any, states: list, actions: list, names: dict[str, Any]) -> None:
+def _check_columns(
+    df: Frame,
+    states: list[Hashable],
+    actions: list[Hashable],
+    names: dict[str, Hashable],
+) -> None:
     """Refuse columns that `df` does not have, naming those that it has."""
-    if not checks.is_frame(df):
+    if not is_frame(df):
         raise TypeError(
             f"from_frame needs a pandas DataFrame; got {type(df).__name__}. Call "
             ".to_pandas() on it, or pandas.DataFrame(...)."
@@ -137,6 +135,7 @@ def _check_columns(df: Any, states: list, actions: list, names: dict[str, Any]) 
             )
     known = [*df.columns]
     others = [*actions, *names.values()]
+    # Near names are looked for in lower case: a wrong case is the commonest slip.
     by_text = {str(name).lower(): name for name in known}
     problems = []
     for name in dict.fromkeys([*states, *others]):
@@ -158,10 +157,11 @@ def _check_columns(df: Any, states: list, actions: list, names: dict[str, Any]) 
             )
     chosen = [*(("action", name) for name in actions), ("reward", names["reward"])]
     for role, name in chosen:
+        # Of the other roles a state may hold a copy, such as the step.
         if name in states:
             raise ValueError(
                 f"Column {name!r} is both the {role} and part of the state. A "
                 f"policy cannot know the {role} before it acts: leave it out of state "
                 "(an earlier one may stand there as a column of its own)."
             )
-    checks.check_same_length({"df": len(df)})
+    check_same_length({"df": len(df)})

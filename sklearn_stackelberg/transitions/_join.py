@@ -7,15 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from . import _checks as checks
-from ._actions import check_actions
-from ._checks import FIELDS
-from ._frame import stack
-from ._linking import count_steps
+from ._checks import check_actions, check_flags, check_reals, join_actions
+from ._linking import count_steps, encode
+from ._tables import FIELDS, Log, check_same_columns, check_states, stack
 
 
 def chain_episodes(
-    observations: Sequence, actions: Sequence, rewards: Sequence, terminated: Sequence
+    observations: Sequence[object],
+    actions: Sequence[object],
+    rewards: Sequence[object],
+    terminated: Sequence[bool],
 ) -> dict[str, Any]:
     """Return the fields of the log that the episodes make, one list entry each."""
     n_episodes = {
@@ -30,15 +31,15 @@ def chain_episodes(
             + ", ".join(f"{name} {n:,}" for name, n in n_episodes.items())
             + ". terminated is one True or False per episode, not per step."
         )
-    ended = checks.check_flags(terminated, "terminated", unit="episode")
-    states, labels, gains, lengths = [], [], [], []
-    for k, (seen, chosen, gained) in enumerate(
+    ended = check_flags(terminated, "terminated", unit="episode")
+    states, chosen, gains, lengths = [], [], [], []
+    for k, (seen, done, gained) in enumerate(
         zip(observations, actions, rewards, strict=True)
     ):
-        states.append(checks.check_states(seen, f"observations[{k}]"))
-        labels.append(check_actions(chosen, f"actions[{k}]"))
-        gains.append(checks.check_reals(gained, f"rewards[{k}]"))
-        lengths.append(len(labels[-1]))
+        states.append(check_states(seen, f"observations[{k}]"))
+        chosen.append(check_actions(done, f"actions[{k}]"))
+        gains.append(check_reals(gained, f"rewards[{k}]"))
+        lengths.append(len(chosen[-1]))
         if (len(states[-1]), len(gains[-1])) != (lengths[-1] + 1, lengths[-1]):
             raise ValueError(
                 f"Episode {k} has {len(states[-1])} observations, {lengths[-1]} "
@@ -46,16 +47,18 @@ def chain_episodes(
                 "actions and T rewards were expected (the last observation is the "
                 "state in which the episode ended)."
             )
-        checks.check_same_columns(
+        check_same_columns(
             states[0], states[-1], ("observations[0]", f"observations[{k}]")
         )
+    # Episodes that ended before any action are let through beside others.
     if not sum(lengths):
         raise ValueError("No episode has an action, so there is no transition.")
     episode = np.repeat(np.arange(len(lengths)), lengths)
+    # terminated is said of an episode, and holds at its last row alone.
     last = np.append(episode[1:] != episode[:-1], True)
     return {
         "state": stack([part[:-1] for part in states]),
-        "action": checks.join_labels(labels, "actions"),
+        "action": join_actions(chosen, "actions"),
         "reward": np.concatenate(gains),
         "next_state": stack([part[1:] for part in states]),
         "terminated": last & ended[episode],
@@ -64,16 +67,17 @@ def chain_episodes(
     }
 
 
-def join_logs(logs: Sequence[Any]) -> tuple[dict[str, int], dict[str, Any]]:
+def join_logs(logs: Sequence[Log]) -> tuple[dict[str, int], dict[str, Any]]:
     """Return the counts of left out rows and the fields of the logs joined."""
     if not logs:
         raise ValueError("concatenate needs at least one Transitions; got none.")
     for k, log in enumerate(logs):
         names = ("the states of the first log", f"those of log {k}")
-        checks.check_same_columns(logs[0].state, log.state, names)
+        check_same_columns(logs[0].state, log.state, names)
     fields: dict[str, Any] = {}
     for name in FIELDS:
         parts = [getattr(log, name) for log in logs]
+        # Not filled with a default: what some logs lack would be made up for them.
         without = [k for k, part in enumerate(parts) if part is None]
         if without and len(without) < len(parts):
             raise ValueError(
@@ -83,12 +87,13 @@ def join_logs(logs: Sequence[Any]) -> tuple[dict[str, int], dict[str, Any]]:
         if without:
             fields[name] = None
         elif name == "action":
-            fields[name] = checks.join_labels(parts, name)
+            fields[name] = join_actions(parts, name)
         elif name == "episode":
-            views = [log.episodes for log in logs]
-            shifts = np.cumsum([0] + [len(view) for view in views])
-            parts = [v.codes + s for v, s in zip(views, shifts, strict=False)]
-            fields[name] = np.concatenate(parts)
+            codes = [encode(part) for part in parts]
+            # Numbers of their own for each log: two may use the same names.
+            n_before = np.cumsum([0, *(c.max(initial=-1) + 1 for c in codes[:-1])])
+            shifted = [c + n for c, n in zip(codes, n_before, strict=True)]
+            fields[name] = np.concatenate(shifted)
         else:
             fields[name] = stack(parts)
     named = [log.action_names for log in logs if log.action_names]

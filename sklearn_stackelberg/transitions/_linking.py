@@ -1,32 +1,24 @@
-"""Which row follows which: by episode and step, or by the values of the states."""
+"""Which row follows which: by episode and step."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import lgamma, log
 from typing import Any, NamedTuple
 
 import numpy as np
-
-from ._checks import is_frame
+from numpy.typing import NDArray
 
 
 class Links(NamedTuple):
-    """How the rows of a log hang together.
+    """How the n rows of a log hang together."""
 
-    Attributes
-    ----------
-    next_row : ndarray of shape (n,)
-        The row of the same episode at step + 1; -1 where there is none.
-    first, last : ndarrays of bool of shape (n,)
-        Whether the row has the smallest, the largest step of its episode.
-    """
-
-    next_row: np.ndarray
-    first: np.ndarray
-    last: np.ndarray
+    next_row: NDArray[np.intp]  # the row of the same episode at step + 1, or -1
+    first: NDArray[np.bool_]  # whether the row has the smallest step of its episode
+    last: NDArray[np.bool_]  # whether it has the largest
 
 
-def encode(episode: np.ndarray) -> np.ndarray:
+def encode(episode: NDArray[Any]) -> NDArray[np.intp]:
     """Return each row's episode as a number, from 0 in order of appearance."""
     if not episode.size:
         return np.empty(0, dtype=np.intp)
@@ -40,14 +32,8 @@ def encode(episode: np.ndarray) -> np.ndarray:
     return np.repeat(rank[codes.reshape(-1)], np.diff(np.append(starts, episode.size)))
 
 
-def link(episode: np.ndarray, step: np.ndarray) -> Links:
-    """Find each row's successor: same episode, step + 1, wherever that row stands.
-
-    Raises
-    ------
-    ValueError
-        If two rows have the same episode and step.
-    """
+def link(episode: NDArray[Any], step: NDArray[np.int64]) -> Links:
+    """Find each row's successor, wherever it stands; refuse steps that repeat."""
     codes = encode(episode)
     order = np.lexsort((step, codes))
     code, at = codes[order], step[order]
@@ -75,7 +61,10 @@ def link(episode: np.ndarray, step: np.ndarray) -> Links:
     return Links(next_row, first, last)
 
 
-def count_steps(episode: np.ndarray, jump: Any = 1) -> np.ndarray:
+def count_steps(
+    episode: NDArray[Any],
+    jump: Callable[..., NDArray[np.intp]] | None = None,
+) -> NDArray[np.int64]:
     """Count each episode's rows from 0 in the order in which they stand.
 
     `jump(before, after)` may say how far apart two neighbours are; it is given the
@@ -84,7 +73,8 @@ def count_steps(episode: np.ndarray, jump: Any = 1) -> np.ndarray:
     codes = encode(episode)
     order = np.argsort(codes, kind="stable")
     same = codes[order][1:] == codes[order][:-1]
-    apart = jump(order[:-1], order[1:]) if callable(jump) else jump
+    apart = 1 if jump is None else jump(order[:-1], order[1:])
+    # Counted through all episodes at once, from which each one's start is taken away.
     reached = np.concatenate([[0], np.cumsum(np.where(same, apart, 0))])
     starts = np.concatenate([[0], np.flatnonzero(~same) + 1])
     lengths = np.diff(np.append(starts, codes.size))
@@ -93,41 +83,11 @@ def count_steps(episode: np.ndarray, jump: Any = 1) -> np.ndarray:
     return step
 
 
-def comparable(states: Any) -> np.ndarray:
-    """Return a table of states as an array whose entries can be compared with ==."""
-    if not is_frame(states) or all(
-        isinstance(dtype, np.dtype) and dtype.kind in "biuf" for dtype in states.dtypes
-    ):
-        return np.asarray(states)
-    values = states.to_numpy(dtype=object, copy=True)
-    values[states.isna().to_numpy()] = np.nan
-    return values
-
-
-def rows_equal(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Compare two (n, d) arrays row by row; missing equals missing."""
-    # Only what is missing (NaN) differs from itself, in arrays of objects as well.
-    missing = np.not_equal(left, left) & np.not_equal(right, right)
-    equal = (left == right) | missing
-    return equal.astype(bool).all(axis=1)
-
-
-def next_rows_by_value(state: np.ndarray, next_state: np.ndarray) -> np.ndarray:
-    """Return i + 1 where row i + 1's state is row i's next state, else -1.
-
-    The states are compared by value, in O(n d); missing equals missing.
-    """
-    next_row = np.full(len(state), -1, dtype=np.intp)
-    chained = np.flatnonzero(rows_equal(next_state[:-1], state[1:]))
-    next_row[chained] = chained + 1
-    return next_row
-
-
 # A shuffled fold must not be refused: fewer than one order in a billion looks so.
 _CHANCE = 1e-9
 
 
-def refuse_scattered_episodes(episode: np.ndarray, name: str) -> None:
+def refuse_scattered_episodes(episode: NDArray[Any], name: str) -> None:
     """Refuse an episode whose rows stand in two places, where no step orders them."""
     starts = np.flatnonzero(np.append(True, episode[1:] != episode[:-1]))
     runs = encode(episode[starts])
@@ -138,11 +98,8 @@ def refuse_scattered_episodes(episode: np.ndarray, name: str) -> None:
     n_scattered = int((n_runs > 1).sum())
     more = f" ({n_scattered:,} episodes do)" if n_scattered > 1 else ""
     before = starts[first + 1] - 1
-    here = (
-        f"rows {starts[first]} to {before}"
-        if before > starts[first]
-        else (f"row {before}")
-    )
+    several = before > starts[first]
+    here = f"rows {starts[first]} to {before}" if several else f"row {before}"
     raise ValueError(
         f"{name} {episode[starts[first]].item()!r} appears in two places, at {here} "
         f"and again from row {starts[second]} on{more}; without step, the rows of an "
@@ -154,17 +111,17 @@ def refuse_scattered_episodes(episode: np.ndarray, name: str) -> None:
 
 
 def refuse_backward_steps(
-    episode: np.ndarray,
-    step: np.ndarray,
+    episode: NDArray[Any],
+    step: NDArray[np.int64],
     links: Links,
-    acted: np.ndarray,
-    ended: np.ndarray,
+    acted: NDArray[np.bool_],
+    ended: NDArray[np.bool_],
 ) -> None:
     """Refuse steps that count down along the rows of every episode.
 
-    They may be a countdown, and then step + 1 is the row *before*. Where rows are in
-    mixed order nothing is said, and where the ends of episodes have the largest steps
-    the rows are only listed newest first.
+    They may be a countdown, and then step + 1 is the row *before*. Rows in mixed order
+    pass, and so do rows that are only listed newest first: the ends of their episodes
+    have the largest steps.
     """
     codes = encode(episode)
     same = codes[1:] == codes[:-1]
@@ -174,6 +131,8 @@ def refuse_backward_steps(
     if not (step[1:] < step[:-1])[same].all():
         return
     long = ~(links.first & links.last)
+    # An episode of one row has its end first and last. Where no row is terminated, a
+    # row without an action is one that holds the state after the last step.
     ends = long & (ended if (long & ended).any() else ~acted & links.last)
     if ends.any() and links.last[ends].all():
         return
@@ -181,7 +140,7 @@ def refuse_backward_steps(
         why = f"and the row that terminates it, row {np.argmax(ends)}, has the smallest"
     elif lgamma(n_episodes + 1) - lgamma(codes.size + 1) < log(_CHANCE):
         # Of n! orders of the rows, only (number of episodes)! look like this one.
-        why = "and no end tells whether the largest or the smallest comes last"
+        why = "and no end shows whether the largest or the smallest comes last"
     else:
         return
     row = int(np.argmax(same))

@@ -1,309 +1,51 @@
-"""A log as rows: what its fields must be, and how scikit-learn can index it."""
+"""The log that everything is learned from and evaluated on."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Hashable, Sequence
 from typing import Any, NoReturn, Self
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from . import _checks as checks
-from ._actions import check_actions
-from ._checks import FIELDS
+from ._checks import (
+    Column,
+    check_actions,
+    check_episodes,
+    check_flags,
+    check_propensities,
+    check_reals,
+    check_same_length,
+    check_steps,
+)
+from ._decision_table import chain_rows, read_fields
 from ._episodes import (
+    NOT_AN_ARRAY,
     EpisodeView,
     LogSummary,
     Origin,
     as_rows,
-    episode_rows,
-    warn_of_cuts,
+    episode_sizes,
+    summarize,
+    warn_of_cut_episodes,
 )
-from ._frame import read_frame, write_frame
+from ._frame import frame_columns, write_frame
 from ._join import chain_episodes, join_logs
-from ._linking import count_steps, link
+from ._linking import link
+from ._tables import (
+    FIELDS,
+    Frame,
+    Log,
+    States,
+    check_same_columns,
+    check_states,
+    is_frame,
+    take_rows,
+)
 
 
-class LogRows:
-    """The rows of a log, checked once and indexed at the cost of the indexing.
-
-    `Transitions` adds the ways in and out and documents the fields.
-    """
-
-    # On an instance only where there are any, so that other logs hash as ever.
-    action_names: tuple[str, ...] | None = None
-
-    def __init__(
-        self,
-        state: Any,
-        action: ArrayLike,
-        reward: ArrayLike,
-        next_state: Any,
-        terminated: ArrayLike | None = None,
-        *,
-        is_initial: ArrayLike | None = None,
-        episode: ArrayLike | None = None,
-        step: ArrayLike | None = None,
-        propensity: ArrayLike | None = None,
-    ) -> None:
-        self.state = checks.check_states(state)
-        self.next_state = checks.check_states(next_state, "next_state")
-        checks.check_same_columns(self.state, self.next_state)
-        self.action = check_actions(action)
-        if checks.is_frame(action) and self.action.ndim == 2:
-            self.action_names = tuple(action.columns)
-        self.reward = checks.check_reals(reward, "reward")
-        self.terminated = (
-            np.zeros(len(self.state), dtype=bool)
-            if terminated is None
-            else checks.check_flags(terminated, "terminated")
-        )
-        self.is_initial = (
-            None if is_initial is None else checks.check_flags(is_initial, "is_initial")
-        )
-        self.episode = None if episode is None else checks.check_episodes(episode)
-        self.step = None if step is None else checks.check_steps(step)
-        self.propensity = (
-            None if propensity is None else checks.check_propensities(propensity)
-        )
-        self.left_out: dict[str, int] = {}
-        self._n_without_action = 0
-
-        lengths = {
-            name: len(getattr(self, name))
-            for name in FIELDS
-            if getattr(self, name) is not None
-        }
-        checks.check_same_length(lengths)
-        if self.step is not None and self.episode is None:
-            raise ValueError(
-                "step was given without episode; a step is a position within an "
-                "episode: pass episode= as well (all zeros for a single episode)."
-            )
-        links = None if self.step is None else link(self.episode, self.step)
-        if self.is_initial is None:
-            if links is not None:
-                self.is_initial = links.first
-            else:
-                self.is_initial = np.zeros(len(self), dtype=bool)
-                if self.episode is not None:
-                    self.is_initial[0] = True
-                    self.is_initial[1:] = self.episode[1:] != self.episode[:-1]
-        self._remember_episodes()
-
-    @classmethod
-    def _from_checked(
-        cls,
-        left_out: dict | None = None,
-        n_without_action: int = 0,
-        drawn: tuple[np.ndarray | None, Origin] | None = None,
-        **fields: Any,
-    ) -> Self:
-        # Not __init__: a fold is made of checked rows, and must cost only the indexing.
-        new = object.__new__(cls)
-        for name in FIELDS:
-            setattr(new, name, fields[name])
-        if fields.get("action_names"):
-            new.action_names = fields["action_names"]
-        new.left_out = left_out or {}
-        new._n_without_action = n_without_action
-        if drawn is None:
-            new._remember_episodes()
-        else:
-            new._episode_rows, new._origin = drawn
-        return new
-
-    def _remember_episodes(self) -> None:
-        """Keep what a fold needs to know whether its episodes are whole; see `cuts`."""
-        self._episode_rows = episode_rows(self.episode)
-        self._origin = Origin()
-
-    def _warn_of_cuts(self, stacklevel: int) -> None:
-        warn_of_cuts(self.episode, self._episode_rows, self._origin, stacklevel + 1)
-
-    @property
-    def n_features(self) -> int:
-        """Number of state columns, d."""
-        return self.state.shape[1]
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(n, d)."""
-        return len(self), self.n_features
-
-    @property
-    def n_left_out(self) -> int:
-        """Number of rows that linking could not use; see `left_out` for the reasons."""
-        return sum(self.left_out.values())
-
-    @property
-    def episodes(self) -> EpisodeView:
-        """The log as a sequence of its episodes, for drawing episodes, not rows.
-
-        ``log.episodes[rows]`` are the transitions of the chosen episodes; scikit-learn
-        can split and resample ``log.episodes``, and an estimator can be fitted to it.
-
-        Raises
-        ------
-        ValueError
-            If the log has no `episode`.
-        """
-        return EpisodeView(self)
-
-    def __len__(self) -> int:
-        return len(self.action)
-
-    def __getitem__(self, key: Any) -> Self:
-        rows = as_rows(key, len(self))
-
-        def take(values: Any) -> Any:
-            if values is None:
-                return None
-            if not checks.is_frame(values):
-                return values[rows]
-            return values.iloc[rows] if isinstance(rows, slice) else values.take(rows)
-
-        fields = {name: take(getattr(self, name)) for name in FIELDS[:3]}
-        # One-step logs hold the same table twice; their folds shall too.
-        same = self.next_state is self.state
-        fields["next_state"] = fields["state"] if same else take(self.next_state)
-        for name in FIELDS[4:]:
-            fields[name] = take(getattr(self, name))
-        fields["action_names"] = self.action_names
-        drawn = take(self._episode_rows), self._origin
-        return self._from_checked(drawn=drawn, **fields)
-
-    def __array__(self, dtype: Any = None, copy: Any = None) -> NoReturn:
-        raise TypeError(
-            "A Transitions is not an array: each row has a state and a next state. "
-            "Wrap a transformer as OnStates(transformer) to apply it to both, or read "
-            "the attributes (.state, .action, .reward, .next_state, ...)."
-        )
-
-    def __repr__(self) -> str:
-        columns = f"{self.n_features} state column{'s' * (self.n_features != 1)}"
-        kind = "str" if self.action.dtype.kind == "U" else self.action.dtype.name
-        if self.action.ndim == 2:
-            kind = f"{self.action.shape[1]}-column {kind}"
-        given = [name for name in FIELDS[6:] if getattr(self, name) is not None]
-        with_ = f"; with {', '.join(given)}" if given else ""
-        return f"<Transitions: {len(self):,} rows, {columns}, {kind} actions{with_}>"
-
-    def with_states(self, state: Any, next_state: Any) -> Self:
-        """Return the same log with other states, such as transformed ones.
-
-        Parameters
-        ----------
-        state, next_state : array-likes or DataFrames of shape (n, d')
-            The new states, row by row.
-
-        Raises
-        ------
-        ValueError
-            If they are not tables of n rows with the same columns.
-        """
-        state = checks.check_states(state)
-        next_state = checks.check_states(next_state, "next_state")
-        checks.check_same_columns(state, next_state)
-        lengths = {"state": len(state), "next_state": len(next_state)}
-        if set(lengths.values()) != {len(self)}:
-            checks.check_same_length({**lengths, "action": len(self)})
-        fields = {name: getattr(self, name) for name in FIELDS}
-        fields |= {"state": state, "next_state": next_state}
-        fields["action_names"] = self.action_names
-        return self._from_checked(
-            dict(self.left_out),
-            self._n_without_action,
-            (self._episode_rows, self._origin),
-            **fields,
-        )
-
-    def next_or_own_state(self) -> Any:
-        """The next states, and a terminated row's own state in place of its next.
-
-        What follows a terminated row is never used, and often not even recorded.
-        """
-        if self.next_state is self.state or not self.terminated.any():
-            return self.next_state
-        ended = self.terminated[:, None]
-        if not checks.is_frame(self.state):
-            return np.where(ended, self.state, self.next_state)
-        own = self.state.set_axis(self.next_state.index)
-        return self.next_state.where(np.broadcast_to(~ended, self.shape), own)
-
-    def action_columns(self) -> dict[str, np.ndarray]:
-        """The action by column: ``action``, or its several columns under their names.
-
-        Columns without names are ``action_0``, ``action_1`` and so on.
-        """
-        if self.action.ndim == 1:
-            return {"action": self.action}
-        names = [f"action_{j}" for j in range(self.action.shape[1])]
-        return dict(zip(self.action_names or names, self.action.T, strict=True))
-
-    def describe(self) -> LogSummary:
-        """Summarise the log: episodes, actions, ends, rewards, and what was left out.
-
-        Returns
-        -------
-        LogSummary
-            With the figures as attributes; `str` gives them as text.
-
-        Examples
-        --------
-        >>> from sklearn_stackelberg.transitions import Transitions
-        >>> print(Transitions([[0], [1]], [3, 4], [0, 1], [[1], [2]]).describe())
-        transitions:   2
-        state columns: 1 (0)
-        actions:       3: 1, 4: 1
-        reward:        0 to 1, mean 0.5
-        initial rows:  0
-        episodes:      not given
-        ends:          0 terminated
-        left out:      0 rows
-        """
-        if not len(self):
-            raise ValueError("This selection holds no rows, so nothing can be said.")
-        one = self.action.ndim == 1
-        actions, counts = np.unique(self.action[: len(self) * one], return_counts=True)
-        is_frame = checks.is_frame(self.state)
-        summary = dict(
-            n_transitions=len(self),
-            state_columns=[*(self.state.columns if is_frame else range(self.shape[1]))],
-            action_counts=dict(zip(actions.tolist(), counts.tolist(), strict=True)),
-            action_ranges=None
-            if one
-            else {name: _range(a) for name, a in self.action_columns().items()},
-            reward_range=_range(self.reward),
-            n_terminated=int(self.terminated.sum()),
-            n_initial=int(self.is_initial.sum()),
-            n_left_out=self.n_left_out,
-            left_out=dict(self.left_out),
-            n_without_action=self._n_without_action,
-        )
-        if self.episode is not None:
-            step = count_steps(self.episode) if self.step is None else self.step
-            last = link(self.episode, step).last
-            lengths = self.episodes.lengths
-            summary |= dict(
-                n_episodes=lengths.size,
-                episode_lengths=(
-                    int(lengths.min()),
-                    float(np.median(lengths)),
-                    int(lengths.max()),
-                ),
-                n_truncated=int((last & ~self.terminated).sum()),
-                n_terminated_inside=int((self.terminated & ~last).sum()),
-            )
-        return LogSummary(**summary)
-
-
-def _range(values: np.ndarray) -> tuple[float, float, float]:
-    """Smallest, mean and largest."""
-    return float(values.min()), float(values.mean()), float(values.max())
-
-
-class Transitions(LogRows):
+class Transitions(Log):
     """Logged decisions, each row whole: state, action, reward and next state.
 
     scikit-learn can index, split and resample a log by rows, and its episodes through
@@ -372,10 +114,221 @@ class Transitions(LogRows):
     array([ True, False,  True])
     """
 
+    # On an instance only where there are any, so that other logs hash as ever.
+    action_names: tuple[Hashable, ...] | None = None
+
+    def __init__(
+        self,
+        state: ArrayLike,
+        action: ArrayLike,
+        reward: ArrayLike,
+        next_state: ArrayLike,
+        terminated: ArrayLike | None = None,
+        *,
+        is_initial: ArrayLike | None = None,
+        episode: ArrayLike | None = None,
+        step: ArrayLike | None = None,
+        propensity: ArrayLike | None = None,
+    ) -> None:
+        self.state = check_states(state)
+        self.next_state = check_states(next_state, "next_state")
+        check_same_columns(self.state, self.next_state)
+        self.action = check_actions(action)
+        if is_frame(action) and self.action.ndim == 2:
+            self.action_names = tuple(action.columns)
+        self.reward = check_reals(reward, "reward")
+        ends = np.zeros(len(self.state), bool) if terminated is None else terminated
+        self.terminated = check_flags(ends, "terminated")
+        if is_initial is not None:
+            self.is_initial = check_flags(is_initial, "is_initial")
+        self.episode = None if episode is None else check_episodes(episode)
+        self.step = None if step is None else check_steps(step)
+        self.propensity = None if propensity is None else check_propensities(propensity)
+        self.left_out: dict[str, int] = {}
+        self._n_without_action = 0
+
+        given = {name: getattr(self, name, None) for name in FIELDS}
+        check_same_length({k: len(v) for k, v in given.items() if v is not None})
+        if self.step is not None and self.episode is None:
+            raise ValueError(
+                "step was given without episode; a step is a position within an "
+                "episode: pass episode= as well (all zeros for a single episode)."
+            )
+        first = np.zeros(len(self), dtype=bool)
+        if self.episode is not None and self.step is not None:
+            # Linked whether or not it is needed: it refuses steps that repeat.
+            first = link(self.episode, self.step).first
+        elif self.episode is not None:
+            first[0] = True
+            first[1:] = self.episode[1:] != self.episode[:-1]
+        # What is given goes before what can be derived: a fold may start inside.
+        if is_initial is None:
+            self.is_initial = first
+        # What a fold, which takes them along, needs to know whether it cut episodes.
+        self._sizes, self._origin = episode_sizes(self.episode), Origin()
+
+    @classmethod
+    def _from_checked(
+        cls, left_out: dict[str, int], n_without_action: int, fields: dict[str, Any]
+    ) -> Self:
+        # Not __init__: what was read or joined is checked, and may be large.
+        new = object.__new__(cls)
+        for name in FIELDS:
+            setattr(new, name, fields[name])
+        if fields["action_names"]:
+            new.action_names = fields["action_names"]
+        new.left_out, new._n_without_action = left_out, n_without_action
+        new._sizes, new._origin = episode_sizes(new.episode), Origin()
+        return new
+
+    @classmethod
+    def _from_columns(
+        cls,
+        state: States,
+        columns: dict[str, Column],
+        action_names: tuple[Hashable, ...] | None = None,
+    ) -> tuple[Self, NDArray[np.intp]]:
+        """Link the rows of a table; return also the row of each transition's state."""
+        chain = chain_rows(columns)
+        fields = read_fields(columns, chain, state) | {"action_names": action_names}
+        log = cls._from_checked(chain.left_out, chain.n_without_action, fields)
+        return log, chain.rows
+
+    def _warn_of_cut_episodes(self, stacklevel: int) -> None:
+        warn_of_cut_episodes(self.episode, self._sizes, self._origin, stacklevel + 1)
+
+    @property
+    def n_features(self) -> int:
+        """Number of state columns, d."""
+        return self.state.shape[1]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, d)."""
+        return len(self), self.n_features
+
+    @property
+    def n_left_out(self) -> int:
+        """Number of rows that linking could not use; see `left_out` for the reasons."""
+        return sum(self.left_out.values())
+
+    @property
+    def episodes(self) -> EpisodeView[Self]:
+        """The log as a sequence of its episodes, for drawing episodes, not rows.
+
+        ``log.episodes[rows]`` are the transitions of the chosen episodes; scikit-learn
+        can split and resample ``log.episodes``, and an estimator can be fitted to it.
+
+        Raises
+        ------
+        ValueError
+            If the log has no `episode`.
+        """
+        return EpisodeView(self)
+
+    def __len__(self) -> int:
+        return len(self.action)
+
+    def __getitem__(self, key: object) -> Self:
+        # No check: a fold is made of checked rows, and must cost only the indexing.
+        rows, new = as_rows(key, len(self)), copy.copy(self)
+        for name in ("_sizes", *FIELDS):
+            values = getattr(self, name)
+            if name != "next_state" and values is not None:
+                setattr(new, name, take_rows(values, rows))
+        # One-step logs hold the same table twice; their folds shall too.
+        same = self.next_state is self.state
+        new.next_state = new.state if same else take_rows(self.next_state, rows)
+        # What was left out belongs to the log as it was read, and to no fold of it.
+        new.left_out, new._n_without_action = {}, 0
+        return new
+
+    def __array__(self, dtype: object = None, copy: object = None) -> NoReturn:
+        raise TypeError(NOT_AN_ARRAY)
+
+    def __repr__(self) -> str:
+        columns = f"{self.n_features} state column{'s' * (self.n_features != 1)}"
+        kind = "str" if self.action.dtype.kind == "U" else self.action.dtype.name
+        if self.action.ndim == 2:
+            kind = f"{self.action.shape[1]}-column {kind}"
+        given = [name for name in FIELDS[6:] if getattr(self, name) is not None]
+        with_ = f"; with {', '.join(given)}" if given else ""
+        return f"<Transitions: {len(self):,} rows, {columns}, {kind} actions{with_}>"
+
+    def with_states(self, state: ArrayLike, next_state: ArrayLike) -> Self:
+        """Return the same log with other states, such as transformed ones.
+
+        Parameters
+        ----------
+        state, next_state : array-likes or DataFrames of shape (n, d')
+            The new states, row by row.
+
+        Raises
+        ------
+        ValueError
+            If they are not tables of n rows with the same columns.
+        """
+        now, after = check_states(state), check_states(next_state, "next_state")
+        check_same_columns(now, after)
+        lengths = {"state": len(now), "next_state": len(after)}
+        if set(lengths.values()) != {len(self)}:
+            check_same_length({**lengths, "action": len(self)})
+        new = copy.copy(self)
+        new.state, new.next_state, new.left_out = now, after, dict(self.left_out)
+        return new
+
+    def next_or_own_state(self) -> States:
+        """The next states, and a terminated row's own state in place of its next.
+
+        What follows a terminated row is never used, and often not even recorded.
+        """
+        if self.next_state is self.state or not self.terminated.any():
+            return self.next_state
+        ended = self.terminated[:, None]
+        now, after = self.state, self.next_state
+        if is_frame(now) and is_frame(after):
+            # pandas aligns by index, and the two tables may have different ones.
+            own = now.set_axis(after.index)
+            return after.where(np.broadcast_to(~ended, self.shape), own)
+        return np.where(ended, now, after)
+
+    def action_columns(self) -> dict[Hashable, NDArray[Any]]:
+        """The action by column: ``action``, or its several columns under their names.
+
+        Columns without names are ``action_0``, ``action_1`` and so on.
+        """
+        if self.action.ndim == 1:
+            return {"action": self.action}
+        names = [f"action_{j}" for j in range(self.action.shape[1])]
+        return dict(zip(self.action_names or names, self.action.T, strict=True))
+
+    def describe(self) -> LogSummary:
+        """Summarise the log: episodes, actions, ends, rewards, and what was left out.
+
+        Returns
+        -------
+        LogSummary
+            With the figures as attributes; `str` gives them as text.
+
+        Examples
+        --------
+        >>> from sklearn_stackelberg.transitions import Transitions
+        >>> print(Transitions([[0], [1]], [3, 4], [0, 1], [[1], [2]]).describe())
+        transitions:   2
+        state columns: 1 (0)
+        actions:       3: 1, 4: 1
+        reward:        0 to 1, mean 0.5
+        initial rows:  0
+        episodes:      not given
+        ends:          0 terminated
+        left out:      0 rows
+        """
+        return summarize(self, self._n_without_action)
+
     @classmethod
     def from_frame(
         cls,
-        df: Any,
+        df: Frame,
         *,
         state: str | Sequence[str],
         action: str | Sequence[str],
@@ -385,7 +338,7 @@ class Transitions(LogRows):
         terminated: str | None = None,
         propensity: str | None = None,
         is_initial: str | None = None,
-    ) -> Transitions:
+    ) -> Self:
         """Make transitions from a table with one row per decision.
 
         A row's next state is the state of the row of the same episode at step + 1,
@@ -453,29 +406,25 @@ class Transitions(LogRows):
         >>> log.next_state["pulse"].tolist(), log.n_left_out
         ([75, 70, 95], 1)
         """
-        left_out, n_without_action, fields = read_frame(
-            df,
-            state,
-            {
-                "action": action,
-                "reward": reward,
-                "episode": episode,
-                "step": step,
-                "terminated": terminated,
-                "propensity": propensity,
-                "is_initial": is_initial,
-            },
-        )
-        return cls._from_checked(left_out, n_without_action, **fields)
+        roles = {
+            "reward": reward,
+            "episode": episode,
+            "step": step,
+            "terminated": terminated,
+            "propensity": propensity,
+            "is_initial": is_initial,
+        }
+        states, columns, action_names = frame_columns(df, state, action, roles)
+        return cls._from_columns(check_states(states), columns, action_names)[0]
 
     @classmethod
     def from_episodes(
         cls,
-        observations: Sequence,
-        actions: Sequence,
-        rewards: Sequence,
+        observations: Sequence[ArrayLike],
+        actions: Sequence[ArrayLike],
+        rewards: Sequence[ArrayLike],
         terminated: Sequence[bool],
-    ) -> Transitions:
+    ) -> Self:
         """Make transitions from lists with one entry per episode.
 
         Parameters
@@ -516,7 +465,7 @@ class Transitions(LogRows):
         return cls(**fields)
 
     @classmethod
-    def concatenate(cls, *logs: Transitions) -> Transitions:
+    def concatenate(cls, *logs: Transitions) -> Self:
         """Put logs one below the other, each one's episodes distinct from the others'.
 
         Parameters
@@ -531,15 +480,23 @@ class Transitions(LogRows):
 
         Raises
         ------
+        TypeError
+            If an argument is no Transitions.
         ValueError
             If the logs differ in columns, in the type of their actions, or in whether
             they have `episode`, `step` and `propensity`.
         """
+        for k, log in enumerate(logs):
+            if not isinstance(log, Transitions):
+                raise TypeError(
+                    f"concatenate takes Transitions one by one, and argument {k} is a "
+                    f"{type(log).__name__}: use Transitions.concatenate(*logs)."
+                )
         left_out, fields = join_logs(logs)
         n_without_action = sum(log._n_without_action for log in logs)
-        return cls._from_checked(left_out, n_without_action, **fields)
+        return cls._from_checked(left_out, n_without_action, fields)
 
-    def to_frame(self) -> Any:
+    def to_frame(self) -> Frame:
         """Return the log as a table that `from_frame` reads back.
 
         The table has the state columns (``state_0``, ... for arrays), `action`,

@@ -451,7 +451,7 @@ def test_rollouts_in_lockstep_are_rollouts_one_by_one(monkeypatch):
     together = rollout_returns("CartPole-v1", lean, 7, 0)
     assert len(set(together)) > 1
     assert_array_equal(rollout_returns("CartPole-v1", lean, 3, 0), together[:3])
-    monkeypatch.setattr("sklearn_stackelberg.datasets._LOCKSTEP", 2)
+    monkeypatch.setattr("sklearn_stackelberg.datasets._gymnasium._LOCKSTEP", 2)
     assert_array_equal(rollout_returns("CartPole-v1", lean, 7, 0), together)
 
 

@@ -25,7 +25,7 @@ from sklearn_stackelberg.datasets import load_glucose
 needs_simulator = pytest.mark.skipif(
     find_spec("simglucose") is None, reason="simglucose, the simulator, is optional"
 )
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture

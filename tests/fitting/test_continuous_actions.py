@@ -298,7 +298,7 @@ def test_labels_that_are_asked_to_be_amounts():
         estimator(action_type="continuous").fit(names)
     with pytest.raises(ValueError, match=r"action_bounds=.* labels, which have none"):
         estimator(action_bounds=(0, 1)).fit(names)
-    with pytest.raises(ValueError, match="needs one label for each row"):
+    with pytest.raises(ValueError, match="needs one value for each row"):
         doser(action_type="discrete").fit(dose_log(p=2))
 
 

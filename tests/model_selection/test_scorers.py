@@ -58,7 +58,7 @@ each = pytest.mark.parametrize(("scorer", "metric", "sign", "settings"), SCORERS
 
 @pytest.fixture(scope="module")
 def log():
-    """Whole episodes, so that every metric can judge; with known propensities."""
+    """Whole episodes, so that every metric can be taken; with known propensities."""
     log = walk_log(n=162)
     chained = np.where(
         (log.step < 8)[:, None], np.roll(log.state, -1, axis=0), log.next_state
@@ -122,7 +122,7 @@ def test_a_report_is_read_from_the_estimate(
 
 
 @pytest.mark.parametrize("report", [False, True])
-def test_one_evaluation_fit_and_no_error_that_is_not_asked_for(
+def test_one_evaluation_fit_and_no_error_that_is_not_needed(
     report, log, policy, monkeypatch
 ):
     solved, errors = [], []
@@ -135,12 +135,12 @@ def test_one_evaluation_fit_and_no_error_that_is_not_asked_for(
     fit_type = type(solve(prepare_evaluation(policy, log), 0.9))
     error = fit_type.standard_error
 
-    def told(fit):
+    def counted_error(fit):
         errors.append(fit)
         return error.__get__(fit) if hasattr(error, "__get__") else error
 
     monkeypatch.setattr(value_fitted_q, "fitted_q", counted)
-    monkeypatch.setattr(fit_type, "standard_error", property(told))
+    monkeypatch.setattr(fit_type, "standard_error", property(counted_error))
     FittedQScorer(report=report)(policy, log)
     assert len(solved) == 1
     assert len(errors) == int(report)
@@ -223,7 +223,7 @@ def test_a_policy_without_discount_needs_one_given(log):
 
 
 @each
-def test_copies_judge_alike(scorer, metric, sign, settings, log, policy):
+def test_copies_score_alike(scorer, metric, sign, settings, log, policy):
     prepare_evaluation = scorer(discount=0.8, reference=log, report=True, **settings)
     for copy in (
         pickle.loads(pickle.dumps(prepare_evaluation)),
@@ -301,7 +301,7 @@ def test_weights_reach_the_scorer_by_metadata_routing(log):
             with pytest.raises((ValueError, TypeError), match=error):
                 cross_val_score(policy, log, cv=FOLDS, scoring=scorer, params=params)
     fitted = clone(policy).fit(log)
-    with pytest.raises(ValueError, match=r"judges on its reference.*drop one"):
+    with pytest.raises(ValueError, match=r"evaluates on its reference.*drop one"):
         FittedQScorer(reference=log)(fitted, log, sample_weight=weight)
 
 
@@ -391,7 +391,7 @@ def test_without_lam_the_best_is_taken():
     assert PessimisticRefit()(some) == 1
 
 
-def test_candidates_that_were_not_judged_are_passed_over():
+def test_candidates_that_were_not_evaluated_are_passed_over():
     splits = np.array([[np.nan, 0.1, 0.2, 0.3], [1.0, 1.1, 1.2, -np.inf]])
     found = results(splits.mean(axis=0), [0.1, 1.0, 10.0, 0.1], splits=splits)
     assert PessimisticRefit()(found) == 1
@@ -399,7 +399,7 @@ def test_candidates_that_were_not_judged_are_passed_over():
     assert PessimisticRefit()(found) == 2
 
 
-def test_no_candidate_was_judged():
+def test_no_candidate_was_evaluated():
     words = r"None of the 2 candidates .* error_score='raise'.*what is never logged"
     with pytest.raises(ValueError, match=words):
         PessimisticRefit()(results([np.nan, np.nan], [1.0, 2.0]))
@@ -447,7 +447,7 @@ def test_a_search_refits_what_the_rule_chooses(kind, log):
     assert chosen[-1] == 1
 
 
-def unjudged_log(thirds):
+def uncovered_log(thirds):
     """Action 1, the good one, is logged in some thirds of the episodes only."""
     rng = np.random.default_rng(0)
     episode = np.arange(90) // 3
@@ -458,13 +458,13 @@ def unjudged_log(thirds):
     return Transitions(state, action, reward, state[::-1], episode=episode)
 
 
-def unjudged_search(**settings):
+def uncovered_search(**settings):
     grid = {"lam": [1.0, 10.0]}
     return GridSearchCV(estimator(**FAST), grid, cv=EpisodeKFold(3), **settings)
 
 
 # The fold that alone holds action 1 leaves none to learn it from, and no policy that
-# learned it can be judged on the others.
+# learned it can be evaluated on the others.
 HEARD = [
     "Scoring failed.*actions that the log never holds",
     "2 fits failed out of a total of 6.*one class of action",
@@ -472,17 +472,17 @@ HEARD = [
 ]
 
 
-def heard(call):
-    """What is said, the climb that did not end excepted."""
-    with warnings.catch_warnings(record=True) as told:
+def warned(call):
+    """The warnings, but that the policy was still moving."""
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         call()
-    return [warning for warning in told if "still moving" not in str(warning.message)]
+    return [warning for warning in caught if "still moving" not in str(warning.message)]
 
 
-def test_a_search_in_which_no_candidate_could_be_judged_is_refused():
-    log = unjudged_log([2])
-    words = "None of the 2 candidates of this search could be fitted and judged"
+def test_a_search_in_which_no_candidate_could_be_evaluated_is_refused():
+    log = uncovered_log([2])
+    words = "None of the 2 candidates of this search could be fitted and evaluated"
     for settings in (
         {"refit": PessimisticRefit()},
         {
@@ -493,27 +493,29 @@ def test_a_search_in_which_no_candidate_could_be_judged_is_refused():
 
         def search(settings=settings):
             with pytest.raises(ValueError, match=words):
-                unjudged_search(**settings).fit(log)
+                uncovered_search(**settings).fit(log)
 
-        heard(search)
+        warned(search)
 
 
-def test_a_search_by_scikit_learns_own_rule_says_that_none_was_judged():
-    log = unjudged_log([2])
-    said = heard(lambda: unjudged_search().fit(log))
+def test_a_search_by_scikit_learns_own_rule_warns_that_none_was_evaluated():
+    log = uncovered_log([2])
+    said = warned(lambda: uncovered_search().fit(log))
     text = "\n".join(str(warning.message) for warning in said)
     for words in HEARD:
         assert re.search(words, text, re.DOTALL), words
     assert any(warning.category is FitFailedWarning for warning in said)
     with pytest.raises(ValueError, match="actions that the log never holds"):
-        unjudged_search(error_score="raise").fit(log)
+        uncovered_search(error_score="raise").fit(log)
 
 
-def test_a_report_of_which_one_fold_cannot_be_judged_is_nan_there():
-    log = unjudged_log([1, 2])
-    search = unjudged_search(scoring=FittedQScorer(report=True), refit=False)
-    said = [str(warning.message) for warning in heard(lambda: search.fit(log))]
-    assert sum("could not be judged, and all of its figures are NaN" in s for s in said)
+def test_a_report_of_which_one_fold_cannot_be_evaluated_is_nan_there():
+    log = uncovered_log([1, 2])
+    search = uncovered_search(scoring=FittedQScorer(report=True), refit=False)
+    said = [str(warning.message) for warning in warned(lambda: search.fit(log))]
+    assert sum(
+        "could not be evaluated, and all of its figures are NaN" in s for s in said
+    )
     results = search.cv_results_
     for name in ("value", "standard_error", "lower_limit", "effective_sample_size"):
         assert np.isnan(results[f"split0_test_{name}"]).all()
@@ -522,8 +524,8 @@ def test_a_report_of_which_one_fold_cannot_be_judged_is_nan_there():
         PessimisticRefit("value")(results)
 
 
-def test_a_halving_search_does_not_ask_the_rule(log):
-    """As the rule's description says; scikit-learn would not tell."""
+def test_a_halving_search_does_not_use_the_rule(log):
+    """As the rule's description says; scikit-learn gives no warning."""
 
     class Refuses(PessimisticRefit):
         def __call__(self, cv_results):

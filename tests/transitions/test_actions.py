@@ -1,4 +1,4 @@
-"""What actions are taken for, where that is said, and how far they may go."""
+"""What actions are taken for, with which note, and how far they may go."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ GRID = np.array([[a, b] for a in (0.0, 1.0) for b in (0.0, 1.0)] * 5)
         (RNG.integers(99, size=(90, 3)).astype(float), "continuous", "3 whole numbers"),
     ],
 )
-def test_what_actions_are_taken_for_and_what_is_said(action, type_, words):
+def test_what_actions_are_taken_for_and_the_note(action, type_, words):
     found, note = action_type(action, "auto")
     assert found == type_
     assert words in note
     assert bool(words) == bool(note)
     if note:  # both readings, and how to choose
-        assert "discrete" in note or "label" in note
+        assert "discrete" in note
         assert "action_type='continuous'" in note
     if action.ndim == 1:
         assert action_type(action[:, None]) == (found, note)
@@ -49,10 +49,10 @@ def test_what_actions_are_taken_for_and_what_is_said(action, type_, words):
         assert action_type(action, "continuous") == ("continuous", "")
 
 
-def test_what_cannot_be_asked_of_actions():
-    with pytest.raises(ValueError, match=r"labels: 'a', 'b', 'c', 'd', 'e', \.\.\."):
+def test_refused_action_types():
+    with pytest.raises(ValueError, match=r"are 'a', 'b', 'c', 'd', 'e', \.\.\."):
         action_type(np.array([*"abcdefg"]), "continuous")
-    with pytest.raises(ValueError, match=r"labels: False, True\. Set"):
+    with pytest.raises(ValueError, match=r"actions are False, True\. Set"):
         action_type(np.array([True, False]), "continuous")
     with pytest.raises(ValueError, match=r"2 numbers each.*return_inverse=True"):
         action_type(GRID, "discrete")
@@ -60,11 +60,11 @@ def test_what_cannot_be_asked_of_actions():
         action_type(GRID, "box")
 
 
-def test_the_advice_for_combinations_gives_labels():
+def test_the_advice_for_combinations_gives_discrete_actions():
     """What the notes tell the user to do is taken as discrete, and loses nothing."""
-    choices, label = np.unique(GRID, axis=0, return_inverse=True)
-    assert action_type(label) == ("discrete", "")
-    assert_array_equal(choices[label], GRID)
+    choices, number = np.unique(GRID, axis=0, return_inverse=True)
+    assert action_type(number) == ("discrete", "")
+    assert_array_equal(choices[number], GRID)
 
 
 def test_bounds_are_those_of_the_log_unless_given():

@@ -24,8 +24,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import shuffle
 
 from sklearn_stackelberg import EpisodeKFold, Transitions, as_transitions
-from sklearn_stackelberg.transitions._checks import FIELDS
 from sklearn_stackelberg.transitions._decision_table import ROLES
+from sklearn_stackelberg.transitions._tables import FIELDS
 
 STATES = ["x", "y"]
 ignore_gaps = pytest.mark.filterwarnings("ignore:Gaps in the steps:UserWarning")
@@ -422,9 +422,9 @@ def test_tables_newest_first_are_read_where_their_ends_say_so():
     [
         # A countdown whose end is known to be one, or is not known.
         (dict(terminated=np.tile([0, 0, 0, 0, 1], 3)), "terminates it, row 4, has"),
-        ({}, "no end tells whether the largest or the smallest"),
-        (dict(terminated=0), "no end tells"),
-        (dict(terminated=[0, 1] * 7 + [0]), "no end tells"),
+        ({}, "no end shows whether the largest or the smallest"),
+        (dict(terminated=0), "no end shows"),
+        (dict(terminated=[0, 1] * 7 + [0]), "no end shows"),
     ],
 )
 def test_steps_that_count_down_are_refused(change, words):
@@ -437,7 +437,7 @@ def test_steps_that_count_down_are_refused(change, words):
     ):
         with pytest.raises(ValueError, match=f"run backwards.*from 4 to 3.*{words}"):
             read()
-    # Of three rows nothing can be said for sure, if no end tells.
+    # Of three rows nothing can be said for sure, if no end shows.
     few = table[:3]
     if not any(few.get("terminated", [0])):
         assert len(as_transitions(few[STATES], few)) == 2

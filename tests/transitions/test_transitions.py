@@ -28,9 +28,8 @@ from sklearn.utils import _safe_indexing, resample, shuffle
 
 from sklearn_stackelberg import EpisodeKFold
 from sklearn_stackelberg.transitions import Transitions, as_transitions
-from sklearn_stackelberg.transitions._as_transitions import shared_next_rows
-from sklearn_stackelberg.transitions._checks import FIELDS
 from sklearn_stackelberg.transitions._linking import encode, link
+from sklearn_stackelberg.transitions._tables import FIELDS, shared_next_rows
 
 COLUMNS = {
     name: name for name in ("action", "reward", "episode", "step", "terminated")
@@ -319,7 +318,7 @@ def test_transformers_are_told_apart_from_arrays(log):
 def test_hash_is_stable_and_pickles(log):
     before = joblib.hash(log), joblib.hash(log.episodes)
     log.shape, log.episodes[[0, 0]], log[3:], repr(log), log.describe()
-    shared_next_rows(log), log.to_frame(), as_transitions(log)
+    shared_next_rows(log.state, log.next_state), log.to_frame(), as_transitions(log)
     GridSearchCV(MeanReward(), {"shift": [0.0]}, cv=EpisodeKFold(2)).fit(log)
     assert (joblib.hash(log), joblib.hash(log.episodes)) == before
     copy = pickle.loads(pickle.dumps(log))
@@ -396,7 +395,7 @@ def other(name, rows, value, start=0.0):
         ({"action": np.array(["2020-01-01"] * 6, "M8[D]")}, "values of type datetime"),
         ({"action": np.zeros((6, 2, 2))}, "action must be 1-D"),
         ({"action": np.zeros((6, 0))}, "action has no columns"),
-        ({"action": [(1, "a")] * 6}, r"not all hold numbers.*type str.*join labels"),
+        ({"action": [(1, "a")] * 6}, r"not all hold numbers.*type str.*join discrete"),
         ({"action": [(1.5, True)] * 6}, "type bool"),
         ({"action": [(1, 2)] * 5 + [(1, np.nan)]}, "NaN or infinite at row 5;"),
         ({"action": np.array([(1, 2)] * 5 + [(np.inf, 0)])}, "infinite at row 5;"),
@@ -791,7 +790,7 @@ def test_missing_states_and_mixed_columns_round_trip():
     )
     read = Transitions.from_frame(log.to_frame(), state=["x", "ward"], **COLUMNS)
     pd.testing.assert_frame_equal(read.state, log.state)
-    assert shared_next_rows(log).tolist() == [1, 2, -1]
+    assert shared_next_rows(log.state, log.next_state).tolist() == [1, 2, -1]
 
 
 # ---------------------------------------------------------------- linking
@@ -875,13 +874,13 @@ def test_shared_next_rows_compares_by_value(values, data):
         for i in range(n)
     ]
     expected = np.where(same, np.arange(1, n + 1), -1)
-    np.testing.assert_array_equal(shared_next_rows(log), expected)
+    np.testing.assert_array_equal(shared_next_rows(log.state, log.next_state), expected)
 
 
 def test_shared_next_rows_finds_the_steps_of_an_episode(log):
     inside = np.append(log.episode[1:] == log.episode[:-1], False)
     expected = np.where(inside, np.arange(1, 14), -1)
-    np.testing.assert_array_equal(shared_next_rows(log), expected)
+    np.testing.assert_array_equal(shared_next_rows(log.state, log.next_state), expected)
 
 
 # ---------------------------------------------------------------- joining

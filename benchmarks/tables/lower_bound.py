@@ -1,4 +1,4 @@
-"""How often the calibrated floor lies under the true value, and how far."""
+"""How often the calibrated lower bound is below the true value, and how far."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ def _fit(problem: Any, seed: int) -> dict[str, Any]:
         policy.fit(log)
     plain = fitted_q_value(policy, log, discount=DISCOUNT)
     return {
-        "floor": policy.policy_value_,
-        "value": policy.floor_.estimate,
-        "standard_error": policy.floor_.standard_error,
+        "lower_bound": policy.policy_value_,
+        "value": policy.lower_bound_.estimate,
+        "standard_error": policy.lower_bound_.standard_error,
         "plain_error": plain.standard_error,
         "lam": policy.lam_,
         "truth": _truth(problem, policy),
@@ -81,11 +81,11 @@ def table(rows: Rows) -> str:
         get = {
             name: np.array([row[name] for row in found])
             for name in (
-                "floor", "value", "standard_error", "plain_error", "lam", "truth",
-                "cpu_seconds",
+                "lower_bound", "value", "standard_error", "plain_error", "lam",
+                "truth", "cpu_seconds",
             )
         }  # fmt: skip
-        under = get["truth"] - get["floor"]
+        under = get["truth"] - get["lower_bound"]
         weights, counts = np.unique(get["lam"], return_counts=True)
         lines.append(
             [
@@ -96,7 +96,7 @@ def table(rows: Rows) -> str:
                 f"{np.mean(under / get['plain_error']):.2f}",
                 f"{np.mean(get['truth']):.3g}",
                 f"{np.mean(get['value']):.3g}",
-                f"{np.mean(get['floor']):.3g}",
+                f"{np.mean(get['lower_bound']):.3g}",
                 f"{np.mean(get['standard_error']):.2g}",
                 ", ".join(f"{w:g}: {c}" for w, c in zip(weights, counts, strict=True)),
                 f"{np.mean(get['cpu_seconds']):.1f}",
@@ -106,12 +106,12 @@ def table(rows: Rows) -> str:
         [
             "log",
             "logs",
-            "floor holds",
-            "truth − floor, in its standard errors",
+            "bound holds",
+            "truth − bound, in its standard errors",
             "in plain standard errors",
             "truth",
             "fitted-Q",
-            "floor",
+            "bound",
             "standard error",
             "`lam_`",
             "processor seconds a fit",

@@ -1,0 +1,202 @@
+"""Tables of states, numpy's or pandas', and the fields of a log that has them.
+
+pandas is imported only where the user brings a DataFrame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import issparse
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs  # of typing from Python 3.13 on
+
+AnyArray = NDArray[Any]
+Index = NDArray[np.intp]
+
+
+class Frame(Protocol):
+    """What is used of a pandas DataFrame."""
+
+    @property
+    def columns(self) -> Sequence[Hashable]: ...
+    @property
+    def dtypes(self) -> Sequence[object]: ...
+    @property
+    def index(self) -> Sequence[Hashable]: ...
+    @property
+    def iloc(self) -> Mapping[object, Frame]: ...
+    @property
+    def shape(self) -> tuple[int, int]: ...
+    def __array__(self) -> AnyArray: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, key: object, /) -> Self: ...
+    def take(self, rows: Index, /) -> Self: ...
+    def set_axis(self, index: object, /) -> Self: ...
+    def isna(self) -> Self: ...
+    def where(self, kept: NDArray[np.bool_], other: Self, /) -> Self: ...
+    def to_numpy(self, *, dtype: object = ..., copy: bool = ...) -> AnyArray: ...
+
+
+States = AnyArray | Frame
+T = TypeVar("T", AnyArray, States)
+
+
+class Log(Protocol):
+    """The fields of a log of n rows; `Transitions` says what each holds."""
+
+    state: States  # (n, d)
+    action: AnyArray  # (n,) or (n, p)
+    reward: NDArray[np.float64]
+    next_state: States
+    terminated: NDArray[np.bool_]
+    is_initial: NDArray[np.bool_]
+    episode: AnyArray | None
+    step: NDArray[np.int64] | None
+    propensity: NDArray[np.float64] | None
+    action_names: tuple[Hashable, ...] | None
+    left_out: dict[str, int]
+
+    @property
+    def n_features(self) -> int: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, rows: Index, /) -> Self: ...
+    def action_columns(self) -> dict[Hashable, AnyArray]: ...
+
+
+# In the order of the arguments of `Transitions`.
+FIELDS = tuple(Log.__annotations__)[:9]
+
+
+def is_frame(values: object) -> TypeIs[Frame]:
+    """Tell a pandas-like DataFrame from an array, without importing pandas."""
+    return hasattr(values, "iloc") and hasattr(values, "columns")
+
+
+def check_states(values: object, name: str = "state") -> States:
+    """Return states as a 2-D array or DataFrame; missing values are let through."""
+    if issparse(values):
+        raise ValueError(
+            f"{name} is a sparse matrix, and dense states were expected: call "
+            ".toarray(), or have the transformer return dense columns (for example "
+            "OneHotEncoder(sparse_output=False))."
+        )
+    if is_frame(values):
+        complex_columns = [
+            column
+            for column, dtype in zip(values.columns, values.dtypes, strict=True)
+            if getattr(dtype, "kind", "") == "c"
+        ]
+        if complex_columns:
+            raise ValueError(
+                f"Complex data not supported: columns {complex_columns} of {name} are "
+                "complex. Pass their real and imaginary parts as two columns."
+            )
+        return values
+    # Tables of other libraries (polars, pyarrow) would be read as arrays of objects.
+    if hasattr(values, "columns"):
+        raise ValueError(
+            f"{name} is a {type(values).__module__}.{type(values).__name__}; a numpy "
+            "array or a pandas DataFrame was expected: call .to_pandas() first."
+        )
+    # A memory map stays one: the rows may be larger than the memory.
+    array = values if isinstance(values, np.memmap) else np.asarray(values)
+    if array.dtype.kind == "c":
+        raise ValueError(
+            f"Complex data not supported: {name} has dtype {array.dtype}. Pass the "
+            "real and imaginary parts as separate columns."
+        )
+    if array.ndim != 2:
+        advice = (
+            "reshape your data with .reshape(-1, 1) if it has a single column, or with "
+            ".reshape(1, -1) if it is a single row"
+            if array.ndim < 2
+            else "flatten each row with .reshape(len(states), -1)"
+        )
+        raise ValueError(
+            f"{name} has {array.ndim} dimension(s), shape {array.shape}; a 2-D table "
+            f"with one row per transition was expected: {advice}."
+        )
+    return array
+
+
+def check_same_columns(
+    state: States, other: States, names: tuple[str, str] = ("state", "next_state")
+) -> None:
+    """Refuse two tables of states that do not have the same columns."""
+    if is_frame(state) != is_frame(other):
+        kinds = ["a DataFrame" if is_frame(t) else "an array" for t in (state, other)]
+        raise ValueError(
+            f"{names[0]} is {kinds[0]} and {names[1]} is {kinds[1]}; both must be of "
+            "one kind: two DataFrames with the same columns, or two arrays."
+        )
+    if state.shape[1] != other.shape[1]:
+        raise ValueError(
+            f"{names[0]} has {state.shape[1]} columns and {names[1]} has "
+            f"{other.shape[1]}; they must be the same columns."
+        )
+    if not is_frame(state) or not is_frame(other):
+        return
+    # By position: a policy that takes an array of states knows no names.
+    pairs = zip(state.columns, other.columns, strict=True)
+    different = [f"{a!r} against {b!r}" for a, b in pairs if a != b]
+    if different:
+        raise ValueError(
+            f"{names[0]} and {names[1]} must have the same columns in the same order; "
+            f"they differ at {', '.join(different[:5])}. Reorder the second with "
+            "second[first.columns]."
+        )
+
+
+def stack(parts: Sequence[T]) -> T:
+    """Put tables of the same columns, or vectors, one below the other."""
+    if is_frame(parts[0]):
+        import pandas as pd
+
+        return pd.concat(parts, ignore_index=True)
+    return np.concatenate(parts)
+
+
+def take_rows(table: T, rows: Index | slice) -> T:
+    """Return the chosen rows of a table or vector."""
+    if not is_frame(table):
+        return table[rows]
+    # Positions, whatever the index; take is the faster of the two.
+    return table.iloc[rows] if isinstance(rows, slice) else table.take(rows)
+
+
+def comparable(states: States) -> AnyArray:
+    """Return a table of states as an array whose entries can be compared with ==."""
+    if not is_frame(states):
+        return states
+    if all(isinstance(d, np.dtype) and d.kind in "biuf" for d in states.dtypes):
+        return np.asarray(states)
+    values = states.to_numpy(dtype=object, copy=True)
+    # pandas' own NA compares to NA, which is neither True nor False.
+    values[states.isna().to_numpy()] = np.nan
+    return values
+
+
+def rows_equal(left: AnyArray, right: AnyArray) -> NDArray[np.bool_]:
+    """Compare two (n, d) arrays row by row; missing equals missing."""
+    # Only what is missing (NaN) differs from itself, in arrays of objects as well.
+    missing = np.not_equal(left, left) & np.not_equal(right, right)
+    equal = (left == right) | missing
+    return np.all(equal.astype(bool), axis=1)
+
+
+def shared_next_rows(state: States, next_state: States) -> Index:
+    """Return i + 1 where row i + 1's state is row i's next state, else -1, (n,).
+
+    What is computed of a next state that is also a logged state need be computed once.
+    The states are compared by value, in O(n d); missing equals missing.
+    """
+    state, next_state = comparable(state), comparable(next_state)
+    next_row = np.full(len(state), -1, dtype=np.intp)
+    chained = np.flatnonzero(rows_equal(next_state[:-1], state[1:]))
+    next_row[chained] = chained + 1
+    return next_row
