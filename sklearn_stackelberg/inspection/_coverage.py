@@ -13,8 +13,9 @@ from scipy.linalg import cho_factor, cho_solve
 from .._typing import Floats, Index, RandomStateLike
 from .._validation import check_discount, check_rules, integer, non_negative
 from ..kernels._registry import KernelLike
+from ..metrics._data import batches
 from ..metrics._estimate import effective_size
-from ..metrics._features import DiscreteFeatures, batches, node_batches
+from ..metrics._features import DiscreteFeatures, node_batches
 from ..metrics._fitted_q import FittedQ
 from ..metrics._fitted_q_value import fitted_q
 from ..metrics._prepare import prepare_evaluation
@@ -76,16 +77,16 @@ def coverage_report(
     -------
     CoverageReport
 
+    Raises
+    ------
+    ValueError
+        As `metrics.fitted_q_value`, or if a count or limit is out of range.
+
     Warns
     -----
     UserWarning
         If the value rests on a handful of rows or episodes, of which the heaviest are
         named, or for the most part on nothing that was logged.
-
-    Raises
-    ------
-    ValueError
-        As `metrics.fitted_q_value`, or if a count or limit is out of range.
 
     Examples
     --------
@@ -293,7 +294,13 @@ class CoverageReport:
         return self.effective_rows / self.n_rows
 
     def to_frame(self) -> Any:
-        """The heaviest rows as a DataFrame, which needs pandas."""
+        """The heaviest rows as a DataFrame, which needs pandas.
+
+        Returns
+        -------
+        DataFrame
+            One row for each of ``top_rows``.
+        """
         try:
             import pandas as pd
         except ImportError as error:

@@ -31,6 +31,18 @@ class CoverageDisplay:
     ax_ : matplotlib Axes
     figure_ : matplotlib Figure
     line_ : matplotlib Line2D
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_stackelberg.inspection import CoverageDisplay
+    >>> display = CoverageDisplay(
+    ...     share_of_rows=np.array([0.0, 0.5, 1.0]),
+    ...     share_of_weight=np.array([0.0, 0.9, 1.0]),
+    ...     effective_share=0.6,
+    ... )
+    >>> display.effective_share
+    0.6
     """
 
     def __init__(

@@ -43,6 +43,20 @@ class TuningDisplay:
     chosen_ : matplotlib Line2D or None
         The mark at the chosen value.
     truth_ : matplotlib Line2D or None
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_stackelberg.inspection import TuningDisplay
+    >>> display = TuningDisplay(
+    ...     values=[1.0, 10.0],
+    ...     mean=np.array([0.2, 0.5]),
+    ...     standard_error=np.array([0.1, 0.1]),
+    ...     chosen=(10.0, 0.5),
+    ...     param_name="lam",
+    ... )
+    >>> display.metric
+    'score'
     """
 
     def __init__(

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.utils import gen_batches
 
 from .._typing import Floats, Index
 from ..transitions._linking import encode
+
+# Rows that are held at once: with a thousand features, 32 MiB.
+BATCH_ROWS = 4096
+
+
+def batches(n: int) -> Iterator[slice]:
+    """Slices of n rows."""
+    return gen_batches(n, BATCH_ROWS)
 
 
 class LoggedRows(Protocol):

@@ -12,8 +12,7 @@ from sklearn.utils import gen_batches
 
 from .._problem.rows import FeatureRows, feature_rows
 from .._typing import Floats, Index
-from . import _jackknife as jackknife
-from ._data import EvaluationData
+from ._data import EvaluationData, batches
 
 RowsLike = Index | slice
 
@@ -261,11 +260,6 @@ class ContinuousFeatures(EvaluationFeatures):
                 mean = _weighted(weights, features.action_gram(nodes))
             out[batch] = features.state_gram(states) * mean
         return out @ features.projection_
-
-
-def batches(n: int) -> Iterator[slice]:
-    """Slices of n rows."""
-    return gen_batches(n, jackknife.BATCH_ROWS)
 
 
 def node_batches(

@@ -13,13 +13,12 @@ from .._linalg import LinearSystem, iterated
 from .._typing import Floats, Index
 from .._validation import check_table_size
 from . import _jackknife as jackknife
-from ._data import EvaluationData
+from ._data import EvaluationData, batches
 from ._estimate import clustered_error, effective_size
 from ._features import (
     EvaluationFeatures,
     FeatureMap,
     RowsLike,
-    batches,
     evaluation_features,
     node_batches,
 )

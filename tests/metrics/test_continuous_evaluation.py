@@ -22,14 +22,14 @@ from test_metrics import Constant
 from sklearn_stackelberg import OnStates
 from sklearn_stackelberg.inspection import coverage_report
 from sklearn_stackelberg.kernels._state_action import StateActionFeatures
-from sklearn_stackelberg.metrics import _features as features
-from sklearn_stackelberg.metrics import _jackknife as jackknife
 from sklearn_stackelberg.metrics import (
+    _data,
     bellman_error,
     doubly_robust_value,
     fitted_q_value,
     importance_sampling_value,
 )
+from sklearn_stackelberg.metrics import _features as features
 from sklearn_stackelberg.metrics._fitted_q_value import fitted_q
 from sklearn_stackelberg.metrics._holdout import fit_holdout_evaluator
 from sklearn_stackelberg.metrics._lower_bound import lower_bound
@@ -228,7 +228,7 @@ def test_nodes_are_looked_at_some_at_a_time(kernel, monkeypatch):
         monkeypatch.setattr(StateActionFeatures, name, spy)
     monkeypatch.setattr(features, "_GRAM_ENTRIES", 20_000)
     monkeypatch.setattr("sklearn_stackelberg._problem.rows.TABLE_BYTES", 0)
-    monkeypatch.setattr(jackknife, "BATCH_ROWS", 50)
+    monkeypatch.setattr(_data, "BATCH_ROWS", 50)
     assert_allclose(values(PLANE, log, kernel=kernel), expected)
     n_landmarks = 400
     assert max(seen) <= max(len(log), 20_000 // n_landmarks)

@@ -273,7 +273,7 @@ def test_the_bootstrap_agrees_with_the_influence_function():
 @pytest.mark.parametrize("episodes", [True, False])
 @pytest.mark.parametrize("rows", [4096, 10])
 def test_leaving_out_is_fitting_without(episodes, rows, monkeypatch):
-    monkeypatch.setattr("sklearn_stackelberg.metrics._jackknife.BATCH_ROWS", rows)
+    monkeypatch.setattr("sklearn_stackelberg.metrics._data.BATCH_ROWS", rows)
     log = walk_log(n=60)
     if not episodes:
         log = changed(log, episode=None, step=None)

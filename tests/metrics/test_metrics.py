@@ -25,7 +25,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import sklearn_stackelberg as package
-import sklearn_stackelberg.metrics._jackknife as module
+import sklearn_stackelberg.metrics._data as module
 from sklearn_stackelberg import Transitions
 from sklearn_stackelberg.datasets import FiniteMDP
 from sklearn_stackelberg.metrics import fitted_q_value
