@@ -11,8 +11,10 @@ from benchmarks.peers import Method, as_floats, grid
 from benchmarks.problems import DISCOUNT
 from sklearn_stackelberg import StackelbergPolicyEstimator, Transitions
 from sklearn_stackelberg.networks import MLP
+from sklearn_stackelberg.solvers import ClosedForm, Stochastic
 
 NAME = "ours"
+SOLVERS = {"closed_form": ClosedForm, "stochastic": Stochastic}
 MLP_NAME = "ours mlp"
 # Five weights of the Bellman error, the same for every FrozenLake cell.
 FROZEN_LAKE_GRID = grid(lam=(1.0, 10.0, 100.0, 300.0, 1000.0))
@@ -58,6 +60,18 @@ GAUSSIAN_GRID = grid(
 )
 
 
+def estimator(**setting: Any) -> StackelbergPolicyEstimator:
+    """An estimator of one flat setting, a solver's parameters among the others.
+
+    They go to the solver that ``solver`` names, or that its default stands for.
+    """
+    network = not isinstance(setting.get("q_function", "kernel"), str)
+    name = setting.pop("solver", "stochastic" if network else "closed_form")
+    solver = SOLVERS[name]()
+    own = {k: setting.pop(k) for k in {*solver.get_params()} & {*setting}}
+    return StackelbergPolicyEstimator(solver=solver.set_params(**own), **setting)
+
+
 class ScaledStates:
     """A policy on states divided by their standard deviation in the log."""
 
@@ -84,7 +98,7 @@ class ScaledStates:
 
 def fit_frozen_lake(log: Transitions, random_state: int, **setting: Any) -> Any:
     """Fit on one-hot states, where a linear kernel is exact."""
-    return StackelbergPolicyEstimator(
+    return estimator(
         discount=DISCOUNT,
         kernel="linear",
         n_components=None,
@@ -99,7 +113,7 @@ def fit_control(
     """Fit on scaled states; the bandwidth is in medians of their distances."""
     return ScaledStates(
         log,
-        StackelbergPolicyEstimator(
+        estimator(
             discount=DISCOUNT,
             bandwidth=bandwidth * median_distance(log),
             random_state=random_state,
@@ -114,7 +128,7 @@ def fit_control_mlp(
     """Fit networks on scaled states."""
     return ScaledStates(
         log,
-        StackelbergPolicyEstimator(
+        estimator(
             discount=DISCOUNT,
             random_state=random_state,
             **{**MLP_SETTING, **setting},
@@ -124,7 +138,7 @@ def fit_control_mlp(
 
 def fit_torque(log: Transitions, random_state: int, **setting: Any) -> Any:
     """Fit a torque, by mirror steps alone."""
-    return StackelbergPolicyEstimator(
+    return estimator(
         discount=DISCOUNT,
         random_state=random_state,
         **{**TORQUE, "max_iter": 0, "tol": 1e-3, **setting},
@@ -133,7 +147,7 @@ def fit_torque(log: Transitions, random_state: int, **setting: Any) -> Any:
 
 def fit_force(log: Transitions, random_state: int, **setting: Any) -> Any:
     """Fit a force in a plane."""
-    return StackelbergPolicyEstimator(
+    return estimator(
         discount=DISCOUNT, random_state=random_state, **{**FORCE, **setting}
     ).fit(log)
 

@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from sklearn_stackelberg import StackelbergPolicyEstimator
 from sklearn_stackelberg.datasets import log_episodes, rollout_returns
 from sklearn_stackelberg.metrics import fitted_q_value
+from sklearn_stackelberg.solvers import ClosedForm
 
 # %%
 # 1. The log
@@ -78,7 +79,7 @@ def make_policy(width, ridge):
         ridge=ridge,
         lam=100.0,
         n_components=300,
-        tol=1e-3,
+        solver=ClosedForm(tol=1e-3),
         dtype="float32",
         random_state=0,
     )

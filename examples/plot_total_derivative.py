@@ -7,7 +7,7 @@ to a policy is the Q-function that gives it the lowest value among those that ag
 the log. The *total* derivative of the leader's value takes the change of the best
 response into account. The *individual* derivative holds the Q-function fixed while the
 policy takes its step, as actor-critic methods do; it is set by
-``leader_gradient="individual"`` of the solver.
+``ClosedForm(leader_gradient="individual")``.
 
 We maximise the value along each on a slippery 4x4 lake, where the value of every policy
 is computed exactly, from ten logs, and measure after a number of steps: what is the
@@ -26,6 +26,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_stackelberg import StackelbergPolicyEstimator
 from sklearn_stackelberg.datasets import FiniteMDP
+from sklearn_stackelberg.solvers import ClosedForm
 
 DISCOUNT = 0.95
 N_LOGS, N_TRANSITIONS = 10, 2_000
@@ -55,24 +56,27 @@ logs = [
 # takes by default.
 
 settings = {
-    "from first states": {"initial_states": "first", "mirror_steps": 0},
-    "from all logged states": {"initial_states": "all", "mirror_steps": 0},
-    "first, after mirror steps": {"initial_states": "first"},
+    "from first states": ("first", 0),
+    "from all logged states": ("all", 0),
+    "first, after mirror steps": ("first", 40),
 }
 derivatives = ("total", "individual")
 
 
-def fit_and_measure(log, steps, derivative, setting):
+def fit_and_measure(log, steps, derivative, initial_states, mirror_steps):
     """True value, the follower's value, and |D v| after so many steps."""
     policy = StackelbergPolicyEstimator(
         discount=DISCOUNT,
         kernel="delta",
         n_components=None,
-        leader_gradient=derivative,
-        max_iter=steps,
-        tol=1e-6,
+        initial_states=initial_states,
+        solver=ClosedForm(
+            leader_gradient=derivative,
+            mirror_steps=mirror_steps,
+            max_iter=steps,
+            tol=1e-6,
+        ),
         random_state=0,
-        **setting,
     )
     with warnings.catch_warnings():  # we look at fits that have not converged
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -90,7 +94,7 @@ def fit_and_measure(log, steps, derivative, setting):
 found = {
     (name, derivative): np.array(
         [
-            [fit_and_measure(log, steps, derivative, setting) for steps in STEPS]
+            [fit_and_measure(log, steps, derivative, *setting) for steps in STEPS]
             for log in logs
         ]
     )  # (log, steps, three figures)

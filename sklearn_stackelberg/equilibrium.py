@@ -14,29 +14,20 @@ import torch
 from torch import Tensor, nn
 
 from ._linalg import MatVec, conjugate_gradient, largest_eigenvalue
-from .solvers._closed_form import ClosedFormSolver
+from .solvers._best_response import BestResponse, LSTDSystem
 from .solvers._gauss_newton import BatchObjectives
-from .solvers._lstd_discrete import DiscreteLSTD
-from .solvers._minibatch_game import (
-    Batch,
-    MinibatchGame,
-    Players,
-    assign,
-    flat,
-    trained,
-)
-from .solvers._stochastic import StochasticSolver
+from .solvers._minibatch_game import MinibatchGame, Players, assign, flat, trained
 from .total_derivative import total_derivative
 
 # Products with D²v, each two evaluations of v and its derivative. The largest Ritz
 # value of so many bounds the largest eigenvalue from below, closely as a rule.
 LANCZOS_STEPS = 8
 # Rows that tell the leader's curvature: sixteen evaluations of a whole log would cost
-# as much as the climb.
+# as much as the fit.
 _CURVATURE_ROWS = 2_000
-# Of a play, whose every product goes through networks, fewer rows and steps; and, of
+# On samples, where every product goes through networks, fewer rows and steps; and, of
 # followers with more weights than a few, so many products to a solution.
-_PLAY_ROWS, _PLAY_STEPS = 500, 4
+_SAMPLED_ROWS, _SAMPLED_STEPS = 500, 4
 _FEW_WEIGHTS, _PRODUCTS = 100, 50
 
 
@@ -52,8 +43,8 @@ class Equilibrium:
         |D_θ v|: zero at an equilibrium. A softmax that is nearly decided comes near
         zero everywhere, so read it beside ``policy_value_``.
     leader_largest_curvature : float
-        Largest eigenvalue of D²_θ v: positive where v can still be climbed. On more
-        than 4,000 rows, of v as a part of them tells it (`DiscreteLSTD.part`).
+        Largest eigenvalue of D²_θ v: positive where v can still be raised. On more
+        than 4,000 rows, of v as 2,000 of them tell it.
     follower_gradient_norm : float
         |∂_w F|, relative to the sum of the norms of its terms.
     follower_smallest_curvature : float
@@ -75,43 +66,37 @@ class Equilibrium:
 
 
 def measure_equilibrium(
-    solver: ClosedFormSolver,
-    sums: DiscreteLSTD,
+    system: LSTDSystem,
     theta: Tensor,
     *,
+    lam: float,
+    beta: float,
     lanczos_steps: int = LANCZOS_STEPS,
 ) -> Equilibrium:
     """Measure both players' conditions at θ and the follower's best response to it.
 
-    Parameters
-    ----------
-    solver : ClosedFormSolver
-    sums : DiscreteLSTD
-    theta : Tensor of shape (m, n_actions)
-    lanczos_steps : int, default=LANCZOS_STEPS
-        Products with D²_θ v, which is never formed.
-
-    Returns
-    -------
-    Equilibrium
+    ``lanczos_steps`` are products with D²_θ v, which is never formed.
     """
-    part = sums.subsample(_CURVATURE_ROWS)
+    part = system.subsample(_CURVATURE_ROWS)
 
     def derivative(at: Tensor) -> Tensor:
-        return solver.evaluate(part, at).total_derivative()
+        return BestResponse(part, at, lam, beta).total_derivative()
 
     # Central differences of the exact derivative: each product costs two evaluations,
-    # streams over the rows as they do, and is good to about ten digits.
-    step = torch.finfo(sums.dtype).eps ** (1 / 3) * max(1.0, float(theta.norm()))
+    # streams over the rows as they do, and is good to about ten digits. The step is
+    # where their error, of its square, meets that of rounding, of one over it.
+    step = torch.finfo(system.dtype).eps ** (1 / 3) * max(1.0, float(theta.norm()))
 
     def leader_curvature(x: Tensor) -> Tensor:
         ahead = step * x.reshape(theta.shape)
         difference = derivative(theta + ahead) - derivative(theta - ahead)
         return difference.ravel() / (2.0 * step)
 
-    at = solver.evaluate(sums, theta)
-    M, b = at.moments
-    terms = [at.scale * (M.T @ (M @ at.flat_w)), at.scale * (M.T @ sums.c), b]
+    at = BestResponse(system, theta, lam, beta)
+    M, b, c = at.system.M, at.system.b, at.system.c
+    terms = [at.scale * (M.T @ (M @ at.flat_w)), at.scale * (M.T @ c), b]
+    # The inverse's largest eigenvalue is one over the smallest, and Lanczos finds the
+    # largest ones first.
     flatness = largest_eigenvalue(
         lambda x: at.factor.solve(x[:, None])[:, 0], len(b), lanczos_steps
     )
@@ -128,41 +113,32 @@ def measure_equilibrium(
 
 
 def measure_stochastic_equilibrium(
-    solver: StochasticSolver,
-    sampled: MinibatchGame,
-    leader: nn.Module,
-    follower: nn.Module,
+    problem: MinibatchGame,
+    policy: nn.Module,
+    q_function: nn.Module,
     *,
-    lanczos_steps: int = _PLAY_STEPS,
+    lam: float,
+    beta: float,
+    lanczos_steps: int = _SAMPLED_STEPS,
 ) -> Equilibrium:
-    """Measure both players' conditions where a play on samples ended.
+    """Measure both players' conditions where steps on samples ended.
 
     All by products alone, in double precision, on all rows and initial states or 500
-    of each, so that it takes about as long as a few turns. The derivatives are those of
-    F itself, not of its Gauss-Newton approximation: the follower's answer is first
-    settled by Newton steps, and again for each policy that differences are taken at. A
-    network's F may have directions that bend down; ``follower_smallest_curvature`` is
-    then negative, what was found is no equilibrium, and the leader's conditions are by
-    Gauss-Newton products.
+    of each, so that it takes about as long as a few iterations. The derivatives are
+    those of F itself, not of its Gauss-Newton approximation: the follower is first
+    brought to its best response by Newton steps, and again for each policy that
+    differences are taken at. A network's F may have directions that bend down;
+    ``follower_smallest_curvature`` is then negative, what was found is no equilibrium,
+    and the leader's conditions are by Gauss-Newton products.
 
-    Parameters
-    ----------
-    solver : StochasticSolver
-    sampled : MinibatchGame
-    leader, follower : Module
-        As the play left them. They are copied.
-    lanczos_steps : int, default=4
-        Products with D²_θ v; five times as many with ∂²_{ww} F, whose smallest Ritz
-        value bounds the smallest eigenvalue from above.
-
-    Returns
-    -------
-    Equilibrium
+    ``lanczos_steps`` are products with D²_θ v; five times as many with ∂²_{ww} F, whose
+    smallest Ritz value bounds the smallest eigenvalue from above. The modules are
+    copied.
     """
-    at = _Measured(solver, sampled, leader, follower)
-    theta, w = flat(at.objectives.leader), flat(at.objectives.follower)
+    at = _Conditions(problem, policy, q_function, lam, beta)
+    theta, w = flat(at.players.policy), flat(at.players.q_function)
     gradient_norm = at.follower_gradient_norm(w, theta)
-    w = at.settled(w, theta)
+    w = at.best_response(w, theta)
     _, hessian = at.gradient_and_hessian(w, theta)
     smallest = -largest_eigenvalue(lambda x: -hessian(x), len(w), 5 * lanczos_steps)
     at.exact = smallest > 0.0
@@ -172,7 +148,8 @@ def measure_stochastic_equilibrium(
     def leader_curvature(x: Tensor) -> Tensor:
         ahead = step * x.to(theta.device)
         sides = [
-            at.derivative(at.settled(w, moved, steps=1), moved)
+            # So near, one Newton step from the best response is the best response.
+            at.derivative(at.best_response(w, moved, steps=1), moved)
             for moved in (theta + ahead, theta - ahead)
         ]
         return (sides[0] - sides[1]).cpu() / (2.0 * step)
@@ -187,43 +164,49 @@ def measure_stochastic_equilibrium(
     )
 
 
-class _Measured:
+class _Conditions:
     """v and F of fixed rows in double precision, as functions of flat w and θ."""
 
-    # Newton steps to an answer, and the relative change of w that is the last: steps
-    # shrink by squares there, so that what is left is nothing.
-    _STEPS, _SETTLED, _CG_TOL = 8, 1e-7, 1e-12
+    # Newton steps to a best response, and the relative change of w that is the last:
+    # steps shrink by squares there, so that what is left is nothing.
+    _STEPS, _CHANGE, _CG_TOL = 8, 1e-7, 1e-12
 
     def __init__(
         self,
-        solver: StochasticSolver,
-        sampled: MinibatchGame,
-        leader: nn.Module,
-        follower: nn.Module,
+        problem: MinibatchGame,
+        policy: nn.Module,
+        q_function: nn.Module,
+        lam: float,
+        beta: float,
     ) -> None:
-        if sampled.dtype != torch.float64:
-            sampled = MinibatchGame(
-                sampled.rows,
-                sampled.discount,
-                ridge=sampled.ridge,
-                device=sampled.device,
+        if problem.dtype != torch.float64:
+            # Differences of derivatives leave single precision no digit.
+            problem = MinibatchGame(
+                problem.rows,
+                problem.inputs,
+                problem.discount,
+                ridge=problem.ridge,
+                device=problem.device,
             )
-        both = []
-        for player in (leader, follower):
-            player = deepcopy(player).to(device=sampled.device, dtype=sampled.dtype)
-            # What a play returns asks for no gradients.
-            both.append(player if trained(player) else player.requires_grad_())
-        players = Players(*both, sampled.discount)
-        self.objectives = BatchObjectives(sampled, players, solver.lam, solver.beta)
-        self.batch: Batch = sampled.fixed_batch(_PLAY_ROWS)
-        n_weights = len(flat(self.objectives.follower))
+        policy, q_function = (
+            deepcopy(module).to(device=problem.device, dtype=problem.dtype)
+            for module in (policy, q_function)
+        )
+        for module in (policy, q_function):
+            # What a solver returns asks for no gradients.
+            if not trained(module):
+                module.requires_grad_()
+        self.players = Players(policy, q_function, problem.discount)
+        self.problem = problem
+        self.objectives = BatchObjectives(problem, self.players, lam, beta)
+        self.batch = problem.fixed_batch(_SAMPLED_ROWS)
+        n_weights = len(flat(self.players.q_function))
+        # In exact arithmetic as many products as weights are enough.
         self.products = 4 * n_weights if n_weights <= _FEW_WEIGHTS else _PRODUCTS
         self.exact = True
 
     def v(self, w: Tensor, theta: Tensor) -> Tensor:
-        return self.objectives.sampled.value(
-            self.objectives.players.at(self.batch, w, theta)
-        )
+        return self.objectives.value(self.batch, w, theta)
 
     def F(self, w: Tensor, theta: Tensor) -> Tensor:
         return self.objectives.biased_objective(self.batch, w, theta)
@@ -248,9 +231,9 @@ class _Measured:
             tol=self._CG_TOL,
         ).x
 
-    def settled(self, w: Tensor, theta: Tensor, steps: int = _STEPS) -> Tensor:
-        """The follower's answer to θ, from w, by Newton steps as long as F falls."""
-        assign(self.objectives.leader, theta)
+    def best_response(self, w: Tensor, theta: Tensor, steps: int = _STEPS) -> Tensor:
+        """The follower's best response to θ, from w, by Newton steps while F falls."""
+        assign(self.players.policy, theta)
         damping = 0.0
         for _ in range(steps):
             gradient, hessian = self.gradient_and_hessian(w, theta)
@@ -258,23 +241,23 @@ class _Measured:
             with torch.no_grad():
                 before, after = self.F(w, theta), self.F(tried, theta)
             if not after < before:
+                # Newton steps go to saddles too; Gauss-Newton steps only down.
                 step = self.objectives.gauss_newton_step(
-                    self.batch, w, damping, 1e-12, self.products
+                    self.batch, w, damping, self._CG_TOL, self.products
                 )
                 tried, damping = step.w, step.damping
             change = float((tried - w).norm())
             w = tried
-            if change <= self._SETTLED * float(w.norm()):
+            if change <= self._CHANGE * float(w.norm()):
                 break
         return w
 
     def derivative(self, w: Tensor, theta: Tensor) -> Tensor:
-        """D_θ v at the follower's answer."""
+        """D_θ v at the follower's best response."""
         curvature = None
         if not self.exact:
-            with torch.no_grad():
-                assign(self.objectives.leader, theta)
-                choices = self.objectives.players.choices(self.batch)
+            assign(self.players.policy, theta)
+            choices = self.objectives.choices(self.batch)
             curvature = self.objectives.curvature(self.batch, w, choices)
         return total_derivative(
             self.v, self.F, w, theta, solve=self.solve, curvature=curvature
@@ -283,18 +266,18 @@ class _Measured:
     def follower_gradient_norm(self, w: Tensor, theta: Tensor) -> float:
         """|∂_w F| over the norms of its terms: of v, of the rewards, of the rest."""
         w = w.detach().requires_grad_()
-        sampled, batch = self.objectives.sampled, self.batch
-        play = self.objectives.players.at(batch, w, theta)
-        mean = sampled.embedded(play, batch, w)
+        problem, batch = self.problem, self.batch
+        evaluation = self.players.at(batch, w, theta)
+        mean = problem.embedded(evaluation, batch, w)
         rewards = batch.embedding.T @ batch.reward / len(batch.reward)
-        scale = 2.0 * self.objectives.lam * sampled.n
+        scale = 2.0 * self.objectives.lam * problem.n
 
         def pulled(output: Tensor, direction: Tensor | None = None) -> Tensor:
             return torch.autograd.grad(
                 output, w, direction, retain_graph=True, materialize_grads=True
             )[0]
 
-        value = pulled(sampled.value(play))
+        value = pulled(problem.value(evaluation))
         paid = scale * pulled(mean, rewards)
         rest = scale * pulled(mean, (mean - rewards).detach())
         total = value + paid + rest + self.objectives.beta * w.detach()

@@ -3,34 +3,42 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import numpy as np
+from numpy.random import RandomState
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.gaussian_process.kernels import Kernel
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._fitting.calibration import calibrate
-from ._fitting.callbacks import CallbackSupportMixin, watch_fit, with_callbacks
-from ._fitting.hyperparameters import check_parameters, may_be_stochastic
-from ._fitting.result import FitResult
-from ._fitting.select import Fit, make_fit
+from ._fitting.callbacks import CallbackSupportMixin, make_observer, with_callbacks
+from ._fitting.fits import ClosedFormFit, Fit, StochasticFit
+from ._fitting.hyperparameters import FunctionClass, Hyperparameters
+from ._fitting.result import FitResult, FitState
+from ._fitting.select import has_one_pass, make_fit
 from ._problem.action_space import read_actions
 from ._problem.dataset import OfflineProblem
+from ._typing import Floats
 from .equilibrium import Equilibrium
 from .metrics._holdout import fit_holdout_evaluator
 from .metrics._lower_bound import LowerBound
 from .metrics._prepare import prepare_evaluation
+from .solvers._base import Solver
 from .transitions._as_transitions import as_transitions
 from .transitions._episodes import EpisodeView
 from .transitions._transitions import Transitions
 
-# What a fit sets or leaves unset, as its players are.
-_OF_PLAYERS = (
+# What `fit` takes: a log, or states; DataFrames are array-like.
+Log = Transitions | EpisodeView | ArrayLike
+
+# What a fit sets or leaves unset, depending on actions, solver and policy.
+_NOT_ALWAYS_SET = (
     "classes_",
     "candidates_",
     "action_bounds_",
@@ -43,25 +51,25 @@ _OF_PLAYERS = (
 )
 
 
-def _is_stochastic(estimator: Any) -> bool:
-    return may_be_stochastic(estimator.get_params(deep=False))
+def _goes_on(estimator: StackelbergPolicyEstimator) -> bool:
+    return has_one_pass(estimator.solver, estimator.q_function, estimator.policy)
 
 
-def _has_amounts(estimator: Any) -> bool:
+def _is_continuous(estimator: StackelbergPolicyEstimator) -> bool:
     return getattr(estimator, "action_type_", None) == "continuous"
 
 
 class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
     """A policy learned from logged transitions, against a pessimistic Q-function.
 
-    The policy π_θ leads and maximises v(w*(θ), θ), the value that the follower grants
-    it; the follower answers with
+    The policy π_θ maximises v(w*(θ), θ), its value by the Q-function that is the best
+    response to it,
 
         w*(θ) = argmin_w v(w, θ) + λ n E_K(w, θ) + (β/2) |w|²,
 
-    the Q-function that makes the policy look worst among those that agree with the log,
-    E_K being the kernel-embedded weighted average Bellman error [1]_. The leader climbs
-    the total derivative of v, that is, it knows how the follower will answer.
+    the one that makes the policy look worst among those that agree with the log, E_K
+    being the kernel-embedded weighted average Bellman error [1]_. The policy follows
+    the total derivative of v, which foresees how the Q-function will respond.
 
     Parameters
     ----------
@@ -71,36 +79,37 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         λ > 0, weight of the Bellman error. Larger makes the Q-function agree more with
         the logged transitions and be less pessimistic. The unit is the same for every
         log: rewards are divided by their root mean square, and λ multiplies n E_K.
-        ``"calibrated"`` tries a few, takes the one whose policy has the highest floor
-        under its value at `confidence_level`, and reports that floor as
+        ``"calibrated"`` tries a few, takes the one whose policy has the highest lower
+        bound of its value at `confidence_level`, and reports that bound as
         ``policy_value_``: about three fits and as many evaluations.
     confidence_level : float, default=0.95
-        In (0, 1), of the floor that ``lam="calibrated"`` asks for. Larger puts it
-        lower. Not used otherwise.
+        In (0, 1), of the lower bound of ``lam="calibrated"``. Larger puts it lower. Not
+        used otherwise.
     beta : float, default=1e-3
-        β > 0, curvature of the follower's objective. Larger keeps Q smaller where the
-        log is silent, and makes the follower answer more smoothly.
+        β > 0, curvature of the Q-function's objective. Larger keeps Q smaller where the
+        log is silent, and makes it respond more smoothly to the policy.
     ridge : float or None, default=None
         ρ >= 0: beside the n rows of the log, every direction of the features has ρ n
         rows after which the episode ends, worth `anchor_`. Larger draws the values
         there where the log is thin, step after step, as the ridge of fitted-Q
         evaluation does (which is the limit as λ grows). It can help where the log
         covers little (1e-4 is a good first try), but ``policy_value_`` is then no
-        longer pessimistic. 0 is the game of [1]_. None is 0 for labels and for
-        networks, 1e-4 for amounts, whose joint features are many for a log.
+        longer pessimistic. 0 is the game of [1]_. None is 1e-4 for continuous actions,
+        whose features of state and action are many for a log, and 0 for discrete ones
+        and for networks.
     kernel : str, callable or Kernel, default="rbf"
         Similarity of states: a name of `sklearn.metrics.pairwise.pairwise_kernels` with
         a positive semi-definite Gram matrix, ``"delta"`` for finite states (equal or
         not), a callable ``kernel(X, Y)`` that returns the Gram matrix, or a
-        `sklearn.gaussian_process.kernels.Kernel`. Labels are told apart exactly; of
-        amounts it is the similarity of state and amount, side by side.
+        `sklearn.gaussian_process.kernels.Kernel`. Discrete actions are equal or not;
+        with continuous ones it is the similarity of state and action, side by side.
     bandwidth : float, array-like of shape (n_features,) or "median", default="median"
         Length scale of ``"rbf"``, ``"laplacian"`` and ``"chi2"``, in the units of the
         states: one for all columns, or one for each. Larger makes Q and the policy
         smoother. ``"median"`` gives each column its standard deviation, times the
         median distance between states so scaled, so that columns in different units
-        need no scaler. Amounts have the median, unless an array has their lengths
-        behind those of the states.
+        need no scaler. Continuous actions have the median, unless an array has their
+        lengths behind those of the states.
     kernel_params : dict, default=None
         The kernel's other parameters, such as ``{"degree": 2}``.
     n_components : int or None, default=200
@@ -111,7 +120,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         Where the value is counted from: the first state of each episode, as in [1]_, or
         every logged state, which steadies the learning where logs are short.
     q_function, policy : {"kernel", "linear", "mlp"}, MLP or callable, default="kernel"
-        The functions that each player chooses from: linear in the kernel's features;
+        The functions that each is chosen from: linear in the kernel's features;
         linear in the standardised states; a perceptron of them (`networks.MLP` has its
         layers, for grids such as ``policy__hidden_layer_sizes``); or whatever
         ``f(n_inputs, n_outputs)`` returns, a `torch.nn.Module` on the states as they
@@ -120,17 +129,17 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         to a logit for each candidate, or to the means and log standard deviations of a
         Gaussian.
     action_type : {"auto", "discrete", "continuous"}, default="auto"
-        Whether actions are labels, each told apart from the others, or amounts, of
-        which close ones do nearly the same. ``"auto"`` takes names, truth values and
-        whole numbers for labels, and so it takes up to 20 distinct fractional numbers
-        that repeat; ``action_type_`` says which it was.
+        Whether actions are labels, equal or not, or measurements, of which close ones
+        do nearly the same. ``"auto"`` takes names, truth values and whole numbers for
+        discrete actions, and so it takes up to 20 distinct fractional numbers that
+        repeat; ``action_type_`` says which it was.
     action_distribution : {"candidates", "gaussian"}, default="candidates"
         The policy over continuous actions: a softmax over a few `candidates`, which
         stays with what was logged and can have several peaks; or a Gaussian squashed
         into the bounds, whose mean is a smooth function of the state.
     candidates : int or array-like of shape (n_candidates, n_action_columns), \
             default=None
-        Amounts to choose among, or how many: all that were logged, if they are no more;
+        Actions to choose among, or how many: all that were logged, if they are no more;
         else an even grid between the bounds where there is one column, k-means centres
         of the logged actions where there are more.
         More of them let the policy choose more finely, and cost as much more time.
@@ -138,42 +147,13 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
     action_bounds : (low, high) or None, default=None
         Numbers, or one for each column, that no action crosses. None takes them from
         the log.
-    solver : {"auto", "closed_form", "stochastic"}, default="auto"
-        How the game is solved. ``"closed_form"``, where Q is linear in its weights and
-        the policy in the same features: the follower's exact answer, mirror steps and
-        L-BFGS. ``"stochastic"``, for everything: both take turns on minibatches, as in
-        [1]_; ``docs/networks.md`` says how.
-    leader_gradient : {"total", "individual"}, default="total"
-        The derivative the leader climbs after its mirror steps. ``"individual"`` holds
-        w fixed while the leader steps: an ablation.
-    mirror_steps : int, default=40
-        At most so many mirror steps of the leader, with which every climb begins: they
-        improve the policy in all logged states at once, visited or not.
-    max_iter : int or None, default=None
-        At most so many steps along the derivative after the mirror steps, in closed
-        form (None is 50 for labels, 0 for amounts); or turns of the stochastic solver,
-        those with mirror steps included (None is 20 more than `mirror_steps`).
-    tol : float, default=1e-2
-        Relative gain of the value under which the climb ends. Smaller climbs further,
-        which raises ``policy_value_`` and, past what the log supports, not the policy's
-        true value.
-    batch_size : int or None, default=None
-        Rows, and initial states, of a minibatch of the stochastic solver. Larger is
-        steadier and slower. None is 5,000, or all rows where there are fewer.
-    learning_rate : float, default=1e-3
-        Step size of the follower in the stochastic solver. Larger is faster until it
-        diverges. Gauss-Newton steps have none.
-    leader_learning_rate : float or None, default=None
-        Step size of the leader, with which mirror steps are fitted too. None is 3e-3
-        for networks, 0.1 for others.
-    follower_steps, leader_steps : int, default=1
-        Steps of each player in a turn of the stochastic solver. More steps of the
-        follower bring it nearer to its best response before the leader moves.
-    optimizer : str or callable, default="gauss-newton"
-        How the follower steps: ``"gauss-newton"``, damped and solved by conjugate
-        gradient, beside which the leader takes Adam's steps; or, for both, a name of
-        `torch.optim`, such as ``"adam"`` or ``"sgd"``, or a callable that takes
-        parameters and a step size and returns an optimiser.
+    solver : {"auto", "closed_form", "stochastic"} or a solver, default="auto"
+        How the policy is found. ``"closed_form"`` is `solvers.ClosedForm` with its
+        defaults, where Q is linear in its weights and the policy in the same features:
+        mirror steps and L-BFGS along the exact best response. ``"stochastic"`` is
+        `solvers.Stochastic`, for everything: steps of both on minibatches, as in [1]_.
+        An object has settings of its own, such as ``ClosedForm(tol=1e-3)``, which a
+        search reaches as ``solver__tol``; `solvers.Solver` says how to write another.
     device : {"auto", "cpu", "cuda"}, default="auto"
         Where the stochastic solver works; ``"auto"`` is a GPU if there is one. What is
         fitted on a GPU predicts and unpickles without one.
@@ -185,7 +165,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
     warm_start : bool, default=False
         Whether `fit` goes on from where the last one ended: with the stochastic solver
         exactly as if it had not stopped, in closed form from its policy. What the first
-        settled stays: the features, the units, the actions and the networks.
+        fit chose stays: the features, the units, the actions and the networks.
     verbose : int, default=0
         1 prints a line every tenth evaluation, 2 for each.
     callback : callable, default=None
@@ -197,44 +177,45 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
     action_type_ : {"discrete", "continuous"}
         What the actions were taken for.
     classes_ : ndarray of shape (n_actions,)
-        The labels, as given, sorted. With labels only.
+        Discrete actions, as given, sorted.
     action_bounds_ : tuple of two ndarrays of shape (n_action_columns,)
-        The smallest and the largest amounts. With amounts only.
+        The smallest and the largest continuous actions.
     candidates_ : ndarray of shape (n_candidates, n_action_columns)
-        The amounts to choose among. With a softmax over them only.
+        The continuous actions to choose among. With a softmax over them only.
     action_names_ : tuple of str or None
-        The amounts' columns, where the log names them. With amounts only.
+        Columns of continuous actions, where the log names them.
     policy_, q_function_ : Module
         π_θ and q_w, on features or on columns of the states: torch modules. Kernel and
         linear ones hold q_w in units of discounted return, networks in those of the
         game (``reward_scale_``, ``anchor_``).
     features_ : LandmarkFeatures, StateActionFeatures or LinearColumns
-        The map from states, or from states and amounts, to the features of Q, or of
-        the kernel that the Bellman error of a network is measured by.
+        The map from states, or states and continuous actions, to the features of Q, or
+        of the kernel that the Bellman error of a network is measured by.
     policy_value_ : float
         The pessimistic value of the policy, in units of discounted return: the mean
-        over initial states of what the follower grants it. With ``lam="calibrated"``
-        the floor: fitted-Q value less quantile times standard error.
+        over initial states of its Q-function. With ``lam="calibrated"`` the lower
+        bound: fitted-Q value less quantile times standard error.
     pessimism_ : float
         How far ``policy_value_`` lies below the ridge estimate of the same value; with
         ``lam="calibrated"``, below its fitted-Q value.
     lam_ : float
-        The weight that was played with.
-    floor_ : LowerBound or None
-        What ``lam="calibrated"`` found: ``value``, ``standard_error``, ``quantile`` and
-        ``limit``, the floor itself, no lower than ``lowest``, the least that rewards
-        add up to. ``docs/lower_bound.md`` says what it promises.
+        The weight λ of the fit.
+    lower_bound_ : LowerBound or None
+        What ``lam="calibrated"`` found: ``estimate``, the fitted-Q value, its
+        ``standard_error`` and ``quantile``, and ``value``, the bound itself, no lower
+        than ``lowest``, the least that rewards add up to. ``docs/lower_bound.md`` says
+        what it promises.
     bandwidth_ : ndarray of shape (n_features_in_,) or None
-        The length scale of each column, those of amounts behind those of the states;
-        None for kernels without one.
+        The length scale of each column, those of continuous actions behind those of the
+        states; None for kernels without one.
     evaluation_ : HoldoutEvaluator
         Q of the policy and its density ratios on the training log, without pessimism
         and by the evaluator's settings: what `score` starts from.
     equilibrium_ : Equilibrium
-        First- and second-order conditions at the fitted point. In closed form only;
+        First- and second-order conditions at the fitted point. In closed form only:
         `measure_equilibrium` has those of any fit.
     history_ : dict of str to list
-        One entry per evaluation, which is every fifth turn of the stochastic solver:
+        One entry per evaluation, every fifth iteration of the stochastic solver:
         ``value`` and ``pessimism`` in units of discounted return,
         ``follower_objective``, ``bellman_error``, ``leader_gradient_norm`` and
         ``follower_gradient_norm`` in the units of the game, ``cg_residual`` of the
@@ -247,7 +228,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         What Q is drawn to where the log is silent: 0, or the discounted return of an
         average row that terminates as often as the log's do, if that is less.
     n_iter_ : int
-        Steps that the leader took.
+        Steps of the policy, or iterations of the stochastic solver.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (n_features_in_,)
 
@@ -256,7 +237,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
     ValueError
         By `fit`, in a sentence, if a parameter or the log cannot be used: missing or
         infinite values, fewer than two actions, a kernel that is not positive
-        semi-definite, a game that would not fit in memory.
+        semi-definite, matrices that would not fit in memory.
 
     Warns
     -----
@@ -298,34 +279,24 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         confidence_level: float = 0.95,
         beta: float = 1e-3,
         ridge: float | None = None,
-        kernel: Any = "rbf",
+        kernel: str | Callable[..., ArrayLike] | Kernel = "rbf",
         bandwidth: float | ArrayLike = "median",
         kernel_params: dict[str, Any] | None = None,
         n_components: int | None = 200,
         initial_states: str = "all",
-        q_function: Any = "kernel",
-        policy: Any = "kernel",
+        q_function: FunctionClass = "kernel",
+        policy: FunctionClass = "kernel",
         action_type: str = "auto",
         action_distribution: str = "candidates",
         candidates: int | ArrayLike | None = None,
-        action_bounds: Any = None,
-        solver: str = "auto",
-        leader_gradient: str = "total",
-        mirror_steps: int = 40,
-        max_iter: int | None = None,
-        tol: float = 1e-2,
-        batch_size: int | None = None,
-        learning_rate: float = 1e-3,
-        leader_learning_rate: float | None = None,
-        follower_steps: int = 1,
-        leader_steps: int = 1,
-        optimizer: Any = "gauss-newton",
+        action_bounds: tuple[ArrayLike, ArrayLike] | None = None,
+        solver: str | Solver = "auto",
         device: str = "auto",
         dtype: str = "float64",
-        random_state: Any = None,
+        random_state: int | RandomState | None = None,
         warm_start: bool = False,
         verbose: int = 0,
-        callback: Any = None,
+        callback: Callable[[dict[str, float]], object] | None = None,
     ) -> None:
         self.discount = discount
         self.lam = lam
@@ -344,16 +315,6 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         self.candidates = candidates
         self.action_bounds = action_bounds
         self.solver = solver
-        self.leader_gradient = leader_gradient
-        self.mirror_steps = mirror_steps
-        self.max_iter = max_iter
-        self.tol = tol
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.leader_learning_rate = leader_learning_rate
-        self.follower_steps = follower_steps
-        self.leader_steps = leader_steps
-        self.optimizer = optimizer
         self.device = device
         self.dtype = dtype
         self.random_state = random_state
@@ -361,13 +322,40 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         self.verbose = verbose
         self.callback = callback
 
+    def set_params(self, **params: Any) -> StackelbergPolicyEstimator:
+        """Set parameters, those of a solver or a network as ``solver__tol``.
+
+        Parameters
+        ----------
+        **params : dict
+
+        Returns
+        -------
+        StackelbergPolicyEstimator
+            Itself.
+
+        Raises
+        ------
+        ValueError
+            If there is no such parameter.
+        """
+        inner = [name for name in params if name.startswith("solver__")]
+        solver = params.get("solver", self.solver)
+        if inner and isinstance(solver, str):
+            raise ValueError(
+                f"{inner[0]} cannot be set, because solver={solver!r} is a name, whose "
+                "settings are its defaults. Pass solver=ClosedForm() or "
+                "solver=Stochastic() (from sklearn_stackelberg.solvers) first."
+            )
+        return super().set_params(**params)
+
     def __sklearn_tags__(self) -> Tags:
         """An estimator of its own kind: y may be given, and holds the decisions."""
         tags = super().__sklearn_tags__()
         tags.target_tags.required = True
         return tags
 
-    def fit(self, X: Any, y: Any = None) -> StackelbergPolicyEstimator:
+    def fit(self, X: Log, y: ArrayLike | None = None) -> StackelbergPolicyEstimator:
         """Learn a policy.
 
         Parameters
@@ -385,18 +373,20 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         StackelbergPolicyEstimator
             Itself, fitted.
         """
-        check_parameters(self)
-        kept = getattr(self, "_kept", None) if self.warm_start else None
-        return self._learn(X, y, as_transitions(X, y), kept)
+        hp = Hyperparameters.from_estimator(self)
+        state = getattr(self, "_state", None) if hp.warm_start else None
+        return self._learn(hp, X, y, as_transitions(X, y), state)
 
-    @available_if(_is_stochastic)
-    def partial_fit(self, X: Any, y: Any = None) -> StackelbergPolicyEstimator:
+    @available_if(_goes_on)
+    def partial_fit(
+        self, X: Log, y: ArrayLike | None = None
+    ) -> StackelbergPolicyEstimator:
         """Go on learning for one pass over a part of the log.
 
-        The first part settles what the game is: the actions, the bounds, the scales of
-        states and rewards, the kernel's landmarks. Each call takes the turns in which
-        the follower's minibatches go once over the rows given; ``max_iter`` is not
-        used. With the stochastic solver only.
+        The first part says what the problem is: the actions, the bounds, the scales of
+        states and rewards, the kernel's landmarks. Each call takes the iterations in
+        which the Q-function's minibatches go once over the rows given; ``max_iter`` of
+        the solver is not used. With the stochastic solver only.
 
         Parameters
         ----------
@@ -414,69 +404,81 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         ValueError
             If the rows hold actions that the first part did not have.
         """
-        check_parameters(self)
-        log = as_transitions(X, y)
-        return self._learn(X, y, log, getattr(self, "_kept", None), one_pass=True)
+        hp = Hyperparameters.from_estimator(self)
+        state = getattr(self, "_state", None)
+        return self._learn(hp, X, y, as_transitions(X, y), state, one_pass=True)
 
     def _learn(
-        self, X: Any, y: Any, log: Transitions, kept: Any, one_pass: bool = False
+        self,
+        hp: Hyperparameters,
+        X: Log,
+        y: ArrayLike | None,
+        log: Transitions,
+        state: FitState | None,
+        one_pass: bool = False,
     ) -> StackelbergPolicyEstimator:
-        """Set up the game, solve it, and set what was found."""
-        params = self.get_params(deep=False)
-        game = self._game(log, kept)
-        actions, note = (kept.actions, "") if kept else read_actions(log, params)
-        for text in filter(None, (*game.notes, note)):
+        """Set up the problem, solve it, and set what was found."""
+        problem = self._problem(hp, log, state)
+        actions, note = (
+            (state.actions, "")
+            if state
+            else read_actions(log, hp.action_type, hp.action_bounds)
+        )
+        for text in filter(None, (*problem.notes, note)):
             warnings.warn(text, UserWarning, stacklevel=3)
-        fitting = make_fit(params, game, actions, kept)
-        if one_pass:
-            fitting.play_one_pass()
-        lam, outcome, floor = self._solve(fitting, X, y)
-        if outcome.equilibrium is not None:
-            outcome.attributes["equilibrium_"] = outcome.equilibrium()
+        fit = make_fit(hp, problem, actions, state)
+        if one_pass and isinstance(fit, StochasticFit):
+            fit.one_pass()
+        lam, result, bound = self._solve(fit, X, y)
+        if isinstance(fit, ClosedFormFit):
+            result.attributes["equilibrium_"] = fit.equilibrium(result.state, lam)
         evaluation = fit_holdout_evaluator(
-            outcome.fitted_policy, game.log, game.discount
+            result.fitted_policy, problem.log, problem.discount
         )
 
-        # Turns that were not to end have left nothing undone.
-        unfinished = "" if one_pass else outcome.shortfall
-        for text in filter(None, (outcome.diverged, unfinished)):
+        found = result.found
+        # One pass was not meant to get there, so that it has left nothing undone.
+        unfinished = "" if one_pass else found.shortfall
+        for text in filter(None, (found.diverged, unfinished)):
             warnings.warn(text, ConvergenceWarning, stacklevel=3)
         # Nothing after this line can fail, and only it and those after it set anything,
         # so that a fit that fails leaves nothing that looks fitted.
         validate_data(self, X=log.state, skip_check_array=True)
-        for name in _OF_PLAYERS:
+        for name in _NOT_ALWAYS_SET:
             self.__dict__.pop(name, None)
-        vars(self).update(outcome.attributes)
-        self._fitted_policy, self._kept = outcome.fitted_policy, outcome.kept
+        self.__dict__.update(result.attributes)
+        self._fitted_policy, self._state = result.fitted_policy, result.state
         self.action_type_ = actions.type
-        self.reward_scale_ = game.scale
-        self.anchor_ = game.anchor
+        self.reward_scale_ = problem.scale
+        self.anchor_ = problem.anchor
         self.evaluation_ = evaluation
         self.lam_ = lam
-        self.floor_ = floor
-        self.policy_value_ = game.anchor + outcome.value * game.unit
-        self.pessimism_ = outcome.pessimism * game.unit
-        if floor is not None:
-            self.policy_value_, self.pessimism_ = floor.value, floor.pessimism
-        self.history_ = outcome.history.rescaled(game.anchor, game.unit)
-        self.n_iter_ = outcome.n_iter
+        self.lower_bound_ = bound
+        self.policy_value_ = problem.anchor + found.value * problem.unit
+        self.pessimism_ = found.pessimism * problem.unit
+        if bound is not None:
+            self.policy_value_, self.pessimism_ = bound.value, bound.pessimism
+        self.history_ = found.history.rescaled(problem.anchor, problem.unit)
+        self.n_iter_ = found.n_iter
         return self
 
-    def _game(self, log: Transitions, kept: Any) -> OfflineProblem:
-        """The log in the units of the game, or of one that is gone on with."""
-        if kept is not None:
+    def _problem(
+        self, hp: Hyperparameters, log: Transitions, state: FitState | None
+    ) -> OfflineProblem:
+        """The log in its own units, or in those of a fit that is gone on with."""
+        if state is not None:
             # The columns of the states must be those that the fit began with.
             validate_data(self, log.state, reset=False, skip_check_array=True)
         return OfflineProblem.from_log(
             log,
-            discount=self.discount,
-            initial_states=self.initial_states,
-            dtype=self.dtype,
+            discount=hp.discount,
+            initial_states=hp.initial_states,
+            dtype=hp.dtype,
             estimator=self,
-            units=kept.units if kept else None,
+            units=state.units if state else None,
         )
 
-    def measure_equilibrium(self, X: Any, y: Any = None) -> Equilibrium:
+    def measure_equilibrium(self, X: Log, y: ArrayLike | None = None) -> Equilibrium:
         """Conditions of a Stackelberg equilibrium where the fit ended, on a log.
 
         Fits in closed form have them as ``equilibrium_``. With networks they take
@@ -494,31 +496,31 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         Equilibrium
         """
         check_is_fitted(self)
-        game = self._game(as_transitions(X, y), self._kept)
-        params = self.get_params(deep=False)
-        return make_fit(params, game, self._kept.actions, self._kept).equilibrium(
-            self.lam_
-        )
+        hp, state = Hyperparameters.from_estimator(self), self._state
+        problem = self._problem(hp, as_transitions(X, y), state)
+        fit = make_fit(hp, problem, state.actions, state)
+        return fit.equilibrium(state, self.lam_)
 
     @with_callbacks
     def _solve(
-        self, fitting: Fit, X: Any, y: Any
+        self, fit: Fit, X: Log, y: ArrayLike | None
     ) -> tuple[float, FitResult, LowerBound | None]:
-        """Climb, watched; at several λ if one is to be found."""
-        watch, finish = watch_fit(self, fitting, X, y)
-        if not isinstance(self.lam, str):
-            lam, outcome, floor = float(self.lam), fitting.solve(self.lam, watch), None
-        else:
-            lam, outcome, floor = calibrate(
-                partial(fitting.solve, observe=watch),
-                fitting.game.counted(),
-                self.discount,
-                self.confidence_level,
+        """Solve, observed; at several λ if one is to be found."""
+        observe, finish = make_observer(self, fit, X, y)
+        hp, bound = fit.hp, None
+        if isinstance(hp.lam, str):
+            lam, result, bound = calibrate(
+                partial(fit.solve, observe=observe),
+                fit.problem.counted(),
+                hp.discount,
+                hp.confidence_level,
             )
-        finish(outcome)
-        return lam, outcome, floor
+        else:
+            lam, result = float(hp.lam), fit.solve(hp.lam, observe)
+        finish(result)
+        return lam, result, bound
 
-    def predict(self, X: Any) -> NDArray[Any]:
+    def predict(self, X: Log) -> NDArray[Any]:
         """The most probable action in each state; a Gaussian's median.
 
         Parameters
@@ -529,12 +531,12 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n,) or (n, n_action_columns)
-            Labels as in ``classes_``; or amounts, in the shape of the log's.
+            Of ``classes_``; or continuous actions, in the shape of the log's.
         """
         check_is_fitted(self)
         return self._fitted_policy.predict(self._states(X))
 
-    def predict_proba(self, X: Any) -> NDArray[np.floating]:
+    def predict_proba(self, X: Log) -> Floats:
         """Probability of every action in each state.
 
         Parameters
@@ -549,14 +551,14 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If the policy is a Gaussian over amounts.
+            If the policy is a Gaussian.
         """
         check_is_fitted(self)
         return self._fitted_policy.predict_proba(self._states(X))
 
-    @available_if(_has_amounts)
-    def action_nodes(self, X: Any) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-        """The policy over amounts as a finite mixture: its candidates, or nodes.
+    @available_if(_is_continuous)
+    def action_nodes(self, X: Log) -> tuple[Floats, Floats]:
+        """A policy over continuous actions as a finite mixture: candidates, or nodes.
 
         Parameters
         ----------
@@ -571,14 +573,14 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         check_is_fitted(self)
         return self._fitted_policy.action_nodes(self._states(X))
 
-    def q_values(self, X: Any, action: Any = None) -> NDArray[np.floating]:
-        """The follower's pessimistic Q-function, in units of discounted return.
+    def q_values(self, X: Log, action: ArrayLike | None = None) -> Floats:
+        """The pessimistic Q-function, in units of discounted return.
 
         Parameters
         ----------
         X : array-like or DataFrame of shape (n, n_features), or Transitions
         action : array-like of shape (n,) or (n, n_action_columns), default=None
-            One action for each state. None asks for all labels, or all candidates.
+            One action for each state. None is all of ``classes_`` or ``candidates_``.
 
         Returns
         -------
@@ -588,7 +590,9 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         check_is_fitted(self)
         return self._fitted_policy.q_values(self._states(X), action)
 
-    def sample(self, X: Any, random_state: Any = None) -> NDArray[Any]:
+    def sample(
+        self, X: Log, random_state: int | RandomState | None = None
+    ) -> NDArray[Any]:
         """Draw an action in each state, as the policy would.
 
         Parameters
@@ -607,15 +611,15 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         )
 
     def score(
-        self, X: Any, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
+        self, X: Log, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
     ) -> float:
         """Value of the policy on a held-out log, for choosing among candidates.
 
         Doubly robust: Q and the density ratios of the policy as its training log has
         them, corrected by what ``X`` says against them. The evaluator's settings are
         its own, never those of this estimator, so that candidates of a search are
-        judged alike; ``docs/choosing_lambda.md`` compares it with others. For a figure
-        to report, with its standard error, see `metrics`.
+        compared alike; ``docs/choosing_lambda.md`` compares it with others. For a
+        figure to report, with its standard error, see `metrics`.
 
         Parameters
         ----------
@@ -642,16 +646,16 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
             raise ValueError(
                 "The last part of the log that was learned from lacks labels that the "
                 "policy takes, so nothing was learned of its value there. Learn from a "
-                "part that has them all last, or judge the policy by "
+                "part that has them all last, or evaluate the policy by "
                 "metrics.fitted_q_value on a log that has them."
             )
         return self.evaluation_.value(
             prepare_evaluation(self, X, y, sample_weight=sample_weight)
         )
 
-    def _states(self, X: Any) -> NDArray[np.floating]:
+    def _states(self, X: Log) -> Floats:
         """Checked states, (n, d)."""
-        # Not through the door: a policy may be asked about a part of an episode.
+        # Not by way of `as_transitions`, which refuses a part of an episode.
         if isinstance(X, (Transitions, EpisodeView)):
             X = (X.transitions if isinstance(X, EpisodeView) else X).state
         return validate_data(self, X, dtype=self.dtype, reset=False)

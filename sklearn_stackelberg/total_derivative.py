@@ -23,6 +23,9 @@ from ._linalg import MatVec, dense_solve
 
 Objective = Callable[[Tensor, Tensor], Tensor]
 
+# x1, y1, x2, y2 of ∂v/∂M = x1 y1ᵀ + x2 y2ᵀ.
+Factors = tuple[Tensor, Tensor, Tensor, Tensor]
+
 
 def gauss_newton(
     mean: Callable[[Tensor], Tensor], w: Tensor, scale: float, beta: float

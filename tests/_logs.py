@@ -8,6 +8,7 @@ import pytest
 from sklearn_stackelberg import StackelbergPolicyEstimator, Transitions
 from sklearn_stackelberg.datasets import FiniteMDP
 from sklearn_stackelberg.metrics._prepare import unwrap
+from sklearn_stackelberg.solvers import ClosedForm, Stochastic
 
 FIELDS = (
     "state",
@@ -31,15 +32,13 @@ SETTINGS = dict(
     kernel_params=None,
     n_components=None,
     initial_states="all",
-    leader_gradient="total",
-    mirror_steps=40,
-    max_iter=50,
-    tol=1e-3,
     dtype="float64",
     random_state=0,
 )
-# The follower has to agree with the log and is left no other wish.
+SOLVER = dict(leader_gradient="total", mirror_steps=40, max_iter=50, tol=1e-3)
+# The Q-function has to agree with the log and is left no other wish.
 EXACT = dict(lam=1e8, beta=1e-9, ridge=0.0, tol=1e-9, max_iter=200)
+OF_SOLVERS = {*Stochastic().get_params()}
 
 ignore_imitation = pytest.mark.filterwarnings(
     "ignore:y holds actions without rewards:UserWarning"
@@ -50,7 +49,25 @@ ignore_convergence = pytest.mark.filterwarnings(
 
 
 def estimator(**settings) -> StackelbergPolicyEstimator:
-    return StackelbergPolicyEstimator(**{**SETTINGS, **settings})
+    """An estimator; what is a solver's parameter goes to the solver.
+
+    That is the one of the given name, or what "auto" stands for on these settings.
+    """
+    of_solver = SOLVER | {k: settings.pop(k) for k in OF_SOLVERS & {*settings}}
+    solver = settings.pop("solver", "auto")
+    if solver in ("auto", "closed_form", "stochastic"):
+        q_function, policy = (
+            settings.get(name, "kernel") for name in ("q_function", "policy")
+        )
+        linear = all(f in ("kernel", "linear") for f in (q_function, policy))
+        same = q_function == policy
+        exact = linear and (same or settings.get("action_distribution") == "gaussian")
+        if solver == "closed_form" or (solver == "auto" and exact):
+            of_closed_form = {*ClosedForm().get_params()}
+            solver = ClosedForm(**{k: of_solver[k] for k in of_closed_form})
+        else:
+            solver = Stochastic(**of_solver)
+    return StackelbergPolicyEstimator(**{**SETTINGS, "solver": solver, **settings})
 
 
 def changed(log: Transitions, **fields) -> Transitions:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,12 +17,13 @@ from sklearn_stackelberg import game
 from sklearn_stackelberg._problem.rows import Rows
 from sklearn_stackelberg.networks import MLP, NetworkSoftmax, build_network
 from sklearn_stackelberg.q_functions import DiscreteQ
-from sklearn_stackelberg.solvers import ClosedFormSolver
+from sklearn_stackelberg.solvers import ClosedForm, SolverState
+from sklearn_stackelberg.solvers._best_response import BestResponse, LSTDSystem
 from sklearn_stackelberg.solvers._lstd_discrete import DiscreteLSTD
 from sklearn_stackelberg.solvers._minibatch_game import (
     Batch,
     MinibatchGame,
-    MinibatchRows,
+    MinibatchInputs,
     Players,
     discrete_embedding,
 )
@@ -49,6 +51,56 @@ def kernel_states(kernel, rng, n=12, d=2):
     return rng.random((n, d)) if kernel == "chi2" else rng.normal(size=(n, d))
 
 
+class TableRows(NamedTuple):
+    """Rows of discrete actions, and the features of their states."""
+
+    features: Callable
+    state: np.ndarray
+    next_state: np.ndarray
+    action: np.ndarray
+    reward: np.ndarray
+    terminated: np.ndarray
+    initial: np.ndarray
+    n_actions: int
+
+    @property
+    def rows(self) -> Rows:
+        return Rows(*self[1:-1])
+
+
+def lstd(table: TableRows, *args, **kwargs) -> DiscreteLSTD:
+    return DiscreteLSTD(table.rows, table.features, table.n_actions, *args, **kwargs)
+
+
+def sampled(table: TableRows, *args, **kwargs) -> MinibatchGame:
+    """The same rows on samples, for a Q linear in the features of its kernel."""
+    rows, features = table.rows, table.features
+    embedding = discrete_embedding(features, rows, table.n_actions)
+    inputs = MinibatchInputs(features, features, embedding)
+    return MinibatchGame(rows, inputs, *args, **kwargs)
+
+
+@dataclass
+class AtWeights:
+    """A closed form at one λ and β: what it makes of θ, and where it goes from it."""
+
+    lam: float
+    beta: float
+    settings: dict
+
+    def evaluate(self, system: LSTDSystem, theta: Tensor) -> BestResponse:
+        return BestResponse(system, theta, self.lam, self.beta)
+
+    def solve(self, system: LSTDSystem, theta: Tensor, observe=None):
+        return ClosedForm(**self.settings).solve(
+            system, SolverState(theta), lam=self.lam, beta=self.beta, observe=observe
+        )
+
+
+def closed_form(lam: float = 2.0, beta: float = 0.1, **settings) -> AtWeights:
+    return AtWeights(lam, beta, {"max_iter": 50, **settings})
+
+
 def random_rows(
     seed=0,
     *,
@@ -60,13 +112,13 @@ def random_rows(
     end=0.2,
     table=None,
     dtype=torch.float64,
-) -> Rows:
+) -> TableRows:
     """Rows over a table of features, random if none is given."""
     rng = np.random.default_rng(seed)
     if table is None:
         table = rng.normal(size=(n_states, n_features))
     table = torch.as_tensor(table).to(dtype)
-    return Rows(
+    return TableRows(
         lambda index: table[torch.from_numpy(index)],
         rng.integers(len(table), size=n),
         rng.integers(len(table), size=n),
@@ -75,24 +127,6 @@ def random_rows(
         (rng.random(n) < end).astype(float),
         rng.integers(len(table), size=n_initial),
         n_actions,
-    )
-
-
-def sampled_rows(rows: Rows) -> MinibatchRows:
-    """The same rows for a Q linear in the features of its kernel."""
-    embedding = discrete_embedding(
-        rows.features, rows.state, rows.action, rows.n_actions
-    )
-    return MinibatchRows(
-        rows.features,
-        rows.features,
-        embedding,
-        rows.state,
-        rows.next_state,
-        rows.action,
-        rows.reward,
-        rows.terminated,
-        rows.initial,
     )
 
 
@@ -110,23 +144,23 @@ def uniform_theta(sums: DiscreteLSTD) -> Tensor:
 class DenseGame:
     """The game on the same rows, written with game.py on whole matrices.
 
-    w is flat with an action's features together, as in `Evaluation.flat_w`; θ is flat
+    w is flat with an action's features together, as in `BestResponse.flat_w`; θ is flat
     as ``theta.ravel()`` is.
     """
 
-    rows: Rows
+    rows: TableRows
     discount: float
     lam: float
     beta: float
     ridge: float = 0.0
 
     @property
-    def solver(self) -> ClosedFormSolver:
-        return ClosedFormSolver(self.lam, self.beta)
+    def solver(self) -> AtWeights:
+        return closed_form(self.lam, self.beta)
 
     @property
     def sums(self) -> DiscreteLSTD:
-        return DiscreteLSTD(self.rows, self.discount, self.ridge)
+        return lstd(self.rows, self.discount, self.ridge)
 
     def of(self, index) -> Tensor:
         return self.rows.features(index).double()
@@ -189,10 +223,7 @@ class NetworkGame:
         rng = np.random.default_rng(self.seed)
         inputs = torch.from_numpy(rng.normal(size=(2 * self.n, 2)))
         embedding = torch.from_numpy(rng.normal(size=(self.n, 5)))
-        rows = MinibatchRows(
-            lambda index: inputs[torch.from_numpy(index)],
-            lambda index: inputs[torch.from_numpy(index)],
-            lambda index: embedding[torch.from_numpy(index)],
+        rows = Rows(
             np.arange(self.n),
             self.n + np.arange(self.n),
             rng.integers(3, size=self.n),
@@ -200,7 +231,12 @@ class NetworkGame:
             (rng.random(self.n) < 0.2).astype(float),
             np.arange(0, self.n, 4),
         )
-        return MinibatchGame(rows, self.discount)
+        of_tables = MinibatchInputs(
+            lambda index: inputs[torch.from_numpy(index)],
+            lambda index: inputs[torch.from_numpy(index)],
+            lambda index: embedding[torch.from_numpy(index)],
+        )
+        return MinibatchGame(rows, of_tables, self.discount)
 
     @cached_property
     def players(self) -> Players:
@@ -212,6 +248,10 @@ class NetworkGame:
         )
 
     @property
+    def modules(self) -> tuple[torch.nn.Module, torch.nn.Module]:
+        return self.players.policy, self.players.q_function
+
+    @property
     def batch(self) -> Batch:
         n, n_initial = self.sampled.n, self.sampled.n_initial
         return self.sampled.batch(np.arange(n), np.arange(n_initial))
@@ -220,12 +260,14 @@ class NetworkGame:
         return self.sampled.value(self.players.at(self.batch, w, theta))
 
     def F(self, w: Tensor, theta: Tensor) -> Tensor:
-        play = self.players.at(self.batch, w, theta)
-        return self.sampled.follower_objective(play, self.batch, w, self.lam, self.beta)
+        found = self.players.at(self.batch, w, theta)
+        return self.sampled.follower_objective(
+            found, self.batch, w, self.lam, self.beta
+        )
 
     def mean(self, w: Tensor, theta: Tensor) -> Tensor:
-        play = self.players.at(self.batch, w, theta)
-        return self.sampled.embedded(play, self.batch, w)
+        found = self.players.at(self.batch, w, theta)
+        return self.sampled.embedded(found, self.batch, w)
 
     def response(self, theta: Tensor, w: Tensor, steps: int = 100) -> Tensor:
         """A minimum of F by damped Newton steps from w."""

@@ -8,7 +8,14 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from _logs import changed, estimator, ignore_convergence, ignore_imitation, walk_log
+from _logs import (
+    OF_SOLVERS,
+    changed,
+    estimator,
+    ignore_convergence,
+    ignore_imitation,
+    walk_log,
+)
 from numpy.testing import assert_array_equal
 from scipy.sparse import csr_array, csr_matrix
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
@@ -16,6 +23,7 @@ from sklearn.gaussian_process.kernels import DotProduct
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_stackelberg import Transitions
+from sklearn_stackelberg.solvers import ClosedForm
 
 pytestmark = ignore_convergence
 
@@ -118,14 +126,23 @@ BAD["bandwidth"][1].extend([[1.0, np.nan], ["a", "b"], [[1.0, 2.0]], [True, True
 CASES = [(name, value) for name, (_, values) in BAD.items() for value in values]
 
 
+OF_CLOSED_FORM = {*ClosedForm().get_params()}
+
+
 @pytest.mark.parametrize(("name", "value"), CASES)
 def test_parameters_out_of_range(name, value):
-    message = refuse(estimator(**{name: value}), BAD[name][0])
-    assert repr(value) in message  # it says what was given
+    of_either = {"solver": "stochastic"} if name in OF_SOLVERS else {}
+    messages = [refuse(estimator(**{name: value}, **of_either), BAD[name][0])]
+    if name in OF_CLOSED_FORM:
+        messages.append(
+            refuse(estimator(**{name: value}, solver="closed_form"), BAD[name][0])
+        )
+    assert all(repr(value) in message for message in messages)  # what was given
 
 
 def test_every_parameter_is_checked():
-    unchecked = set(estimator().get_params()) - set(BAD)
+    own = {*estimator().get_params(deep=False)}
+    unchecked = (own | OF_SOLVERS) - set(BAD)
     # What a confidence level must be is in test_calibration; what depends on the log or
     # on the solver is checked beside them.
     elsewhere = {"confidence_level", "candidates", "action_bounds", "optimizer"}
@@ -415,10 +432,10 @@ def broken(*args, **kwargs):
     "name",
     [
         "estimator.as_transitions",
-        "_fitting.inputs.LandmarkFeatures",
-        "_fitting.closed_labels.DiscreteLSTD",
-        "_fitting.closed.ClosedFormSolver",
-        "_fitting.closed.measure_equilibrium",
+        "_fitting.state_inputs.LandmarkFeatures",
+        "_fitting.players.DiscreteLSTD",
+        "solvers._closed_form.BestResponse",
+        "_fitting.fits.measure_equilibrium",
         "estimator.validate_data",
     ],
 )

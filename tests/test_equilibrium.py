@@ -10,15 +10,17 @@ import torch
 from _problems import (
     DenseGame,
     NetworkGame,
+    closed_form,
     random_rows,
     random_theta,
-    sampled_rows,
+    sampled,
     uniform_theta,
 )
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
+from sklearn_stackelberg import equilibrium
 from sklearn_stackelberg._linalg import largest_eigenvalue
 from sklearn_stackelberg.equilibrium import (
     Equilibrium,
@@ -27,9 +29,15 @@ from sklearn_stackelberg.equilibrium import (
 )
 from sklearn_stackelberg.policies import SoftmaxPolicy
 from sklearn_stackelberg.q_functions import DiscreteQ, LinearQ
-from sklearn_stackelberg.solvers import ClosedFormSolver, StochasticSolver
-from sklearn_stackelberg.solvers._minibatch_game import MinibatchGame, assign, flat
+from sklearn_stackelberg.solvers._best_response import BestResponse
+from sklearn_stackelberg.solvers._minibatch_game import assign, flat
 from sklearn_stackelberg.total_derivative import total_derivative
+
+
+def measured(dense, theta, **settings):
+    return measure_equilibrium(
+        dense.sums, theta, lam=dense.lam, beta=dense.beta, **settings
+    )
 
 
 def dense_hessian(dense, theta):
@@ -118,9 +126,7 @@ def test_lanczos_takes_no_more_products_than_allowed():
 def test_curvatures_are_those_of_dense_hessians(seed, ridge):
     dense = small(seed, ridge=ridge)
     theta = random_theta(dense.sums, seed)
-    found = measure_equilibrium(
-        dense.solver, dense.sums, theta, lanczos_steps=theta.numel()
-    )
+    found = measured(dense, theta, lanczos_steps=theta.numel())
     hessian = dense_hessian(dense, theta)
     expected = float(torch.linalg.eigvalsh(hessian)[-1])
     # Central differences of the derivative: about ten digits of the Hessian's size.
@@ -140,9 +146,7 @@ def test_curvatures_are_those_of_dense_hessians(seed, ridge):
 def test_the_differences_suit_large_weights_too(factor):
     dense = small(1)
     theta = factor * random_theta(dense.sums, 1)
-    found = measure_equilibrium(
-        dense.solver, dense.sums, theta, lanczos_steps=theta.numel()
-    )
+    found = measured(dense, theta, lanczos_steps=theta.numel())
     hessian = dense_hessian(dense, theta)
     assert found.leader_largest_curvature == pytest.approx(
         float(torch.linalg.eigvalsh(hessian)[-1]), abs=1e-6 * float(hessian.norm())
@@ -153,10 +157,8 @@ def test_the_differences_suit_large_weights_too(factor):
 def test_fewer_products_report_a_bound(steps):
     dense = small(0)
     theta = random_theta(dense.sums)
-    few = measure_equilibrium(dense.solver, dense.sums, theta, lanczos_steps=steps)
-    all_of_them = measure_equilibrium(
-        dense.solver, dense.sums, theta, lanczos_steps=theta.numel()
-    )
+    few = measured(dense, theta, lanczos_steps=steps)
+    all_of_them = measured(dense, theta, lanczos_steps=theta.numel())
     assert few.leader_largest_curvature < all_of_them.leader_largest_curvature
     assert few.follower_smallest_curvature > all_of_them.follower_smallest_curvature
 
@@ -165,7 +167,7 @@ def test_fewer_products_report_a_bound(steps):
 def test_gradient_norms_are_those_of_the_evaluation(seed, lam, beta):
     dense = small(seed, lam=lam, beta=beta)
     theta = random_theta(dense.sums, seed)
-    found = measure_equilibrium(dense.solver, dense.sums, theta, lanczos_steps=1)
+    found = measured(dense, theta, lanczos_steps=1)
     at = dense.solver.evaluate(dense.sums, theta)
     assert found.leader_gradient_norm == pytest.approx(
         float(at.total_derivative().norm()), rel=1e-12
@@ -173,44 +175,40 @@ def test_gradient_norms_are_those_of_the_evaluation(seed, lam, beta):
     assert 0 <= found.follower_gradient_norm < 1e-10
 
 
-def test_the_followers_gradient_is_relative_to_its_terms():
-    """A wrong answer is seen, and the unit of the rewards is not."""
+def test_the_followers_gradient_is_relative_to_its_terms(monkeypatch):
+    """A wrong response is seen, and the unit of the rewards is not."""
     dense = small(0)
     theta = random_theta(dense.sums)
 
-    class Wrong(ClosedFormSolver):
-        def evaluate(self, sums, theta):
-            at = super().evaluate(sums, theta)
-            at.flat_w = 1.1 * at.flat_w
-            return at
+    class Wrong(BestResponse):
+        def __init__(self, *args):
+            super().__init__(*args)
+            self.flat_w = 1.1 * self.flat_w
 
-    def measured(rows):
-        sums = DenseGame(rows, 0.9, 0.05, 0.5).sums
-        solver = Wrong(0.05, 0.5)
-        return measure_equilibrium(solver, sums, theta, lanczos_steps=1)
+    monkeypatch.setattr(equilibrium, "BestResponse", Wrong)
 
-    plain = measured(dense.rows).follower_gradient_norm
-    assert 1e-3 < plain < 1.0
+    def norm(rows):
+        found = measured(DenseGame(rows, 0.9, 0.05, 0.5), theta, lanczos_steps=1)
+        return found.follower_gradient_norm
+
+    assert 1e-3 < norm(dense.rows) < 1.0
     # Rewards so large that v's own term is nothing beside them: a pure number is left.
-    large = [
-        measured(dense.rows._replace(reward=unit * dense.rows.reward))
+    norms = [
+        norm(dense.rows._replace(reward=unit * dense.rows.reward))
         for unit in (1e6, 1e9)
     ]
-    norms = [equilibrium.follower_gradient_norm for equilibrium in large]
     assert norms[0] == pytest.approx(norms[1], rel=1e-3)
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_converged_climb_is_an_equilibrium(seed):
+def test_a_converged_search_is_an_equilibrium(seed):
     dense = small(seed, beta=5.0)
-    solver = ClosedFormSolver(
-        dense.lam, dense.beta, mirror_steps=0, max_iter=500, tol=0.0
-    )
+    solver = closed_form(dense.lam, dense.beta, mirror_steps=0, max_iter=500, tol=0.0)
     start = uniform_theta(dense.sums)
-    result = solver.solve(dense.sums, [start])
-    before = measure_equilibrium(solver, dense.sums, start, lanczos_steps=start.numel())
-    after = measure_equilibrium(
-        solver, dense.sums, result.theta, lanczos_steps=start.numel()
+    result = solver.solve(dense.sums, start)
+    before, after = (
+        measured(dense, theta, lanczos_steps=start.numel())
+        for theta in (start, result.policy)
     )
     assert after.leader_gradient_norm < 1e-3 * before.leader_gradient_norm
     # Softmax has directions that change nothing, so zero is the best there is.
@@ -219,32 +217,29 @@ def test_a_converged_climb_is_an_equilibrium(seed):
     assert after.follower_smallest_curvature >= dense.beta
 
 
-# Plays on samples.
-
-
-def stochastic(played):
-    return StochasticSolver(played.lam, played.beta)
+# On samples.
 
 
 @pytest.mark.parametrize("seed", [1])
-def test_curvatures_of_a_play_are_those_of_dense_hessians(seed):
+def test_curvatures_on_samples_are_those_of_dense_hessians(seed):
     played = NetworkGame(seed, "tanh", n=12, beta=0.5, width=2)
     players = played.players
-    theta = flat(players.leader)
-    w = played.response(theta, flat(players.follower))
-    assign(players.follower, w)
+    theta = flat(players.policy)
+    w = played.response(theta, flat(players.q_function))
+    assign(players.q_function, w)
     found = measure_stochastic_equilibrium(
-        stochastic(played),
         played.sampled,
-        players.leader,
-        players.follower,
+        players.policy,
+        players.q_function,
+        lam=played.lam,
+        beta=played.beta,
         lanczos_steps=len(theta),
     )
     hessian = torch.autograd.functional.hessian(lambda w: played.F(w, theta), w)
     smallest = float(torch.linalg.eigvalsh(hessian)[0])
     assert found.follower_smallest_curvature == pytest.approx(smallest, rel=1e-6)
     assert found.follower_gradient_norm < 1e-8
-    # D²v a column at a time, at answers that a dense Newton method finds.
+    # D²v a column at a time, at responses that a dense Newton method finds.
     step, columns = 1e-4, []
     for ahead in step * torch.eye(len(theta), dtype=torch.float64):
         sides = [
@@ -262,26 +257,23 @@ def test_curvatures_of_a_play_are_those_of_dense_hessians(seed):
     assert found.leader_gradient_norm == pytest.approx(float(derivative.norm()))
 
 
-def test_a_play_and_the_closed_form_are_measured_alike():
+def test_samples_and_the_closed_form_are_measured_alike():
     dense = small(0)
     theta = random_theta(dense.sums)
-    expected = measure_equilibrium(
-        dense.solver, dense.sums, theta, lanczos_steps=theta.numel()
-    )
+    expected = measured(dense, theta, lanczos_steps=theta.numel())
     at = dense.solver.evaluate(dense.sums, theta)
-    sampled = MinibatchGame(sampled_rows(dense.rows), dense.discount)
-    solver = StochasticSolver(dense.lam, dense.beta)
 
-    def measured(w):
+    def on_samples(w):
         return measure_stochastic_equilibrium(
-            solver,
-            sampled,
+            sampled(dense.rows, dense.discount),
             SoftmaxPolicy(theta),
             DiscreteQ(LinearQ(w)),
+            lam=dense.lam,
+            beta=dense.beta,
             lanczos_steps=theta.numel(),
         )
 
-    found = measured(at.w)
+    found = on_samples(at.w)
     for name in (
         "leader_gradient_norm",
         "leader_largest_curvature",
@@ -291,18 +283,19 @@ def test_a_play_and_the_closed_form_are_measured_alike():
             getattr(expected, name), rel=1e-5, abs=1e-7
         )
     assert found.follower_gradient_norm < 1e-10
-    # Another answer is seen.
-    assert measured(1.1 * at.w).follower_gradient_norm > 1e-3
+    # Another response is seen.
+    assert on_samples(1.1 * at.w).follower_gradient_norm > 1e-3
 
 
 def test_a_follower_that_bends_down_is_no_equilibrium():
     # Rewards that a kinked q of few units cannot explain, and next to no β.
     played = NetworkGame(3, "relu", beta=1e-6)
     found = measure_stochastic_equilibrium(
-        stochastic(played),
         played.sampled,
-        played.players.leader,
-        played.players.follower,
+        played.players.policy,
+        played.players.q_function,
+        lam=played.lam,
+        beta=played.beta,
         lanczos_steps=4,
     )
     assert found.follower_gradient_norm > 1e-3
@@ -323,10 +316,7 @@ def test_float32_measures_nearly_the_same():
     double = DenseGame(random_rows(0, **settings), 0.9, 0.05, 0.5)
     single = DenseGame(random_rows(0, dtype=torch.float32, **settings), 0.9, 0.05, 0.5)
     theta = random_theta(double.sums)
-    a, b = (
-        measure_equilibrium(game.solver, game.sums, theta, lanczos_steps=6)
-        for game in (double, single)
-    )
+    a, b = (measured(game, theta, lanczos_steps=6) for game in (double, single))
     size = float(dense_hessian(double, theta).norm())
     assert b.leader_gradient_norm == pytest.approx(a.leader_gradient_norm, rel=1e-3)
     assert b.follower_smallest_curvature == pytest.approx(

@@ -33,6 +33,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator, parametrize_with_checks
+from sklearn.utils.fixes import parse_version
 
 from sklearn_stackelberg import EpisodeKFold, StackelbergPolicyEstimator, Transitions
 from sklearn_stackelberg.metrics import _holdout as learned
@@ -68,7 +69,8 @@ def test_scikit_learn_checks_are_neither_skipped_nor_expected_to_fail():
     results = check_estimator(StackelbergPolicyEstimator())
     assert len(results) > 35
     assert {result["status"] for result in results} == {"passed"}
-    assert any(r["check_name"] == "check_array_api_input" for r in results)
+    if parse_version(sklearn.__version__) >= parse_version("1.7"):
+        assert any(r["check_name"] == "check_array_api_input" for r in results)
 
 
 def test_parameters_are_stored_as_given():
@@ -540,7 +542,7 @@ def test_too_few_iterations_say_what_to_try(log, leader_gradient):
     assert caught[0].filename == __file__
     assert policy.n_iter_ == 3
     with pytest.warns(ConvergenceWarning, match="when mirror_steps=2 ended"):
-        assert policy.set_params(max_iter=0).fit(log).n_iter_ == 2
+        assert policy.set_params(solver__max_iter=0).fit(log).n_iter_ == 2
 
 
 def test_a_climb_that_ends_by_itself_does_not_warn(log):

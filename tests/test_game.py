@@ -6,14 +6,20 @@ import itertools
 
 import pytest
 import torch
-from _problems import DenseGame, autograd, joint, random_rows, random_theta
+from _problems import (
+    DenseGame,
+    TableRows,
+    autograd,
+    joint,
+    lstd,
+    random_rows,
+    random_theta,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from sklearn_stackelberg import game
-from sklearn_stackelberg._problem.rows import Rows
-from sklearn_stackelberg.solvers._lstd_discrete import DiscreteLSTD
 
 GAMES = {
     "seed": st.integers(0, 99),
@@ -221,7 +227,7 @@ def test_a_ridge_is_a_longer_log_for_the_whole_game(repeats):
     unit = torch.eye(m, dtype=torch.float64)
     table = torch.cat([rows.features(torch.arange(40).numpy()), unit])
     number = torch.arange(m * actions * repeats).numpy()
-    longer = Rows(
+    longer = TableRows(
         lambda index: table[torch.from_numpy(index)],
         concatenate(rows.state, 40 + number % m),
         concatenate(rows.next_state, 0 * number),
@@ -237,7 +243,7 @@ def test_a_ridge_is_a_longer_log_for_the_whole_game(repeats):
     theta = random_theta(short.sums)
     a = short.solver.evaluate(short.sums, theta)
     b = long.solver.evaluate(long.sums, theta)
-    assert_close(b.moments.M * share, a.moments.M)
+    assert_close(b.system.M * share, a.system.M)
     for name in ("value", "pessimism", "flat_w", "follower_objective"):
         assert_close(getattr(a, name), getattr(b, name))
     assert_close(a.bellman_error, b.bellman_error * share**2)
@@ -254,10 +260,11 @@ def test_what_follows_a_terminated_row_has_no_influence():
     moved = rows.next_state.copy()
     moved[ended] = (moved[ended] + 7) % 40
     other = rows._replace(next_state=moved)
-    theta = random_theta(DiscreteLSTD(rows, 0.9))
+    theta = random_theta(lstd(rows, 0.9))
     a, b = (DenseGame(r, 0.9, 2.0, 0.1) for r in (rows, other))
     at, there = (g.solver.evaluate(g.sums, theta) for g in (a, b))
-    for left, right in zip(at.moments, there.moments, strict=True):
+    for name in ("M", "b", "c"):
+        left, right = (getattr(found.system, name) for found in (at, there))
         assert_close(left, right, rtol=0, atol=0)
     assert_close(at.value, there.value, rtol=0, atol=0)
     derivatives = at.total_derivative(), there.total_derivative()
@@ -276,7 +283,7 @@ def test_rewards_scale_v_where_the_follower_has_no_pessimism_to_scale(seed, fact
     scaled = dense.rows._replace(reward=factor * dense.rows.reward)
     theta = random_theta(dense.sums, seed)
     at = dense.solver.evaluate(dense.sums, theta)
-    there = dense.solver.evaluate(DiscreteLSTD(scaled, 0.9), theta)
+    there = dense.solver.evaluate(lstd(scaled, 0.9), theta)
     # v + pessimism is linear in the rewards; the pessimism does not see them.
     assert_close(there.pessimism, at.pessimism)
     fit, scaled_fit = at.value + at.pessimism, there.value + there.pessimism
@@ -285,7 +292,7 @@ def test_rewards_scale_v_where_the_follower_has_no_pessimism_to_scale(seed, fact
 
 def test_a_larger_lambda_or_beta_costs_the_follower():
     rows = random_rows(5)
-    theta = random_theta(DiscreteLSTD(rows, 0.9))
+    theta = random_theta(lstd(rows, 0.9))
 
     def at(lam, beta):
         dense = DenseGame(rows, 0.9, lam, beta)

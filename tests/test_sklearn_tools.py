@@ -41,6 +41,7 @@ from sklearn.model_selection import (
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import resample
+from sklearn.utils.fixes import parse_version
 
 from sklearn_stackelberg import EpisodeKFold, OnStates, Transitions, as_transitions
 from sklearn_stackelberg.metrics import (
@@ -55,7 +56,7 @@ pytestmark = ignore_convergence
 DISCOUNT = 0.9
 STATES = ["speed", "load", "heat"]
 LAM = "stackelbergpolicyestimator__lam"
-ITERATIONS = "stackelbergpolicyestimator__max_iter"
+ITERATIONS = "stackelbergpolicyestimator__solver__max_iter"
 GRID = {LAM: [0.3, 3.0, 30.0]}
 FOLDS = EpisodeKFold(3, shuffle=True, random_state=1)
 # A fixed bandwidth: with "median" the policy would be the same without the scaler.
@@ -672,7 +673,9 @@ def test_a_hash_is_of_what_a_log_holds():
     before = joblib.hash(log)
     assert before == joblib.hash(LOG)
     whole = slice(None)
-    assert joblib.hash(log[[0, 1]]) == joblib.hash(LOG[:2])
+    # Before, a part of a frame keeps the strides of the whole.
+    if parse_version(pd.__version__) >= parse_version("3"):
+        assert joblib.hash(log[[0, 1]]) == joblib.hash(LOG[:2])
     rewarded = log[whole]
     rewarded.reward = log.reward + 1e-9
     others = [log[:-1], log[::-1], log.with_states(log.state, log.state), rewarded]
@@ -717,6 +720,8 @@ def test_scores_with_metadata_routing(name):
         for train, test in FOLDS.split(LOG)
     ]
     same(expected, heavy)
+    if parse_version(sklearn.__version__) < parse_version("1.8"):
+        return  # A pipeline's score takes no requests of its steps yet.
     with sklearn.config_context(enable_metadata_routing=True):
         same(cross_val_score(route.pipeline, *route.data, cv=FOLDS), plain)
         with pytest.raises(ValueError, match="sample_weight] are passed but"):

@@ -13,6 +13,7 @@ from _problems import (
     finite_differences,
     kernel_id,
     kernel_states,
+    lstd,
     random_rows,
     random_theta,
     relative_error,
@@ -24,7 +25,6 @@ from torch.testing import assert_close
 from sklearn_stackelberg import game
 from sklearn_stackelberg._linalg import conjugate_gradient, dense_solve
 from sklearn_stackelberg.kernels import LandmarkFeatures
-from sklearn_stackelberg.solvers._lstd_discrete import DiscreteLSTD
 from sklearn_stackelberg.solvers._minibatch_game import flat
 from sklearn_stackelberg.total_derivative import (
     gauss_newton,
@@ -137,7 +137,7 @@ def test_damping_leads_from_the_total_to_the_individual_derivative(seed):
     near = [relative_error(damped(d), total) for d in (1e-2, 1e-4, 1e-6, 0.0)]
     assert near == sorted(near, reverse=True)
     assert near[-1] < 1e-9
-    # The paper's regularised derivative is not the derivative of the game played.
+    # The paper's regularised derivative is not the derivative of the game.
     assert near[0] > 1e-6
 
 
@@ -163,7 +163,7 @@ def test_networks_by_conjugate_gradient_and_by_a_dense_solve(
     activation, seed, curvature
 ):
     played = NetworkGame(seed, activation)
-    theta, w = flat(played.players.leader), flat(played.players.follower)
+    theta, w = flat(played.players.policy), flat(played.players.q_function)
     product, least = None, 0.0
     if curvature == "Gauss-Newton":
         scale = 2.0 * played.lam * played.n
@@ -199,8 +199,8 @@ def test_networks_by_conjugate_gradient_and_by_a_dense_solve(
 
 def test_networks_by_differences_of_the_best_response():
     played = NetworkGame(0, "tanh")
-    theta = flat(played.players.leader)
-    w = played.response(theta, flat(played.players.follower))
+    theta = flat(played.players.policy)
+    w = played.response(theta, flat(played.players.q_function))
     assert autograd(lambda w: played.F(w, theta), w).norm() < 1e-9
     found = total_derivative(played.v, played.F, w, theta)
     step = 1e-4
@@ -247,7 +247,7 @@ def test_gauss_newton_is_the_hessian_where_q_is_linear(ridge):
 @pytest.mark.parametrize("seed", range(2))
 def test_gauss_newton_is_symmetric_and_holds_beta(activation, seed):
     played = NetworkGame(seed, activation)
-    theta, w = flat(played.players.leader), flat(played.players.follower)
+    theta, w = flat(played.players.policy), flat(played.players.q_function)
     curvature = gauss_newton(lambda w: played.mean(w, theta), w, 3.0, played.beta)
     jacobian = torch.autograd.functional.jacobian(lambda w: played.mean(w, theta), w)
     expected = 3.0 * jacobian.T @ jacobian + played.beta * torch.eye(len(w)).double()
@@ -380,16 +380,16 @@ def test_moment_gradients_are_autograd_through_M_and_b(seed, p, q, scale, beta):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_pull_back_is_autograd_of_any_function_of_the_moments(seed):
-    sums = DiscreteLSTD(random_rows(seed), 0.9, 0.1, chunk_rows=16)
+def test_vjp_is_autograd_of_any_function_of_the_moments(seed):
+    sums = lstd(random_rows(seed), 0.9, 0.1, chunk_rows=16)
     theta = random_theta(sums, seed)
     generator = torch.Generator().manual_seed(seed)
     size = sums.n_actions * sums.n_features
     x1, y1, x2, y2, g = torch.randn(5, size, generator=generator, dtype=torch.float64)
 
     def inner(theta):
-        M, b = sums(theta)
-        return x1 @ M @ y1 + x2 @ M @ y2 + g @ b
+        at = sums(theta)
+        return x1 @ at.M @ y1 + x2 @ at.M @ y2 + g @ at.b
 
     found = sums.vjp(theta, (x1, y1, x2, y2), g)
     assert relative_error(found, autograd(inner, theta)) < 1e-12

@@ -20,7 +20,6 @@ from benchmarks.problems import (
     frozen_lake,
 )
 from benchmarks.report import Clock, Rows, markdown, setting_text
-from sklearn_stackelberg import StackelbergPolicyEstimator
 
 N_LOGS = 3
 SETTINGS: tuple[dict[str, Any], ...] = (
@@ -69,7 +68,7 @@ def _fit(problem: Any, seed: int, setting: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(problem, FrozenLakeProblem):
         log = problem.log(seed, encode="one-hot")
         with Clock() as clock:
-            policy = StackelbergPolicyEstimator(
+            policy = ours.estimator(
                 discount=DISCOUNT, kernel="linear", random_state=seed, **setting
             ).fit(log)
         states = frozen_lake(problem.map_name, "one-hot").states()
@@ -77,7 +76,7 @@ def _fit(problem: Any, seed: int, setting: Mapping[str, Any]) -> dict[str, Any]:
     else:
         log = problem.log(seed)
         with Clock() as clock:
-            policy = StackelbergPolicyEstimator(
+            policy = ours.estimator(
                 discount=DISCOUNT, random_state=seed, **setting
             ).fit(log)
         score = float(problem.returns(policy).mean())

@@ -36,10 +36,11 @@ def run(rows: Rows, side: str = "both", seeds: int | None = None) -> str:
 
 def _measure() -> dict[str, Any]:
     from sklearn_stackelberg import StackelbergPolicyEstimator
+    from sklearn_stackelberg.solvers import ClosedForm
 
     log = make_log(N_LOGGED)
     policy = StackelbergPolicyEstimator(
-        n_components=N_LANDMARKS, max_iter=2, random_state=0
+        n_components=N_LANDMARKS, solver=ClosedForm(max_iter=2), random_state=0
     )
     _quietly(lambda: policy.fit(log))
     states = np.random.default_rng(1).normal(size=(N_STATES, N_FEATURES))

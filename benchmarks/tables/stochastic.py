@@ -11,7 +11,6 @@ import numpy as np
 from benchmarks import ours
 from benchmarks.problems import CONTROL, DISCOUNT, FROZEN_LAKE, FrozenLakeProblem
 from benchmarks.report import Clock, Rows, markdown
-from sklearn_stackelberg import StackelbergPolicyEstimator
 
 N_LOGS = 3
 CLOSE, SAME = 0.01, 0.98
@@ -51,7 +50,7 @@ def _fit(problem: Any, seed: int, setting: Mapping[str, Any]) -> dict[str, Any]:
     for solver in (CLOSED_FORM, STOCHASTIC):
         with Clock() as clock:
             policies.append(
-                StackelbergPolicyEstimator(
+                ours.estimator(
                     discount=DISCOUNT, random_state=seed, **{**setting, **solver}
                 ).fit(log)
             )

@@ -30,28 +30,27 @@ def evaluation(dtype: torch.dtype) -> tuple[Callable[[], Any], float]:
     """
     # ---- OUR SIDE: the one place here that knows the solver -------------------------
     from sklearn_stackelberg._problem.rows import Rows
-    from sklearn_stackelberg.solvers import ClosedFormSolver
+    from sklearn_stackelberg.solvers._best_response import BestResponse
     from sklearn_stackelberg.solvers._lstd_discrete import DiscreteLSTD
 
     rng = np.random.default_rng(0)
     generator = torch.Generator().manual_seed(0)
     table = torch.randn(N_ROWS + 1, N_LANDMARKS, dtype=dtype, generator=generator)
     rows = Rows(
-        features=lambda index: table[torch.from_numpy(index)],
         state=np.arange(N_ROWS),
         next_state=np.arange(1, N_ROWS + 1),
         action=rng.integers(N_ACTIONS, size=N_ROWS),
         reward=rng.normal(size=N_ROWS),
         terminated=np.zeros(N_ROWS),
         initial=np.arange(N_ROWS),
-        n_actions=N_ACTIONS,
     )
-    sums = DiscreteLSTD(rows, discount=0.99)
-    solver = ClosedFormSolver(lam=1.0, beta=1e-3)
+    system = DiscreteLSTD(
+        rows, lambda index: table[torch.from_numpy(index)], N_ACTIONS, discount=0.99
+    )
     shape = (N_LANDMARKS, N_ACTIONS)
     theta = 0.1 * torch.randn(shape, dtype=torch.float64, generator=generator)
     return (
-        lambda: solver.evaluate(sums, theta).total_derivative(),
+        lambda: BestResponse(system, theta, 1.0, 1e-3).total_derivative(),
         sum(operations().values()),
     )
 

@@ -23,7 +23,6 @@ from benchmarks.problems import (
     frozen_lake,
 )
 from benchmarks.report import Clock, Rows, markdown
-from sklearn_stackelberg import StackelbergPolicyEstimator
 
 N_LOGS = 10
 GRADIENTS = ("total", "individual")
@@ -70,9 +69,9 @@ def _fit(problem: Any, seed: int, setting: Mapping[str, Any]) -> dict[str, Any]:
     elif isinstance(problem, ContinuousProblem):
         setting = {**ours.TORQUE, **ours.PENDULUM_GRID[0], **setting}
     with Clock() as clock:
-        policy = StackelbergPolicyEstimator(
-            discount=DISCOUNT, random_state=seed, **setting
-        ).fit(log)
+        policy = ours.estimator(discount=DISCOUNT, random_state=seed, **setting).fit(
+            log
+        )
     if one_hot:
         states = frozen_lake(problem.map_name, "one-hot").states()
         # The policy itself, which the gradient moves: its modes may stay.
@@ -83,7 +82,7 @@ def _fit(problem: Any, seed: int, setting: Mapping[str, Any]) -> dict[str, Any]:
         "score": score,
         "value": policy.policy_value_,
         "steps": policy.n_iter_,
-        "residual": policy.equilibrium_.leader_gradient_norm,
+        "residual": policy.measure_equilibrium(log).leader_gradient_norm,
         **clock.row(),
     }
 

@@ -93,18 +93,21 @@ def pessimistic_value(policy: Any, X: Any) -> float:
     features, anchor = estimator.features_, estimator.anchor_
     reward = anchored_reward(log.reward, log.terminated, anchor, estimator.discount)
     rows = GameRows(
-        feature_rows(features.transform, game.states, features.n_features_out_),
         game.state_index,
         game.next_index,
         np.searchsorted(estimator.classes_, log.action),
         reward / estimator.reward_scale_,
         game.terminated,
         game.initial,
-        len(estimator.classes_),
     )
-    sums = DiscreteLSTD(rows, estimator.discount)
+    system = DiscreteLSTD(
+        rows,
+        feature_rows(features.transform, game.states, features.n_features_out_),
+        len(estimator.classes_),
+        estimator.discount,
+    )
     theta = estimator.policy_.weight.detach().to(torch.float64)
-    value = BestResponse(sums, theta, FIXED_LAM, 1e-3).value
+    value = BestResponse(system, theta, FIXED_LAM, 1e-3).value
     unit = estimator.reward_scale_ / (1.0 - estimator.discount)
     return estimator.anchor_ + float(value) * unit
 

@@ -1,4 +1,4 @@
-"""λ from a confidence level, by the floor under the value of what it leads to."""
+"""λ from a confidence level, by the lower bound of the value of what it leads to."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ LAMS = (1.0, 10.0, 100.0)
 
 
 class Calibrated(NamedTuple):
-    """The weight that was found, what came of it, and its floor."""
+    """The weight that was found, what came of it, and its lower bound."""
 
     lam: float
-    outcome: FitResult
-    floor: LowerBound
+    result: FitResult
+    bound: LowerBound
 
 
 def calibrate(
@@ -35,34 +35,17 @@ def calibrate(
     level: float,
     lams: Sequence[float] = LAMS,
 ) -> Calibrated:
-    """Play the game at several λ and keep the policy with the highest floor.
+    """Solve at several λ and keep the policy with the highest lower bound.
 
-    Parameters
-    ----------
-    solve : callable
-        λ to what comes of it.
-    log : Transitions
-        The log that it is learned from; values are counted from its initial states.
-    discount : float
-    level : float
-        Confidence level of the floor, in (0, 1). Larger is lower.
-    lams : sequence of float, default=LAMS
-
-    Returns
-    -------
-    Calibrated
-
-    Raises
-    ------
-    ValueError
-        If the log has no two episodes, which an error needs.
+    Values are counted from the log's initial states. The bounds hold together at the
+    level, in (0, 1): see docs/lower_bound.md.
     """
     system: FittedQSystem | None = None
     settings = QSettings()
     best: Calibrated | None = None
     for lam in lams:
-        outcome = solve(lam)
-        data = tabulate_policy(outcome.fitted_policy, log)
+        result = solve(lam)
+        data = tabulate_policy(result.fitted_policy, log)
         if data.n_episodes < 2:
             raise ValueError(
                 "lam='calibrated' needs at least two episodes, which are what the "
@@ -75,13 +58,13 @@ def calibrate(
             system = FittedQSystem.from_kernel(data, discount, features, settings.ridge)
         else:
             system = system.on(data)
-        floor = lower_bound(system.solve(), level, len(lams))
-        found = Calibrated(lam, outcome, floor)
-        if best is None or found.floor.value > best.floor.value:
+        bound = lower_bound(system.solve(), level, len(lams))
+        found = Calibrated(lam, result, bound)
+        if best is None or found.bound.value > best.bound.value:
             best = found
-    if best is None or not np.isfinite(best.floor.value):
+    if best is None or not np.isfinite(best.bound.value):
         raise ValueError(
-            "No floor can be put under the policy's value, because its error could "
-            "not be computed on this log. Set lam to a number."
+            "No lower bound of the policy's value can be given, because its error "
+            "could not be computed on this log. Set lam to a number."
         )
     return best

@@ -1,12 +1,18 @@
-"""Who watches a fit: printed lines, a user's callable, scikit-learn's callbacks."""
+"""Who observes a fit: printed lines, a user's callable, scikit-learn's callbacks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from sklearn.base import BaseEstimator
+
 from .._problem.dataset import OfflineProblem
 from ..metrics._holdout import fit_holdout_evaluator
+from ..solvers._base import Weights
+from .fits import Fit
+from .players import Fitted
+from .result import FitResult
 
 try:  # from scikit-learn 1.9 on
     from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -22,56 +28,41 @@ except ImportError:
 
 Entry = dict[str, float]
 
-Point = Callable[[], Any]
+# Gives the policy and the Q-function as the solver has them then.
+Point = Callable[[], tuple[Weights, Weights]]
 
-# True where the climb is to stop.
-Listener = Callable[[Entry, Point], Any]
+# A true value asks the solver to stop.
+Listener = Callable[[Entry, Point], object]
 
-# At verbose=1, every so many evaluations are told of.
+# At verbose=1, every so many evaluations are printed: a fit has dozens.
 _EVERY = 10
 
 
 class ObserverGroup:
-    """Passes each entry of a history on, in the units of ``history_``.
+    """Passes each entry of a history on, in the units of ``history_``."""
 
-    Parameters
-    ----------
-    game : OfflineProblem
-        Whose units they are.
-    listeners : sequence of callables
-        Each takes the entry and a callable that gives the players as they are then;
-        True stops the climb.
-    """
-
-    def __init__(self, game: OfflineProblem, listeners: Sequence[Listener]) -> None:
-        self._game, self._listeners = game, listeners
+    def __init__(self, problem: OfflineProblem, listeners: Sequence[Listener]) -> None:
+        self._problem, self._listeners = problem, listeners
 
     def __call__(self, entry: Entry, point: Point) -> bool:
-        """Whether anyone wants the climb to stop."""
-        game = self._game
-        told = entry | {
-            "value": game.anchor + game.unit * entry["value"],
-            "pessimism": game.unit * entry["pessimism"],
+        """Whether anyone wants the solver to stop."""
+        problem = self._problem
+        shown = entry | {
+            "value": problem.anchor + problem.unit * entry["value"],
+            "pessimism": problem.unit * entry["pessimism"],
         }
-        # Everyone is told, also after one has asked to stop.
-        return any([bool(listener(dict(told), point)) for listener in self._listeners])
+        # Every listener gets the entry, also after one has asked to stop.
+        return any([bool(listener(dict(shown), point)) for listener in self._listeners])
 
 
 class Printer:
-    """Prints a line every few evaluations.
-
-    Parameters
-    ----------
-    verbose : int
-        1 prints every tenth, 2 each.
-    """
+    """Prints a line every few evaluations."""
 
     def __init__(self, verbose: int) -> None:
         self._every = _EVERY if verbose == 1 else 1
         self._seen = 0
 
     def __call__(self, entry: Entry, point: Point) -> None:
-        """Print the entry if it is one of those to be told of."""
         if self._seen % self._every == 0:
             print(
                 f"evaluation {self._seen}: value {entry['value']:.4g} "
@@ -82,100 +73,66 @@ class Printer:
 
 
 class CallbackBridge:
-    """Tells scikit-learn's callbacks of each evaluation as a task of the fit.
+    """Hands scikit-learn's callbacks each evaluation as a task of the fit."""
 
-    Parameters
-    ----------
-    context : sklearn.callback.CallbackContext
-        Of the fit.
-    estimator : estimator
-    data : dict
-        ``X`` and ``y`` of the fit.
-    attributes : callable
-        Fitted attributes, from the players as they are.
-    """
-
-    def __init__(
-        self,
-        context: Any,
-        estimator: Any,
-        data: dict[str, Any],
-        attributes: Callable[[Any], dict[str, Any]],
-    ) -> None:
-        self._context, self._estimator = context, estimator
-        self._data, self._attributes = data, attributes
+    # Context and estimator are duck-typed: the class is of scikit-learn 1.9 alone.
+    def __init__(self, estimator: Any, fit: Fit, data: dict[str, object]) -> None:
+        self._estimator, self._fit, self._data = estimator, fit, data
+        self._context = estimator._init_callback_context(max_subtasks=None)
+        self._context.call_on_fit_task_begin(estimator=estimator, **data)
 
     def __call__(self, entry: Entry, point: Point) -> bool:
-        """Whether a callback wants the climb to stop."""
+        """Whether a callback wants the solver to stop."""
         task = self._context.subcontext(task_name="evaluation")
         task.call_on_fit_task_begin(estimator=self._estimator, **self._data)
+        return self._end(task, lambda: self._fit.fitted(*point()))
+
+    def finish(self, result: FitResult) -> None:
+        """The end of the fit."""
+        self._end(
+            self._context, lambda: Fitted(result.fitted_policy, result.attributes)
+        )
+
+    def _end(self, task: Any, fitted: Callable[[], Fitted]) -> bool:
+        # What is reconstructed costs an evaluation, and few callbacks ask for it.
         return task.call_on_fit_task_end(
             estimator=self._estimator,
-            reconstruction_attributes=lambda: self._attributes(point()),
+            reconstruction_attributes=lambda: self._attributes(fitted()),
             **self._data,
         )
 
+    def _attributes(self, fitted: Fitted) -> dict[str, object]:
+        """What an estimator needs to predict and to score."""
+        problem = self._fit.problem
+        return fitted.attributes | {
+            "_fitted_policy": fitted.policy,
+            "action_type_": self._fit.actions.type,
+            "evaluation_": fit_holdout_evaluator(
+                fitted.policy, problem.log, problem.discount
+            ),
+            "n_features_in_": problem.states.shape[1],
+        }
 
-def watch_fit(
-    estimator: Any, fitting: Any, X: Any, y: Any
-) -> tuple[ObserverGroup | None, Callable[[Any], None]]:
-    """Who watches a fit of the estimator, and what to call when it is over.
 
-    Parameters
-    ----------
-    estimator : StackelbergPolicyEstimator
-        With ``verbose`` and ``callback``.
-    fitting : object
-        With ``game``, and ``players``, which makes fitted attributes of the two.
-    X, y : object
-        What `fit` was given.
-
-    Returns
-    -------
-    watch : ObserverGroup or None
-    finish : callable
-        Takes the outcome.
-    """
+def make_observer(
+    estimator: BaseEstimator, fit: Fit, X: object, y: object
+) -> tuple[ObserverGroup | None, Callable[[FitResult], None]]:
+    """Who observes a fit, None if nobody does, and what to call with its result."""
     listeners: list[Listener] = []
-    if estimator.verbose:
-        listeners.append(Printer(int(estimator.verbose)))
-    if estimator.callback is not None:
-        listeners.append(lambda entry, point: estimator.callback(entry))
-    finish: Callable[[Any], None] = _nothing
-    if getattr(estimator, "_skl_callbacks", None) or hasattr(
-        estimator, "_parent_callback_ctx"
-    ):
-        data = {"X": X, "y": y}
-        context = estimator._init_callback_context(max_subtasks=None)
-        context.call_on_fit_task_begin(estimator=estimator, **data)
-
-        def attributes(players: tuple[Any, Any]) -> dict[str, Any]:
-            return _fitted(fitting, *fitting.players(*players))
-
-        def finish(outcome: Any) -> None:
-            context.call_on_fit_task_end(
-                estimator=estimator,
-                reconstruction_attributes=lambda: _fitted(
-                    fitting, outcome.fitted_policy, outcome.attributes
-                ),
-                **data,
-            )
-
-        listeners.append(CallbackBridge(context, estimator, data, attributes))
-    return (ObserverGroup(fitting.game, listeners) if listeners else None), finish
+    hp, finish = fit.hp, _nothing
+    callback = hp.callback
+    if hp.verbose:
+        listeners.append(Printer(int(hp.verbose)))
+    if callback is not None:
+        listeners.append(lambda entry, point: callback(entry))
+    # The second is what a search that hands its callbacks on has set.
+    own = getattr(estimator, "_skl_callbacks", None)
+    if own or hasattr(estimator, "_parent_callback_ctx"):
+        bridge = CallbackBridge(estimator, fit, {"X": X, "y": y})
+        listeners.append(bridge)
+        finish = bridge.finish
+    return (ObserverGroup(fit.problem, listeners) if listeners else None), finish
 
 
-def _fitted(fitting: Any, fitted_policy: Any, shown: dict[str, Any]) -> dict[str, Any]:
-    """What an estimator needs to predict and to score."""
-    return shown | {
-        "_acting": fitted_policy,
-        "action_type_": fitting.actions.type,
-        "evaluation_": fit_holdout_evaluator(
-            fitted_policy, fitting.game.log, fitting.game.discount
-        ),
-        "n_features_in_": fitting.game.states.shape[1],
-    }
-
-
-def _nothing(outcome: Any) -> None:
+def _nothing(result: FitResult) -> None:
     """What is called where nobody waits for the end."""

@@ -1,223 +1,467 @@
-"""The two players of the stochastic solver: what each reads, and what it starts as."""
+"""The policy and the Q-function of a fit, for discrete and for continuous actions.
+
+`DiscretePlayers` and `ContinuousPlayers` hold all that differs between the two: the
+problem that a solver is given, what it starts from, and the functions of states that
+are made of what it finds.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
+from numpy.random import RandomState
 from sklearn.utils import check_random_state
 from torch import Tensor, nn
 
-from .._problem.action_space import ContinuousActions, DiscreteActions
+from .._problem.action_space import Actions, ContinuousActions, DiscreteActions
 from .._problem.dataset import OfflineProblem
-from .._typing import Floats
+from .._problem.rows import FeatureRows, Rows, feature_rows
+from .._typing import Floats, Index
 from .._validation import check_table_size
-from ..kernels._nystroem import LandmarkFeatures
 from ..kernels._state_action import StateActionFeatures
 from ..networks import MLP, NetworkSoftmax, build_network
 from ..policies._candidates import CandidateSoftmax, choose_candidates
 from ..policies._gaussian import SquashedGaussian
 from ..policies._softmax import SoftmaxPolicy
 from ..q_functions import ContinuousQ, DiscreteQ, LinearQ
-from .hyperparameters import is_network
+from ..solvers._best_response import LSTDSystem
+from ..solvers._continuous_policies import CandidatePolicyModel, GaussianPolicyModel
+from ..solvers._lstd_continuous import ContinuousLSTD
+from ..solvers._lstd_discrete import DiscreteLSTD
+from ..solvers._minibatch_game import MinibatchInputs, discrete_embedding
+from .fitted_policy import (
+    ActionDistribution,
+    CandidateDistribution,
+    ContinuousPolicy,
+    DiscretePolicy,
+    FittedPolicy,
+    GaussianDistribution,
+    KernelScores,
+    KernelValues,
+    LinearFunction,
+    NetworkFunction,
+    NetworkValues,
+)
+from .hyperparameters import FunctionClass, Hyperparameters, is_network
+from .state_inputs import StateColumns, StateInputs, state_features
+
+# States that a network is tried on before it is trained.
+_EXAMPLES = 3
 
 
 @dataclass(frozen=True, eq=False)
 class PlayerInputs:
-    """What the players read of states, and the kernel's features of logged rows.
+    """What policy and Q-function read, as it was fitted on the first log.
 
-    Parameters
-    ----------
-    leader, follower : object
-        With ``transform``, states (k, d) to inputs.
-    embedded : LandmarkFeatures, LinearColumns or StateActionFeatures
-        Of the kernel that the Bellman error is measured by.
-    candidates : array of shape (C, p) or None
-    seed : int
-        Of the first weights and of the minibatches.
+    ``embedded`` are the features of the kernel that the Bellman error is measured by,
+    of states or of states and actions; ``policy`` and ``q_function`` what each reads of
+    states, None where it reads the embedded ones; ``seed`` is of the networks' first
+    weights and of the minibatches.
     """
 
-    leader: Any
-    follower: Any
-    embedded: Any
-    candidates: Floats | None
-    seed: int
+    policy: Any  # StateInputs, those of linear functions with landmark weights
+    q_function: Any
+    embedded: Any  # LandmarkFeatures, LinearColumns or StateActionFeatures
+    candidates: Floats | None = None  # (C, p)
+    seed: int = 0
 
 
-def build_player_inputs(
-    params: dict[str, Any],
-    game: OfflineProblem,
-    actions: DiscreteActions | ContinuousActions,
-) -> PlayerInputs:
-    """What the hyperparameters ask for, fitted on the log.
+class Fitted(NamedTuple):
+    """Policy and Q-function on states, and the estimator's attributes of the two."""
 
-    Parameters
-    ----------
-    params : dict
-        The estimator's hyperparameters.
-    game : OfflineProblem
-    actions : Labels or Amounts
+    policy: FittedPolicy
+    attributes: dict[str, object]
 
-    Returns
-    -------
-    PlayerInputs
+
+class Players(ABC):
+    """A policy and a Q-function to be learned from a problem.
+
+    ``linear`` says that both are tensors of weights, for a solver that needs a linear
+    system, and not modules. Later fits are given the inputs of the first.
     """
-    rng = check_random_state(params["random_state"])
-    settled = params | {"random_state": rng}
-    state = game.state
-    n_amounts = 0 if isinstance(actions, DiscreteActions) else len(actions.low)
-    made: dict[str, Any] = {}
 
-    def inputs(function_class: Any) -> Any:
-        """One object for both players, where they read the same."""
-        if is_network(function_class):
-            standardise = function_class == "mlp" or isinstance(function_class, MLP)
-            key = f"columns {standardise}"
-            make: Callable[[], Any] = StateColumns(params["dtype"], standardise).fit
-        else:
-            key = function_class
+    action: Index | Floats
 
-            def make(states: Floats) -> Any:
-                return state_features(function_class, settled, states, n_amounts)
+    def __init__(
+        self,
+        hp: Hyperparameters,
+        problem: OfflineProblem,
+        actions: Actions,
+        linear: bool,
+        inputs: PlayerInputs | None = None,
+    ) -> None:
+        self.hp, self.problem, self.linear = hp, problem, linear
+        self.action = actions.read(problem.log)
+        self.ridge = hp.ridge_for(actions.type)
+        self.linear_q = not is_network(hp.q_function)
+        self.rows = Rows(
+            problem.state_index,
+            problem.next_index,
+            self.action,
+            problem.reward,
+            problem.terminated,
+            problem.initial,
+        )
+        self.inputs = inputs or self._fit_inputs(check_random_state(hp.random_state))
+        self._tables: dict[int, FeatureRows] = {}
 
-        if key not in made:
-            made[key] = make(state)
-        return made[key]
+    @abstractmethod
+    def _fit_inputs(self, rng: RandomState) -> PlayerInputs: ...
 
-    candidates = None
-    if isinstance(actions, DiscreteActions):
-        linear_q = not is_network(params["q_function"])
-        follower = inputs(params["q_function"])
-        embedded = follower if linear_q else inputs("kernel")
-        check_table_size(len(actions.classes), embedded.n_features_out_)
-    else:
-        amounts = actions.read(game.log)
-        embedded = StateActionFeatures(
-            params["kernel"], random_state=rng, **kernel_settings(params)
-        ).fit(state, amounts)
-        follower = StateColumns(params["dtype"], standardise=False).fit(state)
-        if is_network(params["q_function"]):
-            follower = inputs(params["q_function"])
-        if params["action_distribution"] == "candidates":
-            candidates = choose_candidates(
-                amounts, actions.low, actions.high, params["candidates"], rng
+    @abstractmethod
+    def linear_system(self) -> LSTDSystem:
+        """M(θ), b(θ) and c."""
+
+    @abstractmethod
+    def start_weights(self) -> Tensor:
+        """θ of a policy that prefers nothing."""
+
+    @abstractmethod
+    def from_weights(self, theta: Tensor, w: Tensor) -> Fitted:
+        """The two on states, from weights."""
+
+    @abstractmethod
+    def _embedding(self) -> FeatureRows: ...
+
+    @abstractmethod
+    def start_policy(self) -> nn.Module:
+        """A module from inputs to a choice: uniform, or nearly."""
+
+    @abstractmethod
+    def start_q_function(self) -> nn.Module:
+        """Zero where it is linear."""
+
+    @abstractmethod
+    def from_modules(self, policy: nn.Module, q_function: nn.Module) -> Fitted:
+        """The two on states, from modules."""
+
+    def minibatch_inputs(self) -> MinibatchInputs:
+        """What is read of states and rows on the way, by their indices."""
+        policy, q_function = self.inputs.policy, self.inputs.q_function
+        return MinibatchInputs(
+            self._table(policy), self._table(q_function), self._embedding()
+        )
+
+    def _table(self, inputs: StateInputs) -> FeatureRows:
+        """One table for each way to read states, whoever reads so."""
+        if id(inputs) not in self._tables:
+            self._tables[id(inputs)] = feature_rows(
+                inputs.transform, self.problem.states, inputs.n_features_out_
             )
-    leader = inputs(params["policy"])
-    return PlayerInputs(
-        leader, follower, embedded, candidates, int(rng.randint(2**31 - 1))
-    )
+        return self._tables[id(inputs)]
+
+    def _scaled(self, w: Tensor) -> LinearQ:
+        """Q in units of discounted return."""
+        return LinearQ(w * self.problem.scale)
+
+    def _shown(self, policy: nn.Module, q_function: nn.Module) -> dict[str, object]:
+        """Attributes of the estimator, whatever the actions."""
+        embedded = self.inputs.embedded
+        return {
+            "features_": embedded,
+            "bandwidth_": getattr(embedded, "bandwidth_", None),
+            "policy_": policy,
+            "q_function_": q_function,
+        }
+
+    def _examples(self, inputs: StateInputs) -> Tensor:
+        return torch.from_numpy(inputs.transform(self.problem.states[:_EXAMPLES]))
+
+    def _zeros(self, *shape: int) -> Tensor:
+        return torch.zeros(shape, dtype=getattr(torch, self.hp.dtype))
+
+    def _network(self, name: str, n_outputs: int, examples: Tensor) -> nn.Module:
+        function_class: FunctionClass = getattr(self.hp, name)
+        return build_network(
+            MLP() if isinstance(function_class, str) else function_class,
+            examples.shape[1],
+            n_outputs,
+            name=name,
+            dtype=examples.dtype,
+            # Two networks of one shape are not to start as the same one.
+            seed=self.inputs.seed + (name == "policy"),
+            examples=examples,
+        )
+
+    def _head(self, n_outputs: int) -> nn.Module:
+        """Outputs of the policy's states: by a network, or linear in features."""
+        examples = self._examples(self.inputs.policy)
+        if is_network(self.hp.policy):
+            return self._network("policy", n_outputs, examples)
+        return LinearQ(self._zeros(examples.shape[1], n_outputs)).requires_grad_()
 
 
-def init_q_function(
-    params: dict[str, Any],
-    player_inputs: PlayerInputs,
-    actions: DiscreteActions | ContinuousActions,
-    states: Floats,
-) -> nn.Module:
-    """The follower before the first step: zero where it is linear.
+class _Readers:
+    """Ways to read states: one object for both, where they read the same."""
 
-    Parameters
-    ----------
-    params : dict
-    player_inputs : PlayerInputs
-    actions : Labels or Amounts
-    states : array of shape (k, d)
-        Some, that a network is tried on.
+    def __init__(
+        self, hp: Hyperparameters, states: Floats, rng: RandomState, n_columns: int = 0
+    ) -> None:
+        self._hp, self._states, self._rng = hp, states, rng
+        self._n_columns = n_columns  # of continuous actions
+        self._made: dict[str, StateInputs] = {}
 
-    Returns
-    -------
-    DiscreteQ or ContinuousQ
-    """
-    dtype, function_class = getattr(torch, params["dtype"]), params["q_function"]
-    examples = torch.from_numpy(player_inputs.follower.transform(states))
-    if isinstance(actions, DiscreteActions):
-        n_actions = len(actions.classes)
-        if is_network(function_class):
-            return DiscreteQ(
-                _network(
-                    "q_function",
-                    function_class,
-                    n_actions,
-                    examples,
-                    player_inputs.seed,
-                )
-            )
-        shape = (player_inputs.follower.n_features_out_, n_actions)
-        return DiscreteQ(_trainable(LinearQ(torch.zeros(shape, dtype=dtype))))
-    if is_network(function_class):
-        pair = StateActionColumns(actions)
-        middle = torch.from_numpy(0.5 * (actions.low + actions.high)).to(dtype)
-        examples = pair(examples, middle.expand(len(examples), -1))
-        module = _network("q_function", function_class, 1, examples, player_inputs.seed)
-        return ContinuousQ(module, pair)
-    player_inputs.embedded.check_differentiable()
-    weight = torch.zeros(player_inputs.embedded.n_features_out_, 1, dtype=dtype)
-    return ContinuousQ(
-        _trainable(LinearQ(weight)), DifferentiableFeatures(player_inputs.embedded)
-    )
+    def read(self, function_class: FunctionClass) -> StateInputs:
+        key = function_class if isinstance(function_class, str) else "columns"
+        # A perceptron of ours reads standardised columns; a user's module the states.
+        if key == "mlp" or isinstance(function_class, MLP):
+            key = "standardised columns"
+        if key not in self._made:
+            self._made[key] = self._make(key)
+        return self._made[key]
+
+    def _make(self, key: str) -> StateInputs:
+        if key.endswith("columns"):
+            columns = StateColumns(self._hp.dtype, standardise=key != "columns")
+            return columns.fit(self._states)
+        return state_features(key, self._hp, self._states, self._rng, self._n_columns)
 
 
-def init_policy(
-    params: dict[str, Any],
-    player_inputs: PlayerInputs,
-    actions: DiscreteActions | ContinuousActions,
-    states: Floats,
-) -> nn.Module:
-    """The leader before the first step: uniform, or nearly.
+def _seed(rng: RandomState) -> int:
+    return int(rng.randint(2**31 - 1))
 
-    Parameters
-    ----------
-    params : dict
-    player_inputs : PlayerInputs
-    actions : Labels or Amounts
-    states : array of shape (k, d)
-        Some, that a network is tried on.
 
-    Returns
-    -------
-    Module
-        Inputs to a choice.
-    """
-    dtype, function_class = getattr(torch, params["dtype"]), params["policy"]
-    if isinstance(actions, DiscreteActions):
-        n_outputs = len(actions.classes)
-    elif player_inputs.candidates is not None:
-        n_outputs = len(player_inputs.candidates)
-    else:
-        n_outputs = 2 * len(actions.low)
-    examples = torch.from_numpy(player_inputs.leader.transform(states))
-    if is_network(function_class):
-        seed = player_inputs.seed + 1
-        head = _network("policy", function_class, n_outputs, examples, seed)
-    else:
-        weight = torch.zeros(examples.shape[1], n_outputs, dtype=dtype)
-        if isinstance(actions, DiscreteActions):
-            return _trainable(SoftmaxPolicy(weight))
-        head = _trainable(LinearQ(weight))  # outputs linear in features
-    if isinstance(actions, DiscreteActions):
+class DiscretePlayers(Players):
+    """Of discrete actions, k((s, a), (s', a')) = k(s, s')·1[a = a']."""
+
+    def __init__(
+        self,
+        hp: Hyperparameters,
+        problem: OfflineProblem,
+        actions: DiscreteActions,
+        linear: bool,
+        inputs: PlayerInputs | None = None,
+    ) -> None:
+        self.actions, self.n_actions = actions, len(actions.classes)
+        super().__init__(hp, problem, actions, linear, inputs)
+
+    def _fit_inputs(self, rng: RandomState) -> PlayerInputs:
+        readers = _Readers(self.hp, self.problem.state, rng)
+        q_function = readers.read(self.hp.q_function)
+        embedded = q_function if self.linear_q else readers.read("kernel")
+        check_table_size(self.n_actions, embedded.n_features_out_)
+        policy = readers.read(self.hp.policy)
+        seed = 0 if self.linear else _seed(rng)
+        return PlayerInputs(policy, q_function, embedded, seed=seed)
+
+    def linear_system(self) -> DiscreteLSTD:
+        features = self._table(self.inputs.embedded)
+        return DiscreteLSTD(
+            self.rows, features, self.n_actions, self.problem.discount, self.ridge
+        )
+
+    def start_weights(self) -> Tensor:
+        shape = (self.inputs.embedded.n_features_out_, self.n_actions)
+        return torch.zeros(shape, dtype=torch.float64)
+
+    def from_weights(self, theta: Tensor, w: Tensor) -> Fitted:
+        return self.from_modules(SoftmaxPolicy(theta), DiscreteQ(LinearQ(w)))
+
+    def _embedding(self) -> FeatureRows:
+        return discrete_embedding(
+            self._table(self.inputs.embedded), self.rows, self.n_actions
+        )
+
+    def start_policy(self) -> nn.Module:
+        head = self._head(self.n_actions)
+        if isinstance(head, LinearQ):
+            return SoftmaxPolicy(head.weight.detach()).requires_grad_()
         return NetworkSoftmax(head)
-    if player_inputs.candidates is not None:
-        return CandidateSoftmax(head, torch.from_numpy(player_inputs.candidates))
-    return SquashedGaussian(head, actions.low, actions.high)
+
+    def start_q_function(self) -> nn.Module:
+        if not self.linear_q:
+            examples = self._examples(self.inputs.q_function)
+            return DiscreteQ(self._network("q_function", self.n_actions, examples))
+        weight = self._zeros(self.inputs.q_function.n_features_out_, self.n_actions)
+        return DiscreteQ(LinearQ(weight).requires_grad_())
+
+    def from_modules(self, policy: nn.Module, q_function: nn.Module) -> Fitted:
+        assert isinstance(q_function, DiscreteQ)
+        inputs, problem, module = self.inputs, self.problem, q_function.module
+        logits: LinearFunction | NetworkFunction
+        values: LinearFunction | NetworkFunction
+        if isinstance(policy, SoftmaxPolicy):
+            logits = LinearFunction(inputs.policy, policy)
+        else:
+            assert isinstance(policy, NetworkSoftmax)
+            logits = NetworkFunction(inputs.policy, policy.logits)
+        if isinstance(module, LinearQ):
+            module = self._scaled(module.weight.detach())
+            values = LinearFunction(inputs.q_function, module)
+        else:
+            values = NetworkFunction(inputs.q_function, module, problem.scale)
+        return Fitted(
+            DiscretePolicy(self.actions, logits, values, problem.anchor, self.hp.dtype),
+            self._shown(policy, module) | {"classes_": self.actions.classes},
+        )
+
+
+class ContinuousPlayers(Players):
+    """Of continuous actions, and a kernel on state and action together."""
+
+    action: Floats
+
+    def __init__(
+        self,
+        hp: Hyperparameters,
+        problem: OfflineProblem,
+        actions: ContinuousActions,
+        linear: bool,
+        inputs: PlayerInputs | None = None,
+    ) -> None:
+        if hp.q_function == "linear":
+            raise ValueError(
+                "q_function='linear' with continuous actions would be linear in the "
+                "action, whose best is then always one of the bounds. Use "
+                "q_function='kernel' (kernel='polynomial' for a curve of low degree), "
+                "or 'mlp'."
+            )
+        self.actions = actions
+        super().__init__(hp, problem, actions, linear, inputs)
+        if linear:
+            self._model = self._policy_model()
+
+    def _fit_inputs(self, rng: RandomState) -> PlayerInputs:
+        hp, state, (low, high) = self.hp, self.problem.state, self._bounds
+        embedded = StateActionFeatures(
+            hp.kernel, random_state=rng, **hp.kernel_settings()
+        ).fit(state, self.action)
+        gaussian, candidates = hp.action_distribution == "gaussian", None
+        q_function: StateInputs | None = None
+        # Of a linear system, the mean's landmarks are drawn as if they were the first.
+        own = check_random_state(hp.random_state) if self.linear else rng
+        readers = _Readers(hp, state, own, len(low))
+        if not self.linear:
+            q_function = (
+                StateColumns(hp.dtype, standardise=False).fit(state)
+                if self.linear_q
+                else readers.read(hp.q_function)
+            )
+        if not gaussian:
+            candidates = choose_candidates(self.action, low, high, hp.candidates, rng)
+        # The candidates' logits are linear in the joint features where Q is, of a
+        # linear system; else they are functions of the state.
+        policy = readers.read(hp.policy) if gaussian or not self.linear else None
+        seed = 0 if self.linear else _seed(rng)
+        return PlayerInputs(policy, q_function, embedded, candidates, seed)
+
+    @property
+    def _bounds(self) -> tuple[Floats, Floats]:
+        return self.actions.low, self.actions.high
+
+    def _policy_model(self) -> CandidatePolicyModel | GaussianPolicyModel:
+        inputs = self.inputs
+        check_table_size(1, inputs.embedded.n_features_out_)
+        if inputs.candidates is not None:
+            return CandidatePolicyModel(inputs.embedded, inputs.candidates)
+        policy = SquashedGaussian(torch.zeros(1, 1), *self._bounds)
+        return GaussianPolicyModel(inputs.embedded, inputs.policy, policy)
+
+    def linear_system(self) -> ContinuousLSTD:
+        problem = self.problem
+        return ContinuousLSTD(
+            self.rows, problem.states, self._model, problem.discount, self.ridge
+        )
+
+    def start_weights(self) -> Tensor:
+        return self._model.start()
+
+    def from_weights(self, theta: Tensor, w: Tensor) -> Fitted:
+        features, model = self.inputs.embedded, self._model
+        policy: CandidateSoftmax | SquashedGaussian
+        distribution: ActionDistribution
+        if isinstance(model, CandidatePolicyModel):
+            # In single precision a candidate may be rounded past its bound.
+            candidates = model.gram.candidates.astype(float).clip(*self._bounds)
+            policy = CandidateSoftmax(theta, torch.from_numpy(candidates))
+            scores = KernelScores(model.gram, features.landmark_weights(theta.numpy()))
+            distribution = CandidateDistribution(scores, candidates)
+        else:
+            policy = SquashedGaussian(theta.to(model.policy.low.dtype), *self._bounds)
+            distribution = GaussianDistribution(model.inputs, policy)
+        q_function = self._scaled(w)
+        weights = features.landmark_weights(q_function.weight.numpy())
+        values = KernelValues(features, weights)
+        return self._fitted(policy, q_function, distribution, values)
+
+    def _embedding(self) -> FeatureRows:
+        states, where = self.problem.states, self.problem.state_index
+
+        def embedding(index: Index) -> Tensor:
+            state, action = states[where[index]], self.action[index]
+            return torch.from_numpy(self.inputs.embedded.transform(state, action))
+
+        return embedding
+
+    def start_policy(self) -> nn.Module:
+        candidates = self.inputs.candidates
+        if candidates is None:
+            return SquashedGaussian(
+                self._head(2 * len(self.actions.low)), *self._bounds
+            )
+        head = self._head(len(candidates))
+        return CandidateSoftmax(head, torch.from_numpy(candidates))
+
+    def start_q_function(self) -> nn.Module:
+        if self.linear_q:
+            embedded = self.inputs.embedded
+            embedded.check_differentiable()
+            weight = self._zeros(embedded.n_features_out_, 1)
+            features = DifferentiableFeatures(embedded)
+            return ContinuousQ(LinearQ(weight).requires_grad_(), features)
+        pair = StateActionColumns(self.actions)
+        examples = self._examples(self.inputs.q_function)
+        middle = torch.from_numpy(pair.center).to(examples)
+        examples = pair(examples, middle.expand(len(examples), -1))
+        return ContinuousQ(self._network("q_function", 1, examples), pair)
+
+    def from_modules(self, policy: nn.Module, q_function: nn.Module) -> Fitted:
+        assert isinstance(q_function, ContinuousQ)
+        inputs, module = self.inputs, q_function.module
+        if isinstance(module, LinearQ):
+            module = self._scaled(module.weight.detach())
+        distribution: ActionDistribution
+        if isinstance(policy, SquashedGaussian):
+            distribution = GaussianDistribution(inputs.policy, policy)
+        else:
+            assert isinstance(policy, CandidateSoftmax)
+            assert inputs.candidates is not None
+            scores = NetworkFunction(inputs.policy, policy.logits)
+            distribution = CandidateDistribution(scores, inputs.candidates)
+        values = NetworkValues(inputs.q_function, q_function, self.problem.scale)
+        return self._fitted(policy, module, distribution, values)
+
+    def _fitted(
+        self,
+        policy: nn.Module,
+        q_function: nn.Module,
+        distribution: ActionDistribution,
+        values: KernelValues | NetworkValues,
+    ) -> Fitted:
+        actions, problem = self.actions, self.problem
+        shown = self._shown(policy, q_function) | {
+            "action_bounds_": self._bounds,
+            "action_names_": actions.names,
+        }
+        if isinstance(distribution, CandidateDistribution):
+            shown["candidates_"] = distribution.candidates
+        fitted = ContinuousPolicy(
+            actions, distribution, values, problem.anchor, self.hp.dtype
+        )
+        return Fitted(fitted, shown)
 
 
 class StateActionColumns:
-    """Columns of the state beside amounts in units of half their range.
+    """Columns of the state beside actions in units of half their range, (k, d + p)."""
 
-    Parameters
-    ----------
-    amounts : Amounts
-    """
-
-    def __init__(self, amounts: ContinuousActions) -> None:
-        self.center = 0.5 * (amounts.low + amounts.high)
-        self.half = 0.5 * (amounts.high - amounts.low)
+    def __init__(self, actions: ContinuousActions) -> None:
+        self.center = 0.5 * (actions.low + actions.high)
+        self.half = 0.5 * (actions.high - actions.low)
 
     def __call__(self, x: Tensor, action: Tensor) -> Tensor:
-        """(k, d) and (k, p) to (k, d + p)."""
         center, half = (
             torch.from_numpy(part).to(x) for part in (self.center, self.half)
         )
@@ -225,163 +469,24 @@ class StateActionColumns:
 
 
 class DifferentiableFeatures:
-    """Kernel features of state and amount, differentiable in the amount.
-
-    Parameters
-    ----------
-    features : StateActionFeatures
-    """
+    """Kernel features of state and action, differentiable in the action, (k, m)."""
 
     def __init__(self, features: StateActionFeatures) -> None:
         self.features = features
 
     def __call__(self, x: Tensor, action: Tensor) -> Tensor:
-        """(k, d) and (k, p) to (k, m)."""
         gram = self.features.torch_gram(torch.cat([x, action.to(x)], dim=1))
         return gram @ torch.from_numpy(self.features.projection_).to(x)
 
 
-def _network(
-    name: str, function_class: Any, n_outputs: int, examples: Tensor, seed: int
-) -> nn.Module:
-    factory = MLP() if function_class == "mlp" else function_class
-    return build_network(
-        factory,
-        examples.shape[1],
-        n_outputs,
-        name=name,
-        dtype=examples.dtype,
-        seed=seed,
-        examples=examples,
-    )
-
-
-def _trainable(module: nn.Module) -> nn.Module:
-    return module.requires_grad_()
-
-
-class StateColumns:
-    """The columns of the states, for a network.
-
-    Parameters
-    ----------
-    dtype : str
-    standardise : bool
-        Whether each column is to have mean 0 and standard deviation 1 in the log.
-    """
-
-    def __init__(self, dtype: str, standardise: bool) -> None:
-        self.dtype, self.standardise = dtype, standardise
-
-    def fit(self, states: Floats) -> StateColumns:
-        """Learn means and standard deviations.
-
-        Parameters
-        ----------
-        states : array of shape (n, d)
-
-        Returns
-        -------
-        StateColumns
-            Itself.
-        """
-        self.n_features_out_ = states.shape[1]
-        self.center_ = np.zeros(states.shape[1])
-        self.scale_ = np.ones(states.shape[1])
-        if self.standardise:
-            self.center_ = states.mean(axis=0, dtype=np.float64)
-            spread = states.std(axis=0, dtype=np.float64)
-            self.scale_ = np.where(spread > 0, spread, 1.0)
-        return self
-
-    def transform(self, states: Floats) -> Floats:
-        """The columns, (n, n_features_out_)."""
-        if not self.standardise:
-            return states.astype(self.dtype, copy=False)
-        return ((states - self.center_) / self.scale_).astype(self.dtype)
-
-
-class LinearColumns(StateColumns):
-    """Standardised columns and a one: features of functions linear in the states.
-
-    Parameters
-    ----------
-    dtype : str
-
-    Examples
-    --------
-    >>> columns = LinearColumns("float64").fit(np.array([[1.0], [3.0]]))
-    >>> columns.transform(np.array([[1.0], [2.0]]))
-    array([[ 1., -1.],
-           [ 1.,  0.]])
-    """
-
-    bandwidth_ = None
-
-    def __init__(self, dtype: str) -> None:
-        super().__init__(dtype, standardise=True)
-
-    def fit(self, states: Floats) -> LinearColumns:
-        """Learn means and standard deviations.
-
-        Parameters
-        ----------
-        states : array of shape (n, d)
-
-        Returns
-        -------
-        LinearColumns
-            Itself.
-        """
-        super().fit(states)
-        self.n_features_out_ += 1
-        return self
-
-    def transform(self, states: Floats) -> Floats:
-        """The columns behind a one, (n, d + 1)."""
-        one = np.ones((len(states), 1), dtype=self.dtype)
-        return np.hstack([one, super().transform(states)])
-
-    def landmark_weights(self, weight: Floats) -> Floats:
-        """Weights on the columns themselves; see `LandmarkFeatures.fold`."""
-        return weight
-
-    def project(self, states: Floats, landmark_weights: Floats) -> Floats:
-        """The columns times weights, (n, c)."""
-        return self.transform(states) @ landmark_weights.astype(self.dtype, copy=False)
-
-
-def state_features(
-    function_class: str, params: dict[str, Any], states: Floats, n_amounts: int = 0
-) -> LandmarkFeatures | LinearColumns:
-    """Features of states that a kernel or a linear player is linear in.
-
-    Parameters
-    ----------
-    function_class : {"kernel", "linear"}
-    params : dict
-        The estimator's hyperparameters.
-    states : array of shape (n, d)
-    n_amounts : int, default=0
-        Columns of the amounts, which a bandwidth may have lengths for too.
-
-    Returns
-    -------
-    LandmarkFeatures or LinearColumns
-    """
-    if function_class == "linear":
-        return LinearColumns(params["dtype"]).fit(states)
-    settings = kernel_settings(params)
-    if n_amounts and np.shape(settings["bandwidth"]) == (states.shape[1] + n_amounts,):
-        settings["bandwidth"] = np.asarray(settings["bandwidth"])[: states.shape[1]]
-    return LandmarkFeatures(
-        params["kernel"],
-        random_state=check_random_state(params["random_state"]),
-        **settings,
-    ).fit(states)
-
-
-def kernel_settings(params: dict[str, Any]) -> dict[str, Any]:
-    """The hyperparameters of a kernel's features."""
-    names = ("bandwidth", "kernel_params", "n_components", "dtype")
-    return {name: params[name] for name in names}
+def make_players(
+    hp: Hyperparameters,
+    problem: OfflineProblem,
+    actions: Actions,
+    linear: bool,
+    inputs: PlayerInputs | None = None,
+) -> Players:
+    """The players of either kind of actions."""
+    if isinstance(actions, DiscreteActions):
+        return DiscretePlayers(hp, problem, actions, linear, inputs)
+    return ContinuousPlayers(hp, problem, actions, linear, inputs)

@@ -1,45 +1,38 @@
-"""What came of a fit, in the words of the estimator."""
+"""What came of a fit, and what a later one goes on from."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-from ..equilibrium import Equilibrium
-from ..solvers._base import History
+from .._problem.action_space import Actions
+from ..solvers._base import SolverResult, SolverState, Weights
+from .fitted_policy import FittedPolicy
+from .players import PlayerInputs
+
+
+@dataclass(frozen=True, eq=False)
+class FitState:
+    """All that a later fit goes on from.
+
+    ``policy`` and ``q_function`` are those that were returned, which need not be where
+    the solver stands; ``made_by`` says what they were asked to be.
+    """
+
+    actions: Actions
+    inputs: PlayerInputs
+    units: tuple[float, float]  # anchor and scale of the rewards
+    needs: str  # of the solver
+    solver_state: SolverState
+    policy: Weights
+    q_function: Weights
+    made_by: tuple[str, str]
 
 
 @dataclass(frozen=True, eq=False)
 class FitResult:
-    """The two players as a solver left them.
+    """A policy and its Q-function on states, and how they were found."""
 
-    Parameters
-    ----------
-    fitted_policy : DiscretePolicy or ContinuousPolicy
-        The players on states.
-    attributes : dict
-        Fitted attributes that tell of the players: ``policy_``, ``features_``, ...
-    value, pessimism : float
-        In units of the game.
-    history : History
-    n_iter : int
-    shortfall : str
-    diverged : str
-        Why the solver gave up, empty if it did not.
-    equilibrium : callable or None
-        Measures the conditions of an equilibrium, where that is cheap.
-    kept : object
-        What a later fit goes on from.
-    """
-
-    fitted_policy: Any
-    attributes: dict[str, Any]
-    value: float
-    pessimism: float
-    history: History
-    n_iter: int
-    shortfall: str
-    equilibrium: Callable[[], Equilibrium] | None
-    kept: Any
-    diverged: str = ""
+    fitted_policy: FittedPolicy
+    attributes: dict[str, object]  # fitted attributes of the two: policy_, features_
+    found: SolverResult
+    state: FitState

@@ -1,47 +1,29 @@
-"""What the log's actions are to a game: labels with codes, or amounts within bounds."""
+"""The actions of a problem: a few with codes, or measurements within bounds."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from .._typing import Floats
+from .._typing import Floats, Index
 from ..transitions._actions import action_type, check_action_names, check_bounds
 from ..transitions._transitions import Transitions
-
-LINEAR_IN_AMOUNTS = (
-    "q_function='linear' with amounts as actions would be linear in the amount, whose "
-    "best is then always one of the bounds. Use q_function='kernel' "
-    "(kernel='polynomial' for a curve of low degree), or 'mlp'."
-)
 
 
 @dataclass(frozen=True, eq=False)
 class DiscreteActions:
-    """Actions that are told apart and no more.
+    """Actions that are told apart and no more, sorted."""
 
-    Parameters
-    ----------
-    classes : array of shape (n_actions,)
-        Sorted.
-    """
+    classes: NDArray[Any]  # (n_actions,)
 
-    classes: NDArray[Any]
-
-    type = "discrete"
+    type: ClassVar[Literal["discrete"]] = "discrete"
 
     @classmethod
     def of(cls, action: NDArray[Any]) -> DiscreteActions:
-        """Those of a log.
-
-        Raises
-        ------
-        ValueError
-            If there is one label: nothing to choose from.
-        """
+        """Those of a log; one alone is nothing to choose from, and is refused."""
         classes = np.unique(action)
         if len(classes) < 2:
             raise ValueError(
@@ -51,14 +33,8 @@ class DiscreteActions:
             )
         return cls(classes)
 
-    def read(self, log: Transitions) -> NDArray[np.intp]:
-        """Codes of logged labels, (n,).
-
-        Raises
-        ------
-        ValueError
-            If a label is new.
-        """
+    def read(self, log: Transitions) -> Index:
+        """Codes of the logged actions, (n,); new ones are refused."""
         action = log.action
         new = np.setdiff1d(action, self.classes)
         if len(new):
@@ -70,27 +46,29 @@ class DiscreteActions:
             )
         return np.searchsorted(self.classes, action)
 
+    def codes(self, action: ArrayLike, n: int) -> Index:
+        """Codes of actions that a user gives for n states, (n,)."""
+        given = np.asarray(action)
+        unknown = np.setdiff1d(given, self.classes)
+        if len(unknown) or given.shape != (n,):
+            raise ValueError(
+                f"action must be one label of {self.classes.tolist()} for each of "
+                f"the {n} states; got shape {given.shape}, with the unknown "
+                f"labels {unknown[:5].tolist()}."
+            )
+        return np.searchsorted(self.classes, given)
+
 
 @dataclass(frozen=True, eq=False)
 class ContinuousActions:
-    """Actions that are measured.
+    """Actions that are measured, within bounds that none crosses."""
 
-    Parameters
-    ----------
-    low, high : array of shape (p,)
-        Bounds that no action crosses.
-    is_flat : bool
-        Whether the log has them as (n,), not (n, 1).
-    names : tuple of str or None
-        Of the columns, where the log has any.
-    """
-
-    low: Floats
+    low: Floats  # (p,)
     high: Floats
-    is_flat: bool
-    names: tuple[str, ...] | None = None
+    is_flat: bool  # whether the log has them as (n,), not (n, 1)
+    names: tuple[str, ...] | None = None  # of the columns, where the log has any
 
-    type = "continuous"
+    type: ClassVar[Literal["continuous"]] = "continuous"
 
     @classmethod
     def of(cls, log: Transitions, bounds: Any) -> ContinuousActions:
@@ -99,57 +77,66 @@ class ContinuousActions:
         return cls(low, high, log.action.ndim == 1, log.action_names)
 
     def read(self, log: Transitions) -> Floats:
-        """Logged amounts, (n, p).
-
-        Raises
-        ------
-        ValueError
-            If there are other columns, or amounts beyond the bounds.
-        """
+        """Logged actions, (n, p); other columns and a crossed bound are refused."""
         action = log.action
         if action.dtype.kind not in "iuf":
             raise ValueError(
                 f"The logged actions are labels, such as {action[0].item()!r}; the "
-                "policy was begun with amounts. Begin anew to learn from labels."
+                "policy was begun with numbers. Begin anew to learn from labels."
             )
         check_action_names(self.names, log.action_names)
-        amounts = np.asarray(action, dtype=np.float64).reshape(len(action), -1)
-        if amounts.shape[1] != len(self.low):
+        measured = np.asarray(action, dtype=np.float64).reshape(len(action), -1)
+        if measured.shape[1] != len(self.low):
             raise ValueError(
-                f"The logged actions have {amounts.shape[1]} columns; the policy was "
+                f"The logged actions have {measured.shape[1]} columns; the policy was "
                 f"begun with {len(self.low)}."
             )
-        check_bounds(amounts, (self.low, self.high))
-        return np.clip(amounts, self.low, self.high)
+        check_bounds(measured, (self.low, self.high))
+        # check_bounds lets rounding pass, to which the bounds are held here.
+        return np.clip(measured, self.low, self.high)
 
-    def given(self, amounts: Floats) -> Floats:
-        """Amounts (n, p) in the shape of the log's."""
-        return amounts[:, 0] if self.is_flat else amounts
+    def measurements(self, action: ArrayLike, n: int) -> Floats:
+        """Actions that a user gives for n states, (n, p)."""
+        check_action_names(self.names, tuple(getattr(action, "columns", ())))
+        try:
+            given = np.asarray(action, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"action must be numbers, one row for each of the {n} states; got "
+                f"{action!r:.80}."
+            ) from None
+        if given.ndim <= 1 and len(self.low) == 1:
+            given = given.reshape(-1, 1)
+        if given.ndim != 2 or given.shape != (n, len(self.low)):
+            raise ValueError(
+                f"action has shape {np.shape(action)}; one row of {len(self.low)} "
+                f"numbers for each of the {n} states was expected."
+            )
+        if not np.isfinite(given).all():
+            rows = np.flatnonzero(~np.isfinite(given).all(axis=1))[:5].tolist()
+            raise ValueError(f"action is NaN or infinite in rows {rows}; give numbers.")
+        check_bounds(given, (self.low, self.high))
+        return given
+
+    def as_logged(self, measured: Floats) -> Floats:
+        """Actions (n, p) in the shape of the log's."""
+        return measured[:, 0] if self.is_flat else measured
 
 
-def read_actions(
-    log: Transitions, params: dict[str, Any]
-) -> tuple[DiscreteActions | ContinuousActions, str]:
-    """What the actions are, and what is to be said of it.
+Actions = DiscreteActions | ContinuousActions
 
-    Parameters
-    ----------
-    log : Transitions
-    params : dict
-        The estimator's hyperparameters.
 
-    Returns
-    -------
-    Labels or Amounts
-    note : str
-        A warning, empty if nothing is ambiguous.
+def read_actions(log: Transitions, asked: str, bounds: Any) -> tuple[Actions, str]:
+    """What the actions are, and a warning, empty if nothing is ambiguous.
+
+    ``asked`` and ``bounds`` are the estimator's `action_type` and `action_bounds`.
     """
-    kind, note = action_type(log.action, params["action_type"])
+    kind, note = action_type(log.action, asked)
     if kind == "continuous":
-        return ContinuousActions.of(log, params["action_bounds"]), note
-    if params["action_bounds"] is not None:
+        return ContinuousActions.of(log, bounds), note
+    if bounds is not None:
         raise ValueError(
-            f"action_bounds={params['action_bounds']!r} were given, but the logged "
+            f"action_bounds={bounds!r} were given, but the logged "
             "actions are taken as labels, which have none. Set "
             "action_type='continuous', or leave action_bounds=None."
         )

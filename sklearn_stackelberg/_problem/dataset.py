@@ -1,11 +1,11 @@
-"""A checked log in the units of the game: what every solver is played on."""
+"""A checked log in scaled rewards: what every solver is given."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+from sklearn.base import BaseEstimator
 from sklearn.utils import check_array
 
 from .._typing import Floats, Index
@@ -15,35 +15,23 @@ from ..transitions._transitions import Transitions
 from .rows import index_states
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class OfflineProblem:
     """The rows of a log, with rewards in units of their root mean square.
 
-    Parameters
-    ----------
-    log : Transitions
-        As the user gave it.
-    states : array of shape (N, d)
-        States and next states, each once where a next state is the next row's state.
-    state_index, next_index : int array of shape (n,)
-        Where each row's are in ``states``.
-    initial : int array of shape (n_initial,)
-        Where the initial states are in ``states``.
-    reward, terminated : array of shape (n,)
-        Rewards of what Q adds to its anchor, scaled.
-    discount, anchor, scale : float
-        q₀, and what rewards were divided by.
-    notes : tuple of str
-        What the user is to be told, as warnings.
+    ``states`` holds states and next states, each once where a next state is the next
+    row's state; ``state_index``, ``next_index`` and ``initial`` say where in it each
+    row's are, and the initial ones. ``reward`` is of what Q adds to the ``anchor`` q₀,
+    divided by ``scale``; ``notes`` are warnings for the user.
     """
 
     log: Transitions
-    states: Floats
-    state_index: Index
-    next_index: Index
-    initial: Index
-    reward: Floats
-    terminated: Floats
+    states: Floats  # (N, d)
+    state_index: Index  # (n,)
+    next_index: Index  # (n,)
+    initial: Index  # (n_initial,)
+    reward: Floats  # (n,)
+    terminated: Floats  # (n,)
     discount: float
     anchor: float
     scale: float
@@ -52,11 +40,12 @@ class OfflineProblem:
     @property
     def unit(self) -> float:
         """The discounted return that a v of one stands for."""
+        # v = (1 - γ) E q(s0, π), Eq. "leader's objective" of docs/game.md.
         return self.scale / (1.0 - self.discount)
 
     @property
     def units(self) -> tuple[float, float]:
-        """Anchor and scale, for a game that goes on with this one."""
+        """Anchor and scale, for a problem that goes on with this one."""
         return self.anchor, self.scale
 
     @property
@@ -72,37 +61,21 @@ class OfflineProblem:
         discount: float,
         initial_states: str,
         dtype: str,
-        estimator: Any = None,
+        estimator: BaseEstimator | None = None,
         units: tuple[float, float] | None = None,
     ) -> OfflineProblem:
         """Check a log's states and scale its rewards.
 
-        Parameters
-        ----------
-        log : Transitions
-        discount : float
-        initial_states : {"first", "all"}
-        dtype : str
-            Of the states.
-        estimator : estimator, default=None
-            Named in messages.
-        units : tuple of float, default=None
-            Anchor and scale of a game that this one goes on with.
-
-        Returns
-        -------
-        OfflineProblem
-
-        Raises
-        ------
-        ValueError
-            If a state is missing or infinite, or there are fewer than two rows.
+        ``estimator`` is named in messages; ``units`` are those of a problem that this
+        one goes on with. A state that is missing or infinite is refused, and a log of
+        fewer than two rows.
         """
         state, next_state = _checked_states(log, dtype, estimator)
         states, state_index, next_index = index_states(
             state, next_state, shared_next_rows(state, next_state)
         )
-        initial, notes = state_index, ()
+        initial: Index = state_index
+        notes: tuple[str, ...] = ()
         if initial_states == "first":
             initial = np.flatnonzero(log.is_initial)
             if not len(initial):
@@ -132,14 +105,16 @@ class OfflineProblem:
         )
 
     def counted(self) -> Transitions:
-        """The log, its initial states marked as the game counts them."""
+        """The log, its initial states marked as the problem counts them."""
         counted = self.log[:]
         if self.initial is self.state_index:
             counted.is_initial = np.ones(len(counted), dtype=bool)
         return counted
 
 
-def _checked_states(log: Transitions, dtype: str, estimator: Any) -> tuple[Any, Any]:
+def _checked_states(
+    log: Transitions, dtype: str, estimator: BaseEstimator | None
+) -> tuple[Floats, Floats]:
     """Checked states and next states, (n, d) each."""
     # What follows a terminated row is never used, and often not even recorded.
     given = {"state": log.state, "next_state": log.next_or_own_state()}
@@ -174,6 +149,7 @@ def _refuse_missing(states: Floats, name: str) -> None:
 
 def _root_mean_square(reward: Floats) -> float:
     largest = float(np.abs(reward).max())
+    # Rewards of nothing stay what they are.
     if largest == 0.0:
         return 1.0
     # Divided first, so that squares of 1e200 or 1e-200 neither overflow nor vanish.

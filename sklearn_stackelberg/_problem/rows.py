@@ -1,17 +1,21 @@
-"""Logged rows, as a solver reads them: indices into a table of states' features."""
+"""Logged rows, as solvers read them: indices into a table of states."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from .._sampling import fixed_sample
-from .._typing import Floats, Index
+# Written out, as `_typing` has them: this module imports none of ours, so that whatever
+# reads rows can stand low.
+Index = NDArray[np.intp]
+Floats = NDArray[np.floating]
 
+# What is known of states, or of rows, at some indices: a Tensor of shape (k, m).
 FeatureRows = Callable[[Index], Tensor]
 
 # A table of features up to this size is kept; a larger one is computed anew, chunk by
@@ -20,30 +24,25 @@ TABLE_BYTES = 2**30
 
 
 class Rows(NamedTuple):
-    """Logged rows.
+    """Logged rows and initial states.
 
     Parameters
     ----------
-    features : callable
-        ``features(index)`` gives φ of the states at ``index``, (k, m).
     state, next_state : int array of shape (n,)
         Where each row's state and next state are among the states.
-    action : int array of shape (n,)
-        Codes 0..n_actions - 1.
+    action : int array of shape (n,), or float array of shape (n, p)
+        Codes 0..n_actions - 1 of discrete actions, or continuous actions.
     reward, terminated : float array of shape (n,)
     initial : int array of shape (n_initial,)
         Where the initial states are among the states.
-    n_actions : int
     """
 
-    features: FeatureRows
     state: Index
     next_state: Index
-    action: Index
+    action: Index | Floats
     reward: Floats
     terminated: Floats
     initial: Index
-    n_actions: int
 
 
 def index_states(
@@ -76,20 +75,7 @@ def feature_rows(
     n_features: int,
     table_bytes: int = TABLE_BYTES,
 ) -> FeatureRows:
-    """Features by index: from a table if it is small enough, else computed anew.
-
-    Parameters
-    ----------
-    transform : callable
-        Features of states, (k, d) to (k, n_features).
-    states : array of shape (N, d)
-    n_features : int
-    table_bytes : int, default=TABLE_BYTES
-
-    Returns
-    -------
-    callable
-    """
+    """Features by index: from a table if it is small enough, else computed anew."""
     if len(states) * n_features * states.itemsize > table_bytes:
         return lambda index: torch.from_numpy(transform(states[index]))
     table = torch.from_numpy(transform(states))
@@ -97,39 +83,7 @@ def feature_rows(
 
 
 def abs_quantile(outputs: Tensor) -> float:
-    """95 % quantile of the size of outputs; 1 where all are zero.
-
-    Parameters
-    ----------
-    outputs : Tensor
-
-    Returns
-    -------
-    float
-    """
+    """95 % quantile of the size of outputs; 1 where all are zero."""
+    # Not the largest: one action that is all but never taken would set every step.
     size = float(np.quantile(outputs.abs().numpy(), 0.95))
     return size if size > 0 else 1.0
-
-
-def subsample_rows(rows: Any, n_rows: int) -> Any:
-    """Some of the rows drawn at random, and of their initial states.
-
-    Parameters
-    ----------
-    rows : Rows or ContinuousRows
-    n_rows : int
-
-    Returns
-    -------
-    Rows or ContinuousRows
-    """
-    # A fixed seed: which rows start the climb is nothing to choose.
-    rng = np.random.default_rng(0)
-    chosen = fixed_sample(len(rows.action), n_rows, rng)
-    initial = rows.initial
-    if len(initial) > n_rows:
-        initial = rng.choice(initial, n_rows, replace=False)
-    per_row = ("state", "next_state", "action", "reward", "terminated")
-    return rows._replace(
-        **{name: getattr(rows, name)[chosen] for name in per_row}, initial=initial
-    )

@@ -118,8 +118,8 @@ class FiniteMDP:
         terminal = np.zeros(n_states, dtype=bool) if terminal is None else terminal
         termination = np.array(terminal)
         if termination.shape == (n_states,):
-            # Entering one ends the episode, so what follows there cannot matter; that it
-            # stays where it is, unpaid, makes its own value 0.
+            # Entering one ends the episode, so what follows cannot matter; staying
+            # where it is, unpaid, makes its own value 0.
             absorbing = termination.astype(bool)
             termination = np.zeros(shape)
             termination[:, :, absorbing] = 1.0

@@ -1,6 +1,14 @@
-"""How an equilibrium is reached."""
+"""Solvers: how the policy and the Q-function that is its best response are found."""
 
-from ._closed_form import ClosedFormSolver
-from ._stochastic import StochasticSolver
+from ._base import ProblemSpec, Solver, SolverResult, SolverState
+from ._closed_form import ClosedForm
+from ._stochastic import Stochastic
 
-__all__ = ["ClosedFormSolver", "StochasticSolver"]
+__all__ = [
+    "ClosedForm",
+    "ProblemSpec",
+    "Solver",
+    "SolverResult",
+    "SolverState",
+    "Stochastic",
+]

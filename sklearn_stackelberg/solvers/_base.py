@@ -1,20 +1,102 @@
-"""A play on samples: where it stands, and what came of it."""
+"""What a solver is, what it is given, and what it gives back."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self
 
 import numpy as np
 from torch import Tensor, nn
 
-from ._minibatch_game import Minibatches
+from .._sampling import Minibatches
+from .._validation import integer, non_negative, one_of
+from ._optimizers import MakeOptimizer
+
+Weights = Tensor | nn.Module
+
+LeaderGradient = Literal["total", "individual"]
+
+# What the parameters that both solvers have must be.
+SEARCH_RULES = {
+    "leader_gradient": one_of("total", "individual"),
+    "mirror_steps": integer(0),
+    "max_iter": integer(0, None),
+    "tol": non_negative(),
+}
+
+# Each mirror step is this much longer than the one before: short ones while q still
+# changes a lot with the policy, long ones once it is nearly decided.
+STEP_GROWTH = 1.1
+
+# Called with each new entry of the history and what gives the policy and the Q-function
+# as they are then, weights or modules; True stops the solver.
+Observer = Callable[
+    [dict[str, float], Callable[[], tuple[Weights, Weights]]], bool | None
+]
 
 
-class Standing(NamedTuple):
-    """Both players' weights, and what their next solves begin with."""
+@dataclass(frozen=True)
+class ProblemSpec:
+    """What a solver may ask of a problem before anything is built.
+
+    Parameters
+    ----------
+    action_type : {"discrete", "continuous"}
+    linear_q : bool
+        Whether Q is linear in its weights: a kernel's, or of columns.
+    linear_policy : bool
+        Whether the policy is linear in the features of Q, or a Gaussian whose mean is
+        linear in features of its own.
+    network_policy : bool
+    device : {"auto", "cpu", "cuda"}
+    q_function, policy : str
+        How messages name the two: what the estimator's parameters were set to.
+    """
+
+    action_type: Literal["discrete", "continuous"]
+    linear_q: bool
+    linear_policy: bool
+    network_policy: bool
+    device: str = "auto"
+    q_function: str = "'kernel'"
+    policy: str = "'kernel'"
+
+
+class Solver(Protocol):
+    """Finds a policy and the Q-function that is its best response.
+
+    ``needs`` says what `solve` is given as the problem: ``"linear"``, an `LSTDSystem`,
+    M(θ), b(θ) and c of a Q-function and a policy that are linear in their weights, both
+    tensors; ``"samples"``, a `MinibatchGame`, for which both are modules.
+    """
+
+    needs: ClassVar[Literal["linear", "samples"]]
+
+    def resolve(self, spec: ProblemSpec) -> Self:
+        """A copy whose parameters that are None are replaced by what suits the problem.
+
+        Raises ValueError, before anything is built, where it cannot solve the problem.
+        """
+
+    def solve(
+        self,
+        problem: Any,  # what `needs` names
+        start: SolverState,
+        *,
+        lam: float,
+        beta: float,
+        observe: Observer | None = None,
+    ) -> SolverResult:
+        """Maximise v(w*(θ), θ) from a policy and, if it has one, a Q-function.
+
+        ``observe`` is to be called with every entry of the history, and to be obeyed.
+        """
+
+
+class Point(NamedTuple):
+    """Weights of policy and Q-function, and what their next solves begin with."""
 
     theta: Tensor
     w: Tensor
@@ -26,40 +108,44 @@ class BestPoint(NamedTuple):
     """The largest v that was measured, and where it was measured."""
 
     value: float
-    at: Standing
+    at: Point
 
 
 @dataclass
 class SolverState:
-    """Where a play stands: all that a later one needs to go on as if never stopped.
+    """Where a solver stands: all that it needs to go on as if it had never stopped.
 
-    It can be copied and pickled, and lies on the CPU.
+    It can be copied and pickled, and lies on the CPU. All but the first two entries are
+    the stochastic solver's.
 
     Parameters
     ----------
-    leader, follower : Module
-    rng : numpy Generator
-        Draws the minibatches.
-    turn : int
-        Turns played.
+    policy : Tensor or Module
+        Weights θ of a linear problem, or the module itself.
+    q_function : Tensor or Module, default=None
+        None where the solver finds it from the policy.
+    rng : numpy Generator, default=None
+        Draws the minibatches; None begins one of seed 0.
+    iteration : int
+        Iterations done.
     optimizers : dict
-        State of the leader's and of the follower's optimiser.
+        State of the optimisers of the policy and the Q-function.
     batches : dict
         Minibatches of rows and of initial states: where their epochs stand.
     adjoint : Tensor of shape (p,) or None
-        (∂²F)⁻¹ ∂_w v of the last turn, from where the next one is solved.
+        (∂²F)⁻¹ ∂_w v of the last iteration, from where the next one is solved.
     damping : float
         Of the next Gauss-Newton step.
     best : BestPoint or None
     log : int
-        Checksum of the rows of the play, which tells them from others.
+        Checksum of the rows, which tells them from others.
     """
 
-    leader: nn.Module
-    follower: nn.Module
-    rng: np.random.Generator
-    turn: int = 0
-    optimizers: dict[str, Any] = field(default_factory=dict)
+    policy: Weights
+    q_function: Weights | None = None
+    rng: np.random.Generator | None = None
+    iteration: int = 0
+    optimizers: dict[str, dict[str, object]] = field(default_factory=dict)
     batches: dict[str, Minibatches] = field(default_factory=dict)
     adjoint: Tensor | None = None
     damping: float = 1.0
@@ -68,37 +154,36 @@ class SolverState:
 
 
 @dataclass
-class StochasticResult:
-    """What came of a play.
+class SolverResult:
+    """The best policy that a solver found.
 
     Parameters
     ----------
-    leader, follower : Module
-        On the CPU. The follower's answer is settled by Gauss-Newton steps on the whole
-        log (or 20,000 rows of it); so answered, the leader is the better of the last
-        one and the one of the largest v measured.
+    policy : Tensor or Module
+        As in the state that was started from.
+    q_function : Tensor or Module
+        Its best response.
     value : float
         v of the two, over all initial states.
     pessimism : float
-        (∂_w v)ᵀ (∂²F)⁻¹ ∂_w v: where q is linear, what v lies below the ridge estimate.
+        (∂_w v)ᵀ (∂²F)⁻¹ ∂_w v: where Q is linear, what v lies below the ridge estimate.
     history : History
-        Of this play; the last entry is of what is returned.
     n_iter : int
-        Turns, those of the plays before included.
+        Iterations, those before the state that was started from included.
     state : SolverState
         To go on from.
     shortfall : str
-        What was left undone, when the turns ran out or because the follower could not
-        answer; empty if nothing.
+        What was left undone, when the iterations ran out or because no best response
+        was found, in a sentence; empty if nothing.
     diverged : str
-        Why the play was given up, empty if it was not. All the rest is then of the last
-        evaluation that was sound.
+        Why the solver gave up, empty if it did not. All the rest is then of the last
+        point whose values were finite.
     stopped : bool
-        Whether the observer ended it.
+        Whether the observer stopped it.
     """
 
-    leader: nn.Module
-    follower: nn.Module
+    policy: Weights
+    q_function: Weights
     value: float
     pessimism: float
     history: History
@@ -109,43 +194,41 @@ class StochasticResult:
     stopped: bool = False
 
 
-# Called with each new entry of the history and what gives the leader's and the
-# follower's weights, or modules, as they are then; True stops the climb.
-Observer = Callable[[dict[str, float], Callable[[], tuple[Any, Any]]], bool | None]
+_COLUMNS = (
+    "value",
+    "pessimism",
+    "follower_objective",
+    "bellman_error",
+    "leader_gradient_norm",
+    "follower_gradient_norm",
+    "cg_residual",
+    "seconds",
+)
 
 
 @dataclass
 class History:
-    """One entry per evaluation of the leader's value.
+    """One entry per evaluation of the policy's value.
 
     ``value`` is v, ``pessimism`` the part of v that was given up for what the log does
     not say, ``follower_objective`` F, ``bellman_error`` E_K, ``leader_gradient_norm``
-    the norm of the derivative that the leader followed, ``follower_gradient_norm`` that
-    of ∂_w F, all in units of the scaled rewards; ``cg_residual`` the relative residual
-    of (∂²F)⁻¹ ∂_w v by conjugate gradient; ``seconds`` since the start. NaN is what was
-    not computed: a mirror step takes no derivative, a closed form no gradient steps.
+    the norm of the derivative that the policy follows, ``follower_gradient_norm`` that
+    of ∂_w F, all in units of the scaled rewards; ``cg_residual`` the relative
+    residual of (∂²F)⁻¹ ∂_w v by conjugate gradient; ``seconds`` since the start. NaN is
+    what was not computed: a mirror step takes no derivative, a closed form no gradient
+    steps.
     """
 
     entries: dict[str, list[float]] = field(
-        default_factory=lambda: {
-            "value": [],
-            "pessimism": [],
-            "follower_objective": [],
-            "bellman_error": [],
-            "leader_gradient_norm": [],
-            "follower_gradient_norm": [],
-            "cg_residual": [],
-            "seconds": [],
-        }
+        default_factory=lambda: {name: [] for name in _COLUMNS}
     )
     _start: float = field(default_factory=time.perf_counter)
 
-    def add(self, **entry: float) -> None:
+    def add(self, **entry: float | Tensor) -> None:
         """Append one evaluation; NaN stands for what it leaves out."""
         entry["seconds"] = time.perf_counter() - self._start
         for name, column in self.entries.items():
-            given = entry.pop(name, float("nan"))
-            column.append(float(given))
+            column.append(float(entry.pop(name, float("nan"))))
         if entry:
             raise KeyError(f"History has no column {next(iter(entry))!r}.")
 
@@ -156,16 +239,7 @@ class History:
     def rescaled(self, anchor: float, unit: float) -> dict[str, list[float]]:
         """The entries, with ``value`` and ``pessimism`` in units of discounted return.
 
-        Parameters
-        ----------
-        anchor : float
-            Value that a v of zero stands for.
-        unit : float
-            Discounted return that a v of one adds to it.
-
-        Returns
-        -------
-        dict of str to list
+        A v of zero stands for ``anchor``, and a v of one for ``unit`` more.
         """
         return self.entries | {
             "value": [anchor + unit * value for value in self.entries["value"]],
@@ -173,34 +247,17 @@ class History:
         }
 
 
-@dataclass
-class SolverResult:
-    """The best point that a solver saw.
+class StochasticSettings(Protocol):
+    """The parameters of `Stochastic`, as numbers."""
 
-    Parameters
-    ----------
-    theta : Tensor of shape (m, n_actions)
-        The leader's weights.
-    w : Tensor of shape (m, n_actions)
-        The follower's best response to them.
-    value : float
-        v(w*(θ), θ).
-    pessimism : float
-        bᵀ(2λn MᵀM + βI)⁻¹b, what v lies below the ridge estimate of the value.
-    history : History
-    n_iter : int
-        Steps that the leader took.
-    shortfall : str
-        What was left undone when the iterations ran out, empty if nothing.
-    stopped : bool
-        Whether the observer stopped the climb.
-    """
-
-    theta: Tensor
-    w: Tensor
-    value: float
-    pessimism: float
-    history: History
-    n_iter: int
-    shortfall: str = ""
-    stopped: bool = False
+    leader_gradient: LeaderGradient
+    mirror_steps: int
+    tol: float
+    batch_size: int | None
+    learning_rate: float
+    leader_learning_rate: float | None
+    follower_steps: int
+    leader_steps: int
+    optimizer: str | MakeOptimizer
+    _cg_steps: int
+    _measure_every: int

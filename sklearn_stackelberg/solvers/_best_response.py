@@ -1,108 +1,153 @@
-"""The follower's best response to one θ, and the leader's derivatives there."""
+"""The best response to one θ in closed form, and the derivatives of v there."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from abc import ABC, abstractmethod
+from typing import Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from .._linalg import Factor
-from ..total_derivative import moment_gradients
-from ._lstd_discrete import Moments
+from .. import game
+from .._linalg import LinearSystem
+from .._problem.rows import Rows
+from .._sampling import fixed_sample
+from ..total_derivative import Factors, moment_gradients
+
+# Logged states over which a step measures what it moves: enough for a 95 % quantile.
+STEP_ROWS = 2000
+
+# A search on a log of over twice so many rows starts on so many of them.
+PART_ROWS = 50_000
 
 
-class LSTDSystem(Protocol):
-    """What the solver asks of logged rows: `DiscreteLSTD`, or `ContinuousLSTD`.
+class LSTDSystem(ABC):
+    """The problem of ``needs = "linear"``: M(θ), b(θ) and c, a policy's LSTD equations.
 
-    θ is a matrix of the leader's weights, w flat; M is square, b and c as long as w.
+    θ is a matrix of the policy's weights, w flat; M is square, b and c as long as w.
+    ``log_length`` is n of 2λn, larger than the number of rows where they are a part of
+    a longer log. With a ridge ρ, beside the n logged rows every direction of the
+    features has ρ n rows more, after which the episode ends with nothing: M + ρI.
     """
 
-    c: Tensor
-    log_length: int
+    dtype: torch.dtype
 
-    def __call__(self, theta: Tensor) -> Moments:
-        """M(θ) and b(θ)."""
+    def __init__(
+        self, rows: Rows, discount: float, ridge: float, log_length: int | None
+    ) -> None:
+        self.rows, self.discount, self.ridge = rows, discount, ridge
+        self.n = len(rows.state)
+        self.log_length = log_length or self.n
 
-    def vjp(
-        self,
-        theta: Tensor,
-        factors: tuple[Tensor, Tensor, Tensor, Tensor],
-        gradient_b: Tensor,
-    ) -> Tensor:
-        """D_θ v, from ∂v/∂M = x1 y1ᵀ + x2 y2ᵀ and ∂v/∂b."""
+    @abstractmethod
+    def __call__(self, theta: Tensor) -> LinearSystem:
+        """M(θ), b(θ) and c, in float64."""
 
+    @abstractmethod
+    def vjp(self, theta: Tensor, factors: Factors, gradient_b: Tensor) -> Tensor:
+        """D_θ v, from ∂v/∂M = x1 y1ᵀ + x2 y2ᵀ and ∂v/∂b; shaped as θ, in float64."""
+
+    @abstractmethod
     def weights(self, flat: Tensor) -> Tensor:
-        """w as the follower holds it, of shape (n_features, n_outputs)."""
+        """w as the Q-function holds it, of shape (n_features, n_outputs)."""
 
+    @abstractmethod
     def mirror_step(self, theta: Tensor, flat_w: Tensor, size: float) -> Tensor:
-        """θ after a step towards what q_w prefers; size is that of typical logits."""
+        """θ after a step towards what q_w prefers, which moves typical logits by size.
 
+        Typical: 95 % of the advantages move a logit by less.
+        """
+
+    @abstractmethod
     def logit_scale(self, direction: Tensor) -> float:
-        """How far θ + direction moves a typical output of the policy."""
+        """How far θ + direction moves an output of the policy: the 95 % quantile."""
 
-    def subsample(self) -> LSTDSystem:
-        """The same over some rows, where there are many; else itself."""
+    @abstractmethod
+    def on_rows(self, rows: Rows) -> Self:
+        """The same system of other rows, with the n of these."""
+
+    def subsample(self, n_rows: int = PART_ROWS) -> Self:
+        """The same over some rows drawn at random; itself, if there are few."""
+        if self.n <= 2 * n_rows:
+            return self
+        # A fixed seed: which rows a search begins on is nothing to choose.
+        rng = np.random.default_rng(0)
+        chosen = fixed_sample(self.n, n_rows, rng)
+        initial = self.rows.initial
+        if len(initial) > n_rows:
+            initial = rng.choice(initial, n_rows, replace=False)
+        state, after, action, reward, terminated, _ = self.rows
+        return self.on_rows(
+            Rows(
+                state[chosen],
+                after[chosen],
+                action[chosen],
+                reward[chosen],
+                terminated[chosen],
+                initial,
+            )
+        )
 
 
 class BestResponse:
-    """The follower's answer to one θ, and what it makes of the leader's value.
+    """The best response to one θ, and what it makes of v.
 
         w*(θ) = (2λn MᵀM + βI)⁻¹ (2λn Mᵀc − b),      v = bᵀ w*(θ).
 
-    Parameters
-    ----------
-    sums : DiscreteLSTD or ContinuousLSTD
-    theta : Tensor
-    lam, beta : float
+    ``flat_w`` is w*, ``adjoint`` (2λn MᵀM + βI)⁻¹ b, and ``pessimism`` bᵀ times it.
     """
 
     def __init__(
-        self, sums: LSTDSystem, theta: Tensor, lam: float, beta: float
+        self, lstd: LSTDSystem, theta: Tensor, lam: float, beta: float
     ) -> None:
-        self.sums, self.theta, self.lam, self.beta = sums, theta, lam, beta
-        self.scale = 2.0 * lam * sums.log_length
-        self.moments: Moments = sums(theta)
-        M, b = self.moments
-        self.factor = Factor(M, self.scale, beta)
-        right = torch.stack([self.scale * (M.T @ sums.c) - b, b], dim=1)
-        self.flat_w, self.adjoint = self.factor.solve(right).unbind(dim=1)  # (A m,)
-        self.value = b @ self.flat_w
-        self.pessimism = b @ self.adjoint
+        self.lstd, self.theta, self.lam, self.beta = lstd, theta, lam, beta
+        self.scale = 2.0 * lam * lstd.log_length
+        self.system = lstd(theta)
+        found = self.system.best_response(self.scale, beta)
+        self.flat_w, self.adjoint, self.factor = found
+        # `game.leader_objective` of a q that is linear in w.
+        self.value = self.system.b @ self.flat_w
+        self.pessimism = self.system.b @ self.adjoint
 
     @property
     def w(self) -> Tensor:
-        """w as the follower holds it: a column per action, or one of the joint."""
-        return self.sums.weights(self.flat_w)
+        """w as the Q-function holds it: a column per action, or one of the joint."""
+        return self.lstd.weights(self.flat_w)
 
     @property
     def bellman_error(self) -> Tensor:
-        """E_K = |c − M w|²."""
-        residual = self.sums.c - self.moments.M @ self.flat_w
+        """E_K = |c − M w|²: `game.bellman_error`, whose Zᵀδ / n − ρ w is c − M w."""
+        residual = self.system.c - self.system.M @ self.flat_w
         return residual @ residual
 
     @property
     def follower_objective(self) -> Tensor:
-        """F = v + λ n E_K + (β/2) |w|²."""
-        penalty = 0.5 * self.beta * (self.flat_w @ self.flat_w)
-        return self.value + 0.5 * self.scale * self.bellman_error + penalty
+        """F at its minimum."""
+        return game.follower_objective(
+            self.value,
+            self.bellman_error,
+            self.flat_w,
+            self.lstd.log_length,
+            self.lam,
+            self.beta,
+        )
 
     @property
     def follower_gradient(self) -> Tensor:
-        """∂_w F, zero to rounding at the best response, (A m,)."""
-        M, b = self.moments
-        fit = M.T @ (M @ self.flat_w - self.sums.c)
+        """∂_w F, zero to rounding at the best response, (p,)."""
+        M, b, c = self.system.M, self.system.b, self.system.c
+        fit = M.T @ (M @ self.flat_w - c)
         return self.scale * fit + self.beta * self.flat_w + b
 
     def total_derivative(self) -> Tensor:
         """D_θ v, shaped as θ."""
         factors, gradient_b = moment_gradients(
-            self.moments.M, self.sums.c, self.flat_w, self.adjoint, self.scale
+            self.system.M, self.system.c, self.flat_w, self.adjoint, self.scale
         )
-        return self.sums.vjp(self.theta, factors, gradient_b)
+        return self.lstd.vjp(self.theta, factors, gradient_b)
 
     def individual_derivative(self) -> Tensor:
         """∂_θ v with w held fixed, shaped as θ: b alone moves."""
         none = torch.zeros_like(self.flat_w)
-        factors = (none, none, none, none)
-        return self.sums.vjp(self.theta, factors, self.flat_w)
+        return self.lstd.vjp(self.theta, (none, none, none, none), self.flat_w)

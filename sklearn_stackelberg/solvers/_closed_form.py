@@ -1,118 +1,195 @@
-"""The leader's climb along the follower's best response in closed form."""
+"""Steps of the policy along the best response in closed form."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
 from scipy.optimize import minimize
+from sklearn.base import BaseEstimator, clone
 from torch import Tensor
 
-from ._base import History, Observer, SolverResult
+from .._typing import Floats
+from .._validation import check_rules
+from ._base import (
+    SEARCH_RULES,
+    STEP_GROWTH,
+    History,
+    LeaderGradient,
+    Observer,
+    ProblemSpec,
+    SolverResult,
+    SolverState,
+)
 from ._best_response import BestResponse, LSTDSystem
-
-LeaderGradient = Literal["total", "individual"]
-
-# Each mirror step is this much longer than the one before: short ones while q still
-# changes a lot with the policy, long ones once it is nearly decided.
-_STEP_GROWTH = 1.1
 
 # Steps in a row without a gain of ``tol`` after which a phase has nothing left to give.
 _PATIENCE = 10
 
 
-class ClosedFormSolver:
-    """Climb v(w*(θ), θ): mirror steps first, then quasi-Newton steps.
+class ClosedForm(BaseEstimator):
+    """Solve with the best response in closed form: mirror steps, then L-BFGS.
+
+    For a Q-function that is linear in its weights and a policy that is linear in the
+    same features, of discrete or continuous actions, and on the CPU. The best response
+    of every policy is then the solution of a linear system, and v(w*(θ), θ) is
+    maximised directly.
 
     v is not concave, and its derivative at a state is weighted by how often the policy
     gets there: from a uniform policy on a long horizon it all but vanishes. A mirror
     step θ += η w* improves the policy at every state at once, whether it is reached or
-    not; L-BFGS along the total derivative then finishes what the leader can foresee and
-    mirror steps cannot, that the follower answers.
+    not; L-BFGS along the total derivative then finishes what mirror steps cannot
+    foresee, that the Q-function responds.
 
     Parameters
     ----------
-    lam, beta : float
-        λ and β of the follower's objective.
-    leader_gradient : {"total", "individual"}
-        The derivative of the second phase: D_θ v, or ∂_θ v with w held fixed while the
-        leader steps, an ablation that is no gradient of anything and so takes steps of
-        a set length.
-    mirror_steps : int
-        At most so many mirror steps.
-    max_iter : int
-        At most so many steps of the second phase.
-    tol : float
-        Relative gain of v under which a phase ends.
-    observe : callable, default=None
-        Called after each evaluation with its entry of the history, a dict of str to
-        float, and a callable that gives θ and w; True stops the climb, and the best
-        point so far is returned.
+    leader_gradient : {"total", "individual"}, default="total"
+        The derivative that is followed after the mirror steps. ``"individual"`` holds w
+        fixed while the policy steps: an ablation that is the gradient of nothing, and
+        so takes steps of a set length.
+    mirror_steps : int, default=40
+        At most so many mirror steps, with which every fit begins: they improve the
+        policy in all logged states at once, visited or not.
+    max_iter : int or None, default=None
+        At most so many steps along the derivative after the mirror steps. None is 50
+        for discrete actions, and 0 for continuous ones.
+    tol : float, default=1e-2
+        Relative gain of the value under which a phase ends. Smaller goes further, which
+        raises ``policy_value_`` and, past what the log supports, not the policy's true
+        value.
+
+    See Also
+    --------
+    Stochastic : For networks, and for logs of any size.
+
+    Examples
+    --------
+    >>> from sklearn_stackelberg import StackelbergPolicyEstimator
+    >>> from sklearn_stackelberg.solvers import ClosedForm
+    >>> policy = StackelbergPolicyEstimator(solver=ClosedForm(tol=1e-3))
+    >>> policy.get_params()["solver__tol"]
+    0.001
     """
+
+    needs: ClassVar[Literal["linear", "samples"]] = "linear"
 
     def __init__(
         self,
-        lam: float,
-        beta: float,
         *,
         leader_gradient: LeaderGradient = "total",
         mirror_steps: int = 40,
-        max_iter: int = 50,
+        max_iter: int | None = None,
         tol: float = 1e-2,
-        observe: Observer | None = None,
     ) -> None:
-        self.lam, self.beta = lam, beta
         self.leader_gradient = leader_gradient
-        self.mirror_steps, self.max_iter, self.tol = mirror_steps, max_iter, tol
-        self.observe = observe
+        self.mirror_steps = mirror_steps
+        self.max_iter = max_iter
+        self.tol = tol
 
-    def evaluate(self, sums: LSTDSystem, theta: Tensor) -> BestResponse:
-        """The follower's best response to θ.
+    def resolve(self, spec: ProblemSpec) -> ClosedForm:
+        """A copy whose ``max_iter`` is a number, for a problem that it can solve.
 
         Parameters
         ----------
-        sums : DiscreteLSTD or ContinuousLSTD
-        theta : Tensor
+        spec : ProblemSpec
 
         Returns
         -------
-        Evaluation
-        """
-        return BestResponse(sums, theta, self.lam, self.beta)
+        ClosedForm
 
-    def solve(self, sums: LSTDSystem, starts: Iterable[Tensor]) -> SolverResult:
-        """Climb from the best of several policies.
+        Raises
+        ------
+        ValueError
+            If a parameter is out of range, or if Q-function, policy or device are not
+            those of a closed form.
+        """
+        check_rules(self.get_params(), SEARCH_RULES)
+        _check_linear(spec)
+        if spec.device == "cuda":
+            raise ValueError(
+                "device='cuda' is for the stochastic solver; the closed form works on "
+                "the CPU. Set device='auto', or solver='stochastic'."
+            )
+        resolved = clone(self)
+        if self.max_iter is None:
+            # Features of state and action are many for the rows that there are: steps
+            # along the derivative raise v there, and lower the return of the policy.
+            resolved.max_iter = 0 if spec.action_type == "continuous" else 50
+        return resolved
+
+    def solve(
+        self,
+        problem: LSTDSystem,
+        start: SolverState,
+        *,
+        lam: float,
+        beta: float,
+        observe: Observer | None = None,
+    ) -> SolverResult:
+        """Maximise v from a policy; long logs on a part of their rows first.
 
         Parameters
         ----------
-        sums : DiscreteLSTD or ContinuousLSTD
-        starts : iterable of Tensor
-            Mirror steps start from the one of the largest v. Long logs are climbed on
-            a part of their rows first.
+        problem : LSTDSystem
+        start : SolverState
+            Whose policy is θ.
+        lam, beta : float
+            λ and β of the Q-function's objective.
+        observe : callable, default=None
+            Called after each evaluation with its entry of the history, a dict of str to
+            float, and a callable that gives θ and w; True ends the search.
 
         Returns
         -------
         SolverResult
             The best point seen, never the last one for its own sake.
         """
-        climb = _Climb(self, sums)
-        stopped, shortfall = False, ""
-        try:
-            shortfall = climb.run(starts)
-        except _Stopped:
-            stopped = True
-        best = climb.best
+        if not isinstance(start.policy, Tensor):
+            raise TypeError(
+                "ClosedForm starts from the weights of a policy, a Tensor, got "
+                f"{type(start.policy).__name__}."
+            )
+        search = _Search(self, problem, lam, beta, observe)
+        shortfall, stopped = search.run(start.policy)
+        best = search.best
         return SolverResult(
-            theta=best.theta,
-            w=best.w,
+            policy=best.theta,
+            q_function=best.w,
             value=float(best.value),
             pessimism=float(best.pessimism),
-            history=climb.history,
-            n_iter=climb.n_iter,
+            history=search.history,
+            n_iter=search.n_iter,
+            state=SolverState(best.theta, best.w),
             shortfall=shortfall,
             stopped=stopped,
+        )
+
+
+def _check_linear(spec: ProblemSpec) -> None:
+    """Refuse a Q-function or a policy whose best response is no linear system."""
+    networks = [
+        name
+        for name, is_network in (
+            ("q_function", not spec.linear_q),
+            ("policy", spec.network_policy),
+        )
+        if is_network
+    ]
+    if networks:
+        raise ValueError(
+            f"solver='closed_form' needs a Q-function and a policy that are linear in "
+            f"their weights, and {' and '.join(networks)} "
+            f"{'are networks' if len(networks) > 1 else 'is a network'}: its best "
+            "response is no linear system. Set solver='auto' or 'stochastic', or "
+            + " and ".join(f"{name}='kernel'" for name in networks)
+            + "."
+        )
+    if not spec.linear_policy:
+        raise ValueError(
+            f"solver='closed_form' needs both players in the same features, but "
+            f"q_function={spec.q_function} and policy={spec.policy}. "
+            "Make them equal, or set solver='auto' or 'stochastic'."
         )
 
 
@@ -120,69 +197,82 @@ class _Stopped(Exception):
     """The observer has seen enough."""
 
 
-class _Climb:
+class _Search:
     """One run of the solver: where it is, and the best it has seen."""
 
-    def __init__(self, solver: ClosedFormSolver, sums: LSTDSystem) -> None:
-        self.solver, self.sums = solver, sums
+    def __init__(
+        self,
+        solver: ClosedForm,
+        lstd: LSTDSystem,
+        lam: float,
+        beta: float,
+        observe: Observer | None,
+    ) -> None:
+        self.solver, self.lstd, self.observe = solver, lstd, observe
+        self.lam, self.beta = lam, beta
+        self.max_iter = solver.max_iter or 0
         self.history = History()
         self.best: BestResponse
         self.n_iter = 0
-        self.theta: Tensor
 
-    def run(self, starts: Iterable[Tensor]) -> str:
+    def run(self, theta: Tensor) -> tuple[str, bool]:
+        """All phases: what they left undone, and whether the observer ended them."""
+        try:
+            return self.phases(theta), False
+        except _Stopped:
+            return "", True
+
+    def phases(self, theta: Tensor) -> str:
         """All phases; what they left undone."""
-        solver, part = self.solver, self.sums.subsample()
-        if part is self.sums:
-            self.theta = max(starts, key=lambda theta: self.visit(theta).value)
+        solver, part = self.solver, self.lstd.subsample()
+        if part is self.lstd:
+            self.visit(theta)
             shortfall = self.mirror_phase()
         else:
             # A part of a long log shows the way up; the whole log has the last word.
-            found = solver.solve(part, starts)
-            self.n_iter, shortfall = found.n_iter, found.shortfall
-            self.visit(found.theta)
-            if found.stopped:
+            search = _Search(solver, part, self.lam, self.beta, self.observe)
+            shortfall, stopped = search.run(theta)
+            self.n_iter = search.n_iter
+            self.visit(search.best.theta)
+            if stopped:
                 raise _Stopped
-        if solver.max_iter > 0:
+        if self.max_iter > 0:
             total = solver.leader_gradient == "total"
             shortfall = self.quasi_newton() if total else self.individual_phase()
         return shortfall
 
     def visit(self, theta: Tensor, derivative: Tensor | None = None) -> BestResponse:
         """Evaluate θ, reached along a derivative, and keep it if it is the best."""
-        evaluation = self.solver.evaluate(self.sums, theta)
-        self.record(evaluation, derivative)
-        return evaluation
+        response = BestResponse(self.lstd, theta, self.lam, self.beta)
+        self.record(response, derivative)
+        return response
 
-    def record(
-        self, evaluation: BestResponse, derivative: Tensor | None = None
-    ) -> None:
+    def record(self, response: BestResponse, derivative: Tensor | None = None) -> None:
         """Note an evaluation in the history and keep it if it is the best so far."""
-        if not hasattr(self, "best") or evaluation.value > self.best.value:
-            self.best = evaluation
+        if not hasattr(self, "best") or response.value > self.best.value:
+            self.best = response
         norm = np.nan if derivative is None else float(derivative.norm())
         self.history.add(
-            value=evaluation.value,
-            pessimism=evaluation.pessimism,
-            follower_objective=evaluation.follower_objective,
-            bellman_error=evaluation.bellman_error,
+            value=response.value,
+            pessimism=response.pessimism,
+            follower_objective=response.follower_objective,
+            bellman_error=response.bellman_error,
             leader_gradient_norm=norm,
         )
-        observe = self.solver.observe
-        if observe is None:
-            return
-        if observe(self.history.last(), lambda: (evaluation.theta, evaluation.w)):
+        if self.observe is not None and self.observe(
+            self.history.last(), lambda: (response.theta, response.w)
+        ):
             raise _Stopped
 
     def mirror_phase(self) -> str:
         """θ += η w*, by steps that grow."""
-        evaluation, stale = self.best, 0
+        response, stale = self.best, 0
         for step in range(self.solver.mirror_steps):
             before = self.best.value
-            self.theta = self.sums.mirror_step(
-                self.theta, evaluation.flat_w, _STEP_GROWTH**step
+            theta = self.lstd.mirror_step(
+                response.theta, response.flat_w, STEP_GROWTH**step
             )
-            evaluation = self.visit(self.theta)
+            response = self.visit(theta)
             self.n_iter += 1
             stale = 0 if self._gained(before) else stale + 1
             if stale >= _PATIENCE:
@@ -192,44 +282,42 @@ class _Climb:
     def quasi_newton(self) -> str:
         """L-BFGS on −v, from the best θ so far."""
         start = self.best.theta
+        # ftol is relative to max(|f|, 1): in units of v it is relative to v.
         unit = max(abs(float(self.best.value)), 1e-12)
 
-        def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        def objective(flat: Floats) -> tuple[float, Floats]:
             theta = torch.from_numpy(flat.copy()).reshape(start.shape)
-            evaluation = self.solver.evaluate(self.sums, theta)
-            derivative = evaluation.total_derivative()
-            self.record(evaluation, derivative)
-            return -float(evaluation.value) / unit, -derivative.numpy().ravel() / unit
+            response = BestResponse(self.lstd, theta, self.lam, self.beta)
+            derivative = response.total_derivative()
+            self.record(response, derivative)
+            return -float(response.value) / unit, -derivative.numpy().ravel() / unit
 
         found = minimize(
             objective,
             start.numpy().ravel(),
             jac=True,
             method="L-BFGS-B",
-            options={
-                "maxiter": self.solver.max_iter,
-                "ftol": self.solver.tol,
-                "gtol": 0.0,
-            },
+            # A softmax that is nearly decided has a small gradient far from any
+            # maximum, so that gtol must not end the phase.
+            options={"maxiter": self.max_iter, "ftol": self.solver.tol, "gtol": 0.0},
         )
         self.n_iter += found.nit
-        if found.status != 1:
-            return ""
-        return self._shortfall("max_iter", self.solver.max_iter)
+        # Status 1: L-BFGS-B ran out of iterations.
+        return self._shortfall("max_iter", self.max_iter) if found.status == 1 else ""
 
     def individual_phase(self) -> str:
         """Steps along ∂_θ v at fixed w, each as long as a mirror step."""
-        evaluation, stale = self.best, 0
-        for _ in range(self.solver.max_iter):
-            derivative = evaluation.individual_derivative()
-            length = 1.0 / self.sums.logit_scale(derivative)
+        response, stale = self.best, 0
+        for _ in range(self.max_iter):
+            derivative = response.individual_derivative()
+            length = 1.0 / self.lstd.logit_scale(derivative)
             before = self.best.value
-            evaluation = self.visit(evaluation.theta + length * derivative, derivative)
+            response = self.visit(response.theta + length * derivative, derivative)
             self.n_iter += 1
             stale = 0 if self._gained(before) else stale + 1
             if stale >= _PATIENCE:
                 return ""
-        return self._shortfall("max_iter", self.solver.max_iter)
+        return self._shortfall("max_iter", self.max_iter)
 
     def _gained(self, before: Tensor) -> bool:
         gain = float(self.best.value - before)
@@ -243,6 +331,6 @@ class _Climb:
         return (
             f"The policy's value was still moving (by {recent:.3g} over the last "
             f"{min(_PATIENCE, len(values) - 1)} evaluations, at {values[-1]:.3g} in "
-            f"scaled rewards) when {name}={limit} ended the climb. Raise {name}, raise "
-            "tol, or raise beta so that the follower answers more smoothly."
+            f"scaled rewards) when {name}={limit} ended the fit. Raise {name}, raise "
+            "tol, or raise beta so that the Q-function responds more smoothly."
         )

@@ -1,4 +1,4 @@
-"""Leaders over continuous actions, as the closed form asks them.
+"""Policies over continuous actions, as the closed form needs them.
 
 What a policy makes of Q's features is their mean φ̄(s) = E_{a~π(·|s)} φ(s, a). It is
 kept as a mean h(s) of Gram rows k((s, a), L), φ̄ = h P with P the features' projection:
@@ -19,7 +19,8 @@ from ..kernels._state_action import CandidateGram, NodeGram, StateActionFeatures
 from ..policies._gaussian import SquashedGaussian
 from ..policies._softmax import advantages, softmax_vjp
 
-Read = tuple[Tensor, ...]
+# What a policy keeps of k states: tensors of k rows.
+StateData = tuple[Tensor, ...]
 
 # A Gaussian's step reweights its nodes by no more than about e to this: longer ones
 # would leave one node, and no spread to find the next.
@@ -30,105 +31,89 @@ _RIDGE = 1e-4
 
 
 class ContinuousPolicyModel(Protocol):
-    """What `ContinuousLSTD` asks of a leader; θ is a matrix of its weights."""
+    """What `ContinuousLSTD` needs of a policy; θ is a matrix of its weights."""
 
     features: StateActionFeatures
-    width: int
 
     def start(self) -> Tensor:
         """θ of a policy that prefers nothing."""
 
-    def read(self, states: Floats) -> Read:
-        """What is kept of states: ``width`` numbers each, in tensors of k rows."""
+    def read(self, states: Floats) -> StateData:
+        """What is kept of states."""
 
-    def mean(self, rows: Read, theta: Tensor) -> Tensor:
+    def mean(self, data: StateData, theta: Tensor) -> Tensor:
         """h = E_{a~π} k((s, a), L), (k, n_landmarks)."""
 
     def vjp(
-        self, rows: Read, theta: Tensor, left: Tensor, landmark_weights: Tensor
+        self, data: StateData, theta: Tensor, left: Tensor, landmark_weights: Tensor
     ) -> Tensor:
-        """∂/∂θ of Σ_kt left_kt (h_k · folded_t), for left (k, t), folded (L, t)."""
+        """∂/∂θ of Σ_kt left_kt (h_k · u_t), left (k, t), landmark_weights (L, t)."""
 
-    def mirror_step(self, rows: Read, theta: Tensor, w: Tensor, size: float) -> Tensor:
+    def mirror_step(
+        self, data: StateData, theta: Tensor, w: Tensor, size: float
+    ) -> Tensor:
         """θ after a step towards what q_w prefers, w of shape (m,)."""
 
-    def outputs(self, rows: Read, direction: Tensor) -> Tensor:
+    def outputs(self, data: StateData, direction: Tensor) -> Tensor:
         """How θ + direction moves what the policy is made of, a row per state."""
 
 
 class CandidatePolicyModel:
-    """π(a_j|s) ∝ exp(φ(s, a_j)ᵀu), u of shape (m, 1): in the features of Q.
-
-    Parameters
-    ----------
-    features : StateActionFeatures
-    candidates : array of shape (C, p)
-    """
+    """π(a_j|s) ∝ exp(φ(s, a_j)ᵀu) of C candidates, u of shape (m, 1)."""
 
     def __init__(self, features: StateActionFeatures, candidates: Floats) -> None:
         self.features = features
         self.gram = CandidateGram(features, candidates)
-        self.width = self.gram.width
         self._projection = torch.from_numpy(features.projection_)  # (L, m)
 
     def start(self) -> Tensor:
         """u = 0, the uniform policy."""
         return torch.zeros(self._projection.shape[1], 1, dtype=torch.float64)
 
-    def read(self, states: Floats) -> Read:
-        """What is kept of states, (k, width)."""
+    def read(self, states: Floats) -> StateData:
+        """Gram rows of states."""
         return (self.gram.read(states),)
 
-    def outputs(self, rows: Read, direction: Tensor) -> Tensor:
+    def outputs(self, data: StateData, direction: Tensor) -> Tensor:
         """Logits φ(s, a_j)ᵀu of the candidates, (k, C)."""
-        (gram,) = rows
+        (gram,) = data
         landmark_weights = self._projection @ direction.double()
         return self.gram.values(gram, landmark_weights.to(gram.dtype))[..., 0]
 
-    def probabilities(self, rows: Read, theta: Tensor) -> Tensor:
+    def probabilities(self, data: StateData, theta: Tensor) -> Tensor:
         """π(a_j|s), (k, C)."""
-        return torch.softmax(self.outputs(rows, theta), dim=1)
+        return torch.softmax(self.outputs(data, theta), dim=1)
 
-    def mean(self, rows: Read, theta: Tensor) -> Tensor:
+    def mean(self, data: StateData, theta: Tensor) -> Tensor:
         """h = Σ_j π(a_j|s) k((s, a_j), L), (k, n_landmarks)."""
-        return self.gram.mean(rows[0], self.probabilities(rows, theta))
+        return self.gram.mean(data[0], self.probabilities(data, theta))
 
     def vjp(
-        self, rows: Read, theta: Tensor, left: Tensor, landmark_weights: Tensor
+        self, data: StateData, theta: Tensor, left: Tensor, landmark_weights: Tensor
     ) -> Tensor:
         """By hand: values at the candidates, the softmax, and the mean once more."""
-        values = self.gram.values(rows[0], landmark_weights)  # (k, C, t)
+        values = self.gram.values(data[0], landmark_weights)  # (k, C, t)
         gradient = (left[:, None, :] * values).sum(dim=2)
-        moved = softmax_vjp(self.probabilities(rows, theta), gradient)  # (k, C)
-        total = self.gram.mean(rows[0], moved).sum(dim=0)  # (L,)
+        moved = softmax_vjp(self.probabilities(data, theta), gradient)  # (k, C)
+        # A mean is linear in its weights: with ∂/∂logits for them it goes back to u.
+        total = self.gram.mean(data[0], moved).sum(dim=0)  # (L,)
         return (self._projection.T @ total.double())[:, None]
 
-    def mirror_step(self, rows: Read, theta: Tensor, w: Tensor, size: float) -> Tensor:
+    def mirror_step(
+        self, data: StateData, theta: Tensor, w: Tensor, size: float
+    ) -> Tensor:
         """u + η w: 95 % of the advantages move a logit by under size."""
         direction = w[:, None]
-        values = self.outputs(rows, direction)
-        advantage = advantages(self.probabilities(rows, theta), values)
+        values = self.outputs(data, direction)
+        advantage = advantages(self.probabilities(data, theta), values)
         return theta + size / abs_quantile(advantage) * direction
 
 
 class GaussianPolicyModel:
     """The squashed Gaussian whose μ and log σ are linear in features of states.
 
-    θ is of shape (n_state_features, 2 p).
-
-    Parameters
-    ----------
-    features : StateActionFeatures
-        Of a kernel that can be differentiated in the action.
-    inputs : LandmarkFeatures
-        The policy's features of states.
-    policy : SquashedGaussian
-        Bounds and nodes; its head is not used.
-
-    Raises
-    ------
-    ValueError
-        If the kernel cannot be differentiated.
+    θ is of shape (n_state_features, 2 p). Of ``policy`` the bounds and the nodes are
+    taken, not the head; a kernel without a derivative in the action is refused.
     """
 
     def __init__(
@@ -139,7 +124,6 @@ class GaussianPolicyModel:
     ) -> None:
         self.features, self.inputs = features, inputs
         self.gram = NodeGram(features)
-        self.width = self.gram.width + inputs.n_features_out_
         none = torch.zeros(1, 1, dtype=getattr(torch, features.dtype))
         self.policy = policy.with_head(none)
         self._projection = torch.from_numpy(features.projection_)
@@ -149,63 +133,53 @@ class GaussianPolicyModel:
         columns = 2 * len(self.policy.low)
         return torch.zeros(self.inputs.n_features_out_, columns, dtype=torch.float64)
 
-    def read(self, states: Floats) -> Read:
-        """What is kept of states: Gram rows, and the policy's features."""
+    def read(self, states: Floats) -> StateData:
+        """Gram rows, and the policy's features."""
         inputs = torch.from_numpy(self.inputs.transform(states))
         return self.gram.read(states), inputs.to(self.policy.low.dtype)
 
-    def outputs(self, rows: Read, direction: Tensor) -> Tensor:
+    def outputs(self, data: StateData, direction: Tensor) -> Tensor:
         """What μ and log σ come from, (k, 2 p)."""
-        return rows[1] @ direction.to(rows[1].dtype)
+        return data[1] @ direction.to(data[1].dtype)
 
-    def mean(self, rows: Read, theta: Tensor) -> Tensor:
+    def mean(self, data: StateData, theta: Tensor) -> Tensor:
         """h = Σ_j w_j k((s, a_j), L) over the nodes, (k, n_landmarks)."""
-        nodes = self.policy.nodes(self.outputs(rows, theta))
-        return self.gram.mean(rows[0], nodes.actions, nodes.weights)
+        nodes = self.policy.nodes(self.outputs(data, theta))
+        return self.gram.mean(data[0], nodes.actions, nodes.weights)
 
     def vjp(
-        self, rows: Read, theta: Tensor, left: Tensor, landmark_weights: Tensor
+        self, data: StateData, theta: Tensor, left: Tensor, landmark_weights: Tensor
     ) -> Tensor:
         """By automatic differentiation, to the outputs of this chunk's states."""
-        outputs = self.outputs(rows, theta.detach()).requires_grad_()
+        outputs = self.outputs(data, theta.detach()).requires_grad_()
         with torch.enable_grad():
             nodes = self.policy.nodes(outputs)
-            mean = self.gram.mean(rows[0], nodes.actions, nodes.weights)
+            mean = self.gram.mean(data[0], nodes.actions, nodes.weights)
             total = (left * (mean @ landmark_weights)).sum()
-        return (rows[1].T @ torch.autograd.grad(total, outputs)[0]).double()
+        return (data[1].T @ torch.autograd.grad(total, outputs)[0]).double()
 
-    def mirror_step(self, rows: Read, theta: Tensor, w: Tensor, size: float) -> Tensor:
+    def mirror_step(
+        self, data: StateData, theta: Tensor, w: Tensor, size: float
+    ) -> Tensor:
         """The Gaussian nearest to π · exp(η q_w) at every state, regressed on states.
 
         Nodes are reweighted by exp(η advantage), 95 % of the exponents under ``size``;
         their mean and spread are those of the new policy, and the change of its outputs
         is projected on the policy's features by least squares.
         """
-        outputs = self.outputs(rows, theta)  # (k, 2 p)
+        outputs = self.outputs(data, theta)  # (k, 2 p)
         nodes, free = self.policy.nodes(outputs), self.policy.free_nodes(outputs)
         landmark_weights = (self._projection @ w).to(outputs.dtype)[:, None]
-        values = self.gram.values(rows[0], nodes.actions, landmark_weights)[
-            ..., 0
-        ]  # (k, S)
-        advantage = advantages(nodes.weights, values)
+        values = self.gram.values(data[0], nodes.actions, landmark_weights)  # (k, S, 1)
+        advantage = advantages(nodes.weights, values[..., 0])
         eta = min(size, _GAUSSIAN_STEP) / abs_quantile(advantage)
         weights = nodes.weights.log() + eta * advantage
         target = self.policy.matching(free, torch.softmax(weights, dim=1))
-        return theta + self.regress(rows, target - outputs)
+        return theta + self.regress(data, target - outputs)
 
-    def regress(self, rows: Read, outputs: Tensor) -> Tensor:
-        """θ whose outputs on these states are nearest to some, (m, 2 p).
-
-        Parameters
-        ----------
-        rows : as `read` gives them
-        outputs : Tensor of shape (k, 2 p)
-
-        Returns
-        -------
-        Tensor of shape (n_state_features, 2 p)
-        """
-        inputs = rows[1].double()
+    def regress(self, data: StateData, outputs: Tensor) -> Tensor:
+        """θ whose outputs on these states are nearest to some, (m, 2 p)."""
+        inputs = data[1].double()
         gram = inputs.T @ inputs / len(inputs)
         gram = gram + _RIDGE * torch.eye(len(gram), dtype=gram.dtype)
         right = inputs.T @ outputs.double() / len(inputs)

@@ -1,4 +1,4 @@
-"""Sums over logged rows, through which alone the policy reaches its value.
+"""LSTD equations of discrete actions, summed over the logged rows.
 
 For a Q-function linear in w, all that the rows say is in
 
@@ -18,37 +18,26 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from .._problem.rows import FeatureRows, Rows, abs_quantile, subsample_rows
+from .._linalg import LinearSystem
+from .._problem.rows import FeatureRows, Rows, abs_quantile
 from .._sampling import fixed_sample
 from .._typing import Index
 from ..policies._softmax import action_probabilities, advantages, softmax_vjp
+from ..total_derivative import Factors
+from ._best_response import STEP_ROWS, LSTDSystem
 
 # Rows of a chunk: the features of one chunk and their products with the probabilities
 # stay in a processor's cache, and a matrix product is still large.
 CHUNK_ROWS = 512
 
-# Logged states over which a step measures what it moves.
-STEP_ROWS = 2000
-
-# A climb on a longer log starts on a part of it, of so many rows.
-PART_ROWS = 50_000
-
 # Features of rows gathered once and kept, if all of them take no more than this.
 _GATHERED_BYTES = 2**29
 
 
-class Moments(NamedTuple):
-    """M, of shape (A m, A m), and b, of shape (A m,), at one θ, in float64."""
-
-    M: Tensor
-    b: Tensor
-
-
 class _Chunk(NamedTuple):
-    """Rows that share their logged action; read with ``features(index)``."""
+    """Rows that share their logged action."""
 
     action: int
     state: Index
@@ -60,124 +49,101 @@ class _Chunk(NamedTuple):
         return features(self.state), features(self.next_state)
 
 
-class DiscreteLSTD:
-    """M(θ) and b(θ), and their derivatives with respect to θ.
+class DiscreteLSTD(LSTDSystem):
+    """M(θ) and b(θ), and their derivatives with respect to θ, of shape (m, A).
 
-    Parameters
-    ----------
-    rows : Rows
-    discount : float
-    ridge : float, default=0.0
-        ρ: beside the n logged rows, every direction of the features has ρ n rows more,
-        after which the episode ends with nothing. M becomes M + ρI.
-    chunk_rows : int, default=CHUNK_ROWS
-        Larger needs more memory; the sums are the same to rounding.
-    log_length : int, default=None
-        n of 2λn, where the rows are a part of a longer log; None means all of it.
+    ``features(index)`` gives φ of the states at ``index``, (k, m). Larger chunks need
+    more memory; the sums are the same to rounding.
     """
 
     def __init__(
         self,
         rows: Rows,
+        features: FeatureRows,
+        n_actions: int,
         discount: float,
         ridge: float = 0.0,
         chunk_rows: int = CHUNK_ROWS,
         log_length: int | None = None,
     ) -> None:
-        self.rows, self.discount = rows, discount
-        self.n, self.n_actions = len(rows.action), rows.n_actions
-        self.log_length = log_length or self.n
-        self.n_features = rows.features(rows.state[:1]).shape[1]
-        self.dtype = rows.features(rows.state[:1]).dtype
-        self._chunk_rows, self._ridge = chunk_rows, ridge
+        super().__init__(rows, discount, ridge, log_length)
+        self.features, self.n_actions = features, n_actions
+        one = features(rows.state[:1])
+        self.n_features, self.dtype = one.shape[1], one.dtype
+        self._chunk_rows = chunk_rows
         # Where the episode terminated, nothing of the next state enters any sum: such
         # rows have a part in the fixed sums alone.
-        self._chunks = list(self._split(rows.terminated < 1.0))
+        self._chunks = [
+            _Chunk(
+                action,
+                rows.state[index],
+                rows.next_state[index],
+                torch.as_tensor(
+                    discount * (1.0 - rows.terminated[index]), dtype=self.dtype
+                )[:, None],
+            )
+            for action, index in self._by_action(np.flatnonzero(rows.terminated < 1.0))
+        ]
         self._gathered: list[tuple[Tensor, Tensor]] | None = None
         size = 2 * self.n * self.n_features * self.dtype.itemsize
         if size <= _GATHERED_BYTES:
-            self._gathered = [chunk.read(rows.features) for chunk in self._chunks]
+            self._gathered = [chunk.read(features) for chunk in self._chunks]
         self._sum_fixed()
 
-    def subsample(self, n_rows: int = PART_ROWS) -> DiscreteLSTD:
-        """The same sums over some rows drawn at random, as estimates of those of all.
-
-        Parameters
-        ----------
-        n_rows : int, default=PART_ROWS
-
-        Returns
-        -------
-        DiscreteLSTD
-            Itself, if it has at most twice as many rows.
-        """
-        if self.n <= 2 * n_rows:
-            return self
-        rows = subsample_rows(self.rows, n_rows)
+    def on_rows(self, rows: Rows) -> DiscreteLSTD:
+        """The same system of other rows, with the n of these."""
         return DiscreteLSTD(
-            rows, self.discount, self._ridge, self._chunk_rows, self.log_length
+            rows,
+            self.features,
+            self.n_actions,
+            self.discount,
+            self.ridge,
+            self._chunk_rows,
+            self.log_length,
         )
 
-    def _split(self, which: NDArray[np.bool_]) -> Iterator[_Chunk]:
-        """Chunks of rows that share their logged action."""
+    def _by_action(self, which: Index) -> Iterator[tuple[int, Index]]:
+        """Chunks of these rows that share their logged action."""
         for action in range(self.n_actions):
-            chosen = np.flatnonzero((self.rows.action == action) & which)
+            chosen = which[self.rows.action[which] == action]
             for start in range(0, len(chosen), self._chunk_rows):
-                index = chosen[start : start + self._chunk_rows]
-                weight = self.discount * (1.0 - self.rows.terminated[index])
-                yield _Chunk(
-                    action,
-                    self.rows.state[index],
-                    self.rows.next_state[index],
-                    torch.as_tensor(weight, dtype=self.dtype)[:, None],
-                )
+                yield action, chosen[start : start + self._chunk_rows]
 
     def _read(self) -> Iterator[tuple[_Chunk, Tensor, Tensor]]:
         """Chunks with their features, from memory or computed anew."""
         for number, chunk in enumerate(self._chunks):
             if self._gathered is None:
-                yield chunk, *chunk.read(self.rows.features)
+                yield chunk, *chunk.read(self.features)
             else:
                 yield chunk, *self._gathered[number]
 
     def _sum_fixed(self) -> None:
         """What θ does not move: c, ZᵀΦ/n + ρI and γ Zᵀ(1 − terminated)Φ'/n by block."""
         actions, m = self.n_actions, self.n_features
+        # In float64, whatever the features: single sums of many rows would drift.
         gram = torch.zeros(actions, m, m, dtype=torch.float64)
         following = torch.zeros(actions, m, m, dtype=torch.float64)
         reward = torch.zeros(actions, m, dtype=torch.float64)
-        for action in range(actions):
-            chosen = np.flatnonzero(self.rows.action == action)
-            for start in range(0, len(chosen), self._chunk_rows):
-                index = chosen[start : start + self._chunk_rows]
-                z = self.rows.features(self.rows.state[index])  # (k, m)
-                gram[action] += z.T @ z
-                rewards = torch.as_tensor(self.rows.reward[index], dtype=self.dtype)
-                reward[action] += z.T @ rewards
+        for action, index in self._by_action(np.arange(self.n)):
+            z = self.features(self.rows.state[index])  # (k, m)
+            gram[action] += z.T @ z
+            reward[action] += z.T @ torch.as_tensor(
+                self.rows.reward[index], dtype=self.dtype
+            )
         for chunk, z, after in self._read():
             following[chunk.action] += z.T @ (after * chunk.weight)
-        prior = self._ridge * torch.eye(m, dtype=torch.float64)
+        prior = self.ridge * torch.eye(m, dtype=torch.float64)
         self._gram, self._following = gram / self.n + prior, following / self.n
         self.c = (reward / self.n).ravel()  # (A m,)
 
     def weights(self, flat: Tensor) -> Tensor:
-        """w as the follower holds it, a column per action, (m, n_actions)."""
+        """w as the Q-function holds it, a column per action, (m, A)."""
         return flat.reshape(self.n_actions, -1).T
 
     def mirror_step(self, theta: Tensor, flat_w: Tensor, size: float) -> Tensor:
-        """θ + η w, with η such that 95 % of the advantages move a logit by under size.
-
-        Parameters
-        ----------
-        theta : Tensor of shape (m, n_actions)
-        flat_w : Tensor of shape (A m,)
-        size : float
-
-        Returns
-        -------
-        Tensor of shape (m, n_actions)
-        """
+        """θ + η w: 95 % of the advantages move a logit by under size."""
         w = self.weights(flat_w)
+        # A softmax does not see what all actions share; θ would grow by it.
         w = w - w.mean(dim=1, keepdim=True)
         probabilities = action_probabilities(self._sample, theta)
         advantage = advantages(probabilities, self._sample @ w)
@@ -190,20 +156,10 @@ class DiscreteLSTD:
     @cached_property
     def _sample(self) -> Tensor:
         chosen = fixed_sample(self.n, STEP_ROWS)
-        return self.rows.features(self.rows.state[chosen]).double()
+        return self.features(self.rows.state[chosen]).double()
 
-    def __call__(self, theta: Tensor) -> Moments:
-        """M(θ) and b(θ).
-
-        Parameters
-        ----------
-        theta : Tensor of shape (m, n_actions)
-            The policy's weights.
-
-        Returns
-        -------
-        Moments
-        """
+    def __call__(self, theta: Tensor) -> LinearSystem:
+        """M(θ), b(θ) and c."""
         actions, m = self.n_actions, self.n_features
         theta = theta.to(self.dtype)
         # Block [b, a] for all but the last action a: Σ_a π(a|s') = 1 gives the last.
@@ -216,11 +172,13 @@ class DiscreteLSTD:
         part = moved.reshape(actions, m, actions - 1, m) / self.n
         last = self._following - part.sum(dim=2)  # (A, m, m)
         M = -torch.cat([part, last[:, :, None, :]], dim=2)  # (A, m, A, m)
+        # ZᵀΦ has blocks on the diagonal alone: a row's z and φ share their action.
         own = torch.eye(actions, dtype=torch.float64)[:, None, :, None]
-        M = M + own * self._gram[:, :, None, :]
-        return Moments(M.reshape(actions * m, actions * m), self._initial(theta))
+        M = (M + own * self._gram[:, :, None, :]).reshape(actions * m, actions * m)
+        return LinearSystem(M, self._initial(theta), self.c)
 
     def _initial(self, theta: Tensor) -> Tensor:
+        """b(θ), (A m,)."""
         total = torch.zeros(self.n_actions, self.n_features, dtype=torch.float64)
         for features in self._initial_features():
             total = total + action_probabilities(features, theta).T @ features
@@ -229,29 +187,13 @@ class DiscreteLSTD:
     def _initial_features(self) -> Iterator[Tensor]:
         initial = self.rows.initial
         for start in range(0, len(initial), self._chunk_rows):
-            yield self.rows.features(initial[start : start + self._chunk_rows])
+            yield self.features(initial[start : start + self._chunk_rows])
 
-    def vjp(
-        self,
-        theta: Tensor,
-        factors: tuple[Tensor, Tensor, Tensor, Tensor],
-        gradient_b: Tensor,
-    ) -> Tensor:
+    def vjp(self, theta: Tensor, factors: Factors, gradient_b: Tensor) -> Tensor:
         """D_θ v, from ∂v/∂M = x1 y1ᵀ + x2 y2ᵀ and ∂v/∂b.
 
         A row's share of M[b, a] is −γ (1 − terminated) π(a|s') z φ'ᵀ / n, so
         ∂v/∂π(a|s') = −γ (1 − terminated) (zᵀx1_b · φ'ᵀy1_a + zᵀx2_b · φ'ᵀy2_a) / n.
-
-        Parameters
-        ----------
-        theta : Tensor of shape (m, n_actions)
-        factors : tuple of four Tensors of shape (A m,)
-        gradient_b : Tensor of shape (A m,)
-
-        Returns
-        -------
-        Tensor of shape (m, n_actions)
-            In float64.
         """
         actions, m = self.n_actions, self.n_features
         theta = theta.to(self.dtype)

@@ -1,156 +1,315 @@
-"""The paper's own algorithm: two players on samples, one turn after the other."""
+"""The paper's own algorithm: steps of both players on minibatches, in alternation."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from copy import deepcopy
+from copy import copy, deepcopy
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from sklearn.base import BaseEstimator, clone
 
-from ._base import Observer, SolverState, StochasticResult
-from ._closed_form import LeaderGradient
-from ._minibatch_game import MinibatchGame
+from .._validation import check_rules, integer, positive
+from ._base import (
+    SEARCH_RULES,
+    BestPoint,
+    LeaderGradient,
+    Observer,
+    ProblemSpec,
+    SolverResult,
+    SolverState,
+)
+from ._gauss_newton import GaussNewtonStep
+from ._minibatch_game import MinibatchGame, assign, flat
+from ._optimizers import GAUSS_NEWTON, MakeOptimizer, named_optimizer
 from ._stochastic_run import StochasticRun
 
-Optimizer = str | Callable[[Iterable[Tensor], float], torch.optim.Optimizer]
+_RULES = SEARCH_RULES | {
+    "batch_size": integer(1, None),
+    "learning_rate": positive(),
+    "leader_learning_rate": positive(None),
+    "follower_steps": integer(1),
+    "leader_steps": integer(1),
+}
 
-GAUSS_NEWTON = "gauss-newton"
+# Rows on which the last best response is found, by at most so many steps, unless F
+# falls by less than so much of itself.
+_RESPONSE_ROWS, _RESPONSE_STEPS, _RESPONSE_TOL = 20_000, 15, 1e-6
+
+# Initial states at a time, of the value over all of them: bounds the memory.
+_CHUNK = 10_000
 
 
-class StochasticSolver:
-    """Follower and leader take turns: gradient steps on samples, on two time scales.
+class Stochastic(BaseEstimator):
+    """Solve by steps on minibatches, of the Q-function and of the policy in turn.
 
-    In a turn the follower takes steps of its own on
+    For any Q-function and any policy, networks included, on the CPU or a GPU, as in
+    [1]_. In an iteration the Q-function takes steps of its own on
 
         F(w, θ) = v(w, θ) + λ n E_K(w, θ) + (β/2) |w|²,
 
-    and then the leader climbs the total derivative of v, knowing how the follower will
-    answer. (∂²F)⁻¹ ∂_w v is solved by conjugate gradient on Gauss-Newton products,
-    from where the turn before left it; no Hessian is formed.
+    and then the policy follows the total derivative of v, which foresees how the
+    Q-function will respond. (∂²F)⁻¹ ∂_w v is solved by conjugate gradient on
+    Gauss-Newton products, from where the iteration before left it; no Hessian is
+    formed. ``docs/networks.md`` says more.
 
     F is badly conditioned: a bias of q that lasts changes the residuals by 1 − γ of
-    itself only. Plain gradient steps take very long to see it, so that the follower's
+    itself only. Plain gradient steps take very long to see it, so that the Q-function's
     steps are damped Gauss-Newton steps unless an optimiser is named. And D_θ v weights
     a state by how often the policy gets there, which on a long horizon hides what could
-    be better; the leader begins with mirror steps, as it does in closed form.
+    be better, so that a fit begins with mirror steps.
 
     Parameters
     ----------
-    lam, beta : float
-        λ and β of the follower's objective.
-    leader_gradient : {"total", "individual"}
-        The derivative after the mirror steps: D_θ v, or ∂_θ v with w held fixed.
-    mirror_steps : int
-        Of the first turns of a play, so many are mirror steps of the leader.
-    max_iter : int
-        Turns.
-    tol : float
-        Relative change of v under which a play ends. Zero plays all turns.
-    batch_size : int
+    leader_gradient : {"total", "individual"}, default="total"
+        The derivative that the policy follows after its mirror steps. ``"individual"``
+        holds w fixed while the policy steps: an ablation.
+    mirror_steps : int, default=40
+        In so many of the first iterations the policy takes a mirror step, which
+        improves it in all logged states at once, visited or not.
+    max_iter : int or None, default=None
+        Iterations, those with mirror steps included. None is 20 more than
+        `mirror_steps`.
+    tol : float, default=1e-2
+        Relative change of the value under which a fit ends. Zero takes all iterations.
+    batch_size : int or None, default=None
         Rows, and initial states, of a minibatch; all of them where there are fewer.
-        The estimates of F's gradient have no bias; Gauss-Newton steps take the batch
-        for the log (they need an objective that has a minimum), so give them many rows.
-    learning_rate, leader_learning_rate : float
-        Step sizes, falling as (1 + turn / 100) ** -0.5. Gauss-Newton steps have none.
-    follower_steps, leader_steps : int
-        Steps of each in a turn.
-    optimizer : str or callable
-        ``"gauss-newton"``, under which the leader takes Adam's steps; or, for both, a
-        name of `torch.optim`; or a callable of parameters and a step size that returns
-        an optimiser.
-    cg_steps : int
-        Products that a solution may take. Fewer are faster and blur the foresight.
-    measure_every : int
-        Turns from one entry of the history to the next.
-    seed : int
-        Of the minibatches. Equal seeds play bit-identical plays on one machine.
+        Larger is steadier and slower. The estimates of F's gradient have no bias;
+        Gauss-Newton steps take the batch for the log (they need an objective that has a
+        minimum), so give them many rows. None is 5,000.
+    learning_rate : float, default=1e-3
+        Step size of the Q-function, falling as (1 + iteration / 100) ** -0.5. Larger is
+        faster until it diverges. Gauss-Newton steps have none.
+    leader_learning_rate : float or None, default=None
+        Step size of the policy, falling likewise, with which mirror steps are fitted
+        too. None is 3e-3 for networks, 0.1 for others.
+    follower_steps, leader_steps : int, default=1
+        Steps of the Q-function and of the policy in an iteration. More steps of the
+        Q-function bring it nearer to its best response before the policy moves.
+    optimizer : str or callable, default="gauss-newton"
+        How the Q-function steps: ``"gauss-newton"``, damped and solved by conjugate
+        gradient, beside which the policy takes Adam's steps; or, for both, a name of
+        `torch.optim`, such as ``"adam"`` or ``"sgd"``, or a callable that takes
+        parameters and a step size and returns an optimiser.
 
-    Raises
-    ------
-    ValueError
-        If the optimizer has no such name in `torch.optim`.
+    See Also
+    --------
+    ClosedForm : Exact and faster, where Q and the policy are linear in their weights.
+
+    References
+    ----------
+    .. [1] *Stackelberg Batch Policy Learning*, arXiv:2309.16188.
+
+    Examples
+    --------
+    >>> from sklearn_stackelberg import StackelbergPolicyEstimator
+    >>> from sklearn_stackelberg.solvers import Stochastic
+    >>> policy = StackelbergPolicyEstimator(
+    ...     q_function="mlp", policy="mlp", solver=Stochastic(batch_size=1000)
+    ... )
+    >>> policy.get_params()["solver__batch_size"]
+    1000
     """
+
+    needs: ClassVar[Literal["linear", "samples"]] = "samples"
+
+    # Products that a solution may take: fewer are faster, and blur what the policy
+    # foresees. A linear Q, which has few weights and is to have the closed form's
+    # solution, gets more.
+    _cg_steps, _LINEAR_CG_STEPS = 20, 100
+
+    # Iterations from one entry of the history to the next, each of which costs a solve.
+    _measure_every = 5
 
     def __init__(
         self,
-        lam: float,
-        beta: float,
         *,
         leader_gradient: LeaderGradient = "total",
         mirror_steps: int = 40,
-        max_iter: int = 40,
-        tol: float = 1e-3,
-        batch_size: int = 5_000,
+        max_iter: int | None = None,
+        tol: float = 1e-2,
+        batch_size: int | None = None,
         learning_rate: float = 1e-3,
-        leader_learning_rate: float = 3e-3,
+        leader_learning_rate: float | None = None,
         follower_steps: int = 1,
         leader_steps: int = 1,
-        optimizer: Optimizer = GAUSS_NEWTON,
-        cg_steps: int = 20,
-        measure_every: int = 5,
-        seed: int = 0,
+        optimizer: str | MakeOptimizer = GAUSS_NEWTON,
     ) -> None:
-        self.lam, self.beta = lam, beta
         self.leader_gradient = leader_gradient
-        self.mirror_steps, self.max_iter, self.tol = mirror_steps, max_iter, tol
-        self.batch_size, self.learning_rate = batch_size, learning_rate
+        self.mirror_steps = mirror_steps
+        self.max_iter = max_iter
+        self.tol = tol
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
         self.leader_learning_rate = leader_learning_rate
-        self.follower_steps, self.leader_steps = follower_steps, leader_steps
-        self.gauss_newton = optimizer == GAUSS_NEWTON
-        self.optimizer = named_optimizer("adam" if self.gauss_newton else optimizer)
-        self.cg_steps, self.measure_every, self.seed = cg_steps, measure_every, seed
+        self.follower_steps = follower_steps
+        self.leader_steps = leader_steps
+        self.optimizer = optimizer
 
-    def solve(
-        self,
-        sampled: MinibatchGame,
-        leader: nn.Module | None = None,
-        follower: nn.Module | None = None,
-        *,
-        state: SolverState | None = None,
-        observe: Observer | None = None,
-    ) -> StochasticResult:
-        """Play.
+    def resolve(self, spec: ProblemSpec) -> Self:
+        """A copy whose parameters that are None are numbers that suit the problem.
 
         Parameters
         ----------
-        sampled : MinibatchGame
-        leader, follower : Module, default=None
-            As they begin. They are copied, to the game's device and precision. Where a
-            state is given, its players go on.
-        state : SolverState, default=None
-            Of a play to resume, on the same rows or on others. It is left as it is.
-        observe : callable, default=None
-            Called with each entry of the history; True ends the play.
+        spec : ProblemSpec
 
         Returns
         -------
-        StochasticResult
+        Stochastic
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of range, or the optimizer has no such name in
+            `torch.optim`.
         """
-        if state is None:
-            state = SolverState(leader, follower, np.random.default_rng(self.seed))
-        play = StochasticRun(self, sampled, deepcopy(state), observe)
-        last = play.turn + self.max_iter
-        while play.turn < last and not play.over:
-            play.step()
-        return play.result()
+        check_rules(self.get_params(), _RULES)
+        named_optimizer(self.optimizer)
+        resolved = clone(self)
+        if self.max_iter is None:
+            resolved.max_iter = self.mirror_steps + 20
+        if self.batch_size is None:
+            resolved.batch_size = 5_000
+        if self.leader_learning_rate is None:
+            # Logits linear in whitened features need longer steps than layers' weights.
+            resolved.leader_learning_rate = 3e-3 if spec.network_policy else 0.1
+        if spec.linear_q:
+            resolved._cg_steps = self._LINEAR_CG_STEPS
+        return resolved
+
+    def one_pass(self, n_rows: int) -> Self:
+        """A copy of a resolved solver that takes its minibatches once over the rows.
+
+        `StackelbergPolicyEstimator.partial_fit` is for solvers that have this method.
+
+        Parameters
+        ----------
+        n_rows : int
+
+        Returns
+        -------
+        Stochastic
+        """
+        once = copy(self)
+        drawn = min(n_rows, self.batch_size or n_rows) * self.follower_steps
+        once.max_iter, once.tol = -(-n_rows // drawn), 0.0
+        return once
+
+    def solve(
+        self,
+        problem: MinibatchGame,
+        start: SolverState,
+        *,
+        lam: float,
+        beta: float,
+        observe: Observer | None = None,
+    ) -> SolverResult:
+        """Alternate the steps of both until the value stands still.
+
+        Parameters
+        ----------
+        problem : MinibatchGame
+        start : SolverState
+            Of modules that begin, or of an earlier `solve`, on the same rows or on
+            others. It is left as it is; the modules are copied, to the problem's device
+            and precision.
+        lam, beta : float
+            λ and β of the Q-function's objective.
+        observe : callable, default=None
+            Called with each entry of the history, a dict of str to float, and a
+            callable that gives copies of the two modules; True ends the search.
+
+        Returns
+        -------
+        SolverResult
+            On the CPU. The best response is brought to an end by Gauss-Newton steps on
+            the whole log (or 20,000 rows of it); the policy is the better of the last
+            one and the one of the largest v measured. Equal seeds give bit-identical
+            results on one machine.
+        """
+        if None in (self.max_iter, self.batch_size, self.leader_learning_rate):
+            raise ValueError(
+                "max_iter, batch_size and leader_learning_rate of Stochastic must be "
+                "numbers when solve is called: call resolve first, which chooses them."
+            )
+        run = StochasticRun(self, problem, deepcopy(start), lam, beta, observe)
+        last = run.iteration + (self.max_iter or 0)
+        while run.iteration < last and not run.over:
+            run.step()
+        return _result(run, self)
 
 
-def named_optimizer(optimizer: Optimizer) -> Callable[..., torch.optim.Optimizer]:
-    """A callable of parameters and a step size, from the name of one in torch.optim."""
-    if callable(optimizer):
-        return optimizer
-    known = {
-        name.lower(): kind
-        for name, kind in vars(torch.optim).items()
-        if isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer)
-    }
-    kind = known.get(str(optimizer).lower())
-    if kind is None or kind is torch.optim.Optimizer:
-        names = sorted({*known} - {"optimizer"})
-        raise ValueError(
-            f"optimizer must be {GAUSS_NEWTON!r}, one of {names}, or a callable of "
-            f"parameters and a step size, got {optimizer!r}."
+def _result(run: StochasticRun, solver: Stochastic) -> SolverResult:
+    """The last policy or the best, and the best response to it.
+
+    v of a Q-function that has not responded yet proves nothing, so that the two are
+    compared once it has.
+    """
+    state = run.last_finite if run.diverged else run.state()
+    shortfall = ""
+    if run.done and not run.over:
+        shortfall = (
+            f"The policy's value had not stood still (tol={solver.tol:g}) when "
+            f"max_iter={solver.max_iter} iterations ended the fit. Raise max_iter, or "
+            "raise tol."
         )
-    return lambda parameters, rate: kind(parameters, lr=rate)
+    if run.diverged:
+        run.restore(run.last_point)
+    tried = [_responded(run)]
+    if run.best is not None:
+        run.restore(run.best.at)
+        tried.append(_responded(run))
+    best, has_responded = max(tried, key=lambda found: found[0].value)
+    if not has_responded:
+        unanswered = (
+            "The Q-function did not reach its best response to the policy: no step "
+            "lowered its objective, although its gradient is not zero, so that "
+            "policy_value_ may be too high. Raise "
+            f"beta={run.objectives.beta:g}, which makes the objective smoother, or "
+            f"batch_size={solver.batch_size}, so that its steps see more rows."
+        )
+        shortfall = f"{shortfall} {unanswered}".strip()
+    run.restore(best.at)
+    run.observe = None
+    run.measure()
+    policy, q_function = run.copies()
+    return SolverResult(
+        policy=policy,
+        q_function=q_function,
+        value=best.value,
+        pessimism=run.history.last()["pessimism"],
+        history=run.history,
+        n_iter=state.iteration,
+        state=state,
+        shortfall=shortfall,
+        diverged=run.diverged,
+        stopped=run.stopped,
+    )
+
+
+def _responded(run: StochasticRun) -> tuple[BestPoint, bool]:
+    """The policy with its best response on the whole log, or nearly.
+
+    And whether it was found: False where no step made F fall although there is more to
+    gain.
+    """
+    batch = run.problem.fixed_batch(_RESPONSE_ROWS)
+    step = GaussNewtonStep(flat(run.players.q_function), run.damping, 0.0)
+    for _ in range(_RESPONSE_STEPS):
+        step = run.objectives.gauss_newton_step(batch, step.w, step.damping, *run.cg)
+        if step.fall <= _RESPONSE_TOL and not step.failed:
+            break
+    assign(run.players.q_function, step.w)
+    return BestPoint(_value(run), run.point()), not step.failed
+
+
+def _value(run: StochasticRun) -> float:
+    """v, over all initial states."""
+    problem, total = run.problem, 0.0
+    with torch.no_grad():
+        for start in range(0, problem.n_initial, _CHUNK):
+            places = np.arange(start, min(problem.n_initial, start + _CHUNK))
+            # One row, which v does not depend on.
+            batch = problem.batch(places[:1] * 0, places)
+            total += float(run.players(batch).initial_value.sum())
+    return (1.0 - problem.discount) * total / problem.n_initial

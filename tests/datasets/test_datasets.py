@@ -30,6 +30,11 @@ FIELDS = (
 )
 
 
+def newest(name):
+    """Id of the newest version of an environment, which Gymnasium's own decides."""
+    return max(env for env in gymnasium.registry if env.startswith(f"{name}-v"))
+
+
 def random_mdp(seed, n_states=5, n_actions=3, end=0.1, **kwargs):
     rng = np.random.default_rng(seed)
     shape = (n_states, n_actions, n_states)
@@ -181,7 +186,7 @@ def test_frozen_lake_4x4():
     assert mdp.policy_value(best, 1.0) == pytest.approx(14 / 17, abs=1e-12)
 
 
-@pytest.mark.parametrize("env", ["Taxi-v4", "CliffWalking-v1"])
+@pytest.mark.parametrize("env", [newest("Taxi"), newest("CliffWalking")])
 def test_other_processes_meet_the_optimality_equation(env):
     mdp = FiniteMDP.from_gymnasium(env)
     best = mdp.optimal_policy(0.95)
@@ -190,7 +195,7 @@ def test_other_processes_meet_the_optimality_equation(env):
 
 
 def test_cliff_walking_takes_thirteen_steps():
-    assert FiniteMDP.from_gymnasium("CliffWalking-v1").optimal_value(1.0) == -13.0
+    assert FiniteMDP.from_gymnasium(newest("CliffWalking")).optimal_value(1.0) == -13.0
 
 
 def test_exact_success_is_what_rollouts_show():

@@ -39,8 +39,8 @@ def policy(log):
     return calibrated(initial_states="first").fit(log)
 
 
-def test_the_floor_is_the_value_less_quantile_times_error(policy):
-    floor = policy.floor_
+def test_the_bound_is_the_value_less_quantile_times_error(policy):
+    floor = policy.lower_bound_
     assert policy.policy_value_ == floor.value
     assert_allclose(floor.value, floor.estimate - floor.quantile * floor.standard_error)
     assert_allclose(policy.pessimism_, floor.quantile * floor.standard_error)
@@ -49,15 +49,15 @@ def test_the_floor_is_the_value_less_quantile_times_error(policy):
 
 def test_the_value_is_what_the_metric_says_of_the_policy(log, policy):
     estimate = fitted_q_value(policy, log, discount=0.9)
-    assert_allclose(policy.floor_.estimate, estimate.value, rtol=1e-9)
-    assert policy.floor_.standard_error >= estimate.standard_error * (1 - 1e-9)
+    assert_allclose(policy.lower_bound_.estimate, estimate.value, rtol=1e-9)
+    assert policy.lower_bound_.standard_error >= estimate.standard_error * (1 - 1e-9)
 
 
 def test_no_other_weight_has_a_higher_floor(log, policy):
     limits = []
     for lam in LAMS:
         other = calibrated(lam=lam, initial_states="first").fit(log)
-        assert other.floor_ is None
+        assert other.lower_bound_ is None
         assert other.lam_ == lam
         fit = fitted_q(prepare_evaluation(other, log), 0.9)
         limits.append(lower_bound(fit, 0.95, len(LAMS)).value)
@@ -87,7 +87,7 @@ def test_values_are_counted_from_every_state_where_that_is_asked_for(log):
     policy = calibrated(initial_states="all").fit(log)
     everywhere = changed(log, is_initial=np.ones(len(log), dtype=bool))
     estimate = fitted_q_value(policy, everywhere, discount=0.9)
-    assert_allclose(policy.floor_.estimate, estimate.value, rtol=1e-9)
+    assert_allclose(policy.lower_bound_.estimate, estimate.value, rtol=1e-9)
 
 
 def test_what_went_well_each_time_is_not_taken_for_certain():

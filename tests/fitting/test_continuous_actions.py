@@ -146,7 +146,7 @@ def test_candidates_have_probabilities(log):
 
 def test_a_gaussian_has_none(log):
     policy = doser("gaussian").fit(log)
-    with pytest.raises(ValueError, match="no single amount a probability"):
+    with pytest.raises(ValueError, match="no single action a probability"):
         policy.predict_proba(NEW)
     with pytest.raises(ValueError, match="give the amounts"):
         policy.q_values(NEW)

@@ -235,7 +235,7 @@ def test_a_resumed_fit_is_one_fit(log, optimizer):
     whole = player(**settings, max_iter=5).fit(log)
     part = player(**settings, max_iter=2, warm_start=True).fit(log)
     part = pickle.loads(pickle.dumps(part))
-    part.set_params(max_iter=3).fit(log)
+    part.set_params(solver__max_iter=3).fit(log)
     same(part, whole)
     assert part.n_iter_ == whole.n_iter_ == 5
 
@@ -334,7 +334,7 @@ def test_closed_forms_have_no_partial_fit():
 def test_a_search_reaches_inside():
     grid = {
         "stackelbergpolicyestimator__q_function__hidden_layer_sizes": [(4,), (3, 3)],
-        "stackelbergpolicyestimator__leader_learning_rate": [1e-3, 1e-2],
+        "stackelbergpolicyestimator__solver__leader_learning_rate": [1e-3, 1e-2],
     }
     steps = make_pipeline(OnStates(StandardScaler()), player(max_iter=2))
     search = GridSearchCV(

@@ -202,7 +202,7 @@ def test_weights_of_rows_count_for_the_states_that_they_record():
         routed = make_pipeline(OnStates(scaler), FunctionTransformer())
         routed.fit(log, sample_weight=weight)
         assert routed[0].transformer_.mean_[0] == expected
-        with pytest.raises(TypeError, match=r"OnStates.fit got unexpected.*colour"):
+        with pytest.raises(TypeError, match=r"OnStates.*fit got unexpected.*colour"):
             OnStates(StandardScaler()).fit(log, colour=weight)
 
 

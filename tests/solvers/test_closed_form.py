@@ -9,8 +9,11 @@ import pytest
 import torch
 from _problems import (
     DenseGame,
+    TableRows,
     autograd,
+    closed_form,
     joint,
+    lstd,
     random_rows,
     random_theta,
     relative_error,
@@ -21,11 +24,11 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from torch.testing import assert_close
 
-from sklearn_stackelberg._problem.rows import Rows, feature_rows, index_states
+from sklearn_stackelberg._problem.rows import feature_rows, index_states
 from sklearn_stackelberg._sampling import fixed_sample
 from sklearn_stackelberg.kernels import LandmarkFeatures
-from sklearn_stackelberg.solvers import ClosedFormSolver
-from sklearn_stackelberg.solvers import _lstd_discrete as moments
+from sklearn_stackelberg.solvers import _best_response as best_response
+from sklearn_stackelberg.solvers import _lstd_discrete as lstd_discrete
 from sklearn_stackelberg.solvers._base import History
 from sklearn_stackelberg.solvers._lstd_discrete import DiscreteLSTD
 
@@ -39,7 +42,7 @@ def solver_of(lam=2.0, beta=0.1, **kwargs):
         "max_iter": 20,
         "tol": 1e-6,
     }
-    return ClosedFormSolver(lam, beta, **{**settings, **kwargs})
+    return closed_form(lam, beta, **{**settings, **kwargs})
 
 
 def process_rows(seed, n=600, n_states=5, n_actions=3, end=0.1):
@@ -59,7 +62,7 @@ def process_rows(seed, n=600, n_states=5, n_actions=3, end=0.1):
         ]
     )
     table = torch.eye(n_states, dtype=torch.float64)
-    return Rows(
+    return TableRows(
         lambda index: table[torch.from_numpy(index)],
         state,
         following,
@@ -163,7 +166,7 @@ def dense_moments(dense, theta):
 def test_sums_are_those_of_dense_matrices(seed, n_actions, n, ridge, end, chunk_rows):
     rows = random_rows(seed, n=n, n_features=2, n_actions=n_actions, end=end)
     dense = DenseGame(rows, 0.9, 1.0, 1.0, ridge)
-    sums = DiscreteLSTD(rows, 0.9, ridge, chunk_rows)
+    sums = lstd(rows, 0.9, ridge, chunk_rows)
     theta = random_theta(sums, seed)
     M, b, c = dense_moments(dense, theta)
     found = sums(theta)
@@ -198,18 +201,18 @@ def test_chunks_tables_and_gathering_change_nothing(
     ).fit(states)
     m = features.n_features_out_
     rows = random_rows(seed, table=features.transform(states))
-    whole = DiscreteLSTD(rows, 0.9, 0.1, chunk_rows=10**6)
-    monkeypatch.setattr(moments, "_GATHERED_BYTES", 2**28 if gathered else 0)
+    whole = lstd(rows, 0.9, 0.1, chunk_rows=10**6)
+    monkeypatch.setattr(lstd_discrete, "_GATHERED_BYTES", 2**28 if gathered else 0)
     again = rows._replace(
         features=feature_rows(features.transform, states, m, table_bytes)
     )
-    chunked = DiscreteLSTD(again, 0.9, 0.1, chunk_rows=chunk_rows)
+    chunked = lstd(again, 0.9, 0.1, chunk_rows=chunk_rows)
     assert (chunked._gathered is not None) == gathered
     theta = random_theta(whole, seed)
     a, b = (solver_of().evaluate(sums, theta) for sums in (whole, chunked))
     tight = {"rtol": 1e-10, "atol": 1e-12}
-    assert_close(b.moments.M, a.moments.M, **tight)
-    assert_close(b.moments.b, a.moments.b, **tight)
+    assert_close(b.system.M, a.system.M, **tight)
+    assert_close(b.system.b, a.system.b, **tight)
     assert_close(chunked.c, whole.c, **tight)
     for name in ("value", "pessimism", "bellman_error", "flat_w"):
         assert_close(getattr(b, name), getattr(a, name), **tight)
@@ -226,7 +229,7 @@ def test_no_chunk_holds_more_rows_than_allowed():
         longest.append(len(index))
         return read(index)
 
-    sums = DiscreteLSTD(rows._replace(features=features), 0.9, chunk_rows=7)
+    sums = lstd(rows._replace(features=features), 0.9, chunk_rows=7)
     theta = random_theta(sums)
     solver_of().evaluate(sums, theta).total_derivative()
     assert max(longest) == 7
@@ -234,15 +237,15 @@ def test_no_chunk_holds_more_rows_than_allowed():
 
 @pytest.mark.parametrize("seed", range(3))
 def test_float32_is_close_to_float64(seed):
-    double = DiscreteLSTD(random_rows(seed), 0.9, 0.01)
-    single = DiscreteLSTD(random_rows(seed, dtype=torch.float32), 0.9, 0.01)
+    double = lstd(random_rows(seed), 0.9, 0.01)
+    single = lstd(random_rows(seed, dtype=torch.float32), 0.9, 0.01)
     theta = random_theta(double, seed)
     a, b = (solver_of().evaluate(sums, theta) for sums in (double, single))
     assert single.dtype == torch.float32
     # Sums are kept in float64, so the rounding is that of single rows.
-    for found in (b.value, b.moments.M, b.flat_w, b.total_derivative()):
+    for found in (b.value, b.system.M, b.flat_w, b.total_derivative()):
         assert found.dtype == torch.float64
-    assert relative_error(b.moments.M, a.moments.M) < 1e-6
+    assert relative_error(b.system.M, a.system.M) < 1e-6
     assert relative_error(b.flat_w, a.flat_w) < 1e-4
     assert relative_error(b.total_derivative(), a.total_derivative()) < 1e-4
     assert float(abs(b.value - a.value)) < 1e-4 * float(abs(a.value) + 1)
@@ -254,8 +257,8 @@ def test_float32_sums_do_not_drift_with_the_number_of_chunks():
     table = torch.from_numpy(rng.random((50, 2))).float()
     rows = random_rows(0, n=4000, table=table, dtype=torch.float32)
     rows = rows._replace(reward=1.0 + rng.random(4000))
-    exact = DiscreteLSTD(rows._replace(features=lambda i: table[i].double()), 0.9)
-    single = DiscreteLSTD(rows, 0.9, chunk_rows=2)
+    exact = lstd(rows._replace(features=lambda i: table[i].double()), 0.9)
+    single = lstd(rows, 0.9, chunk_rows=2)
     theta = random_theta(exact)
     # Each term is good to 6e-8; sums of thousands in float32 would lose 100 times more.
     assert relative_error(single.c, exact.c) < 1e-7
@@ -276,7 +279,7 @@ def test_the_order_of_rows_and_the_names_of_actions_change_nothing(seed):
         terminated=rows.terminated[order],
         initial=rng.permutation(rows.initial),
     )
-    sums, other = DiscreteLSTD(rows, 0.9), DiscreteLSTD(moved, 0.9)
+    sums, other = lstd(rows, 0.9), lstd(moved, 0.9)
     theta = random_theta(sums, seed)
     renamed = torch.empty_like(theta)
     renamed[:, names] = theta
@@ -296,16 +299,16 @@ def test_a_log_written_twice_is_the_log_with_twice_lambda(seed):
             for name in ("state", "next_state", "action", "reward", "terminated")
         }
     )
-    theta = random_theta(DiscreteLSTD(rows, 0.9), seed)
-    at = solver_of(lam=2.0).evaluate(DiscreteLSTD(twice, 0.9), theta)
-    there = solver_of(lam=4.0).evaluate(DiscreteLSTD(rows, 0.9), theta)
+    theta = random_theta(lstd(rows, 0.9), seed)
+    at = solver_of(lam=2.0).evaluate(lstd(twice, 0.9), theta)
+    there = solver_of(lam=4.0).evaluate(lstd(rows, 0.9), theta)
     assert_close(at.value, there.value, rtol=1e-9, atol=1e-11)
     assert_close(at.flat_w, there.flat_w, rtol=1e-9, atol=1e-11)
 
 
 def test_discount_zero_sees_no_next_state():
     rows = random_rows(0)
-    sums = DiscreteLSTD(rows, 0.0)
+    sums = lstd(rows, 0.0)
     M = sums(random_theta(sums)).M
     assert_close(M, sums(uniform_theta(sums)).M, rtol=0, atol=0)
     blocks = M.reshape(3, 4, 3, 4)
@@ -336,7 +339,7 @@ def test_the_linear_kernel_plays_the_game_of_linear_features(n_components):
     raw = random_rows(1, table=states)
     by_kernel = random_rows(1, table=features.transform(states))
     rotation = torch.from_numpy(features.transform(np.eye(3)))  # φ = s Q
-    sums, other = DiscreteLSTD(raw, 0.9, 0.05), DiscreteLSTD(by_kernel, 0.9, 0.05)
+    sums, other = lstd(raw, 0.9, 0.05), lstd(by_kernel, 0.9, 0.05)
     theta = random_theta(sums)
     at = solver_of().evaluate(sums, theta)
     there = solver_of().evaluate(other, rotation.T @ theta)
@@ -365,7 +368,7 @@ def counted_value(rows, discount, policy):
 @pytest.mark.parametrize("seed", range(3))
 def test_one_hot_states_and_a_huge_lambda_evaluate_on_the_counts(seed):
     rows = process_rows(seed)
-    sums = DiscreteLSTD(rows, 0.9)
+    sums = lstd(rows, 0.9)
     theta = random_theta(sums, seed)
     at = solver_of(lam=1e6, beta=1e-6).evaluate(sums, theta)
     policy = torch.softmax(theta, dim=1).numpy()
@@ -375,21 +378,21 @@ def test_one_hot_states_and_a_huge_lambda_evaluate_on_the_counts(seed):
     assert float(at.value) == pytest.approx(expected, rel=1e-6)
 
 
-# Climbs.
+# Searches.
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_climb_ends_near_value_iteration_on_the_counts(seed):
+def test_a_search_ends_near_value_iteration_on_the_counts(seed):
     rows = process_rows(seed)
-    sums = DiscreteLSTD(rows, 0.9)
+    sums = lstd(rows, 0.9)
     result = solver_of(lam=1e4, beta=1e-4, mirror_steps=60, max_iter=100).solve(
-        sums, [uniform_theta(sums)]
+        sums, uniform_theta(sums)
     )
     _, moves, reward = counted_value(rows, 0.9, np.full((5, 3), 1 / 3))
     best = np.zeros((5, 3))
     for _ in range(400):
         best = (reward + 0.9 * moves @ best.max(axis=1)).reshape(5, 3)
-    greedy = np.eye(3)[result.theta.numpy().argmax(axis=1)]
+    greedy = np.eye(3)[result.policy.numpy().argmax(axis=1)]
     q, _, _ = counted_value(rows, 0.9, greedy)
     value = (greedy * q).sum(1)
     assert_allclose(value, best.max(axis=1), rtol=1e-9)
@@ -403,15 +406,15 @@ def test_a_climb_ends_near_value_iteration_on_the_counts(seed):
 @pytest.mark.parametrize("lam", [0.1, 100.0])
 def test_what_is_returned_is_the_best_that_was_seen(seed, leader_gradient, lam):
     rows = process_rows(seed, n=120)
-    sums = DiscreteLSTD(rows, 0.9)
+    sums = lstd(rows, 0.9)
     solver = solver_of(lam=lam, leader_gradient=leader_gradient)
-    result = solver.solve(sums, [uniform_theta(sums), random_theta(sums, seed)])
+    result = solver.solve(sums, random_theta(sums, seed))
     entries = result.history.entries
     assert result.value == max(entries["value"])
-    at = solver.evaluate(sums, result.theta)
+    at = solver.evaluate(sums, result.policy)
     assert float(at.value) == pytest.approx(result.value, rel=1e-12)
     assert result.pessimism == pytest.approx(float(at.pessimism), rel=1e-12)
-    assert_close(result.w, at.w)
+    assert_close(result.q_function, at.w)
     row = entries["value"].index(result.value)
     assert entries["pessimism"][row] == result.pessimism
     assert entries["bellman_error"][row] == pytest.approx(float(at.bellman_error))
@@ -424,9 +427,9 @@ def test_the_last_point_is_not_the_best_for_its_own_sake():
     """Some climb above must have lost its best point, or the test of it is idle."""
     lost = 0
     for seed in range(6):
-        sums = DiscreteLSTD(process_rows(seed, n=120), 0.9)
+        sums = lstd(process_rows(seed, n=120), 0.9)
         solver = solver_of(lam=0.1, leader_gradient="individual", max_iter=40)
-        values = solver.solve(sums, [uniform_theta(sums)]).history.entries["value"]
+        values = solver.solve(sums, uniform_theta(sums)).history.entries["value"]
         lost += values[-1] < max(values)
     assert lost > 0
 
@@ -434,9 +437,9 @@ def test_the_last_point_is_not_the_best_for_its_own_sake():
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("discount", [0.0, 0.9, 0.99])
 def test_the_mirror_phase_raises_v(seed, discount):
-    sums = DiscreteLSTD(process_rows(seed), discount)
+    sums = lstd(process_rows(seed), discount)
     solver = solver_of(lam=10.0, mirror_steps=15, max_iter=0)
-    result = solver.solve(sums, [uniform_theta(sums)])
+    result = solver.solve(sums, uniform_theta(sums))
     values = result.history.entries["value"]
     assert len(values) == result.n_iter + 1
     # The first step already climbs, and the phase takes it further.
@@ -444,7 +447,7 @@ def test_the_mirror_phase_raises_v(seed, discount):
     assert np.isnan(result.history.entries["leader_gradient_norm"]).all()
     # It reaches what the total derivative alone would.
     alone = solver_of(lam=10.0, mirror_steps=0, max_iter=200, tol=1e-9).solve(
-        sums, [uniform_theta(sums)]
+        sums, uniform_theta(sums)
     )
     assert result.value - values[0] > 0.8 * (alone.value - values[0])
 
@@ -452,53 +455,39 @@ def test_the_mirror_phase_raises_v(seed, discount):
 @pytest.mark.parametrize("seed", range(4))
 def test_the_quasi_newton_phase_reaches_a_stationary_point(seed):
     # A strong β keeps the best policy inside, where the derivative can vanish.
-    sums = DiscreteLSTD(random_rows(seed), 0.9)
+    sums = lstd(random_rows(seed), 0.9)
     solver = solver_of(lam=0.05, beta=5.0, mirror_steps=0, max_iter=500, tol=0.0)
-    result = solver.solve(sums, [random_theta(sums, seed)])
+    result = solver.solve(sums, random_theta(sums, seed))
     values = result.history.entries["value"]
     norms = result.history.entries["leader_gradient_norm"]
     assert result.value > values[0]
     # The start is visited, and evaluated again with its derivative.
     assert np.isnan(norms[0])
     assert values[1] == pytest.approx(values[0], rel=1e-12)
-    at = solver.evaluate(sums, result.theta)
+    at = solver.evaluate(sums, result.policy)
     assert float(at.total_derivative().norm()) < 1e-3 * norms[1]
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_the_individual_leader_runs_and_keeps_the_best(seed):
-    sums = DiscreteLSTD(process_rows(seed), 0.9)
-    start = [uniform_theta(sums)]
+def test_the_individual_derivative_runs_and_keeps_the_best(seed):
+    sums = lstd(process_rows(seed), 0.9)
+    start = uniform_theta(sums)
     settings = {"lam": 10.0, "mirror_steps": 0, "max_iter": 30}
     individual = solver_of(leader_gradient="individual", **settings).solve(sums, start)
     total = solver_of(leader_gradient="total", **settings).solve(sums, start)
     values = individual.history.entries["value"]
     assert individual.value == max(values) > values[0]
     # It is an ablation because it is another direction.
-    at = solver_of(lam=10.0).evaluate(sums, start[0])
+    at = solver_of(lam=10.0).evaluate(sums, start)
     norms = [r.history.entries["leader_gradient_norm"][1] for r in (individual, total)]
     assert norms[0] == pytest.approx(float(at.individual_derivative().norm()))
     assert norms[1] == pytest.approx(float(at.total_derivative().norm()))
     assert norms[0] != pytest.approx(norms[1], rel=1e-3)
 
 
-def test_the_climb_starts_from_the_best_of_its_starts():
-    sums = DiscreteLSTD(process_rows(0), 0.9)
-    best = solver_of(lam=10.0).solve(sums, [uniform_theta(sums)])
-    starts = [uniform_theta(sums), best.theta, random_theta(sums)]
-    result = solver_of(lam=10.0, mirror_steps=1, max_iter=0).solve(sums, iter(starts))
-    entries = result.history.entries
-    evaluated = [solver_of(lam=10.0).evaluate(sums, start) for start in starts]
-    assert_allclose(entries["value"][:3], [float(at.value) for at in evaluated])
-    assert result.value >= best.value
-    # The one mirror step was taken from there: its value is near the best one's.
-    gaps = [abs(entries["value"][3] - value) for value in entries["value"][:3]]
-    assert np.argmin(gaps) == 1
-
-
 def test_history_is_a_table():
-    sums = DiscreteLSTD(process_rows(0, n=100), 0.9)
-    result = solver_of(mirror_steps=5, max_iter=5).solve(sums, [uniform_theta(sums)])
+    sums = lstd(process_rows(0, n=100), 0.9)
+    result = solver_of(mirror_steps=5, max_iter=5).solve(sums, uniform_theta(sums))
     entries = result.history.entries
     assert {*map(len, entries.values())} == {len(entries["value"])}
     assert set(entries) == {
@@ -521,28 +510,28 @@ def test_history_is_a_table():
 
 @pytest.mark.parametrize("leader_gradient", ["total", "individual"])
 def test_one_iteration_leaves_a_shortfall_in_a_sentence(leader_gradient):
-    sums = DiscreteLSTD(process_rows(0), 0.9)
+    sums = lstd(process_rows(0), 0.9)
     solver = solver_of(
         lam=10.0, leader_gradient=leader_gradient, mirror_steps=0, max_iter=1, tol=1e-9
     )
-    result = solver.solve(sums, [uniform_theta(sums)])
+    result = solver.solve(sums, uniform_theta(sums))
     assert result.n_iter == 1
-    assert "max_iter=1 ended the climb" in result.shortfall
+    assert "max_iter=1 ended the fit" in result.shortfall
     assert "Raise max_iter" in result.shortfall
     assert "\n" not in result.shortfall
 
 
 def test_mirror_steps_that_ran_out_are_named():
-    sums = DiscreteLSTD(process_rows(0), 0.9)
+    sums = lstd(process_rows(0), 0.9)
     solver = solver_of(lam=10.0, mirror_steps=3, max_iter=0, tol=1e-9)
-    result = solver.solve(sums, [uniform_theta(sums)])
-    assert "mirror_steps=3 ended the climb" in result.shortfall
+    result = solver.solve(sums, uniform_theta(sums))
+    assert "mirror_steps=3 ended the fit" in result.shortfall
     assert "max_iter" not in result.shortfall
 
 
 @pytest.mark.parametrize("leader_gradient", ["total", "individual"])
-def test_a_climb_that_has_arrived_has_no_shortfall(leader_gradient):
-    sums = DiscreteLSTD(process_rows(0), 0.9)
+def test_a_search_that_has_arrived_has_no_shortfall(leader_gradient):
+    sums = lstd(process_rows(0), 0.9)
     solver = solver_of(
         lam=10.0,
         leader_gradient=leader_gradient,
@@ -550,38 +539,38 @@ def test_a_climb_that_has_arrived_has_no_shortfall(leader_gradient):
         max_iter=200,
         tol=1e-3,
     )
-    result = solver.solve(sums, [uniform_theta(sums)])
+    result = solver.solve(sums, uniform_theta(sums))
     assert result.shortfall == ""
     assert result.n_iter < 200
 
 
-def test_a_climb_is_the_same_twice():
+def test_a_search_is_the_same_twice():
     def climb():
-        sums = DiscreteLSTD(process_rows(3), 0.95, 0.01)
-        return solver_of().solve(sums, [uniform_theta(sums)])
+        sums = lstd(process_rows(3), 0.95, 0.01)
+        return solver_of().solve(sums, uniform_theta(sums))
 
     first, again = climb(), climb()
-    assert torch.equal(first.theta, again.theta)
+    assert torch.equal(first.policy, again.policy)
     assert first.history.entries["value"] == again.history.entries["value"]
 
 
-def test_rewards_of_nothing_climb_nowhere_and_do_not_fail():
+def test_rewards_of_nothing_go_nowhere_and_do_not_fail():
     rows = process_rows(0, n=100)
-    sums = DiscreteLSTD(rows._replace(reward=0.0 * rows.reward), 0.9)
-    result = solver_of().solve(sums, [uniform_theta(sums)])
-    assert torch.isfinite(result.theta).all()
+    sums = lstd(rows._replace(reward=0.0 * rows.reward), 0.9)
+    result = solver_of().solve(sums, uniform_theta(sums))
+    assert torch.isfinite(result.policy).all()
     # Nothing but pessimism: v = −bᵀA⁻¹b.
     assert result.value == pytest.approx(-result.pessimism)
 
 
 def test_every_row_terminated():
     rows = process_rows(0, n=200)
-    sums = DiscreteLSTD(rows._replace(terminated=np.ones(200)), 0.9)
-    result = solver_of(lam=1e4, beta=1e-6).solve(sums, [uniform_theta(sums)])
+    sums = lstd(rows._replace(terminated=np.ones(200)), 0.9)
+    result = solver_of(lam=1e4, beta=1e-6).solve(sums, uniform_theta(sums))
     pair = rows.state * 3 + rows.action
     mean = np.bincount(pair, rows.reward) / np.bincount(pair)
     assert_array_equal(
-        result.theta.numpy().argmax(axis=1), mean.reshape(5, 3).argmax(axis=1)
+        result.policy.numpy().argmax(axis=1), mean.reshape(5, 3).argmax(axis=1)
     )
 
 
@@ -609,13 +598,13 @@ def test_a_history_in_other_units_moves_values_and_nothing_else():
 
 
 def test_a_short_log_is_its_own_part():
-    sums = DiscreteLSTD(random_rows(n=80), discount=0.9)
+    sums = lstd(random_rows(n=80), discount=0.9)
     assert sums.subsample(n_rows=40) is sums
 
 
 def test_parts_of_a_log_are_estimates_of_its_sums():
     rows = random_rows(seed=1, n=600, n_initial=50)
-    sums = DiscreteLSTD(rows, discount=0.9, ridge=0.01)
+    sums = lstd(rows, discount=0.9, ridge=0.01)
     part = sums.subsample(n_rows=200)
     assert (part.n, part.log_length) == (200, 600)
     assert len(np.unique(part.rows.reward)) == 200
@@ -626,16 +615,16 @@ def test_parts_of_a_log_are_estimates_of_its_sums():
     assert_close(part(theta).b, sums(theta).b)
 
 
-def test_a_long_log_is_climbed_on_a_part_and_judged_as_a_whole(monkeypatch):
+def test_a_long_log_is_searched_on_a_part_and_evaluated_as_a_whole(monkeypatch):
     rows = process_rows(3, n=900)
-    sums = DiscreteLSTD(rows, discount=0.9)
+    sums = lstd(rows, discount=0.9)
     uniform = torch.zeros(sums.n_features, sums.n_actions, dtype=torch.float64)
     solver = solver_of(lam=10.0, beta=1e-3, tol=1e-6)
-    direct = solver.solve(sums, [uniform])
+    direct = solver.solve(sums, uniform)
     short = DiscreteLSTD.subsample
-    monkeypatch.setattr(DiscreteLSTD, "part", lambda self: short(self, n_rows=300))
-    found = solver.solve(sums, [uniform])
-    on_the_whole = float(solver.evaluate(sums, found.theta).value)
+    monkeypatch.setattr(DiscreteLSTD, "subsample", lambda self: short(self, n_rows=300))
+    found = solver.solve(sums, uniform)
+    on_the_whole = float(solver.evaluate(sums, found.policy).value)
     assert found.value == pytest.approx(on_the_whole, rel=1e-12)
     assert found.value == max(found.history.entries["value"])
     assert found.value == pytest.approx(direct.value, rel=0.02)
@@ -647,8 +636,8 @@ def test_a_sample_of_a_log_holds_every_step_of_its_episodes(horizon):
     step = np.tile(np.arange(horizon), n // horizon)
     table = torch.eye(horizon, dtype=torch.float64)
     rows = random_rows(n=n, table=table)._replace(state=step)
-    seen = DiscreteLSTD(rows, discount=0.9)._sample
-    assert len(seen) == moments.STEP_ROWS
+    seen = lstd(rows, discount=0.9)._sample
+    assert len(seen) == best_response.STEP_ROWS
     assert seen.sum(dim=0) == pytest.approx(len(seen) / horizon, rel=0.5)
 
 
@@ -666,60 +655,58 @@ def test_a_fixed_sample_is_in_order_and_all_of_a_short_log(n, limit, seed):
 
 
 @pytest.mark.parametrize("leader_gradient", ["total", "individual"])
-def test_an_observer_hears_every_entry_and_changes_nothing(leader_gradient):
-    heard, players = [], []
+def test_an_observer_gets_every_entry_and_changes_nothing(leader_gradient):
+    seen, points = [], []
 
-    def observe(entry, playing):
-        heard.append(entry)
-        players.append(playing())
+    def observe(entry, point):
+        seen.append(entry)
+        points.append(point())
 
-    sums = DiscreteLSTD(process_rows(0, n=100), 0.9)
+    sums = lstd(process_rows(0, n=100), 0.9)
     settings = {"leader_gradient": leader_gradient, "mirror_steps": 4, "max_iter": 4}
-    watched = solver_of(observe=observe, **settings).solve(sums, [uniform_theta(sums)])
-    alone = solver_of(**settings).solve(sums, [uniform_theta(sums)])
+    watched = solver_of(**settings).solve(sums, uniform_theta(sums), observe)
+    alone = solver_of(**settings).solve(sums, uniform_theta(sums))
     entries = watched.history.entries
-    assert [entry["value"] for entry in heard] == entries["value"]
-    assert all(list(entry) == list(entries) for entry in heard)
-    assert torch.equal(watched.theta, alone.theta)
+    assert [entry["value"] for entry in seen] == entries["value"]
+    assert all(list(entry) == list(entries) for entry in seen)
+    assert torch.equal(watched.policy, alone.policy)
     assert not watched.stopped
     best = np.argmax(entries["value"])
-    assert torch.equal(players[best][0], watched.theta)
-    assert torch.equal(players[best][1], watched.w)
+    assert torch.equal(points[best][0], watched.policy)
+    assert torch.equal(points[best][1], watched.q_function)
 
 
 @pytest.mark.parametrize("leader_gradient", ["total", "individual"])
 @pytest.mark.parametrize("after", [1, 3, 8])
-def test_an_observer_stops_the_climb_at_the_best_so_far(leader_gradient, after):
-    heard = []
+def test_an_observer_stops_the_search_at_the_best_so_far(leader_gradient, after):
+    seen = []
 
     def observe(entry, _):
-        heard.append(entry["value"])
-        return len(heard) == after
+        seen.append(entry["value"])
+        return len(seen) == after
 
-    sums = DiscreteLSTD(process_rows(0, n=100), 0.9)
+    sums = lstd(process_rows(0, n=100), 0.9)
     result = solver_of(
         leader_gradient=leader_gradient,
         mirror_steps=4,
         max_iter=20,
         tol=1e-9,
-        observe=observe,
-    ).solve(sums, [uniform_theta(sums)])
-    assert len(heard) == after == len(result.history.entries["value"])
-    assert result.value == max(heard)
+    ).solve(sums, uniform_theta(sums), observe)
+    assert len(seen) == after == len(result.history.entries["value"])
+    assert result.value == max(seen)
     assert result.stopped
     assert result.shortfall == ""
 
 
-def test_an_observer_stops_the_climb_on_a_part_too(monkeypatch):
-    sums = DiscreteLSTD(process_rows(3, n=900), 0.9)
+def test_an_observer_stops_the_search_on_a_part_too(monkeypatch):
+    sums = lstd(process_rows(3, n=900), 0.9)
     short = DiscreteLSTD.subsample
-    monkeypatch.setattr(DiscreteLSTD, "part", lambda self: short(self, n_rows=300))
-    heard = []
-    solver = solver_of(
-        lam=10.0, max_iter=20, observe=lambda entry, _: heard.append(entry) or True
+    monkeypatch.setattr(DiscreteLSTD, "subsample", lambda self: short(self, n_rows=300))
+    seen = []
+    result = solver_of(lam=10.0, max_iter=20).solve(
+        sums, uniform_theta(sums), lambda entry, _: seen.append(entry) or True
     )
-    result = solver.solve(sums, [uniform_theta(sums)])
     assert result.stopped
     # Once on the part, and once to see what that comes to on the whole.
-    assert len(heard) == 2
-    assert result.value == heard[1]["value"]
+    assert len(seen) == 2
+    assert result.value == seen[1]["value"]

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import pytest
 import torch
 from _problems import (
+    TableRows,
     autograd,
     callable_kernel,
+    closed_form,
     finite_differences,
     kernel_id,
+    lstd,
     relative_error,
 )
 from hypothesis import given, settings
@@ -22,21 +27,36 @@ from sklearn_stackelberg._problem.rows import Rows
 from sklearn_stackelberg.equilibrium import measure_equilibrium
 from sklearn_stackelberg.kernels import LandmarkFeatures, StateActionFeatures
 from sklearn_stackelberg.policies import CandidateSoftmax, SquashedGaussian
-from sklearn_stackelberg.solvers import ClosedFormSolver
-from sklearn_stackelberg.solvers import _lstd_continuous as joint_moments
+from sklearn_stackelberg.solvers import _lstd_continuous as lstd_continuous
 from sklearn_stackelberg.solvers._continuous_policies import (
     CandidatePolicyModel,
     GaussianPolicyModel,
 )
-from sklearn_stackelberg.solvers._lstd_continuous import ContinuousLSTD, ContinuousRows
-from sklearn_stackelberg.solvers._lstd_discrete import DiscreteLSTD
+from sklearn_stackelberg.solvers._lstd_continuous import ContinuousLSTD
+
+
+class StateRows(NamedTuple):
+    """Rows of continuous actions, and their states."""
+
+    states: np.ndarray
+    state: np.ndarray
+    next_state: np.ndarray
+    action: np.ndarray
+    reward: np.ndarray
+    terminated: np.ndarray
+    initial: np.ndarray
+
+
+def continuous_lstd(rows, policy, *args, **kwargs):
+    return ContinuousLSTD(Rows(*rows[1:]), rows.states, policy, *args, **kwargs)
+
 
 TIGHT = {"rtol": 1e-9, "atol": 1e-11}
 
 
 def random_joint_rows(seed=0, *, n=60, n_states=40, d=2, p=1, end=0.2, n_initial=7):
     rng = np.random.default_rng(seed)
-    return ContinuousRows(
+    return StateRows(
         rng.normal(size=(n_states, d)),
         rng.integers(n_states, size=n),
         rng.integers(n_states, size=n),
@@ -47,7 +67,7 @@ def random_joint_rows(seed=0, *, n=60, n_states=40, d=2, p=1, end=0.2, n_initial
     )
 
 
-def candidate_leader(rows, kernel="rbf", seed=0, n_components=8, dtype="float64"):
+def candidate_policy(rows, kernel="rbf", seed=0, n_components=8, dtype="float64"):
     features = StateActionFeatures(
         kernel, n_components=n_components, random_state=seed, dtype=dtype
     ).fit(rows.states[rows.state], rows.action)
@@ -55,7 +75,7 @@ def candidate_leader(rows, kernel="rbf", seed=0, n_components=8, dtype="float64"
     return CandidatePolicyModel(features, rng.uniform(-1, 2, (3, rows.action.shape[1])))
 
 
-def gaussian_leader(rows, kernel="rbf", seed=0, n_components=8, dtype="float64"):
+def gaussian_policy(rows, kernel="rbf", seed=0, n_components=8, dtype="float64"):
     features = StateActionFeatures(
         kernel, n_components=n_components, random_state=seed, dtype=dtype
     ).fit(rows.states[rows.state], rows.action)
@@ -67,30 +87,30 @@ def gaussian_leader(rows, kernel="rbf", seed=0, n_components=8, dtype="float64")
     return GaussianPolicyModel(features, inputs, policy)
 
 
-LEADERS = {"candidates": candidate_leader, "gaussian": gaussian_leader}
-both = pytest.mark.parametrize("make", LEADERS.values(), ids=LEADERS)
+POLICIES = {"candidates": candidate_policy, "gaussian": gaussian_policy}
+both = pytest.mark.parametrize("make", POLICIES.values(), ids=POLICIES)
 
 
-def random_theta(leader, seed=0):
+def random_theta(policy, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    shape = leader.start().shape
+    shape = policy.start().shape
     return torch.randn(shape, generator=generator, dtype=torch.float64)
 
 
 def solver_of(lam=2.0, beta=0.1, **kwargs):
-    return ClosedFormSolver(lam, beta, **kwargs)
+    return closed_form(lam, beta, **kwargs)
 
 
 # Sums.
 
 
-def mean_features(leader, states, theta):
+def mean_features(model, states, theta):
     """φ̄ from the policies' own modules, a state and a node at a time."""
-    if isinstance(leader, CandidatePolicyModel):
-        candidates = leader.gram.candidates
+    if isinstance(model, CandidatePolicyModel):
+        candidates = model.gram.candidates
         features = np.stack(
             [
-                leader.features.transform(states, np.repeat(c[None], len(states), 0))
+                model.features.transform(states, np.repeat(c[None], len(states), 0))
                 for c in candidates
             ],
             axis=1,
@@ -98,12 +118,12 @@ def mean_features(leader, states, theta):
         policy = CandidateSoftmax(theta, torch.from_numpy(candidates))
         nodes = policy(torch.from_numpy(features))
     else:
-        low, high = leader.policy.low.numpy(), leader.policy.high.numpy()
+        low, high = model.policy.low.numpy(), model.policy.high.numpy()
         policy = SquashedGaussian(theta, low, high, n_nodes=4)
-        nodes = policy(torch.from_numpy(leader.inputs.transform(states)))
+        nodes = policy(torch.from_numpy(model.inputs.transform(states)))
     total = 0.0
     for j in range(nodes.weights.shape[1]):
-        features = leader.features.transform(states, nodes.actions[:, j].numpy())
+        features = model.features.transform(states, nodes.actions[:, j].numpy())
         total = total + nodes.weights[:, j, None] * torch.from_numpy(features)
     return total
 
@@ -112,21 +132,21 @@ def mean_features(leader, states, theta):
 @pytest.mark.parametrize("p", [1, 2])
 @pytest.mark.parametrize("kernel", ["rbf", "poly", "laplacian", callable_kernel])
 def test_sums_are_those_of_dense_matrices(make, kernel, p):
-    if make is gaussian_leader and callable(kernel):
+    if make is gaussian_policy and callable(kernel):
         pytest.skip("it has no derivative")
     rows = random_joint_rows(1, p=p)
-    leader = make(rows, kernel)
-    theta = random_theta(leader)
-    sums = ContinuousLSTD(rows, leader, 0.9, 0.02, chunk_rows=17)
+    policy = make(rows, kernel)
+    theta = random_theta(policy)
+    sums = continuous_lstd(rows, policy, 0.9, 0.02, chunk_rows=17)
     phi = torch.from_numpy(
-        leader.features.transform(rows.states[rows.state], rows.action)
+        policy.features.transform(rows.states[rows.state], rows.action)
     )
-    after = mean_features(leader, rows.states[rows.next_state], theta)
+    after = mean_features(policy, rows.states[rows.next_state], theta)
     weight = 0.9 * (1.0 - torch.from_numpy(rows.terminated))[:, None]
     M = phi.T @ (phi - weight * after) / len(phi) + 0.02 * torch.eye(
         len(phi.T), dtype=phi.dtype
     )
-    b = 0.1 * mean_features(leader, rows.states[rows.initial], theta).mean(dim=0)
+    b = 0.1 * mean_features(policy, rows.states[rows.initial], theta).mean(dim=0)
     found = sums(theta)
     assert_close(found.M, M, **TIGHT)
     assert_close(found.b, b, **TIGHT)
@@ -138,11 +158,11 @@ def test_sums_are_those_of_dense_matrices(make, kernel, p):
 @pytest.mark.parametrize("cache", [0, 5000, 2**30])
 def test_chunks_and_what_is_kept_change_nothing(make, chunk_rows, cache, monkeypatch):
     rows = random_joint_rows(2)
-    leader = make(rows)
-    whole = ContinuousLSTD(rows, leader, 0.9, 0.1, chunk_rows=10**6)
-    monkeypatch.setattr(joint_moments, "_CACHE_BYTES", cache)
-    chunked = ContinuousLSTD(rows, leader, 0.9, 0.1, chunk_rows=chunk_rows)
-    theta = random_theta(leader)
+    policy = make(rows)
+    whole = continuous_lstd(rows, policy, 0.9, 0.1, chunk_rows=10**6)
+    monkeypatch.setattr(lstd_continuous, "_CACHE_BYTES", cache)
+    chunked = continuous_lstd(rows, policy, 0.9, 0.1, chunk_rows=chunk_rows)
+    theta = random_theta(policy)
     for _ in range(2):
         a, b = (solver_of().evaluate(sums, theta) for sums in (whole, chunked))
         assert_close(b.flat_w, a.flat_w, **TIGHT)
@@ -150,7 +170,7 @@ def test_chunks_and_what_is_kept_change_nothing(make, chunk_rows, cache, monkeyp
     kept = sum(
         tensor.nbytes
         for chunk in chunked._kept.values()
-        for tensor in (*chunk.read, *chunk[1:])
+        for tensor in (*chunk.data, *chunk[1:])
     )
     assert kept <= cache
     assert (kept > 0) == (cache > 0) or (cache == 5000 and chunk_rows >= 60)
@@ -158,11 +178,11 @@ def test_chunks_and_what_is_kept_change_nothing(make, chunk_rows, cache, monkeyp
 
 def test_states_are_read_once():
     rows = random_joint_rows(0)
-    leader = candidate_leader(rows)
-    sums = ContinuousLSTD(rows, leader, 0.9, chunk_rows=16)
-    read, calls = leader.read, []
-    leader.read = lambda states: calls.append(len(states)) or read(states)
-    theta = random_theta(leader)
+    policy = candidate_policy(rows)
+    sums = continuous_lstd(rows, policy, 0.9, chunk_rows=16)
+    read, calls = policy.read, []
+    policy.read = lambda states: calls.append(len(states)) or read(states)
+    theta = random_theta(policy)
     solver_of().evaluate(sums, theta).total_derivative()
     # Each state once, next state of many rows or initial state or both.
     used = {*rows.next_state[rows.terminated < 1], *rows.initial}
@@ -177,17 +197,17 @@ def test_float32_is_close_to_float64(make):
     rows = random_joint_rows(3)
     found = []
     for dtype in ("float64", "float32"):
-        leader = make(rows, dtype=dtype)
-        sums = ContinuousLSTD(rows, leader, 0.9, 0.01)
-        found.append(solver_of().evaluate(sums, leader.start()))
+        policy = make(rows, dtype=dtype)
+        sums = continuous_lstd(rows, policy, 0.9, 0.01)
+        found.append(solver_of().evaluate(sums, policy.start()))
     double, single = found
-    assert single.sums.dtype == torch.float32
+    assert single.lstd.dtype == torch.float32
     assert single.value.dtype == torch.float64
     # The sign of a feature is any eigensolver's to choose: what no sign changes.
     for f in (
         lambda at: at.value,
         lambda at: at.pessimism,
-        lambda at: at.moments.M.norm(),
+        lambda at: at.system.M.norm(),
         lambda at: at.total_derivative().norm(),
     ):
         assert float(f(single)) == pytest.approx(float(f(double)), rel=1e-3)
@@ -207,10 +227,10 @@ def test_the_order_of_rows_changes_nothing(make, seed):
         },
         initial=rows.initial[::-1],
     )
-    leader = make(rows)
-    theta = random_theta(leader, seed)
+    policy = make(rows)
+    theta = random_theta(policy, seed)
     at, there = (
-        solver_of().evaluate(ContinuousLSTD(some, leader, 0.9), theta)
+        solver_of().evaluate(continuous_lstd(some, policy, 0.9), theta)
         for some in (rows, moved)
     )
     assert_close(there.value, at.value, **TIGHT)
@@ -219,10 +239,10 @@ def test_the_order_of_rows_changes_nothing(make, seed):
 
 def test_rewards_enter_by_c_alone_and_by_their_unit():
     rows = random_joint_rows(0)
-    leader = candidate_leader(rows)
-    sums = ContinuousLSTD(rows, leader, 0.9)
-    scaled = ContinuousLSTD(rows._replace(reward=1e3 * rows.reward), leader, 0.9)
-    theta = random_theta(leader)
+    policy = candidate_policy(rows)
+    sums = continuous_lstd(rows, policy, 0.9)
+    scaled = continuous_lstd(rows._replace(reward=1e3 * rows.reward), policy, 0.9)
+    theta = random_theta(policy)
     assert_close(scaled.c, 1e3 * sums.c)
     assert_close(scaled(theta).M, sums(theta).M, rtol=0, atol=0)
     assert_close(scaled(theta).b, sums(theta).b, rtol=0, atol=0)
@@ -231,13 +251,13 @@ def test_rewards_enter_by_c_alone_and_by_their_unit():
 @both
 def test_parts_of_a_log_are_estimates_of_its_sums(make):
     rows = random_joint_rows(4, n=600, n_initial=50)
-    leader = make(rows)
-    sums = ContinuousLSTD(rows, leader, 0.9, 0.01)
+    policy = make(rows)
+    sums = continuous_lstd(rows, policy, 0.9, 0.01)
     assert sums.subsample(n_rows=300) is sums
     part = sums.subsample(n_rows=200)
     assert (part.n, part.log_length) == (200, 600)
     assert len(np.unique(part.rows.reward)) == 200
-    theta = random_theta(leader)
+    theta = random_theta(policy)
     whole, drawn = sums(theta).M, part(theta).M
     assert 0 < (drawn - whole).norm() < 0.5 * whole.norm()
     assert_close(part(theta).b, sums(theta).b)
@@ -258,9 +278,9 @@ def test_parts_of_a_log_are_estimates_of_its_sums(make):
 )
 def test_one_derivative_three_ways(make, seed, discount, lam, ridge, end, p):
     rows = random_joint_rows(seed, n=40, end=end, p=p)
-    leader = make(rows, seed=seed, n_components=5)
-    sums = ContinuousLSTD(rows, leader, discount, ridge, chunk_rows=16)
-    solver, theta = solver_of(lam), random_theta(leader, seed)
+    policy = make(rows, seed=seed, n_components=5)
+    sums = continuous_lstd(rows, policy, discount, ridge, chunk_rows=16)
+    solver, theta = solver_of(lam), random_theta(policy, seed)
 
     def value(theta):
         return solver.evaluate(sums, theta).value
@@ -275,9 +295,9 @@ def test_one_derivative_three_ways(make, seed, discount, lam, ridge, end, p):
 @pytest.mark.parametrize("kernel", ["laplacian", "poly", "cosine", "linear"])
 def test_one_derivative_for_other_kernels(make, kernel):
     rows = random_joint_rows(5)
-    leader = make(rows, kernel)
-    sums = ContinuousLSTD(rows, leader, 0.9, 0.01)
-    theta = random_theta(leader)
+    policy = make(rows, kernel)
+    sums = continuous_lstd(rows, policy, 0.9, 0.01)
+    theta = random_theta(policy)
     at = solver_of().evaluate(sums, theta)
     by_solve = autograd(lambda t: solver_of().evaluate(sums, t).value, theta)
     assert relative_error(at.total_derivative(), by_solve) <= 1e-8
@@ -286,9 +306,9 @@ def test_one_derivative_for_other_kernels(make, kernel):
 @both
 def test_the_individual_derivative_holds_w_fixed(make):
     rows = random_joint_rows(6)
-    leader = make(rows)
-    sums = ContinuousLSTD(rows, leader, 0.9)
-    theta = random_theta(leader)
+    policy = make(rows)
+    sums = continuous_lstd(rows, policy, 0.9)
+    theta = random_theta(policy)
     at = solver_of().evaluate(sums, theta)
     expected = autograd(lambda t: sums(t).b @ at.flat_w, theta)
     assert relative_error(at.individual_derivative(), expected) <= 1e-10
@@ -303,9 +323,9 @@ def test_a_sample_of_a_log_holds_every_step_of_its_episodes():
     rows = random_joint_rows(n=n, n_states=horizon)._replace(
         state=np.tile(np.arange(horizon), n // horizon)
     )
-    sums = ContinuousLSTD(rows, candidate_leader(rows), discount=0.9)
+    sums = continuous_lstd(rows, candidate_policy(rows), discount=0.9)
     (found,) = {len(part) for part in sums.sample}
-    assert found == joint_moments.STEP_ROWS
+    assert found == lstd_continuous.STEP_ROWS
     assert len(np.unique(sums.sample[0].numpy().round(9), axis=0)) == horizon
 
 
@@ -322,7 +342,7 @@ def test_actions_told_apart_play_the_discrete_game(ridge, max_iter):
     levels = np.array([-1.0, 0.0, 2.5])
     states = rng.normal(size=(12, 2))
     state, code = (index.ravel() for index in np.indices((12, 3)))
-    joint = ContinuousRows(
+    joint = StateRows(
         states,
         state,
         rng.permutation(state),
@@ -335,7 +355,7 @@ def test_actions_told_apart_play_the_discrete_game(ridge, max_iter):
         "rbf", bandwidth=0.5, n_components=None, random_state=0
     ).fit(states)
     table = torch.from_numpy(features.transform(states))
-    discrete = Rows(
+    discrete = TableRows(
         lambda index: table[torch.from_numpy(index)],
         joint.state,
         joint.next_state,
@@ -346,24 +366,24 @@ def test_actions_told_apart_play_the_discrete_game(ridge, max_iter):
         3,
     )
     solver = solver_of(mirror_steps=10, max_iter=max_iter, tol=1e-8)
-    sums = DiscreteLSTD(discrete, 0.9, ridge)
-    expected = solver.solve(sums, [torch.zeros(12, 3, dtype=torch.float64)])
-    leader = CandidatePolicyModel(
+    sums = lstd(discrete, 0.9, ridge)
+    expected = solver.solve(sums, torch.zeros(12, 3, dtype=torch.float64))
+    policy = CandidatePolicyModel(
         StateActionFeatures(actions_told_apart, n_components=None).fit(
             states[state], joint.action
         ),
         levels[:, None],
     )
-    found = solver.solve(ContinuousLSTD(joint, leader, 0.9, ridge), [leader.start()])
+    found = solver.solve(continuous_lstd(joint, policy, 0.9, ridge), policy.start())
     by_step = [r.history.entries["value"] for r in (found, expected)]
     assert_allclose(by_step[0][:11], by_step[1][:11], rtol=1e-6)
     if max_iter == 0:  # a mirror step is the same in both; a line search is not
         assert found.value == pytest.approx(expected.value, rel=1e-6)
         assert found.pessimism == pytest.approx(expected.pessimism, rel=1e-5)
-        probabilities = leader.probabilities(leader.read(states), found.theta)
+        probabilities = policy.probabilities(policy.read(states), found.policy)
         assert_close(
             probabilities,
-            torch.softmax(table @ expected.theta, dim=1),
+            torch.softmax(table @ expected.policy, dim=1),
             rtol=1e-4,
             atol=1e-6,
         )
@@ -379,19 +399,19 @@ def bandit_rows(seed=0, n=800, p=1):
     asked = 0.5 + 1.2 * states
     index = np.arange(n)
     reward = -((action - asked) ** 2).sum(axis=1)
-    return ContinuousRows(states, index, index, action, reward, np.zeros(n), index)
+    return StateRows(states, index, index, action, reward, np.zeros(n), index)
 
 
 @both
 def test_discount_zero_sees_no_next_state(make):
     rows = bandit_rows(n=50)
-    leader = make(rows)
-    sums = ContinuousLSTD(rows, leader, 0.0)
-    M = sums(random_theta(leader)).M
-    assert_close(M, sums(leader.start()).M, rtol=0, atol=0)
+    policy = make(rows)
+    sums = continuous_lstd(rows, policy, 0.0)
+    M = sums(random_theta(policy)).M
+    assert_close(M, sums(policy.start()).M, rtol=0, atol=0)
     other = rows._replace(next_state=rows.next_state[::-1])
     assert_close(
-        ContinuousLSTD(other, leader, 0.0)(leader.start()).M, M, rtol=0, atol=0
+        continuous_lstd(other, policy, 0.0)(policy.start()).M, M, rtol=0, atol=0
     )
 
 
@@ -401,11 +421,11 @@ def test_discount_zero_is_a_kernel_bandit_over_candidates():
     features = StateActionFeatures("rbf", n_components=60, random_state=0).fit(
         rows.states, rows.action
     )
-    leader = CandidatePolicyModel(features, candidates)
-    sums = ContinuousLSTD(rows, leader, 0.0)
-    result = solver_of(lam=10.0, beta=1e-3).solve(sums, [leader.start()])
+    policy = CandidatePolicyModel(features, candidates)
+    sums = continuous_lstd(rows, policy, 0.0)
+    result = solver_of(lam=10.0, beta=1e-3).solve(sums, policy.start())
     inner = np.linspace(-0.9, 0.9, 25)[:, None]
-    chosen = leader.outputs(leader.read(inner), result.theta).argmax(dim=1).numpy()
+    chosen = policy.outputs(policy.read(inner), result.policy).argmax(dim=1).numpy()
     # The nearest candidate, or the next to it: they are half a unit apart.
     assert np.abs(candidates[chosen] - (0.5 + 1.2 * inner)).max() < 0.5
 
@@ -418,16 +438,16 @@ def test_discount_zero_is_a_kernel_bandit_of_a_gaussian(p, phases):
         rows.states, rows.action
     )
     inputs = LandmarkFeatures("rbf", n_components=20, random_state=0).fit(rows.states)
-    policy = SquashedGaussian(torch.zeros(1, 1), [-1.0] * p, [2.0] * p)
-    leader = GaussianPolicyModel(features, inputs, policy)
-    sums = ContinuousLSTD(rows, leader, 0.0)
+    gaussian = SquashedGaussian(torch.zeros(1, 1), [-1.0] * p, [2.0] * p)
+    policy = GaussianPolicyModel(features, inputs, gaussian)
+    sums = continuous_lstd(rows, policy, 0.0)
     result = solver_of(lam=10.0, beta=1e-3, tol=1e-4, **phases).solve(
-        sums, [leader.start()]
+        sums, policy.start()
     )
     inner = np.linspace(-0.8, 0.8, 9)
     inner = np.stack(np.meshgrid(*[inner] * p), axis=-1).reshape(-1, p)
-    outputs = leader.outputs(leader.read(inner), result.theta)
-    found = policy.squash(outputs[:, :p]).numpy()
+    outputs = policy.outputs(policy.read(inner), result.policy)
+    found = gaussian.squash(outputs[:, :p]).numpy()
     asked = 0.5 + 1.2 * inner
     assert np.abs(found - asked).mean() < 0.1
     values = result.history.entries["value"]
@@ -435,43 +455,43 @@ def test_discount_zero_is_a_kernel_bandit_of_a_gaussian(p, phases):
 
 
 @both
-def test_a_climb_ends_near_an_equilibrium_and_is_measured(make):
+def test_a_search_ends_near_an_equilibrium_and_is_measured(make):
     rows = random_joint_rows(0)
-    leader = make(rows)
-    sums = ContinuousLSTD(rows, leader, 0.9, 0.01)
+    policy = make(rows)
+    sums = continuous_lstd(rows, policy, 0.9, 0.01)
     solver = solver_of(lam=0.05, beta=2.0, max_iter=500, tol=0.0)
-    result = solver.solve(sums, [leader.start()])
-    found = measure_equilibrium(solver, sums, result.theta)
-    start = measure_equilibrium(solver, sums, leader.start())
+    result = solver.solve(sums, policy.start())
+    found = measure_equilibrium(sums, result.policy, lam=0.05, beta=2.0)
+    start = measure_equilibrium(sums, policy.start(), lam=0.05, beta=2.0)
     assert found.leader_gradient_norm < 0.05 * start.leader_gradient_norm
     assert found.follower_gradient_norm < 1e-10
     assert found.follower_smallest_curvature >= 2.0
-    assert result.w.shape == (sums.n_features, 1)
+    assert result.q_function.shape == (sums.n_features, 1)
 
 
 @both
-def test_a_climb_is_the_same_twice(make):
+def test_a_search_is_the_same_twice(make):
     rows = random_joint_rows(1)
 
-    def climb():
-        leader = make(rows)
-        return solver_of().solve(ContinuousLSTD(rows, leader, 0.9), [leader.start()])
+    def search():
+        policy = make(rows)
+        return solver_of().solve(continuous_lstd(rows, policy, 0.9), policy.start())
 
-    assert torch.equal(climb().theta, climb().theta)
+    assert torch.equal(search().policy, search().policy)
 
 
 @both
-def test_the_individual_leader_steps(make):
+def test_the_individual_policy_steps(make):
     rows = random_joint_rows(1)
-    leader = make(rows)
+    policy = make(rows)
     solver = solver_of(leader_gradient="individual", mirror_steps=0, max_iter=20)
-    result = solver.solve(ContinuousLSTD(rows, leader, 0.9), [leader.start()])
+    result = solver.solve(continuous_lstd(rows, policy, 0.9), policy.start())
     assert result.value > result.history.entries["value"][0]
-    assert torch.isfinite(result.theta).all()
+    assert torch.isfinite(result.policy).all()
 
 
 @pytest.mark.parametrize("kernel", [callable_kernel, "delta"], ids=kernel_id)
 def test_a_gaussian_refuses_a_kernel_without_a_derivative(kernel):
     rows = random_joint_rows(0)
     with pytest.raises(ValueError, match="cannot be differentiated in the action"):
-        gaussian_leader(rows, kernel, n_components=None)
+        gaussian_policy(rows, kernel, n_components=None)

@@ -1,4 +1,4 @@
-"""Plays on samples: the closed form's game, put down and resumed, given up in time."""
+"""Steps on samples: the closed form's game, put down and resumed, given up in time."""
 
 from __future__ import annotations
 
@@ -12,15 +12,19 @@ import pytest
 import torch
 from _problems import (
     NetworkGame,
+    TableRows,
     autograd,
+    closed_form,
+    lstd,
     random_rows,
     relative_error,
-    sampled_rows,
+    sampled,
 )
 from torch.testing import assert_close
 
 from sklearn_stackelberg._linalg import conjugate_gradient
 from sklearn_stackelberg._problem.rows import Rows
+from sklearn_stackelberg._sampling import Minibatches
 from sklearn_stackelberg.datasets import FiniteMDP, log_episodes
 from sklearn_stackelberg.kernels import LandmarkFeatures
 from sklearn_stackelberg.networks import MLP, build_network
@@ -30,27 +34,26 @@ from sklearn_stackelberg.policies import (
     SquashedGaussian,
 )
 from sklearn_stackelberg.q_functions import ContinuousQ, DiscreteQ, LinearQ
-from sklearn_stackelberg.solvers import ClosedFormSolver, StochasticSolver
-from sklearn_stackelberg.solvers import _gauss_newton as boards
-from sklearn_stackelberg.solvers import _stochastic_run as turns
-from sklearn_stackelberg.solvers._lstd_discrete import DiscreteLSTD
+from sklearn_stackelberg.solvers import ProblemSpec, SolverState, Stochastic
+from sklearn_stackelberg.solvers import _gauss_newton as gauss_newton
+from sklearn_stackelberg.solvers import _stochastic_run as stochastic_run
 from sklearn_stackelberg.solvers._minibatch_game import (
-    Minibatches,
     MinibatchGame,
-    MinibatchRows,
+    MinibatchInputs,
+    Players,
     flat,
 )
 
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 
 
-def linear_players(rows: Rows):
+def linear_players(rows: TableRows):
     m = rows.features(rows.state[:1]).shape[1]
     zero = torch.zeros(m, rows.n_actions, dtype=torch.float64)
     return SoftmaxPolicy(zero.clone()), DiscreteQ(LinearQ(zero.clone()))
 
 
-def rows_of(log, kernel, **settings) -> Rows:
+def rows_of(log, kernel, **settings) -> TableRows:
     states = np.concatenate([np.asarray(log.state), np.asarray(log.next_state)])
     states = states.reshape(len(states), -1).astype(float)
     features = LandmarkFeatures(
@@ -60,7 +63,7 @@ def rows_of(log, kernel, **settings) -> Rows:
     n = len(log)
     reward = np.asarray(log.reward, dtype=float)
     _, codes = np.unique(log.action, return_inverse=True)
-    return Rows(
+    return TableRows(
         lambda index: table[torch.from_numpy(index)],
         np.arange(n),
         n + np.arange(n),
@@ -93,7 +96,7 @@ def chain():
     moved = np.where((action == 1) & (rng.random(n) < 0.8), state + 1, state - 1)
     after = moved.clip(0, length - 1)
     table = torch.eye(length, dtype=torch.float64)
-    return Rows(
+    return TableRows(
         lambda index: table[torch.from_numpy(index)],
         state,
         after,
@@ -105,17 +108,39 @@ def chain():
     )
 
 
-def small_play(**settings):
-    """Networks on a small game, with settings under which a turn takes little time."""
+SPEC = ProblemSpec("discrete", linear_q=False, linear_policy=False, network_policy=True)
+
+
+class OnSamples:
+    """A stochastic solver at one λ and β, with the settings that no user has."""
+
+    def __init__(
+        self, lam, beta, *, seed=0, cg_steps=20, measure_every=5, tol=1e-3, **settings
+    ):
+        settings = {"max_iter": 40, "leader_learning_rate": 3e-3, **settings}
+        self.solver = Stochastic(tol=tol, **{"batch_size": 5_000, **settings})
+        self.solver._cg_steps, self.solver._measure_every = cg_steps, measure_every
+        self.lam, self.beta, self.seed = lam, beta, seed
+
+    def solve(self, problem, *modules, state=None, observe=None):
+        if state is None:
+            state = SolverState(*modules, rng=np.random.default_rng(self.seed))
+        return self.solver.solve(
+            problem, state, lam=self.lam, beta=self.beta, observe=observe
+        )
+
+
+def small_run(**settings):
+    """Networks on a small game, with settings under which a step takes little time."""
     played = NetworkGame(0, "tanh")
     settings = {"batch_size": 16, "max_iter": 4, "mirror_steps": 2, **settings}
-    solver = StochasticSolver(played.lam, played.beta, **{"seed": 3, **settings})
+    solver = OnSamples(played.lam, played.beta, **{"seed": 3, **settings})
     return solver, played
 
 
 def assert_same(a, b):
     """Bit for bit."""
-    for name in ("leader", "follower"):
+    for name in ("policy", "q_function"):
         pairs = zip(
             getattr(a, name).state_dict().values(),
             getattr(b, name).state_dict().values(),
@@ -138,32 +163,31 @@ def assert_same(a, b):
 )
 def test_both_solvers_reach_one_game_where_q_is_linear(problem, discount, settings):
     rows, (lam, beta) = problem(), (10.0, 1e-3)
-    sums = DiscreteLSTD(rows, discount)
-    closed = ClosedFormSolver(lam, beta, max_iter=100, tol=1e-6)
+    sums = lstd(rows, discount)
+    closed = closed_form(lam, beta, max_iter=100, tol=1e-6)
     m, actions = sums.n_features, sums.n_actions
-    expected = closed.solve(sums, [torch.zeros(m, actions, dtype=torch.float64)])
+    expected = closed.solve(sums, torch.zeros(m, actions, dtype=torch.float64))
     settings = {"cg_steps": 40, "max_iter": 60, **settings}
-    solver = StochasticSolver(lam, beta, leader_learning_rate=1.0, **settings)
-    sampled = MinibatchGame(sampled_rows(rows), discount)
-    played = solver.solve(sampled, *linear_players(rows))
-    theta = played.leader.weight
+    solver = OnSamples(lam, beta, leader_learning_rate=1.0, **settings)
+    found = solver.solve(sampled(rows, discount), *linear_players(rows))
+    theta = found.policy.weight
     # What it says of its policy is what the closed form says of it ...
     at = closed.evaluate(sums, theta)
-    assert played.value == pytest.approx(float(at.value), rel=1e-4)
-    assert_close(played.follower.module.weight, at.w, rtol=1e-2, atol=1e-2)
-    assert played.pessimism == pytest.approx(float(at.pessimism), rel=1e-2)
+    assert found.value == pytest.approx(float(at.value), rel=1e-4)
+    assert_close(found.q_function.module.weight, at.w, rtol=1e-2, atol=1e-2)
+    assert found.pessimism == pytest.approx(float(at.pessimism), rel=1e-2)
     # ... and the policy is as good, and the same.
-    assert played.value == pytest.approx(expected.value, rel=0.01)
+    assert found.value == pytest.approx(expected.value, rel=0.01)
     states = rows.features(rows.state)
-    same = (states @ theta).argmax(1) == (states @ expected.theta).argmax(1)
+    same = (states @ theta).argmax(1) == (states @ expected.policy).argmax(1)
     assert same.double().mean() >= 0.98
 
 
 @pytest.mark.parametrize("optimizer", ["adam", torch.optim.RMSprop])
 def test_gradient_steps_on_minibatches_reach_it_too(optimizer):
     rows, discount, lam, beta = chain(), 0.5, 0.2, 0.5
-    sums = DiscreteLSTD(rows, discount)
-    solver = StochasticSolver(
+    sums = lstd(rows, discount)
+    solver = OnSamples(
         lam,
         beta,
         optimizer=optimizer,
@@ -174,35 +198,33 @@ def test_gradient_steps_on_minibatches_reach_it_too(optimizer):
         mirror_steps=10,
         max_iter=40,
     )
-    sampled = MinibatchGame(sampled_rows(rows), discount)
-    result = solver.solve(sampled, *linear_players(rows))
-    closed = ClosedFormSolver(lam, beta, max_iter=100, tol=1e-6)
-    expected = closed.solve(sums, [torch.zeros(8, 2, dtype=torch.float64)]).value
-    # The follower had answered before its answer was settled.
+    problem = sampled(rows, discount)
+    result = solver.solve(problem, *linear_players(rows))
+    closed = closed_form(lam, beta, max_iter=100, tol=1e-6)
+    expected = closed.solve(sums, torch.zeros(8, 2, dtype=torch.float64)).value
+    # The Q-function had responded before its best response was found.
     unsettled = result.history.entries["value"][-2]
     assert unsettled == pytest.approx(expected, rel=0.05)
     assert result.value == pytest.approx(expected, rel=0.01)
 
 
 def test_an_optimizer_that_searches_along_a_line():
-    solver, played = small_play(
+    solver, played = small_run(
         optimizer="lbfgs", batch_size=40, learning_rate=1.0, max_iter=1
     )
-    result = solver.solve(
-        played.sampled, played.players.leader, played.players.follower
-    )
+    result = solver.solve(played.sampled, *played.modules)
     objective = result.history.entries["follower_objective"]
-    start = played.F(flat(played.players.follower), flat(played.players.leader))
+    start = played.F(flat(played.players.q_function), flat(played.players.policy))
     assert objective[0] < float(start)
 
 
 def test_a_ridge_is_the_closed_forms():
     rows, discount, lam, beta, ridge = random_rows(0), 0.9, 2.0, 0.1, 0.05
-    sampled = MinibatchGame(sampled_rows(rows), discount, ridge=ridge)
-    solver = StochasticSolver(lam, beta, cg_steps=100, max_iter=3)
-    result = solver.solve(sampled, *linear_players(rows))
-    at = ClosedFormSolver(lam, beta).evaluate(
-        DiscreteLSTD(rows, discount, ridge), result.leader.weight
+    problem = sampled(rows, discount, ridge=ridge)
+    solver = OnSamples(lam, beta, cg_steps=100, max_iter=3)
+    result = solver.solve(problem, *linear_players(rows))
+    at = closed_form(lam, beta).evaluate(
+        lstd(rows, discount, ridge), result.policy.weight
     )
     assert result.value == pytest.approx(float(at.value), rel=1e-6)
 
@@ -225,13 +247,11 @@ def test_an_epoch_holds_each_place_once(n, size):
 
 
 def test_batches_larger_than_the_log_are_the_log():
-    solver, played = small_play(batch_size=10**9)
-    result = solver.solve(
-        played.sampled, played.players.leader, played.players.follower
-    )
-    exact = StochasticSolver(
+    solver, played = small_run(batch_size=10**9)
+    result = solver.solve(played.sampled, *played.modules)
+    exact = OnSamples(
         played.lam, played.beta, batch_size=40, max_iter=4, mirror_steps=2, seed=3
-    ).solve(played.sampled, played.players.leader, played.players.follower)
+    ).solve(played.sampled, *played.modules)
     assert_same(result, exact)
 
 
@@ -240,15 +260,15 @@ def test_batches_larger_than_the_log_are_the_log():
 
 @pytest.mark.parametrize("optimizer", ["gauss-newton", "adam"])
 @pytest.mark.parametrize("gradient", ["total", "individual"])
-@pytest.mark.parametrize("turns", [3])
-def test_a_resumed_play_is_the_play_that_did_not_stop(optimizer, gradient, turns):
+@pytest.mark.parametrize("first_part", [3])
+def test_a_resumed_run_is_the_run_that_did_not_stop(optimizer, gradient, first_part):
     settings = {"optimizer": optimizer, "leader_gradient": gradient, "tol": 0.0}
-    solver, played = small_play(max_iter=5, measure_every=2, **settings)
-    whole = solver.solve(played.sampled, played.players.leader, played.players.follower)
-    solver, _ = small_play(max_iter=turns, measure_every=2, **settings)
-    first = solver.solve(played.sampled, played.players.leader, played.players.follower)
+    solver, played = small_run(max_iter=5, measure_every=2, **settings)
+    whole = solver.solve(played.sampled, *played.modules)
+    solver, _ = small_run(max_iter=first_part, measure_every=2, **settings)
+    first = solver.solve(played.sampled, *played.modules)
     state = pickle.loads(pickle.dumps(first.state))
-    solver, _ = small_play(max_iter=5 - turns, measure_every=2, **settings)
+    solver, _ = small_run(max_iter=5 - first_part, measure_every=2, **settings)
     resumed = solver.solve(played.sampled, state=state)
     assert_same(whole.state, resumed.state)
     assert_same(whole, resumed)
@@ -259,9 +279,9 @@ def test_a_resumed_play_is_the_play_that_did_not_stop(optimizer, gradient, turns
     assert_same(solver.solve(played.sampled, state=deepcopy(state)), resumed)
 
 
-def test_a_play_goes_on_with_other_rows():
-    solver, played = small_play()
-    first = solver.solve(played.sampled, played.players.leader, played.players.follower)
+def test_a_run_goes_on_with_other_rows():
+    solver, played = small_run()
+    first = solver.solve(played.sampled, *played.modules)
     other = NetworkGame(1, "tanh", n=30).sampled
     found = solver.solve(other, state=first.state)
     assert found.n_iter == 8
@@ -276,21 +296,20 @@ def shifted(read):
     return lambda index: read(index) + 0.1
 
 
-def of_another_log(rows, name):
+def of_another_log(rows, inputs, name):
     """The same rewards, and something else that differs."""
+    if name in inputs._fields:
+        return rows, inputs._replace(**{name: shifted(getattr(inputs, name))})
     old = getattr(rows, name)
-    if callable(old):
-        return rows._replace(**{name: shifted(old)})
-    if name == "terminated":
-        return rows._replace(terminated=1.0 - old)
-    return rows._replace(**{name: old[::-1].copy()})
+    new = 1.0 - old if name == "terminated" else old[::-1].copy()
+    return rows._replace(**{name: new}), inputs
 
 
 @pytest.mark.parametrize(
     "name",
     [
-        "leader_inputs",
-        "follower_inputs",
+        "policy",
+        "q_function",
         "state",
         "next_state",
         "action",
@@ -299,19 +318,23 @@ def of_another_log(rows, name):
     ],
 )
 def test_equal_rewards_are_not_an_equal_log(name):
-    solver, played = small_play(max_iter=1)
-    players = played.players.leader, played.players.follower
-    rows = played.sampled.rows
+    solver, played = small_run(max_iter=1)
+    players = played.modules
+    rows, inputs = played.sampled.rows, played.sampled.inputs
     logs = [
-        solver.solve(MinibatchGame(log, played.discount), *players).state.log
-        for log in (rows, rows._replace(), of_another_log(rows, name))
+        solver.solve(MinibatchGame(*log, played.discount), *players).state.log
+        for log in (
+            (rows, inputs),
+            (rows._replace(), inputs._replace()),
+            of_another_log(rows, inputs, name),
+        )
     ]
     assert logs[0] == logs[1] != logs[2]
 
 
 def test_minibatches_of_another_length_are_not_gone_on_with():
-    solver, played = small_play(max_iter=1)
-    players = played.players.leader, played.players.follower
+    solver, played = small_run(max_iter=1)
+    players = played.modules
     state = solver.solve(played.sampled, *players).state
     other = NetworkGame(0, "tanh", n=30).sampled
     # Two checksums may be equal by chance.
@@ -324,39 +347,36 @@ def test_minibatches_of_another_length_are_not_gone_on_with():
 
 
 def test_players_given_are_left_as_they_are_and_nothing_global_moves():
-    solver, played = small_play()
+    solver, played = small_run()
     before = [flat(p).clone() for p in played.players.children()]
     torch.manual_seed(0)
     np.random.seed(0)  # noqa: NPY002
     states = torch.random.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
     threads, default = torch.get_num_threads(), torch.get_default_dtype()
-    result = solver.solve(
-        played.sampled, played.players.leader, played.players.follower
-    )
+    result = solver.solve(played.sampled, *played.modules)
     assert torch.equal(torch.random.get_rng_state(), states[0])
     assert (np.random.get_state()[1] == states[1]).all()  # noqa: NPY002
     assert (torch.get_num_threads(), torch.get_default_dtype()) == (threads, default)
     for player, weights in zip(played.players.children(), before, strict=True):
         assert torch.equal(flat(player), weights)
         assert all(p.grad is None for p in player.parameters())
-    again = solver.solve(played.sampled, played.players.leader, played.players.follower)
+    again = solver.solve(played.sampled, *played.modules)
     assert_same(result, again)
-    for player in (result.leader, result.follower):
+    for player in (result.policy, result.q_function):
         deepcopy(player)
         assert pickle.loads(pickle.dumps(player)).state_dict().keys()
         assert not any(p.requires_grad for p in player.parameters())
 
 
-# Watching.
+# Observers.
 
 
-def test_the_history_is_of_what_was_played():
-    solver, played = small_play(max_iter=6, mirror_steps=0, measure_every=2, tol=0.0)
+def test_the_history_is_of_what_was_done():
+    solver, played = small_run(max_iter=6, mirror_steps=0, measure_every=2, tol=0.0)
     seen = []
     result = solver.solve(
         played.sampled,
-        played.players.leader,
-        played.players.follower,
+        *played.modules,
         observe=lambda entry, players: seen.append(entry),
     )
     entries = result.history.entries
@@ -364,9 +384,9 @@ def test_the_history_is_of_what_was_played():
     assert [entry["value"] for entry in seen] == entries["value"][:-1]
     assert np.isfinite([*entries.values()]).all()
     # What is returned is what the last entry is of.
-    played.players.leader.load_state_dict(result.leader.state_dict())
-    played.players.follower.load_state_dict(result.follower.state_dict())
-    w, theta = flat(played.players.follower), flat(played.players.leader)
+    played.players.policy.load_state_dict(result.policy.state_dict())
+    played.players.q_function.load_state_dict(result.q_function.state_dict())
+    w, theta = flat(played.players.q_function), flat(played.players.policy)
     assert entries["value"][-1] == pytest.approx(float(played.v(w, theta)))
     assert entries["value"][-1] == pytest.approx(result.value)
     F = autograd(lambda w: played.F(w, theta), w)
@@ -374,13 +394,12 @@ def test_the_history_is_of_what_was_played():
     assert entries["follower_objective"][-1] == pytest.approx(float(played.F(w, theta)))
 
 
-def test_an_observer_ends_the_play():
-    solver, played = small_play(max_iter=50, measure_every=1)
+def test_an_observer_ends_the_run():
+    solver, played = small_run(max_iter=50, measure_every=1)
     count = itertools.count()
     result = solver.solve(
         played.sampled,
-        played.players.leader,
-        played.players.follower,
+        *played.modules,
         observe=lambda entry, players: next(count) == 2,
     )
     assert result.stopped
@@ -388,97 +407,89 @@ def test_an_observer_ends_the_play():
     assert result.shortfall == ""
 
 
-def test_turns_that_ran_out_are_named():
-    solver, played = small_play(max_iter=2, tol=1e-9)
-    result = solver.solve(
-        played.sampled, played.players.leader, played.players.follower
-    )
-    assert "max_iter=2 turns" in result.shortfall
-    solver, _ = small_play(max_iter=100, tol=0.9, measure_every=1)
-    result = solver.solve(
-        played.sampled, played.players.leader, played.players.follower
-    )
+def test_iterations_that_ran_out_are_named():
+    solver, played = small_run(max_iter=2, tol=1e-9)
+    result = solver.solve(played.sampled, *played.modules)
+    assert "max_iter=2 iterations" in result.shortfall
+    solver, _ = small_run(max_iter=100, tol=0.9, measure_every=1)
+    result = solver.solve(played.sampled, *played.modules)
     assert result.shortfall == ""
     assert result.n_iter < 100
 
 
-def test_the_individual_leader_goes_another_way():
+def test_the_individual_derivative_goes_another_way():
     results = []
     for gradient in ("total", "individual"):
-        solver, played = small_play(leader_gradient=gradient, mirror_steps=0)
-        results.append(
-            solver.solve(played.sampled, played.players.leader, played.players.follower)
-        )
+        solver, played = small_run(leader_gradient=gradient, mirror_steps=0)
+        results.append(solver.solve(played.sampled, *played.modules))
     assert results[0].state.adjoint is not None
     assert results[1].state.adjoint is None
-    a, b = (flat(result.state.leader) for result in results)
+    a, b = (flat(result.state.policy) for result in results)
     assert relative_error(a, b) > 1e-4
 
 
 # Given up in time.
 
 
-def test_a_follower_that_explodes_is_given_up_with_what_was_sound():
-    solver, played = small_play(
+def test_a_q_function_that_explodes_is_given_up_with_what_was_finite():
+    solver, played = small_run(
         optimizer="sgd", learning_rate=1e3, max_iter=100, measure_every=1
     )
-    result = solver.solve(
-        played.sampled, played.players.leader, played.players.follower
-    )
+    result = solver.solve(played.sampled, *played.modules)
     assert "Lower learning_rate=1000" in result.diverged
     assert "raise beta=0.1" in result.diverged
     assert "raise lam=0.5" in result.diverged
     assert "\n" not in result.diverged
     assert np.isfinite(result.value)
-    for player in (result.leader, result.follower):
+    for player in (result.policy, result.q_function):
         assert torch.isfinite(torch.cat([*map(torch.ravel, player.parameters())])).all()
 
 
-def test_a_leader_that_explodes_is_named():
-    solver, played = small_play(
+def test_a_policy_that_explodes_is_named():
+    solver, played = small_run(
         optimizer=lambda parameters, rate: torch.optim.SGD(parameters, lr=rate),
         learning_rate=1e-6,
         leader_learning_rate=float("inf"),
         mirror_steps=0,
         max_iter=10,
     )
-    result = solver.solve(
-        played.sampled, played.players.leader, played.players.follower
-    )
+    result = solver.solve(played.sampled, *played.modules)
     assert "Lower leader_learning_rate=inf" in result.diverged
-    assert torch.isfinite(flat(result.state.leader)).all()
+    assert torch.isfinite(flat(result.state.policy)).all()
 
 
 def test_damping_and_adjoint_go_back_with_the_players(monkeypatch):
-    solver, played = small_play(max_iter=9, mirror_steps=0, measure_every=2, tol=0.0)
+    solver, played = small_run(max_iter=9, mirror_steps=0, measure_every=2, tol=0.0)
     dampings, starts = [], []
     respond, total_derivative_of = (
-        boards.BatchObjectives.gauss_newton_step,
-        boards.BatchObjectives.total_derivative_of,
+        gauss_newton.BatchObjectives.gauss_newton_step,
+        gauss_newton.BatchObjectives.total_derivative_of,
     )
 
     def recorded_response(self, batch, w, damping, *rest):
         dampings.append(damping)
         return respond(self, batch, w, damping, *rest)
 
-    def recorded_foresight(self, batch, start, *rest):
+    def recorded_derivative(self, batch, start, *rest):
         starts.append(start)
         return total_derivative_of(self, batch, start, *rest)
 
-    monkeypatch.setattr(boards.BatchObjectives, "respond", recorded_response)
-    monkeypatch.setattr(boards.BatchObjectives, "foresee", recorded_foresight)
-    # It breaks after the step of turn 3, and was last measured in turn 2.
     monkeypatch.setattr(
-        turns,
+        gauss_newton.BatchObjectives, "gauss_newton_step", recorded_response
+    )
+    monkeypatch.setattr(
+        gauss_newton.BatchObjectives, "total_derivative_of", recorded_derivative
+    )
+    # It breaks after the step of iteration 3, and was last measured in iteration 2.
+    monkeypatch.setattr(
+        stochastic_run,
         "divergence",
-        lambda *_: ("It broke", "Mend it.") if len(dampings) == 4 else None,
+        lambda *_, **__: ("It broke", "Mend it.") if len(dampings) == 4 else None,
     )
-    result = solver.solve(
-        played.sampled, played.players.leader, played.players.follower
-    )
+    result = solver.solve(played.sampled, *played.modules)
     state, best = result.state, result.state.best.at
     assert "It broke" in result.diverged
-    assert state.turn == 2
+    assert state.iteration == 2
     assert dampings[3] == state.damping
     assert dampings[4] == state.damping
     assert best.damping in dampings[5:]
@@ -502,29 +513,29 @@ class Backwards(torch.nn.Module):
         return value - 2.0 * value.detach()
 
 
-def test_a_follower_that_cannot_answer_is_told_from_one_that_has():
-    solver, played = small_play(batch_size=40, mirror_steps=0, max_iter=1)
+def test_a_q_function_that_cannot_respond_is_named():
+    solver, played = small_run(batch_size=40, mirror_steps=0, max_iter=1)
     result = solver.solve(
-        played.sampled, played.players.leader, DiscreteQ(Backwards(2, 3))
+        played.sampled, played.players.policy, DiscreteQ(Backwards(2, 3))
     )
     assert "did not reach its best response" in result.shortfall
     assert "Raise beta=0.1" in result.shortfall
     assert "batch_size=40" in result.shortfall
     assert "\n" not in result.shortfall
-    # That the turns ran out is said beside it.
-    assert "max_iter=1 turns" in result.shortfall
+    # That the iterations ran out is said beside it.
+    assert "max_iter=1 iterations" in result.shortfall
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_a_follower_at_its_minimum_has_not_failed(dtype):
+def test_a_q_function_at_its_minimum_has_not_failed(dtype):
     rows = chain()
-    sampled = MinibatchGame(sampled_rows(rows), 0.9, dtype=dtype)
-    leader, follower = (p.to(dtype).requires_grad_() for p in linear_players(rows))
-    objectives = boards.BatchObjectives(
-        sampled, boards.Players(leader, follower, 0.9), lam=10.0, beta=1e-3
+    problem = sampled(rows, 0.9, dtype=dtype)
+    policy, q_function = (p.to(dtype).requires_grad_() for p in linear_players(rows))
+    objectives = gauss_newton.BatchObjectives(
+        problem, Players(policy, q_function, 0.9), lam=10.0, beta=1e-3
     )
-    batch, falls = sampled.fixed_batch(1_000), []
-    w, damping = flat(follower), 1e-10
+    batch, falls = problem.fixed_batch(1_000), []
+    w, damping = flat(q_function), 1e-10
     for _ in range(20):
         found = objectives.gauss_newton_step(batch, w, damping, 1e-8, 200)
         w, damping = found.w, found.damping
@@ -537,17 +548,15 @@ def test_a_follower_at_its_minimum_has_not_failed(dtype):
 def test_rewards_of_nothing_are_no_divergence():
     rows = chain()
     nothing = rows._replace(reward=0.0 * rows.reward)
-    sampled = MinibatchGame(sampled_rows(nothing), 0.9)
-    result = StochasticSolver(1.0, 1e-3, max_iter=5).solve(
-        sampled, *linear_players(nothing)
-    )
+    problem = sampled(nothing, 0.9)
+    result = OnSamples(1.0, 1e-3, max_iter=5).solve(problem, *linear_players(nothing))
     assert result.diverged == ""
     assert result.value == pytest.approx(-result.pessimism, rel=0.05)
 
 
 def test_an_unknown_optimizer_is_refused():
     with pytest.raises(ValueError, match=r"one of \[.*'adam'.*\].*got 'adamant'"):
-        StochasticSolver(1.0, 0.1, optimizer="adamant")
+        Stochastic(optimizer="adamant").resolve(SPEC)
 
 
 # Actions that are measurements.
@@ -565,31 +574,30 @@ def doses(n=120):
     inputs, embedding = (
         torch.from_numpy(part) for part in (state, features.transform(both))
     )
-    return state, MinibatchRows(
-        lambda index: inputs[torch.from_numpy(index)],
-        lambda index: inputs[torch.from_numpy(index)],
-        lambda index: embedding[torch.from_numpy(index)],
-        np.arange(n),
-        np.arange(n),
-        action,
-        reward,
-        np.ones(n),
-        np.arange(n),
+    index = np.arange(n)
+    return state, MinibatchGame(
+        Rows(index, index, action, reward, np.ones(n), index),
+        MinibatchInputs(
+            lambda index: inputs[torch.from_numpy(index)],
+            lambda index: inputs[torch.from_numpy(index)],
+            lambda index: embedding[torch.from_numpy(index)],
+        ),
+        0.0,
     )
 
 
 @pytest.mark.parametrize("kind", ["candidates", "gaussian"])
 @pytest.mark.parametrize("mirror_steps", [0, 20])
 def test_networks_learn_a_dose(kind, mirror_steps):
-    state, rows = doses()
+    state, problem = doses()
     grid = torch.linspace(-1.0, 1.0, 9, dtype=torch.float64)[:, None]
     head = build_network(MLP((8,), "tanh"), 1, 9 if kind == "candidates" else 2)
     if kind == "candidates":
-        leader = CandidateSoftmax(head, grid)
+        policy = CandidateSoftmax(head, grid)
     else:
-        leader = SquashedGaussian(head, np.array([-1.0]), np.array([1.0]))
-    follower = ContinuousQ(build_network(MLP((16,), "tanh"), 2, 1, seed=1))
-    solver = StochasticSolver(
+        policy = SquashedGaussian(head, np.array([-1.0]), np.array([1.0]))
+    q_function = ContinuousQ(build_network(MLP((16,), "tanh"), 2, 1, seed=1))
+    solver = OnSamples(
         30.0,
         1e-3,
         mirror_steps=mirror_steps,
@@ -599,8 +607,8 @@ def test_networks_learn_a_dose(kind, mirror_steps):
         cg_steps=10,
         tol=0.0,
     )
-    result = solver.solve(MinibatchGame(rows, 0.0), leader, follower)
-    actions, weights = result.leader(torch.from_numpy(state))
+    result = solver.solve(problem, policy, q_function)
+    actions, weights = result.policy(torch.from_numpy(state))
     chosen = (weights[:, :, None] * actions).sum(1)[:, 0].detach().numpy()
     assert np.mean((chosen - 0.8 * state[:, 0]) ** 2) < 0.05
     assert np.abs(actions.detach().numpy()).max() <= 1.0
@@ -612,14 +620,17 @@ def test_networks_learn_a_dose(kind, mirror_steps):
 
 
 @pytest.mark.parametrize("optimizer", ["gauss-newton", "adam"])
-def test_single_precision_plays_nearly_the_same(optimizer):
-    solver, played = small_play(optimizer=optimizer)
-    double = solver.solve(
-        played.sampled, played.players.leader, played.players.follower
+def test_single_precision_comes_to_nearly_the_same(optimizer):
+    solver, played = small_run(optimizer=optimizer)
+    double = solver.solve(played.sampled, *played.modules)
+    problem = MinibatchGame(
+        played.sampled.rows,
+        played.sampled.inputs,
+        played.discount,
+        dtype=torch.float32,
     )
-    sampled = MinibatchGame(played.sampled.rows, played.discount, dtype=torch.float32)
-    single = solver.solve(sampled, played.players.leader, played.players.follower)
-    assert {p.dtype for p in single.leader.parameters()} == {torch.float32}
+    single = solver.solve(problem, *played.modules)
+    assert {p.dtype for p in single.policy.parameters()} == {torch.float32}
     assert single.value == pytest.approx(double.value, abs=1e-2)
 
 
@@ -633,11 +644,11 @@ def test_single_precision_solves_no_further_than_rounding(monkeypatch):
         solved.append((found.n_iter, further.n_iter, *left))
         return found
 
-    monkeypatch.setattr(boards, "conjugate_gradient", recorded)
+    monkeypatch.setattr(gauss_newton, "conjugate_gradient", recorded)
     rows = chain()
-    sampled = MinibatchGame(sampled_rows(rows), 0.9, dtype=torch.float32)
-    solver = StochasticSolver(10.0, 1e-3, cg_steps=30, max_iter=4, mirror_steps=2)
-    solver.solve(sampled, *linear_players(rows))
+    problem = sampled(rows, 0.9, dtype=torch.float32)
+    solver = OnSamples(10.0, 1e-3, cg_steps=30, max_iter=4, mirror_steps=2)
+    solver.solve(problem, *linear_players(rows))
     products, further, left, left_further = np.array(solved).T
     assert products.max() < 30 < further.max()
     # Twice the products halve the true residual of few.
@@ -645,14 +656,17 @@ def test_single_precision_solves_no_further_than_rounding(monkeypatch):
 
 
 @CUDA
-def test_a_play_on_a_gpu_comes_back_to_the_cpu():
-    solver, played = small_play()
-    sampled = MinibatchGame(played.sampled.rows, played.discount, device="cuda")
-    result = solver.solve(sampled, played.players.leader, played.players.follower)
-    there = solver.solve(played.sampled, state=result.state)
-    assert {p.device.type for p in result.leader.parameters()} == {"cpu"}
-    assert np.isfinite(there.value)
-    expected = solver.solve(
-        played.sampled, played.players.leader, played.players.follower
+def test_a_run_on_a_gpu_comes_back_to_the_cpu():
+    solver, played = small_run()
+    problem = MinibatchGame(
+        played.sampled.rows,
+        played.sampled.inputs,
+        played.discount,
+        device="cuda",
     )
+    result = solver.solve(problem, *played.modules)
+    there = solver.solve(played.sampled, state=result.state)
+    assert {p.device.type for p in result.policy.parameters()} == {"cpu"}
+    assert np.isfinite(there.value)
+    expected = solver.solve(played.sampled, *played.modules)
     assert result.value == pytest.approx(expected.value, abs=1e-3)

@@ -228,7 +228,12 @@ def test_without_episode_each_row_is_an_episode():
 
 def test_structured_arrays_do_without_pandas():
     code = (
-        "import sys; sys.modules['pandas'] = None\n"
+        # sys.modules['pandas'] = None is a module to scikit-learn before 1.9.
+        "import sys\n"
+        "class NoPandas:\n"
+        "    def find_spec(name, path=None, target=None):\n"
+        "        if name == 'pandas': raise ImportError(name)\n"
+        "sys.meta_path.insert(0, NoPandas)\n"
         "import numpy as np\n"
         "from sklearn_stackelberg.transitions import as_transitions\n"
         "kinds = zip(['action', 'reward', 'episode', 'step'], 'Ofii')\n"

@@ -745,7 +745,7 @@ def test_tables_round_trip(actions, rows, frame):
 def test_tables_of_whole_logs_round_trip_through_csv(tmp_path):
     log = make_log(frame=True, actions=(0, 1))
     log.to_frame().to_csv(tmp_path / "log.csv", index=False)
-    table = pd.read_csv(tmp_path / "log.csv")
+    table = pd.read_csv(tmp_path / "log.csv", float_precision="round_trip")
     assert_same(Transitions.from_frame(table, state=["x", "y"], **COLUMNS), log)
 
 
@@ -1155,7 +1155,7 @@ def test_tables_of_vectors_round_trip(named, tmp_path):
     )
     assert_same(again, log)
     table.to_csv(tmp_path / "log.csv", index=False)
-    read = pd.read_csv(tmp_path / "log.csv")
+    read = pd.read_csv(tmp_path / "log.csv", float_precision="round_trip")
     again = Transitions.from_frame(
         read, state=["state_0", "state_1"], action=names, **DOSE_ROLES
     )

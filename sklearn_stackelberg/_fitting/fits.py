@@ -1,0 +1,194 @@
+"""A solver run on a problem: as a linear system, or on samples."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .._problem.action_space import Actions
+from .._problem.dataset import OfflineProblem
+from ..equilibrium import (
+    Equilibrium,
+    measure_equilibrium,
+    measure_stochastic_equilibrium,
+)
+from ..networks import MLP
+from ..solvers._base import Observer, Solver, SolverState, Weights
+from ..solvers._best_response import LSTDSystem
+from ..solvers._minibatch_game import MinibatchGame
+from .hyperparameters import FunctionClass, Hyperparameters
+from .players import Fitted, make_players
+from .result import FitResult, FitState
+
+
+class Fit(ABC):
+    """A problem ready to be solved, from the start or on from an earlier fit."""
+
+    linear: bool
+    solver_problem: LSTDSystem | MinibatchGame
+
+    def __init__(
+        self,
+        hp: Hyperparameters,
+        solver: Solver,
+        problem: OfflineProblem,
+        actions: Actions,
+        state: FitState | None = None,
+    ) -> None:
+        self.hp, self.solver, self.problem = hp, solver, problem
+        self.actions, self.state = actions, state
+        self.made_by = _described(hp.q_function), _described(hp.policy)
+        inputs = state.inputs if state else None
+        self.players = make_players(hp, problem, actions, self.linear, inputs)
+
+    def solve(self, lam: float, observe: Observer | None = None) -> FitResult:
+        """The policy that the solver finds at one λ."""
+        found = self.solver.solve(
+            self.solver_problem,
+            self.state.solver_state if self.state else self._start(),
+            lam=lam,
+            beta=self.hp.beta,
+            observe=observe,
+        )
+        fitted = self.fitted(found.policy, found.q_function)
+        state = FitState(
+            actions=self.actions,
+            inputs=self.players.inputs,
+            units=self.problem.units,
+            needs=self.solver.needs,
+            solver_state=found.state,
+            policy=found.policy,
+            q_function=found.q_function,
+            made_by=self.made_by,
+        )
+        return FitResult(fitted.policy, fitted.attributes, found, state)
+
+    @abstractmethod
+    def _start(self) -> SolverState: ...
+
+    @abstractmethod
+    def fitted(self, policy: Weights, q_function: Weights) -> Fitted:
+        """On states, what a solver found or passes on the way."""
+
+    @abstractmethod
+    def equilibrium(self, state: FitState, lam: float) -> Equilibrium:
+        """The conditions of an equilibrium where a fit ended."""
+
+
+class ClosedFormFit(Fit):
+    """Of a solver that needs M(θ), b(θ) and c, and works on weights."""
+
+    linear = True
+    solver_problem: LSTDSystem
+
+    def __init__(
+        self,
+        hp: Hyperparameters,
+        solver: Solver,
+        problem: OfflineProblem,
+        actions: Actions,
+        state: FitState | None = None,
+    ) -> None:
+        super().__init__(hp, solver, problem, actions, state)
+        self.solver_problem = self.players.linear_system()
+
+    def _start(self) -> SolverState:
+        return SolverState(self.players.start_weights())
+
+    def fitted(self, policy: Weights, q_function: Weights) -> Fitted:
+        assert isinstance(policy, Tensor)
+        assert isinstance(q_function, Tensor)
+        return self.players.from_weights(policy, q_function)
+
+    def equilibrium(self, state: FitState, lam: float) -> Equilibrium:
+        assert isinstance(state.policy, Tensor)
+        return measure_equilibrium(
+            self.solver_problem, state.policy, lam=lam, beta=self.hp.beta
+        )
+
+
+class StochasticFit(Fit):
+    """Of a solver that needs minibatches, and works on modules."""
+
+    linear = False
+    solver_problem: MinibatchGame
+
+    def __init__(
+        self,
+        hp: Hyperparameters,
+        solver: Solver,
+        problem: OfflineProblem,
+        actions: Actions,
+        state: FitState | None = None,
+    ) -> None:
+        super().__init__(hp, solver, problem, actions, state)
+        if hp.ridge and not self.players.linear_q:
+            raise ValueError(
+                f"ridge={hp.ridge!r} is for a Q-function that is linear in "
+                "features, and q_function is a network. Set ridge=0.0; beta keeps a "
+                "network's weights small."
+            )
+        if state and state.made_by != self.made_by:
+            raise ValueError(
+                "The Q-function and the policy that are gone on with were made by "
+                f"{' and '.join(state.made_by)}, and "
+                f"{' and '.join(self.made_by)} are asked for now. Set "
+                "warm_start=False and call fit to begin anew."
+            )
+        self.solver_problem = MinibatchGame(
+            self.players.rows,
+            self.players.minibatch_inputs(),
+            problem.discount,
+            ridge=self.players.ridge,
+            dtype=getattr(torch, hp.dtype),
+            device=_device(hp.device),
+        )
+
+    def one_pass(self) -> None:
+        """Let `solve` take the minibatches once over the rows."""
+        make = getattr(self.solver, "one_pass", None)
+        if make is not None:
+            self.solver = make(len(self.players.rows.state))
+
+    def _start(self) -> SolverState:
+        policy = self.players.start_policy()
+        q_function = self.players.start_q_function()
+        rng = np.random.default_rng(self.players.inputs.seed)
+        return SolverState(policy, q_function, rng)
+
+    def fitted(self, policy: Weights, q_function: Weights) -> Fitted:
+        assert isinstance(policy, nn.Module)
+        assert isinstance(q_function, nn.Module)
+        return self.players.from_modules(policy, q_function)
+
+    def equilibrium(self, state: FitState, lam: float) -> Equilibrium:
+        assert isinstance(state.policy, nn.Module)
+        assert isinstance(state.q_function, nn.Module)
+        return measure_stochastic_equilibrium(
+            self.solver_problem,
+            state.policy,
+            state.q_function,
+            lam=lam,
+            beta=self.hp.beta,
+        )
+
+
+def _described(function_class: FunctionClass) -> str:
+    """What a function was made by, in words that can be compared."""
+    if isinstance(function_class, str | MLP):
+        return repr(function_class)
+    return getattr(function_class, "__qualname__", type(function_class).__name__)
+
+
+def _device(asked: str) -> str:
+    """The device that ``"auto"`` stands for, or the one asked for if it is there."""
+    there = torch.cuda.is_available()
+    if asked == "cuda" and not there:
+        raise ValueError(
+            "device='cuda' was asked for, and torch finds no GPU here. Set "
+            "device='auto' or 'cpu', or install a build of torch for your GPU."
+        )
+    return "cuda" if there and asked != "cpu" else "cpu"
