@@ -10,20 +10,22 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.linalg import cho_factor, cho_solve
 
-from .._typing import Floats, Index
+from .._typing import Floats, Index, RandomStateLike
 from .._validation import check_discount, check_rules, integer, non_negative
+from ..kernels._registry import KernelLike
+from ..metrics._data import batches
 from ..metrics._estimate import effective_size
-from ..metrics._features import DiscreteFeatures, batches, node_batches
+from ..metrics._features import DiscreteFeatures, node_batches
 from ..metrics._fitted_q import FittedQ
 from ..metrics._fitted_q_value import fitted_q
 from ..metrics._prepare import prepare_evaluation
-from ..metrics._settings import KernelLike, QSettings, RandomState
+from ..metrics._settings import QSettings
 
 
 def coverage_report(
     policy: object,
     X: object,
-    y: object = None,
+    y: ArrayLike | None = None,
     *,
     discount: float,
     greedy: bool = False,
@@ -36,7 +38,7 @@ def coverage_report(
     bandwidth: ArrayLike = "median",
     n_components: int | None = 200,
     ridge: float = 0.03,
-    random_state: RandomState = 0,
+    random_state: RandomStateLike = 0,
 ) -> CoverageReport:
     """Report how much of what a policy would do a log supports.
 
@@ -75,16 +77,16 @@ def coverage_report(
     -------
     CoverageReport
 
+    Raises
+    ------
+    ValueError
+        As `metrics.fitted_q_value`, or if a count or limit is out of range.
+
     Warns
     -----
     UserWarning
         If the value rests on a handful of rows or episodes, of which the heaviest are
         named, or for the most part on nothing that was logged.
-
-    Raises
-    ------
-    ValueError
-        As `metrics.fitted_q_value`, or if a count or limit is out of range.
 
     Examples
     --------
@@ -154,6 +156,7 @@ def coverage_report(
 def _visits(fit: FittedQ) -> Floats:
     """How often the policy comes to each of ``data.states``, discounted, (N,)."""
     data = fit.data
+    # b + γ Σ p ω g of the next states; a negative ω is an artefact of smooth features.
     moved = data.weight * data.not_done * np.maximum(fit.ratio, 0.0)
     out = np.zeros(len(data.states))
     np.add.at(out, data.state_index[data.initial], data.initial_weight)
@@ -164,6 +167,8 @@ def _visits(fit: FittedQ) -> Floats:
 def _share_followed(fit: FittedQ) -> float:
     """Of walks that stop with probability 1 − γ a step, those that stop in the log."""
     data = fit.data
+    # A walk that leaves the log adds to neither side, and one that the smooth ratios
+    # count twice adds twice: both are flow that the log does not account for.
     stops = 1.0 - fit.system.discount * data.not_done
     found = float(data.weight * fit.ratio @ stops)  # 1, but for what is lost
     return max(0.0, 1.0 - abs(1.0 - found))
@@ -171,6 +176,7 @@ def _share_followed(fit: FittedQ) -> float:
 
 def _heaviest_rows(fit: FittedQ, mass: Floats, n_rows: int) -> list[dict[str, Any]]:
     data, weight = fit.data, _share(mass)
+    # Stable: rows of equal weight are named in the order of the log.
     chosen = np.argsort(-weight, kind="stable")[:n_rows]
     log, out = data.log, []
     ratio = mass / data.weight
@@ -207,14 +213,15 @@ def _heaviest_episodes(fit: FittedQ, mass: Floats, n_rows: int) -> list[dict[str
 
 def _share(mass: Floats) -> Floats:
     """|p ω| over its sum; 0 where there is none."""
+    # A row of negative weight moves the value as much as one of positive weight.
     weight = np.abs(mass)
     total = weight.sum()
     return weight / total if total > 0 else weight
 
 
-def _plain(label: object) -> object:
+def _plain(value: object) -> object:
     """A Python value, such as JSON takes."""
-    return label.tolist() if isinstance(label, np.generic | np.ndarray) else label
+    return value.tolist() if isinstance(value, np.generic | np.ndarray) else value
 
 
 # Rows that a warning names; the report has them all.
@@ -287,7 +294,13 @@ class CoverageReport:
         return self.effective_rows / self.n_rows
 
     def to_frame(self) -> Any:
-        """The heaviest rows as a DataFrame, which needs pandas."""
+        """The heaviest rows as a DataFrame, which needs pandas.
+
+        Returns
+        -------
+        DataFrame
+            One row for each of ``top_rows``.
+        """
         try:
             import pandas as pd
         except ImportError as error:
@@ -324,6 +337,7 @@ def coverage_warnings(report: CoverageReport, limits: dict[str, float]) -> list[
     """What to warn of."""
     rows, episodes = report.effective_rows, report.effective_episodes
     out = []
+    # With nothing to rest on the other figures mean nothing, and are not warned of.
     if not report.top_rows:
         return [
             "The value rests on no row: the log holds nothing of what the policy does "
@@ -377,6 +391,7 @@ def _sum_shares(table: list[dict[str, Any]]) -> float:
 
 def _percent(share: float) -> str:
     """A share in percent, such that little is not nothing, and most is not all."""
+    # Rounded to whole percents, 0 and 100 would be claims.
     percent = 100.0 * share
     if 0.005 < percent < 0.5:
         return "under 1 %"
@@ -399,6 +414,7 @@ def support_counts(fit: FittedQ) -> Floats:
         itself = kernel_features.similarity_to_itself(states, actions)
         return kernel_features.transform(states, actions) / _length(itself)[:, None]
 
+    # The identity is the prior; the noise is of variance k, which rows are divided by.
     gram = np.eye(features.size)
     for batch in batches(len(data)):
         rows = unit(data.states[data.state_index[batch]], data.actions[batch])
@@ -429,7 +445,7 @@ def _support_of_actions(features: DiscreteFeatures) -> Floats:
         factor = cho_factor(gram)
         for batch in batches(len(out)):
             out[batch, action] = _counts(unit(np.arange(len(out))[batch]), factor)
-    # The row itself is near, even if the features cannot tell.
+    # The row itself is near, even if the features do not show it.
     logged = data.state_index, data.codes
     out[logged] = np.maximum(out[logged], 1.0)
     return out
@@ -443,5 +459,7 @@ def _length(itself: Floats) -> Floats:
 
 def _counts(unit: Floats, factor: tuple[Floats, bool]) -> Floats:
     """Rows from which as much could be learned, of features of unit length, (k,)."""
+    # Gaussian process with noise k: the variance of Q(s, a) is k (1 − explained), and
+    # after N rows at s itself it would be k / (1 + N).
     explained = (unit * (unit - cho_solve(factor, unit.T).T)).sum(axis=1)
     return 1.0 / np.maximum(1.0 - explained, np.finfo(float).eps) - 1.0

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ._coverage import CoverageReport
 from ._plotting import BLUE, axes_or_new
+
+if TYPE_CHECKING:  # as in `_plotting`
+    from matplotlib.axes import Axes
 
 
 class CoverageDisplay:
@@ -28,6 +31,18 @@ class CoverageDisplay:
     ax_ : matplotlib Axes
     figure_ : matplotlib Figure
     line_ : matplotlib Line2D
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_stackelberg.inspection import CoverageDisplay
+    >>> display = CoverageDisplay(
+    ...     share_of_rows=np.array([0.0, 0.5, 1.0]),
+    ...     share_of_weight=np.array([0.0, 0.9, 1.0]),
+    ...     effective_share=0.6,
+    ... )
+    >>> display.effective_share
+    0.6
     """
 
     def __init__(
@@ -43,7 +58,7 @@ class CoverageDisplay:
 
     @classmethod
     def from_report(
-        cls, report: CoverageReport, *, ax: Any = None, **line_kwargs: Any
+        cls, report: CoverageReport, *, ax: Axes | None = None, **line_kwargs: object
     ) -> CoverageDisplay:
         """Draw the Lorenz curve of a report's density ratios, heaviest rows first.
 
@@ -59,6 +74,7 @@ class CoverageDisplay:
         -------
         CoverageDisplay
         """
+        # A Lorenz curve from the other end: steep where few rows carry the weight.
         weight = np.sort(np.abs(report.ratio))[::-1]
         total = weight.sum()
         if total == 0:
@@ -73,7 +89,7 @@ class CoverageDisplay:
         )
         return display.plot(ax=ax, **line_kwargs)
 
-    def plot(self, *, ax: Any = None, **line_kwargs: Any) -> CoverageDisplay:
+    def plot(self, *, ax: Axes | None = None, **line_kwargs: object) -> CoverageDisplay:
         """Draw.
 
         Parameters
@@ -87,12 +103,14 @@ class CoverageDisplay:
         CoverageDisplay
             Itself.
         """
+        # Optional, as all of matplotlib is.
         from matplotlib.ticker import PercentFormatter
 
         ax = axes_or_new(ax)
         label = f"{100 * self.effective_share:.0f} % effective rows"
-        style = {"color": BLUE, "label": label} | line_kwargs
+        style: dict[str, Any] = {"color": BLUE, "label": label} | line_kwargs
         (self.line_,) = ax.plot(self.share_of_rows, self.share_of_weight, **style)
+        # Where all rows weigh alike.
         ax.plot([0, 1], [0, 1], color="0.6", ls=":", zorder=1)
         ax.set(
             xlabel="share of the logged rows, heaviest first",

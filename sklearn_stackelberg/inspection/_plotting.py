@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
+if TYPE_CHECKING:  # matplotlib is needed by whoever draws, and by nobody else
+    from matplotlib.axes import Axes
+
+# Two of the palette of Okabe and Ito, which the colour-blind can distinguish.
 BLUE, ORANGE = "#0072B2", "#D55E00"
 
 
-def axes_or_new(ax: Any) -> Any:
+def axes_or_new(ax: Axes | None) -> Axes:
     """The given axes, or those of a new figure."""
     if ax is not None:
         return ax

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._plotting import BLUE, ORANGE, axes_or_new
+
+if TYPE_CHECKING:  # as in `_plotting`
+    from matplotlib.axes import Axes
 
 
 class TuningDisplay:
@@ -40,6 +43,20 @@ class TuningDisplay:
     chosen_ : matplotlib Line2D or None
         The mark at the chosen value.
     truth_ : matplotlib Line2D or None
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_stackelberg.inspection import TuningDisplay
+    >>> display = TuningDisplay(
+    ...     values=[1.0, 10.0],
+    ...     mean=np.array([0.2, 0.5]),
+    ...     standard_error=np.array([0.1, 0.1]),
+    ...     chosen=(10.0, 0.5),
+    ...     param_name="lam",
+    ... )
+    >>> display.metric
+    'score'
     """
 
     def __init__(
@@ -64,14 +81,14 @@ class TuningDisplay:
     @classmethod
     def from_search(
         cls,
-        search: Any,
+        search: object,
         param_name: str,
         *,
         metric: str = "score",
         others: str = "chosen",
         truth: ArrayLike | Callable[[Any], float] | None = None,
-        ax: Any = None,
-        **line_kwargs: Any,
+        ax: Axes | None = None,
+        **line_kwargs: object,
     ) -> TuningDisplay:
         """Draw the held-out score of a search against one of its parameters.
 
@@ -130,10 +147,12 @@ class TuningDisplay:
         mean = mean_scores(results, metric)
         splits = fold_scores(results, metric)  # (n_candidates, n_folds)
         best = getattr(search, "best_index_", None)
+        # With several metrics and refit=False a search chooses none: the best mean is.
         if best is None:
             best = int(np.argmax(np.where(np.isfinite(mean), mean, -np.inf)))
         drawn = drawn_candidates(results["params"], param_name, mean, int(best), others)
         values = [results["params"][i][param_name] for i in drawn]
+        # Folds share training rows, so that this is rather too small.
         error = np.full(len(drawn), np.nan)
         if splits.shape[1] > 1:
             error = splits[drawn].std(axis=1, ddof=1) / np.sqrt(splits.shape[1])
@@ -151,7 +170,7 @@ class TuningDisplay:
         )
         return display.plot(ax=ax, **line_kwargs)
 
-    def plot(self, *, ax: Any = None, **line_kwargs: Any) -> TuningDisplay:
+    def plot(self, *, ax: Axes | None = None, **line_kwargs: object) -> TuningDisplay:
         """Draw.
 
         Parameters
@@ -168,7 +187,11 @@ class TuningDisplay:
         ax = axes_or_new(ax)
         numbers = all(is_number(value) for value in self.values)
         x = np.array(self.values if numbers else np.arange(len(self.values)), float)
-        style = {"color": BLUE, "marker": "o", "label": "held-out mean"} | line_kwargs
+        style: dict[str, Any] = {
+            "color": BLUE,
+            "marker": "o",
+            "label": "held-out mean",
+        } | line_kwargs
         (self.line_,) = ax.plot(x, self.mean, **style)
         self.band_ = ax.fill_between(
             x,
@@ -198,6 +221,7 @@ class TuningDisplay:
                 zorder=3,
                 label="chosen",
             )
+        # Grids of λ and the like are powers of ten.
         if numbers and x.min() > 0 and x.max() >= 10 * x.min():
             ax.set_xscale("log")
         elif not numbers:
@@ -213,7 +237,9 @@ class TuningDisplay:
         return self
 
 
-def _truth(truth: Any, values: list[Any]) -> NDArray[np.float64] | None:
+def _truth(
+    truth: ArrayLike | Callable[[Any], float] | None, values: list[Any]
+) -> NDArray[np.float64] | None:
     if truth is None:
         return None
     if callable(truth):
@@ -243,6 +269,7 @@ def mean_scores(results: dict[str, Any], metric: str) -> NDArray[np.float64]:
 def fold_scores(results: dict[str, Any], metric: str) -> NDArray[np.float64]:
     """Scores of every fold, (n_candidates, n_folds)."""
     ending = f"_test_{metric}"
+    # Of ``split0_test_value``: another metric may end in the same words.
     names = [k for k in results if k.startswith("split") and k.endswith(ending)]
     names = [k for k in names if k.removesuffix(ending)[len("split") :].isdigit()]
     return np.array([results[name] for name in names], dtype=float).T
@@ -267,13 +294,15 @@ def drawn_candidates(
     of_best = {k: v for k, v in params[best].items() if k != param_name}
     found: dict[str, int] = {}
     for i, candidate in enumerate(params):
+        # Grids may be lists of grids, and candidates may have failed.
         if param_name not in candidate or not np.isfinite(mean[i]):
             continue
         rest = {k: v for k, v in candidate.items() if k != param_name}
         if others == "chosen" and repr(rest) != repr(of_best):
             continue
+        # By its words: values may be estimators or arrays, which have no order or hash.
         key = repr(candidate[param_name])
-        # A halving search judges a candidate again and again, last on most of the log.
+        # A halving search scores a candidate again and again, last on most of the log.
         if others == "chosen" or key not in found or mean[i] > mean[found[key]]:
             found[key] = i
     if len(found) < 2:
@@ -292,6 +321,6 @@ def drawn_candidates(
     return out
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: object) -> bool:
     """Whether a value of a parameter has a place on an axis of numbers."""
     return isinstance(value, int | float | np.number) and not isinstance(value, bool)

@@ -8,7 +8,8 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._typing import Floats, Index
+from .._typing import Floats, Index, RandomStateLike
+from ..kernels._registry import KernelLike
 from ._data import EvaluationData
 from ._estimate import Figures, OffPolicyEstimate, clustered_error
 from ._features import (
@@ -19,7 +20,7 @@ from ._features import (
 )
 from ._jackknife import row_groups
 from ._prepare import evaluate
-from ._settings import KernelLike, QSettings, RandomState, fit_features
+from ._settings import QSettings, fit_features
 from ._tabulate import like
 
 QFunction = Callable[..., ArrayLike]
@@ -37,8 +38,7 @@ def td_residual_of(
     """
     of = _of_pairs if data.is_continuous else _of_states
     value, logged = of(data, q_function)
-    after = data.not_done * value[data.next_index]
-    return data.log.reward + discount * after - logged
+    return data.td_residual(value, logged, discount)
 
 
 def _of_states(data: EvaluationData, q_function: QFunction) -> tuple[Floats, Floats]:
@@ -90,6 +90,7 @@ def pair_sums(
 ) -> PairSums:
     """Sums of z_i δ_i by episode: k(x, x') = zᵀz', so that no pair is formed."""
     features = evaluation_features(data, kernel_features)
+    # Twice through the log, because S_e of all episodes may not fit in memory.
     total = np.zeros(features.size)
     for _, sums in _episode_sums(features, residual):
         total += sums.sum(axis=0)
@@ -107,6 +108,7 @@ def _episode_sums(
     """Episodes, some at a time, and their S_e, (k, M)."""
     episode = features.data.episode
     for rows in row_groups(episode):
+        # Rows of an episode stand together here, so that sums run from start to start.
         episodes, starts = np.unique(episode[rows], return_index=True)
         weighted = features.logged(rows) * residual[rows, None]
         yield episodes, np.add.reduceat(weighted, starts)
@@ -127,6 +129,8 @@ def pair_average(sums: PairSums, *, unbiased: bool) -> tuple[float, float]:
         )
 
     def average(square: T, inside: T, rows: T, pairs: T) -> T:
+        # Feng, Li and Liu, "A kernel loss for solving the Bellman equation" (2019): the
+        # U-statistic, over pairs of episodes instead of rows; else their V-statistic.
         if unbiased:
             return (square - inside) / (rows**2 - pairs)
         return square / rows**2
@@ -139,6 +143,7 @@ def pair_average(sums: PairSums, *, unbiased: bool) -> tuple[float, float]:
     without = average(
         total - 2.0 * cross + own, own.sum() - own, n - lengths, pairs - lengths**2
     )
+    # The jackknife: `clustered_error` brings the other E / (E − 1) of its variance.
     change = (n_episodes - 1) / n_episodes * (without - without.mean())
     return value, clustered_error(change, np.arange(n_episodes), n_episodes)
 
@@ -146,7 +151,7 @@ def pair_average(sums: PairSums, *, unbiased: bool) -> tuple[float, float]:
 def bellman_error(
     policy: object,
     X: object,
-    y: object = None,
+    y: ArrayLike | None = None,
     *,
     discount: float,
     q_function: Callable[..., ArrayLike] | None = None,
@@ -156,7 +161,7 @@ def bellman_error(
     bandwidth: ArrayLike = "median",
     n_components: int | None = 200,
     confidence_level: float = 0.95,
-    random_state: RandomState = 0,
+    random_state: RandomStateLike = 0,
 ) -> OffPolicyEstimate:
     """How far a Q-function is from the policy's Bellman equation, in a kernel's norm.
 
@@ -220,6 +225,7 @@ def bellman_error(
         residual = td_residual_of(data, q, discount)
         sums = pair_sums(data, residual, fit_features(data, settings))
         value, error = pair_average(sums, unbiased=unbiased)
+        # Each row weighs alike, and so an episode by its rows (Kish's size).
         lengths = sums.lengths
         return Figures(
             value,
@@ -230,12 +236,4 @@ def bellman_error(
             "episodes",
         )
 
-    return evaluate(
-        figures,
-        policy,
-        X,
-        y,
-        discount=discount,
-        confidence_level=confidence_level,
-        greedy=greedy,
-    )
+    return evaluate(figures, policy, X, y, discount, confidence_level, greedy)

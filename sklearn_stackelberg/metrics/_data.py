@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.utils import gen_batches
 
 from .._typing import Floats, Index
 from ..transitions._linking import encode
+
+# Rows that are held at once: with a thousand features, 32 MiB.
+BATCH_ROWS = 4096
+
+
+def batches(n: int) -> Iterator[slice]:
+    """Slices of n rows."""
+    return gen_batches(n, BATCH_ROWS)
 
 
 class LoggedRows(Protocol):
@@ -25,51 +35,34 @@ class LoggedRows(Protocol):
     episode: NDArray[Any] | None
     step: NDArray[Any] | None
     propensity: NDArray[Any] | None
+    action_names: tuple[Any, ...] | None
 
-    def __len__(self) -> int:
-        """n."""
+    def __len__(self) -> int: ...
 
-    def __getitem__(self, key: Index) -> Self:
-        """Some of the rows."""
+    def __getitem__(self, key: Index) -> Self: ...
+
+    # The own state of a terminated row, whose next one is never used; as `state`.
+    def next_or_own_state(self) -> Any: ...
 
 
 @dataclass(frozen=True, eq=False)
 class EvaluationData:
     """A log and what a policy does in its states; made by `tabulate_policy`.
 
-    Parameters
-    ----------
-    policy : object
-        Without the search or the pipeline around it.
-    log : Transitions
-        The rows that have a weight, transformed as the policy's pipeline does.
-    rows : int array of shape (n,)
-        Where they stand in what the user gave.
-    weight : array of shape (n,)
-        Sums to 1.
-    states : array of shape (N, d)
-        States and next states, each once where a next state is the next row's state.
-    state_index, next_index : int array of shape (n,)
-        Where each row's are in ``states``.
-    probabilities : array of shape (N, A)
-        π(a | s) of ``states``; of a continuous policy the weights of its nodes.
-    nodes : array of shape (N, A, p)
-        The actions that stand for the policy in each of ``states``: discrete ones as
-        one-hot columns, the same in every state.
-    codes : int array of shape (n,)
-        Logged discrete actions, as columns of ``probabilities``; else empty.
+    Discrete actions are nodes as well: one-hot columns, the same in every state.
     """
 
-    policy: object
-    log: LoggedRows
-    rows: Index
-    weight: Floats
-    states: Floats
-    state_index: Index
-    next_index: Index
-    probabilities: Floats
-    nodes: Floats
-    codes: Index
+    policy: object  # without the search or the pipeline around it
+    log: LoggedRows  # rows that have a weight, transformed as in the policy's pipeline
+    rows: Index  # (n,), where they stand in what the user gave
+    weight: Floats  # (n,), sums to 1
+    # States and next states, each once where a next state is the next row's state.
+    states: Floats  # (N, d)
+    state_index: Index  # (n,), where each row's state is in ``states``
+    next_index: Index  # (n,), and its next state
+    probabilities: Floats  # (N, A), π(a | s), or the weights of a continuous policy's
+    nodes: Floats  # (N, A, p), the actions that stand for the policy in each state
+    codes: Index  # (n,), logged actions as columns of the above; empty if continuous
 
     def __len__(self) -> int:
         return len(self.weight)
@@ -118,6 +111,7 @@ class EvaluationData:
     @cached_property
     def initial(self) -> Index:
         """Rows whose states are initial: all, where the log marks none."""
+        # A log without a mark is taken to start anywhere, as ``initial_states="all"``.
         first = np.flatnonzero(self.log.is_initial)
         return first if len(first) else np.arange(len(self))
 
@@ -129,12 +123,13 @@ class EvaluationData:
 
     @property
     def has_episodes(self) -> bool:
-        """Whether rows can be told apart by episode."""
+        """Whether the log says which episode each row is of."""
         return self.log.episode is not None
 
     @cached_property
     def episode(self) -> Index:
         """Codes of the rows' episodes; without them each row is one of its own."""
+        # Rows of no known episode cannot be taken together: each is a piece.
         if self.log.episode is None:
             return np.arange(len(self))
         return encode(self.log.episode)
@@ -151,12 +146,19 @@ class EvaluationData:
             return f"{self.n_episodes:,} episode{'s' * (self.n_episodes != 1)}"
         return f"{self.n_episodes:,} rows, each taken as independent of the others"
 
+    def td_residual(self, value: Floats, logged_q: Floats, discount: float) -> Floats:
+        """δ = r + γ V(s') − Q(s, a) of the rows, by V of ``states`` and their Q."""
+        # Eq. (2) of docs/game.md: what follows an end is worth nothing, whatever Q is.
+        after = self.not_done * value[self.next_index]
+        return self.log.reward + discount * after - logged_q
+
     def return_range(self, discount: float) -> tuple[float, float]:
         """Where returns must lie if rewards are no others than those logged."""
         return return_range(self.log, discount)
 
     def take(self, rows: Index) -> EvaluationData:
         """The log of some rows, with weights that sum to 1."""
+        # ``states`` and what the policy does in them stay: features are kept by place.
         weight = self.weight[rows]
         return replace(
             self,
@@ -172,6 +174,7 @@ class EvaluationData:
 def return_range(log: LoggedRows, discount: float) -> tuple[float, float]:
     """Where returns must lie if rewards are no others than those of a log."""
     low, high = float(log.reward.min()), float(log.reward.max())
+    # The same reward for ever: the largest return, or the least.
     far = low / (1.0 - discount), high / (1.0 - discount)
     if not log.terminated.any():
         return far

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._typing import Floats, Index
+from .._typing import Floats, Index, RandomStateLike
 from .._validation import check_rules, integer, one_of, positive
+from ..kernels._registry import KernelLike
 from ._data import EvaluationData
 from ._estimate import Figures, OffPolicyEstimate, clustered_error, effective_size
-from ._fitted_q import FittedQSystem
-from ._fitted_q_value import regressed_q
-from ._importance_weights import (
+from ._fitted_q import FittedQSystem, regressed_q
+from ._importance import (
     episode_folds,
     refuse_densities,
     refuse_unknown,
@@ -22,7 +22,7 @@ from ._importance_weights import (
     whole_episodes,
 )
 from ._prepare import evaluate
-from ._settings import KernelLike, QSettings, RandomState, fit_features
+from ._settings import QSettings, fit_features
 
 # Rows for each direction in the equations of ω, see `FittedQSystem.solve`. On episodes
 # that they were not fitted on, ratios with the ridge of Q are mostly noise. Once solved
@@ -60,8 +60,7 @@ def cross_fit(
             value, logged = regressed_q(
                 fit.data, discount, regressor, n_iterations, held_out=data
             ).values(limits)
-        after = data.not_done[held] * value[data.next_index[held]]
-        residual[held] = data.log.reward[held] + discount * after - logged[held]
+        residual[held] = data.td_residual(value, logged, discount)[held]
         ratio[held] = whole.features.times(held, fit.dual.ravel())
         state_value[held] = value[data.state_index[held]]
     return CrossFitted(state_value, residual, ratio)
@@ -79,7 +78,9 @@ def density_estimate(
 
     Weighted, ω is divided by Σ_i p_i ω_i (1 − γ g_i), which is 1 for true ratios.
     """
+    # A smooth dual may be negative somewhere; a clip asks for ratios as they should be.
     ratio = fit.ratio if clip is None else np.clip(fit.ratio, 0.0, clip)
+    # Eq. (53) of docs/game.md. Flow in is flow out: for true ω the scale S is 1.
     mass = data.weight * ratio
     scale = float(mass @ (1.0 - discount * data.not_done)) if weighted else 1.0
     first = fit.value[data.initial]
@@ -116,6 +117,8 @@ def stepwise_estimate(
     summed = weighted_sum(ratio, rows.spread(fit.residual), discount, weighted=weighted)
     first = rows.spread(fit.value)[:, 0]
     start = float(first.mean())
+    # Eq. (54): the recursion of Jiang and Li (2016), unrolled, so that V(s₀) adds to an
+    # episode's sum.
     error = summed.standard_error((first - start) / len(first))
     return start + summed.value, error, summed.effective_sample_size
 
@@ -123,7 +126,7 @@ def stepwise_estimate(
 def doubly_robust_value(
     policy: object,
     X: object,
-    y: object = None,
+    y: ArrayLike | None = None,
     *,
     discount: float,
     ratios: str = "density",
@@ -139,7 +142,7 @@ def doubly_robust_value(
     regressor: object = None,
     n_iterations: int = 50,
     confidence_level: float = 0.95,
-    random_state: RandomState = 0,
+    random_state: RandomStateLike = 0,
 ) -> OffPolicyEstimate:
     """Value of a policy by a fitted Q and what the log says against it.
 
@@ -227,6 +230,7 @@ def doubly_robust_value(
     settings = QSettings(kernel, bandwidth, n_components, ridge, random_state)
 
     def figures(data: EvaluationData) -> Figures:
+        # Ten are close to the whole log, and ten fits.
         folds = max(2, min(10, data.n_episodes)) if n_folds is None else n_folds
         fold = episode_folds(data, folds, random_state)
         if ratios == "importance":
@@ -254,12 +258,4 @@ def doubly_robust_value(
             unit,
         )
 
-    return evaluate(
-        figures,
-        policy,
-        X,
-        y,
-        discount=discount,
-        confidence_level=confidence_level,
-        greedy=greedy,
-    )
+    return evaluate(figures, policy, X, y, discount, confidence_level, greedy)

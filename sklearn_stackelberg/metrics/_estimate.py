@@ -87,6 +87,7 @@ class OffPolicyEstimate:
         With as many degrees of freedom as there are episodes but one: where episodes
         are few, the interval is wider than the normal quantile would make it.
         """
+        # One episode has no error to multiply; 1 keeps the quantile finite.
         freedom = max(self.n_episodes - 1, 1)
         tail = 0.5 + 0.5 * self.confidence_level
         reach = float(student_t.ppf(tail, freedom)) * self.standard_error
@@ -115,7 +116,7 @@ class OffPolicyEstimate:
 
 
 def effective_size(ratio: NDArray[Any]) -> float:
-    """Kish's effective sample size, (Σ ρ)² / Σ ρ²; 0 where every ρ is 0."""
+    """Kish's effective sample size, Eq. (52) of docs/game.md; 0 if every ρ is 0."""
     # Scaled first: squares of weights of long episodes overflow.
     largest = np.abs(ratio).max(initial=0.0)
     if largest == 0.0 or not np.isfinite(largest):
@@ -132,6 +133,8 @@ def clustered_error(influence: NDArray[Any], cluster: Index, n_clusters: int) ->
     """
     if n_clusters < 2:
         return float("nan")
+    # Eq. (51) of docs/game.md. Rows of an episode depend on each other, so that the sum
+    # of each is one observation (the cluster-robust variance of Liang and Zeger).
     total = np.bincount(cluster, influence, n_clusters)
     scale = n_clusters / (n_clusters - 1)
     return float(np.sqrt(scale * ((total - total.mean()) ** 2).sum()))
@@ -142,5 +145,6 @@ def _shown(numbers: tuple[float, ...], error: float) -> list[str]:
     # Outside these bounds fixed decimals would be long rows of zeros.
     if not np.isfinite(error) or not 1e-6 < error < 1e9:
         return [f"{number:.4g}" for number in numbers]
+    # log10 of 0.8 is −0.1, whose floor is −1: two decimals.
     decimals = max(0, 1 - int(np.floor(np.log10(error))))
     return [f"{number:,.{decimals}f}" for number in numbers]

@@ -12,8 +12,7 @@ from sklearn.utils import gen_batches
 
 from .._problem.rows import FeatureRows, feature_rows
 from .._typing import Floats, Index
-from . import _jackknife as jackknife
-from ._data import EvaluationData
+from ._data import EvaluationData, batches
 
 RowsLike = Index | slice
 
@@ -28,7 +27,7 @@ class FeatureMap(Protocol):
 
     @property
     def transform(self) -> Callable[..., Floats]:
-        """Features of states, or of states and actions."""
+        """Of states, or of states and actions."""
 
 
 class EvaluationFeatures(ABC):
@@ -46,7 +45,6 @@ class EvaluationFeatures(ABC):
 
     @property
     def size(self) -> int:
-        """M."""
         return int(np.prod(self.shape))
 
     @abstractmethod
@@ -113,6 +111,7 @@ class DiscreteFeatures(EvaluationFeatures):
         phi: FeatureRows | None = None,
     ) -> None:
         m = kernel_features.n_features_out_
+        # Eq. (11) of docs/game.md: φ(s, a) = e_a ⊗ φ(s), so that w has a w_a by action.
         super().__init__(data, kernel_features, (data.n_actions, m))
         self._phi = phi or feature_rows(kernel_features.transform, data.states, m)
 
@@ -121,19 +120,17 @@ class DiscreteFeatures(EvaluationFeatures):
         return self._phi(index).numpy()
 
     def logged(self, rows: RowsLike) -> Floats:
-        """e_a ⊗ φ(s), (k, A m)."""
         return self._add_logged(rows, np.zeros((len(self.data.codes[rows]), self.size)))
 
     def times(self, rows: RowsLike, matrix: Floats) -> Floats:
-        """Z times a matrix, a block for each action."""
         phi, codes = self._own(rows)
         out = np.empty((len(phi), *matrix.shape[1:]))
+        # e_a picks block a: A products of (k_a, m) instead of one of (k, A m).
         for block, mine in self._blocks(codes):
             out[mine] = phi[mine] @ matrix[block]
         return out
 
     def crossed(self, rows: RowsLike, weight: Floats, right: Floats) -> Floats:
-        """Zᵀ diag(weight) times a matrix, a block for each action."""
         phi, codes = self._own(rows)
         phi = phi * weight[:, None]
         out = np.zeros((self.size, *right.shape[1:]))
@@ -142,30 +139,28 @@ class DiscreteFeatures(EvaluationFeatures):
         return out
 
     def mean(self, index: Index) -> Floats:
-        """π(s) ⊗ φ(s), (k, A m)."""
         return self._spread(index, self.data.probabilities[index])
 
     def difference(self, rows: RowsLike, carried: Floats) -> Floats:
-        """Z less ``carried`` times the mean of the next states, (k, A m)."""
         after = self.data.next_index[rows]
+        # Built in one array of (k, A m), of which there is but one at a time.
         share = -(carried[:, None] * self.data.probabilities[after])
         return self._add_logged(rows, self._spread(after, share))
 
     def values(
         self, weight: Floats, anchor: float, limits: tuple[float, float] | None = None
     ) -> tuple[Floats, Floats]:
-        """V of all ``states``, (N,), and Q of all logged pairs, (n,)."""
         data, weight = self.data, weight.reshape(self.shape)
         q = np.empty((len(data.states), self.shape[0]))
         for batch in batches(len(q)):
             q[batch] = self.phi(np.arange(len(q))[batch]) @ weight.T
         q += anchor
+        # Before the mean: one wild Q shall not outweigh the others.
         if limits is not None:
             q = np.clip(q, *limits)
         return (q * data.probabilities).sum(axis=1), q[data.state_index, data.codes]
 
     def of(self, data: EvaluationData) -> DiscreteFeatures:
-        """The same φ, which no policy and no choice of rows changes."""
         return DiscreteFeatures(data, self.kernel_features, self._phi)
 
     def _own(self, rows: RowsLike) -> tuple[Floats, Index]:
@@ -222,27 +217,22 @@ class ContinuousFeatures(EvaluationFeatures):
         self._mean = mean or feature_rows(self._average, every, m)
 
     def logged(self, rows: RowsLike) -> Floats:
-        """z(s, a), (k, m)."""
         return self._logged(self.data.state_index[rows]).numpy()
 
     def mean(self, index: Index) -> Floats:
-        """Σ_j weight_j z(s, a_j), (k, m)."""
         return self._mean(index).numpy()
 
     def values(
         self, weight: Floats, anchor: float, limits: tuple[float, float] | None = None
     ) -> tuple[Floats, Floats]:
-        """V of all ``states``, (N,), and Q of all logged pairs, (n,).
-
-        The limits are not kept: V is the mean of Q, and stays so.
-        """
+        # Without the limits: Q of every node is never formed, only its mean.
         v = np.empty(len(self.data.states))
         for batch in batches(len(v)):
             v[batch] = self.mean(np.arange(len(v))[batch]) @ weight
         return v + anchor, self.times_all(weight) + anchor
 
     def of(self, data: EvaluationData) -> ContinuousFeatures:
-        """The same z; the means too, where the policy is the same."""
+        # A part of the log shares the arrays; another policy has its own.
         same = data.nodes is self.data.nodes and (
             data.probabilities is self.data.probabilities
         )
@@ -262,6 +252,7 @@ class ContinuousFeatures(EvaluationFeatures):
                 out[batch] = _weighted(weights, gram)
                 continue
             # k((s, a), L) = k(s, L) k(a, L): one Gram row a state, and one an action.
+            # Candidates are the same in all states: their Gram matrix is made once.
             if data.has_shared_nodes:
                 mean = weights @ features.action_gram(data.nodes[0])
             else:
@@ -269,11 +260,6 @@ class ContinuousFeatures(EvaluationFeatures):
                 mean = _weighted(weights, features.action_gram(nodes))
             out[batch] = features.state_gram(states) * mean
         return out @ features.projection_
-
-
-def batches(n: int) -> Iterator[slice]:
-    """Slices of n rows."""
-    return gen_batches(n, jackknife.BATCH_ROWS)
 
 
 def node_batches(

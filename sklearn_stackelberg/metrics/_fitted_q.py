@@ -1,42 +1,36 @@
-"""Fitted-Q evaluation in closed form, with its dual: the density ratios."""
+"""Fitted-Q evaluation: in closed form, with density ratios, or by any regressor."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
+from sklearn.base import clone
 
 from .._linalg import LinearSystem, iterated
 from .._typing import Floats, Index
 from .._validation import check_table_size
 from . import _jackknife as jackknife
-from ._data import EvaluationData
+from ._data import EvaluationData, batches
 from ._estimate import clustered_error, effective_size
 from ._features import (
     EvaluationFeatures,
     FeatureMap,
     RowsLike,
-    batches,
     evaluation_features,
+    node_batches,
 )
 
 
 class FittedQSystem:
-    """The equations of Q, kept so that other weights can be put on the rows.
+    """Eqs. (45), (46) of docs/game.md, kept so that rows can be weighted otherwise.
 
     M = Σ_i p_i z_i d_iᵀ + ρ I and c = Σ_i p_i z_i (r_i − (1 − γ g_i) q₀), with z the
     features of the logged pair, g = 1 − terminated, d = z − γ g z(s', π), ρ the rows
-    for each direction over n, and q₀ the anchor: Q = zᵀ w + q₀.
-
-    Parameters
-    ----------
-    data : EvaluationData
-    discount : float
-    features : EvaluationFeatures
-        Of ``data``.
-    ridge : float
-        Rows for each direction of the features.
+    for each direction over n, and q₀ the anchor: Q = zᵀ w + q₀. ``ridge``
+    is in rows for each direction of the features.
     """
 
     def __init__(
@@ -50,7 +44,7 @@ class FittedQSystem:
         self.features, self.ridge = features, ridge
         reward = data.log.reward
         # What to expect where the log is silent: the mean reward at every step, and an
-        # end as often as there is one among the rows ("The anchor", docs/game.md).
+        # end as often as there is one among the rows (Eq. (45)).
         not_done = data.weight @ data.not_done
         mean = data.weight @ reward
         self.anchor = float(mean / (1.0 - discount * not_done))
@@ -94,6 +88,8 @@ class FittedQSystem:
         initial_weight = (
             data.initial_weight if initial_weight is None else initial_weight
         )
+        # Eq. (46) is Eqs. (13) to (15) with weights p for 1 / n, and without the factor
+        # 1 − γ of b: values here are returns, not averages.
         left = self.ridge / len(data) * np.eye(features.size)
         right, start = np.zeros((2, features.size))
         for batch in batches(len(data)):
@@ -106,14 +102,9 @@ class FittedQSystem:
         return LinearSystem.from_numpy(left, start, right)
 
     def solve(self, dual_ridge: float | None = None) -> FittedQ:
-        """Fit Q on the rows as they are weighted.
+        """Fit Q, and its dual, by the ridge of Q or one of its own.
 
-        Parameters
-        ----------
-        dual_ridge : float, default=None
-            Rows for each direction in the equations of the density ratios, which are
-            then solved five times, each for what the last left. None is the ridge of
-            Q, with which the ratios weigh the rewards into the value.
+        With that of Q the ratios weigh the rewards into the value.
         """
         system = self.linear_system()
         w = system.solve()
@@ -121,6 +112,7 @@ class FittedQSystem:
             dual = system.solve_transposed()
         else:
             n = len(self.data)
+            # Without the ridge of Q: iterated Tikhonov brings its own.
             plain = system.M.numpy() - self.ridge / n * np.eye(len(w))
             dual = iterated(plain.T, system.b.numpy(), dual_ridge / n)
         shape = self.features.shape
@@ -155,35 +147,20 @@ class FittedQ:
     def _values(self) -> tuple[Floats, Floats]:
         return self.system.features.values(self.weight, self.system.anchor)
 
-    @property
-    def state_values(self) -> Floats:
-        """V of every state of ``data.states``, (N,)."""
-        return self._values[0]
-
     @cached_property
     def initial_values(self) -> Floats:
         """V of the initial rows' states."""
-        return self.state_values[self.data.state_index[self.data.initial]]
-
-    @property
-    def logged_q(self) -> Floats:
-        """Q of the logged actions, (n,)."""
-        return self._values[1]
-
-    @cached_property
-    def next_values(self) -> Floats:
-        """V of the next states, 0 after an end, (n,)."""
-        return self.data.not_done * self.state_values[self.data.next_index]
+        return self._values[0][self.data.state_index[self.data.initial]]
 
     @cached_property
     def residual(self) -> Floats:
-        """δ = r + γ V(s') − Q(s, a), (n,)."""
-        data, discount = self.data, self.system.discount
-        return data.log.reward + discount * self.next_values - self.logged_q
+        """δ of the rows, (n,)."""
+        return self.data.td_residual(*self._values, self.system.discount)
 
     @cached_property
     def value(self) -> float:
         """Average V of the initial states, inside the range of returns."""
+        # A ridge that is too small, or features that extrapolate, can leave the range.
         limits = self.data.return_range(self.system.discount)
         return float(np.clip(self._unlimited, *limits))
 
@@ -200,6 +177,8 @@ class FittedQ:
         thin, because w follows it. NaN where the rest of the log has no solution.
         """
         data, system = self.data, self.system
+        # Eq. (49). Without episode e, M is M − Z_eᵀ P_e D_e: by Woodbury's identity its
+        # inverse needs that of M and of a matrix of the episode's own size.
         inverse = self.linear.solve(np.eye(self.weight.size))
         out = self.residual.copy()
         for rows in jackknife.row_groups(data.episode):
@@ -238,6 +217,7 @@ class FittedQ:
 
     def _contributions(self, residual: Floats) -> Floats:
         data = self.data
+        # Eq. (50): rows by their ratio, initial states by their values.
         psi = data.weight * self.ratio * residual
         start = data.initial_weight * (self.initial_values - self.value)
         np.add.at(psi, data.initial, start)
@@ -257,10 +237,119 @@ class FittedQ:
         values = np.empty(n_bootstrap)
         limits = data.return_range(system.discount)
         for number in range(n_bootstrap):
+            # An episode drawn twice is one of twice the weight.
             times = jackknife.drawn_times(data.episode, data.initial, rng)
             weight = data.weight * times[data.episode]
+            # The anchor stays: it is a choice of features, not an estimate.
             start = data.initial_weight * times[data.episode[data.initial]]
             drawn = system.linear_system(weight / weight.sum(), start / start.sum())
             value = float(drawn.b.numpy() @ drawn.solve()) + system.anchor
             values[number] = np.clip(value, *limits)
         return values
+
+
+# Iterations stop where no value moves by more than this share of the rewards' range.
+_TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True, eq=False)
+class RegressedQ:
+    """Q of a log's states by a regressor."""
+
+    data: EvaluationData
+    q: Floats  # (N, A), of the discrete actions or the nodes
+    logged: Floats  # (n,), of the logged actions
+
+    @cached_property
+    def initial_values(self) -> Floats:
+        """V of the initial rows' states."""
+        data = self.data
+        index = data.state_index[data.initial]
+        return (self.q[index] * data.probabilities[index]).sum(axis=1)
+
+    @property
+    def value(self) -> float:
+        """Average V of the initial states."""
+        return float(self.data.initial_weight @ self.initial_values)
+
+    def values(self, limits: tuple[float, float]) -> tuple[Floats, Floats]:
+        """V of all states, (N,), and Q of all logged rows, (n,), inside the limits."""
+        q, logged = np.clip(self.q, *limits), np.clip(self.logged, *limits)
+        return (q * self.data.probabilities).sum(axis=1), logged
+
+
+def regressed_q(
+    data: EvaluationData,
+    discount: float,
+    regressor: object,
+    n_iterations: int,
+    times: Index | None = None,
+    held_out: EvaluationData | None = None,
+) -> RegressedQ:
+    """Regress r + γ V(s') on (s, a), until V stays or the iterations end.
+
+    Discrete actions are one-hot columns. ``times`` says how often each row counts,
+    besides its weight; ``held_out`` is a log of the same states, whose rows are
+    predicted in place of those of ``data``.
+    """
+    reported = data if held_out is None else held_out
+    # Not every regressor takes weights: equal ones are not passed.
+    weighted = np.ptp(data.weight) > 1e-12 * data.weight.max()
+    rows = np.arange(len(data))
+    if times is not None:
+        rows = np.repeat(rows, times)
+    given = _pairs(data.state, data.actions)[rows]
+    low, high = data.return_range(discount)
+    # From the value of the mean reward at every step, as the closed form's anchor.
+    not_done = data.weight @ data.not_done
+    start = (data.weight @ data.log.reward) / (1.0 - discount * not_done)
+    q = np.full(data.probabilities.shape, start)
+    # FQE of Le, Voloshin and Yue (2019): each fit looks one step further.
+    for _ in range(n_iterations):
+        values = (q * data.probabilities).sum(axis=1)
+        target = data.log.reward + (discount * data.not_done * values[data.next_index])
+        extra = {"sample_weight": data.weight[rows]} if weighted else {}
+        fitted = clone(regressor).fit(given, target[rows], **extra)
+        before = q
+        # The bounds keep an extrapolating regressor from running away.
+        q = np.clip(_predicted(fitted, data), low, high)
+        if np.abs(q - before).max() <= _TOLERANCE * np.ptp(data.log.reward):
+            break
+    if not reported.is_continuous:
+        return RegressedQ(reported, q, q[reported.state_index, reported.codes])
+    # Continuous logged actions are hardly ever among the nodes.
+    logged = fitted.predict(_pairs(reported.state, reported.actions))
+    logged = np.asarray(logged, dtype=float).ravel()
+    return RegressedQ(reported, q, np.clip(logged, low, high))
+
+
+def bootstrap_regressed(
+    data: EvaluationData,
+    discount: float,
+    regressor: object,
+    n_iterations: int,
+    n_bootstrap: int,
+    rng: np.random.RandomState,
+) -> Floats:
+    """Values on logs whose episodes are drawn anew, (n_bootstrap,)."""
+    values = np.empty(n_bootstrap)
+    for number in range(n_bootstrap):
+        times = jackknife.drawn_times(data.episode, data.initial, rng)
+        fit = regressed_q(data, discount, regressor, n_iterations, times[data.episode])
+        start = data.initial_weight * times[data.episode[data.initial]]
+        values[number] = float(start @ fit.initial_values / start.sum())
+    return values
+
+
+def _predicted(fitted: Any, data: EvaluationData) -> Floats:  # any regressor
+    """Q of every node in every state, (N, A)."""
+    out = np.empty(data.probabilities.shape)
+    width = data.states.shape[1] + data.nodes.shape[2]
+    for batch, states, actions in node_batches(data, width):
+        q = fitted.predict(_pairs(states, actions))
+        out[batch] = np.reshape(q, (-1, data.n_actions))
+    return out
+
+
+def _pairs(states: Floats, actions: Floats) -> Floats:
+    return np.concatenate([states, actions], axis=1)

@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
-
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import clone
 from sklearn.utils import check_random_state
 
-from .._typing import Floats, Index
+from .._typing import RandomStateLike
 from .._validation import check_rules, integer
+from ..kernels._registry import KernelLike
 from ._data import EvaluationData
 from ._estimate import Figures, OffPolicyEstimate
-from ._features import node_batches
-from ._fitted_q import FittedQ, FittedQSystem
-from ._jackknife import drawn_times
+from ._fitted_q import FittedQ, FittedQSystem, bootstrap_regressed, regressed_q
 from ._prepare import evaluate
-from ._settings import KernelLike, QSettings, RandomState, fit_features
-
-# Iterations stop where no value moves by more than this share of the rewards' range.
-_TOLERANCE = 1e-4
+from ._settings import QSettings, fit_features
 
 
 def fitted_q_value(
     policy: object,
     X: object,
-    y: object = None,
+    y: ArrayLike | None = None,
     *,
     discount: float,
     sample_weight: ArrayLike | None = None,
@@ -42,7 +33,7 @@ def fitted_q_value(
     standard_error: str | None = "auto",
     n_bootstrap: int | None = None,
     confidence_level: float = 0.95,
-    random_state: RandomState = 0,
+    random_state: RandomStateLike = 0,
 ) -> OffPolicyEstimate:
     """Value of a policy by fitted-Q evaluation on a log, in closed form.
 
@@ -150,6 +141,7 @@ def fitted_q_value(
         fit = fitted_q(data, discount, settings)
         value, error, by = fit.value, float("nan"), "none was requested"
         method = "Fitted-Q evaluation"
+        # The closed form is fitted in any case, for its density ratios.
         if regressor is not None:
             value = regressed_q(data, discount, regressor, n_iterations).value
             method += f" by {type(regressor).__name__}"
@@ -166,19 +158,13 @@ def fitted_q_value(
                 drawn = bootstrap_regressed(
                     data, discount, regressor, n_iterations, n_draws, rng
                 )
+            # The spread alone: the drawn values' mean carries the bias twice.
             error = float(np.std(drawn, ddof=1))
             by = f"{n_draws:,} bootstraps over {data.counted}"
         return Figures(value, error, fit.effective_sample_size, method, by)
 
     return evaluate(
-        figures,
-        policy,
-        X,
-        y,
-        discount=discount,
-        confidence_level=confidence_level,
-        greedy=greedy,
-        sample_weight=sample_weight,
+        figures, policy, X, y, discount, confidence_level, greedy, sample_weight
     )
 
 
@@ -207,104 +193,3 @@ def _error_method(standard_error: str | None, regressor: object) -> str | None:
     if standard_error == "auto":
         return "influence" if regressor is None else "bootstrap"
     return standard_error
-
-
-@dataclass(frozen=True, eq=False)
-class RegressedQ:
-    """Q of a log's states by a regressor."""
-
-    data: EvaluationData
-    q: Floats  # (N, A), of the discrete actions or the nodes
-    logged: Floats  # (n,), of the logged actions
-
-    @cached_property
-    def initial_values(self) -> Floats:
-        """V of the initial rows' states."""
-        data = self.data
-        index = data.state_index[data.initial]
-        return (self.q[index] * data.probabilities[index]).sum(axis=1)
-
-    @property
-    def value(self) -> float:
-        """Average V of the initial states."""
-        return float(self.data.initial_weight @ self.initial_values)
-
-    def values(self, limits: tuple[float, float]) -> tuple[Floats, Floats]:
-        """V of all states, (N,), and Q of all logged rows, (n,), inside the limits."""
-        q, logged = np.clip(self.q, *limits), np.clip(self.logged, *limits)
-        return (q * self.data.probabilities).sum(axis=1), logged
-
-
-def regressed_q(
-    data: EvaluationData,
-    discount: float,
-    regressor: object,
-    n_iterations: int,
-    times: Index | None = None,
-    held_out: EvaluationData | None = None,
-) -> RegressedQ:
-    """Regress r + γ V(s') on (s, a), until V stays or the iterations end.
-
-    Discrete actions are one-hot columns. ``times`` says how often each row counts,
-    besides its weight; ``held_out`` is a log of the same states, whose rows are
-    predicted in place of those of ``data``.
-    """
-    reported = data if held_out is None else held_out
-    # Not every regressor takes weights: equal ones are not passed.
-    weighted = np.ptp(data.weight) > 1e-12 * data.weight.max()
-    rows = np.arange(len(data))
-    if times is not None:
-        rows = np.repeat(rows, times)
-    given = _pairs(data.state, data.actions)[rows]
-    low, high = data.return_range(discount)
-    # From the value of the mean reward at every step, as the closed form's anchor.
-    not_done = data.weight @ data.not_done
-    start = (data.weight @ data.log.reward) / (1.0 - discount * not_done)
-    q = np.full(data.probabilities.shape, start)
-    for _ in range(n_iterations):
-        values = (q * data.probabilities).sum(axis=1)
-        target = data.log.reward + (discount * data.not_done * values[data.next_index])
-        extra = {"sample_weight": data.weight[rows]} if weighted else {}
-        fitted = clone(regressor).fit(given, target[rows], **extra)
-        before = q
-        # The bounds keep an extrapolating regressor from running away.
-        q = np.clip(_predicted(fitted, data), low, high)
-        if np.abs(q - before).max() <= _TOLERANCE * np.ptp(data.log.reward):
-            break
-    if not reported.is_continuous:
-        return RegressedQ(reported, q, q[reported.state_index, reported.codes])
-    logged = fitted.predict(_pairs(reported.state, reported.actions))
-    logged = np.asarray(logged, dtype=float).ravel()
-    return RegressedQ(reported, q, np.clip(logged, low, high))
-
-
-def bootstrap_regressed(
-    data: EvaluationData,
-    discount: float,
-    regressor: object,
-    n_iterations: int,
-    n_bootstrap: int,
-    rng: np.random.RandomState,
-) -> Floats:
-    """Values on logs whose episodes are drawn anew, (n_bootstrap,)."""
-    values = np.empty(n_bootstrap)
-    for number in range(n_bootstrap):
-        times = drawn_times(data.episode, data.initial, rng)
-        fit = regressed_q(data, discount, regressor, n_iterations, times[data.episode])
-        start = data.initial_weight * times[data.episode[data.initial]]
-        values[number] = float(start @ fit.initial_values / start.sum())
-    return values
-
-
-def _predicted(fitted: Any, data: EvaluationData) -> Floats:  # any regressor
-    """Q of every node in every state, (N, A)."""
-    out = np.empty(data.probabilities.shape)
-    width = data.states.shape[1] + data.nodes.shape[2]
-    for batch, states, actions in node_batches(data, width):
-        q = fitted.predict(_pairs(states, actions))
-        out[batch] = np.reshape(q, (-1, data.n_actions))
-    return out
-
-
-def _pairs(states: Floats, actions: Floats) -> Floats:
-    return np.concatenate([states, actions], axis=1)

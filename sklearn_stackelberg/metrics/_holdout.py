@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from .._typing import Floats
-from ..transitions._transitions import Transitions
-from ._data import EvaluationData, return_range
+from ._data import EvaluationData, LoggedRows, return_range
 from ._features import evaluation_features
 from ._fitted_q import FittedQSystem
 from ._settings import QSettings, fit_features
@@ -34,28 +33,14 @@ _QUANTILE = 0.9
 
 @dataclass(frozen=True, eq=False)
 class HoldoutEvaluator:
-    """Q of a policy and its density ratios, as its training log has them.
+    """Q of a policy and its density ratios, as its training log has them."""
 
-    Parameters
-    ----------
-    features : LandmarkFeatures or StateActionFeatures
-    weight : array of shape (A, m), or (m,) where actions are continuous
-        Of Q, less ``anchor``.
-    dual : array of the same shape
-        Of the density ratios.
-    anchor : float
-        What Q is drawn to: the return of the log's mean reward.
-    discount : float
-    highest : float
-        The largest return that the training log's rewards can add up to.
-    """
-
-    features: Any  # one of two classes that have no base in common
-    weight: Floats
-    dual: Floats
-    anchor: float
+    features: Any  # LandmarkFeatures or StateActionFeatures
+    weight: Floats  # (A, m), or (m,) where actions are continuous: of Q less anchor
+    dual: Floats  # the same of the density ratios
+    anchor: float  # what Q is drawn to: the return of the log's mean reward
     discount: float
-    highest: float
+    highest: float  # return that the training log's rewards can add up to
 
     def value(self, data: EvaluationData) -> float:
         """Value on rows that nothing was learned from, doubly robust.
@@ -70,8 +55,7 @@ class HoldoutEvaluator:
         ratio = features.times_all(self.dual)
         largest = np.quantile(np.abs(ratio), _QUANTILE)
         ratio = ratio.clip(-largest, largest)
-        after = data.not_done * v[data.next_index]
-        residual = data.log.reward + self.discount * after - q
+        residual = data.td_residual(v, q, self.discount)
         start = v[data.state_index[data.initial]]
         value = data.initial_weight @ start + data.weight @ (ratio * residual)
         # What comes out higher than returns can be is wrong by the excess at least:
@@ -80,7 +64,7 @@ class HoldoutEvaluator:
 
 
 def fit_holdout_evaluator(
-    policy: AnyPolicy, log: Transitions, discount: float
+    policy: AnyPolicy, log: LoggedRows, discount: float
 ) -> HoldoutEvaluator | None:
     """Fit Q and the density ratios of a policy on the log that it was learned from.
 
@@ -104,7 +88,7 @@ def fit_holdout_evaluator(
     )
 
 
-def _part(log: Transitions) -> Transitions:
+def _part(log: LoggedRows) -> LoggedRows:
     """Some rows of a long log, drawn at random, and an initial one among them."""
     if len(log) <= _ROWS:
         return log

@@ -9,9 +9,7 @@ from scipy.linalg import lu_solve
 
 from .._linalg import factors_and_rcond
 from .._typing import Floats, Index
-
-# Rows that are held at once: with a thousand features, 32 MiB.
-BATCH_ROWS = 4096
+from . import _data
 
 # I − H is a difference of numbers near 1 that carry the rounding of M's factors: what
 # is left of it below this is rounding. With the ridges of the package it is 1e-5.
@@ -24,7 +22,7 @@ def row_groups(episode: Index) -> Iterator[Index]:
     ends = np.cumsum(np.bincount(episode))
     start = 0
     while start < len(order):
-        reach = np.searchsorted(ends, start + BATCH_ROWS, side="right")
+        reach = np.searchsorted(ends, start + _data.BATCH_ROWS, side="right")
         # At least one episode, however long.
         end = ends[max(reach - 1, np.searchsorted(ends, start, side="right"))]
         yield order[start:end]

@@ -48,7 +48,8 @@ def lower_bound(fit: FittedQ, level: float, n_candidates: int = 1) -> LowerBound
     ``fit`` is of the policy, on the log that it was learned from. Each of the
     candidates has the level 1 − (1 − level) / n_candidates, so that all hold at once.
     """
-    # Bonferroni: the highest of several bounds is too high more often than each is.
+    # Eq. (56) of docs/game.md. Bonferroni: the highest of several bounds is too high
+    # more often than each is.
     quantile = float(norm.ppf(1.0 - (1.0 - level) / n_candidates))
     lowest = fit.data.return_range(fit.system.discount)[0]
     return LowerBound(fit.value, guarded_error(fit), quantile, lowest)
@@ -63,11 +64,12 @@ def guarded_error(fit: FittedQ) -> float:
     `FittedQ.standard_error`, if that is larger. What was tried a few times and went
     well each time has residuals near zero, and a policy that is chosen for its value
     goes where that happened: a row is therefore never taken to be less noisy than the
-    log's rows are on average. See ``docs/floor.md``.
+    log's rows are on average. See ``docs/lower_bound.md``.
     """
     data = fit.data
     low, high = data.return_range(fit.system.discount)
-    # Without an episode that the rest cannot do without: as far as returns can differ.
+    # Eq. (55). Without an episode that the rest cannot do without: as far as returns
+    # can differ.
     squared = np.nan_to_num(fit.left_out_residual**2, nan=(high - low) ** 2)
     noise = np.maximum(squared, data.weight @ squared)
     start = data.initial_weight * (fit.initial_values - fit.value)

@@ -24,19 +24,19 @@ def evaluate(
     figures: Callable[[EvaluationData], Figures],
     policy: object,
     X: object,
-    y: object = None,
-    *,
+    y: ArrayLike | None,
     discount: float,
     confidence_level: float,
     greedy: bool,
     sample_weight: ArrayLike | None = None,
 ) -> OffPolicyEstimate:
-    """A metric: `figures` of a policy on a log, with all that is said beside them."""
+    """A metric: its `figures` of a policy on a log, and what every estimate reports."""
     check_discount(discount)
     check_level(confidence_level)
     data = prepare_evaluation(policy, X, y, sample_weight=sample_weight, greedy=greedy)
     found = figures(data)
     error_method = found.error_method
+    # Errors are over episodes, whatever the method.
     if data.n_episodes == 1:
         error_method = f"{data.counted} alone has none"
     return OffPolicyEstimate(
@@ -55,28 +55,15 @@ def evaluate(
 def prepare_evaluation(
     policy: object,
     X: object,
-    y: object = None,
+    y: ArrayLike | None = None,
     *,
     sample_weight: ArrayLike | None = None,
     greedy: bool = False,
 ) -> EvaluationData:
     """Make a policy and a log ready for any estimate.
 
-    Parameters
-    ----------
-    policy : object with ``predict_proba`` and ``classes_``, or ``action_nodes``
-        Pipelines and searches included. What has ``action_nodes`` and no ``classes_``
-        is a continuous policy.
-    X, y : as in `StackelbergPolicyEstimator.fit`
-    sample_weight : array-like, default=None
-        One weight for each row of X.
-    greedy : bool, default=False
-        As in `tabulate_policy`.
-
-    Raises
-    ------
-    ValueError
-        As `tabulate_policy`, and if the weights are not what they should be.
+    What is inside a pipeline or a search is evaluated. What has ``action_nodes`` and no
+    ``classes_`` is a continuous policy. ``sample_weight`` is one for each row of X.
     """
     policy, log, rows, n_given = unwrap(policy, X, y)
     weight = _weights(sample_weight, n_given)[rows]
@@ -84,6 +71,7 @@ def prepare_evaluation(
         raise ValueError(
             "All rows that are transitions have sample_weight 0; give some a weight."
         )
+    # A row of weight 0 is as if it were not there: no state of it becomes a landmark.
     kept = np.flatnonzero(weight > 0)
     if len(kept) < len(log):
         log, rows, weight = log[kept], rows[kept], weight[kept]
@@ -112,22 +100,15 @@ def _weights(sample_weight: ArrayLike | None, n: int) -> Floats:
 
 # A policy is whatever has the attributes, and X whatever its pipeline takes.
 def unwrap(
-    policy: Any, X: Any, y: object = None
+    policy: Any, X: Any, y: ArrayLike | None = None
 ) -> tuple[AnyPolicy, Transitions, Index, int]:
     """The last step of a policy and the log as that step sees it.
 
     A search stands for its best estimator; a pipeline's transformers are applied to X
-    before the log is made of it.
-
-    Returns
-    -------
-    policy : object
-    log : Transitions
-    rows : int array of shape (n,)
-        The row of X that each transition came from.
-    n_given : int
-        Rows of X.
+    before the log is made of it. With the row of X that each transition came from,
+    (n,), and how many rows X has.
     """
+    # A search may be in a pipeline and a pipeline in a search.
     while True:
         if hasattr(policy, "best_estimator_"):
             policy = policy.best_estimator_
@@ -147,11 +128,12 @@ def unwrap(
                 "its best estimator."
             )
     log, rows = as_transitions(X, y, return_rows=True)
+    # A table's rows without an action hold states alone, and weights count them, too.
     n_given = len(log) if y is None else len(X)
     return policy, log, rows, n_given
 
 
-def _transformed(step: Any, X: Any) -> Any:  # any transformer, and what it returns
+def _transformed(step: Any, X: Any) -> object:  # any transformer, what it takes
     if step is None or isinstance(step, str):  # "passthrough"
         return X
     if isinstance(X, Transitions) and not getattr(step, "_transforms_logs", False):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,15 +9,12 @@ from numpy.typing import ArrayLike
 from sklearn.gaussian_process.kernels import Matern
 from sklearn.utils import check_random_state
 
-from .._typing import Floats
+from .._typing import Floats, RandomStateLike
 from .._validation import Rule, check_rules, integer, positive
 from ..kernels._nystroem import LandmarkFeatures
-from ..kernels._registry import median_bandwidth
+from ..kernels._registry import KernelLike, median_bandwidth
 from ..kernels._state_action import StateActionFeatures
 from ._data import EvaluationData
-
-KernelLike = str | Callable[..., Floats]  # scikit-learn's kernels are callables
-RandomState = int | np.random.RandomState | None
 
 # Finite states get one feature each where this many rows stand for each on average.
 _ROWS_PER_STATE = 10
@@ -46,7 +42,7 @@ class QSettings:
     bandwidth: ArrayLike = "median"
     n_components: int | None = 200
     ridge: float = 0.03
-    random_state: RandomState = 0
+    random_state: RandomStateLike = 0
 
     def __post_init__(self) -> None:
         # A kernel, and a bandwidth in numbers, are checked by the features.
@@ -58,7 +54,7 @@ def fit_features(
 ) -> LandmarkFeatures | StateActionFeatures:
     """Landmark features of the logged states, or pairs, by a kernel that suits them.
 
-    Finite states are told apart and no more. Others get a Matérn kernel (ν = 5/2): a
+    Finite states are equal or not, and no more. Others get a Matérn kernel (ν = 5/2): a
     Gaussian one is too smooth for values that break off where episodes end, and its
     bias does not show in the standard error. Pairs of states and continuous actions get
     a Laplacian one: by the other, 95 % intervals of Pendulum held the truth in 75 %.

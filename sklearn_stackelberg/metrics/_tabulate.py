@@ -1,7 +1,8 @@
-"""What a policy does in the states of a log, or why the log cannot tell its value."""
+"""What a policy does in the states of a log, or why the log cannot show its value."""
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from typing import Any, Protocol, TypeGuard, cast
 
 import numpy as np
@@ -12,8 +13,7 @@ from .._problem.rows import index_states
 from .._typing import Floats, Index
 from ..transitions._actions import action_type, check_action_names
 from ..transitions._tables import shared_next_rows
-from ..transitions._transitions import Transitions
-from ._data import EvaluationData, as_numbers
+from ._data import EvaluationData, LoggedRows, as_numbers
 
 # A policy that gives more than this share of its probability to actions of which the
 # log knows nothing is refused: whatever number came out would be made up.
@@ -30,15 +30,15 @@ class DiscretePolicy(Protocol):
     @property
     def classes_(self) -> NDArray[Any]: ...
 
-    def predict_proba(self, X: Any, /) -> NDArray[Any]:
-        """π(a | s), (n, A)."""
+    def predict_proba(self, X: object, /) -> NDArray[Any]: ...  # (n, A)
 
 
 class ContinuousPolicy(Protocol):
     """A policy of continuous actions, as a finite mixture."""
 
-    def action_nodes(self, X: Any, /) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Actions, (n, S, p), and their weights, (n, S)."""
+    def action_nodes(
+        self, X: object, /
+    ) -> tuple[NDArray[Any], NDArray[Any]]: ...  # (n, S, p) and weights (n, S)
 
 
 AnyPolicy = DiscretePolicy | ContinuousPolicy
@@ -46,39 +46,28 @@ AnyPolicy = DiscretePolicy | ContinuousPolicy
 
 def tabulate_policy(
     policy: AnyPolicy,
-    log: Transitions,
+    log: LoggedRows,
     *,
     rows: Index | None = None,
     weight: Floats | None = None,
     greedy: bool = False,
 ) -> EvaluationData:
-    """Ask a policy for its actions in every state and next state of a log.
+    """Read off a policy's actions in every state and next state of a log.
 
-    Parameters
-    ----------
-    policy : object with ``predict_proba`` and ``classes_``, or ``action_nodes``
-    log : Transitions
-    rows : int array of shape (n,), default=None
-        Where the log's rows stand in what the user gave, if not in their order.
-    weight : array of shape (n,), default=None
-        Equal, if none.
-    greedy : bool, default=False
-        The most probable action, or what `predict` of a continuous policy returns,
-        instead of the probabilities.
-
-    Raises
-    ------
-    ValueError
-        If the log and the policy do not know each other's actions, or the states are
-        not numbers.
+    ``rows`` says where the log's rows stand in what the user gave, and ``weight`` how
+    much each counts. Greedy is the most probable action, or what `predict` of a
+    continuous policy returns. A log and a policy that do not know each other's actions,
+    and states that are not numbers, are refused.
     """
     rows = np.arange(len(log)) if rows is None else rows
     weight = np.ones(len(log)) if weight is None else weight
     state = check_array(log.state, dtype=np.float64, input_name="state")
     after = log.next_or_own_state()
     after = check_array(after, dtype=np.float64, input_name="next_state")
+    # In a log in order nearly every next state is the next row's state: half the work.
     shared = shared_next_rows(state, after)
     states, state_index, next_index = index_states(state, after, shared)
+    # A policy that was fitted on a DataFrame asks for its columns by name.
     seen = like(log.state, states)
     if is_continuous(policy):
         _check_numbers(log.action)
@@ -118,7 +107,8 @@ def is_continuous(policy: object) -> TypeGuard[ContinuousPolicy]:
     return hasattr(policy, "action_nodes") and not hasattr(policy, "classes_")
 
 
-def like(template: Any, values: Floats) -> Any:  # a DataFrame's type is its user's
+# Any: of a DataFrame no more is known than that it has columns.
+def like(template: Any, values: Floats) -> Sized:
     """Values with the columns of a DataFrame, where the log's states are one."""
     if hasattr(template, "columns"):
         return type(template)(values, columns=template.columns)
@@ -134,12 +124,15 @@ def _codes(action: NDArray[Any], classes: NDArray[Any]) -> Index:
             f"{unknown[:5].tolist()}; it knows {classes.tolist()}. Fit the policy on a "
             "log that has them, or leave those rows out."
         )
+    # ``classes_`` need not be sorted, and columns stand in its order.
     order = np.argsort(classes)
     return order[np.searchsorted(classes[order], action)]
 
 
 def _refuse_numbers(action: NDArray[Any], classes: NDArray[Any]) -> None:
     """Refuse a log of continuous actions for a policy of discrete ones."""
+    # A log of doses that were levels to the policy may show other levels; numbers that
+    # the policy all knows are its classes.
     vectors = action.ndim == 2
     numbers = vectors or (
         action.dtype.kind == "f" and action_type(action)[0] == "continuous"
@@ -164,7 +157,7 @@ def _check_numbers(action: NDArray[Any]) -> None:
         )
 
 
-def _probabilities(policy: DiscretePolicy, states: Any, greedy: bool) -> Floats:
+def _probabilities(policy: DiscretePolicy, states: Sized, greedy: bool) -> Floats:
     probabilities = np.asarray(policy.predict_proba(states), dtype=np.float64)
     shape = (len(states), len(policy.classes_))
     if probabilities.shape != shape:
@@ -177,7 +170,7 @@ def _probabilities(policy: DiscretePolicy, states: Any, greedy: bool) -> Floats:
 
 
 def _action_nodes(
-    policy: ContinuousPolicy, states: Any, p: int, greedy: bool
+    policy: ContinuousPolicy, states: Sized, p: int, greedy: bool
 ) -> tuple[Floats, Floats]:
     """Actions of p numbers, (N, S, p), and their weights, (N, S).
 
@@ -212,12 +205,13 @@ def _action_nodes(
         raise ValueError("action_nodes returned actions that are NaN or infinite.")
     _check_probabilities(weights, "action_nodes", states)
     if greedy:
+        # Ties go to the first, as in `predict` of scikit-learn's classifiers.
         best = weights.argmax(axis=1)[:, None, None]
         return np.take_along_axis(actions, best, axis=1), np.ones((len(states), 1))
     return actions, weights
 
 
-def _check_probabilities(probabilities: Floats, name: str, states: Any) -> None:
+def _check_probabilities(probabilities: Floats, name: str, states: object) -> None:
     wrong = ~np.isfinite(probabilities).all(axis=1)
     # Float32 softmaxes sum to 1 within some 1e-6, and may round a zero down.
     wrong |= (probabilities < -1e-9).any(axis=1)
@@ -232,6 +226,8 @@ def _check_probabilities(probabilities: Floats, name: str, states: Any) -> None:
 
 
 def _refuse_unseen(data: EvaluationData, classes: NDArray[Any]) -> None:
+    # At the logged states as often as they were logged: where the policy would go
+    # instead is what no log of too few actions can say.
     seen = np.bincount(data.codes, minlength=len(classes)) > 0
     share = data.weight @ data.probabilities[data.state_index][:, ~seen]
     if share.sum() > _LARGEST_UNKNOWN_SHARE:

@@ -49,7 +49,7 @@ class Always(BaseEstimator):
         self.classes_ = np.asarray(classes)
         self.probabilities = 1.0 * (self.classes_ == action)
 
-    def fit(self, X, y=None):  # asked for, as of any last step of a pipeline
+    def fit(self, X, y=None):  # needed, as of any last step of a pipeline
         return self
 
     def predict_proba(self, states):
@@ -57,7 +57,7 @@ class Always(BaseEstimator):
 
 
 def report_of(policy, log, y=None, **settings) -> CoverageReport:
-    """Without the pull of the ridge, and without warnings unless asked for."""
+    """Without the pull of the ridge, and without warnings unless wanted."""
     quiet = dict.fromkeys(
         ("min_effective_rows", "min_effective_episodes", "min_followed"), 0.0
     )
@@ -198,7 +198,7 @@ def test_support_falls_with_the_distance_and_grows_with_rows():
     assert right[0] > 1 > right[-1] >= 0
     twice = report_of(Always(1, (0, 1)), log[np.repeat(np.arange(41), 2)])
     assert (twice.support[::2, 1] > right).all()
-    # A row is near itself, even where landmarks are too few to tell.
+    # A row is near itself, even where landmarks are too few to show it.
     few = report_of(Always(1, (0, 1)), log, n_components=2, kernel="rbf", bandwidth=0.1)
     assert (few.support[np.arange(41), action] >= 1).all()
 

@@ -1,4 +1,4 @@
-"""Continuous policies are judged as labels are, but for what only labels have."""
+"""Continuous policies are evaluated as discrete ones, but for what only those have."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from test_metrics import Constant
 from sklearn_stackelberg import OnStates
 from sklearn_stackelberg.inspection import coverage_report
 from sklearn_stackelberg.kernels._state_action import StateActionFeatures
-from sklearn_stackelberg.metrics import _features as features
-from sklearn_stackelberg.metrics import _jackknife as jackknife
 from sklearn_stackelberg.metrics import (
+    _data,
     bellman_error,
     doubly_robust_value,
     fitted_q_value,
     importance_sampling_value,
 )
+from sklearn_stackelberg.metrics import _features as features
 from sklearn_stackelberg.metrics._fitted_q_value import fitted_q
 from sklearn_stackelberg.metrics._holdout import fit_holdout_evaluator
 from sklearn_stackelberg.metrics._lower_bound import lower_bound
@@ -49,7 +49,7 @@ PLANE = Linear([[-0.4, 0.1], [0.0, -0.3]], order=3)
 
 
 def q_of(policy):
-    """Any Q: of the labels where the policy has them, else of given actions."""
+    """Any Q: of the discrete actions where the policy has them, else of given ones."""
 
     def q(states, actions):
         return np.sin(np.asarray(states)[:, 0] + 2 * np.asarray(actions)[:, 0])
@@ -77,7 +77,7 @@ def counted(kind, **options):
 
 
 @pytest.mark.parametrize("greedy", [False, True])
-def test_amounts_that_can_be_counted_are_judged_as_labels(greedy):
+def test_continuous_actions_that_can_be_counted_are_as_discrete(greedy):
     """δ((s, a), (s', a')) = δ(s, s') 1[a = a']: both are the same equations."""
     assert_allclose(counted(Mixture, greedy=greedy), counted(Labelled, greedy=greedy))
 
@@ -87,7 +87,7 @@ class Counted(QSettings):
     kernel: str = "delta"
 
 
-def test_what_a_training_log_says_is_the_same_of_amounts_and_labels(monkeypatch):
+def test_what_a_training_log_says_is_the_same_of_continuous_and_discrete(monkeypatch):
     monkeypatch.setattr("sklearn_stackelberg.metrics._holdout.QSettings", Counted)
     log, found = grid_log(), []
     for kind in (Mixture, Labelled):
@@ -100,24 +100,24 @@ def test_what_a_training_log_says_is_the_same_of_amounts_and_labels(monkeypatch)
     assert_allclose(found[0], found[1])
 
 
-def test_coverage_is_the_same_of_amounts_and_labels():
+def test_coverage_is_the_same_of_continuous_and_discrete():
     log, reports = grid_log(), []
     for kind in (Mixture, Labelled):
         reports.append(coverage_report(kind(DOSES), log, discount=G, kernel="delta"))
-    amounts, labels = reports
-    # The features of pairs are as many as there are pairs, of labels as of states.
-    assert_allclose(amounts.ratio, labels.ratio)
-    assert_allclose(amounts.support, labels.support)
-    assert_allclose(amounts.share_unseen, labels.share_unseen)
-    assert_allclose(amounts.share_followed, labels.share_followed)
-    assert "probability" not in amounts.top_rows[0]
-    assert amounts.top_rows[0]["row"] == labels.top_rows[0]["row"]
-    assert str(amounts) == str(labels)
+    continuous, discrete = reports
+    # Features of pairs are as many as there are pairs, the others as states.
+    assert_allclose(continuous.ratio, discrete.ratio)
+    assert_allclose(continuous.support, discrete.support)
+    assert_allclose(continuous.share_unseen, discrete.share_unseen)
+    assert_allclose(continuous.share_followed, discrete.share_followed)
+    assert "probability" not in continuous.top_rows[0]
+    assert continuous.top_rows[0]["row"] == discrete.top_rows[0]["row"]
+    assert str(continuous) == str(discrete)
 
 
 @pytest.mark.parametrize("metric", [fitted_q_value, doubly_robust_value])
-def test_a_regressor_of_amounts_that_can_be_counted(metric):
-    """A full-grown tree tells every pair apart, by a dose as by one-hot columns."""
+def test_a_regressor_of_continuous_actions_that_can_be_counted(metric):
+    """A full-grown tree distinguishes every pair, by a dose as by one-hot columns."""
     log = grid_log()
     found = [
         metric(
@@ -174,7 +174,7 @@ def test_candidates_are_nodes(kernel):
 
 
 class Pinned(Mixture):
-    """Other candidates in the last state asked about."""
+    """Other candidates in the last state."""
 
     def action_nodes(self, states):
         actions, weights = super().action_nodes(states)
@@ -183,7 +183,7 @@ class Pinned(Mixture):
         return actions, weights
 
 
-def test_shared_nodes_are_told_by_their_values():
+def test_shared_nodes_are_known_by_their_values():
     candidates = np.linspace(-1, 1, 7)[:, None]
     log = linear_log()
     for policy, shared in ((Mixture, True), (Apart, True), (Pinned, False)):
@@ -228,7 +228,7 @@ def test_nodes_are_looked_at_some_at_a_time(kernel, monkeypatch):
         monkeypatch.setattr(StateActionFeatures, name, spy)
     monkeypatch.setattr(features, "_GRAM_ENTRIES", 20_000)
     monkeypatch.setattr("sklearn_stackelberg._problem.rows.TABLE_BYTES", 0)
-    monkeypatch.setattr(jackknife, "BATCH_ROWS", 50)
+    monkeypatch.setattr(_data, "BATCH_ROWS", 50)
     assert_allclose(values(PLANE, log, kernel=kernel), expected)
     n_landmarks = 400
     assert max(seen) <= max(len(log), 20_000 // n_landmarks)
@@ -272,7 +272,7 @@ def test_intervals_hold_the_value_of_many_steps():
         assert high - low < 0.5 * abs(truth)
 
 
-def test_a_linear_reward_is_regressed_on_amounts():
+def test_a_linear_reward_is_regressed_on_the_actions():
     log = linear_log(p=2)
     reward = log.state @ [1.0, -2.0] + log.action @ [3.0, 0.5]
     log = changed(log, reward=reward)
@@ -346,13 +346,13 @@ def test_weights_of_rows_count():
     assert_allclose(weighted.value, values(LINE, log[:200])[0])
 
 
-def test_heavy_rows_of_amounts_are_named_shortly():
+def test_heavy_rows_of_continuous_actions_are_named_shortly():
     log = linear_log(8, p=2)
     with pytest.warns(
         UserWarning, match=r"action \(-?\d\.\d+, -?\d\.\d+\): \d"
-    ) as told:
+    ) as caught:
         report = coverage_report(PLANE, log, discount=G)
-    assert re.search(r"\d\.\d{9}", str(told[0].message)) is None
+    assert re.search(r"\d\.\d{9}", str(caught[0].message)) is None
     row = report.top_rows[0]
     assert row["action"] == log.action[row["row"]].tolist()
 
@@ -374,7 +374,7 @@ def test_scorers_are_their_metrics(scorer, metric, sign):
     assert scorer()(policy, log) == sign * expected
 
 
-def test_importance_sampling_of_amounts_is_refused():
+def test_importance_sampling_of_continuous_actions_is_refused():
     log = linear_log()
     words = r"continuous actions have densities.*ratios='density'.*fitted_q_value"
     for data in (
@@ -408,7 +408,7 @@ class Bad(Linear):
             Mixture([[0.0], [1.0], [2.0]]),
             walk_log(),
             None,
-        ),  # whole numbers may be amounts
+        ),  # whole numbers may be continuous
         (LINE, linear_log(p=2), r"actions have 1 columns, .* have 2"),
         (PLANE, linear_log(), "actions have 2 columns, .* have 1"),
         (
@@ -445,7 +445,7 @@ class Bad(Linear):
         (object(), linear_log(), "no predict_proba.*or with action_nodes"),
     ],
 )
-def test_what_cannot_be_judged_is_refused(policy, log, words):
+def test_what_cannot_be_evaluated_is_refused(policy, log, words):
     if words is None:
         assert prepare_evaluation(policy, log).nodes.shape[2] == 1
         return

@@ -48,7 +48,7 @@ def logger_of(log, mdp):
     """The policy that logged, read off its propensities."""
     probabilities = np.zeros((mdp.n_states, mdp.n_actions))
     probabilities[log.state[:, 0], log.action] = log.propensity
-    # A pair that was not logged has what is left, and is never asked for.
+    # A pair that was not logged has what is left, and is never needed.
     left = (probabilities == 0).sum(axis=1, keepdims=True)
     rest = (1 - probabilities.sum(axis=1, keepdims=True)) / np.maximum(left, 1)
     return Table(np.where(probabilities == 0, rest, probabilities))
@@ -273,7 +273,7 @@ def test_the_bootstrap_agrees_with_the_influence_function():
 @pytest.mark.parametrize("episodes", [True, False])
 @pytest.mark.parametrize("rows", [4096, 10])
 def test_leaving_out_is_fitting_without(episodes, rows, monkeypatch):
-    monkeypatch.setattr("sklearn_stackelberg.metrics._jackknife.BATCH_ROWS", rows)
+    monkeypatch.setattr("sklearn_stackelberg.metrics._data.BATCH_ROWS", rows)
     log = walk_log(n=60)
     if not episodes:
         log = changed(log, episode=None, step=None)
@@ -420,7 +420,7 @@ def test_any_regressor_finds_what_the_closed_form_finds():
     assert_allclose(found.value, expected, rtol=3e-3)
 
 
-def test_finite_states_are_told_apart_and_measured_ones_are_not():
+def test_finite_states_have_a_feature_each_and_measured_ones_have_not():
     log = walk_log(n=300)
     data = prepare_evaluation(Constant(0.5, 0.2, 0.3), log)
     assert fit_features(data, QSettings()).kernel.nu == 2.5

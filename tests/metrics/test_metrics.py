@@ -25,7 +25,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import sklearn_stackelberg as package
-import sklearn_stackelberg.metrics._jackknife as module
+import sklearn_stackelberg.metrics._data as module
 from sklearn_stackelberg import Transitions
 from sklearn_stackelberg.datasets import FiniteMDP
 from sklearn_stackelberg.metrics import fitted_q_value
@@ -209,7 +209,7 @@ def test_a_log_may_lack_an_action_that_the_policy_hardly_takes(log):
 
 
 @ignore_imitation
-def test_actions_alone_are_judged_as_successes(log):
+def test_actions_alone_are_taken_as_successes(log):
     policy = estimator(bandwidth=2.0, **EXACT).fit(log.state, log.action)
     whole = Transitions(log.state, log.action, np.ones(90), log.state, np.ones(90))
     expected = value_of(policy, whole, discount=0.9)

@@ -1,4 +1,4 @@
-"""Who is judged: the last step of pipelines and searches, on the log as it sees it."""
+"""What is evaluated: the last step of pipelines and searches, on the log it sees."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def joined(states, y):
 
 @pytest.fixture(scope="module")
 def routes():
-    """The same pipeline, fitted on the log and on the table, with what to judge by."""
+    """One pipeline, fitted on the log and on the table, and what to evaluate it on."""
     states, y = table()
     log = joined(states, y)
     first = make_pipeline(OnStates(StandardScaler()), estimator()).fit(log)
@@ -63,7 +63,7 @@ def routes():
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_both_routes_are_judged_alike(routes, metric):
+def test_both_routes_are_alike(routes, metric):
     by_log, by_table = (metric(*route, discount=0.9) for route in routes)
     assert by_log == by_table
 
@@ -126,7 +126,7 @@ def test_weights_are_of_the_rows_of_the_table(routes):
 
 
 class Policy:
-    """Whatever probabilities are asked for."""
+    """Any probabilities."""
 
     def __init__(self, probabilities, classes=(0, 1, 2)):
         self.probabilities, self.classes_ = probabilities, np.array(classes)
