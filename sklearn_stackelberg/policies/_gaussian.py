@@ -129,8 +129,8 @@ class SquashedGaussian(ContinuousPolicy, name="gaussian"):
         """From all numbers to those within the bounds, (..., p)."""
         centre, half = 0.5 * (self.low + self.high), 0.5 * (self.high - self.low)
         squashed = centre + half * torch.tanh(free)
-        # tanh rounds to 1 from about 9 on (19 in float64), and half times it may then be
-        # rounded past a bound.
+        # tanh rounds to 1 from about 9 on (19 in float64), and then half times it may
+        # be rounded past a bound.
         return torch.minimum(torch.maximum(squashed, self.low), self.high)
 
     def median(self, x: Tensor) -> Tensor:
