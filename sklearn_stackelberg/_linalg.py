@@ -1,4 +1,10 @@
-"""Linear systems: of a policy's LSTD equations, or known by products alone."""
+"""The linear algebra of solvers and evaluators, in one place.
+
+Of matrices that are formed: the factor of 2λn MᵀM + βI (`Factor`), a policy's LSTD
+equations (`LinearSystem`), LU factors that refuse a singular matrix (`factorise`) and
+iterated Tikhonov (`iterated`). Of matrices known by their products with vectors alone:
+conjugate gradient, a dense solve for small ones, the largest eigenvalue by Lanczos.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +31,9 @@ MatVec = Callable[[Tensor], Tensor]
 class Factor:
     """A = 2λn MᵀM + βI, ready to solve with; ``scale`` is 2λn."""
 
-    # Squared diagonal ratio of the Cholesky factor under which MᵀM has lost too many
-    # digits; a QR of M itself loses half as many, for about four times the work.
+    # Squared diagonal ratio of the Cholesky factor, about the inverse of A's condition
+    # number, under which 8 of float64's 16 digits are lost. A QR of [√scale M; √β I]
+    # has the square root of that condition, for about four times the work.
     _CONDITION = 1e-8
 
     def __init__(self, M: Tensor, scale: float, beta: float) -> None:
@@ -89,6 +96,7 @@ class LinearSystem:
 
 
 # Each iteration raises the order of the bias by one; the variance stays the ridge's.
+# Of a singular value σ, 1 − (ρ / (σ + ρ))^5 is kept: half at σ = 0.15 ρ, not at ρ.
 ITERATIONS = 5
 
 # Where no figure of the solution is left. Over the systems of the tests the smallest is
@@ -101,12 +109,14 @@ def iterated(matrix: Floats, right: Floats, ridge: float) -> Floats:
     factor = factorise(matrix + ridge * np.eye(len(matrix)))
     out = np.zeros(len(matrix))
     for _ in range(ITERATIONS):
+        # x ← x + (M + ρI)⁻¹ (b − M x): what the ridge took off is given back in part.
         out += lu_solve(factor, right - matrix @ out)
     return out
 
 
 def factorise(left: Floats) -> LU:
     """LU factors of M, or a sentence where M is singular but for rounding."""
+    # A condition number that is NaN would be below no threshold.
     if not np.isfinite(left).all():
         raise _no_solution("they hold NaN or infinity")
     factor, rcond = factors_and_rcond(left)
@@ -116,10 +126,8 @@ def factorise(left: Floats) -> LU:
 
 
 def factors_and_rcond(left: Floats) -> tuple[LU, float]:
-    """LU factors for `lu_solve`, and 1 / (|M| |M⁻¹|) in the 1-norm, estimated.
-
-    0 where M is singular, which `scipy.linalg.lu_factor` alone would warn of.
-    """
+    """LU factors, and 1 / (|M| |M⁻¹|) in the 1-norm, estimated; 0 of a singular M."""
+    # `scipy.linalg.lu_factor` warns of an exact zero, and passes one that is rounded.
     lu, pivots, _ = dgetrf(left)
     return (lu, pivots), float(dgecon(lu, np.abs(left).sum(axis=0).max())[0])
 
@@ -207,6 +215,7 @@ def conjugate_gradient(
     x = torch.zeros_like(right) if start is None else start.clone()
     residual = right.clone() if start is None else right - matvec(x)
     size = float(right.norm())
+    # A relative residual has no meaning then, and x = 0 is exact whatever the start.
     if size == 0.0:
         return Solution(torch.zeros_like(right), 0.0, 0)
     direction, square = residual, residual @ residual
@@ -214,10 +223,11 @@ def conjugate_gradient(
     while n_iter < max_iter and float(square) > (tol * size) ** 2:
         product = matvec(direction)
         n_iter += 1
-        bend = direction @ product
-        if not float(bend) > 0.0:
+        curvature = direction @ product
+        # Also NaN. A is not positive definite, or the direction is rounding alone.
+        if not float(curvature) > 0.0:
             break
-        length = square / bend
+        length = square / curvature
         x = x + length * direction
         # Updated, not computed anew: it drifts from b − A x by rounding, which is why
         # ``tol`` must stay above the products' own accuracy.

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.floating]
-Array = Floats
 Index = NDArray[np.intp]
+Flags = NDArray[np.bool_]
+# Discrete actions: of any type that numpy holds.
+AnyArray = NDArray[Any]
+
+# What `sklearn.utils.check_random_state` takes.
+RandomStateLike = int | np.random.RandomState | None
+
+# The former name of Floats.
+Array = Floats

@@ -1,16 +1,18 @@
-"""Neural networks of either player: how they are specified, built and checked."""
+"""Neural networks for policies and Q-functions: specified, built and checked."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
 from itertools import chain
 from numbers import Integral
-from typing import Any
 
 import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor, nn
+
+# Where it was before it stood with the other policies.
+from .policies._softmax import NetworkSoftmax as NetworkSoftmax
 
 Factory = Callable[[int, int], nn.Module]
 
@@ -22,7 +24,7 @@ ACTIVATIONS = {
     "elu": nn.ELU,
     "logistic": nn.Sigmoid,
 }
-# Rows on which a network is tried before it is played with; more than one, so that an
+# Rows on which a network is tried before it is trained; more than one, so that an
 # output without a batch dimension is seen.
 _TRIED_ROWS = 3
 
@@ -35,12 +37,12 @@ class MLP(BaseEstimator):
 
     Parameters
     ----------
-    hidden_layer_sizes : sequence of int, default=(64, 64)
+    hidden_layer_sizes : int or sequence of int, default=(64, 64)
         Units of each hidden layer. More units or layers bend further and cost more;
         none at all is a linear map.
     activation : str, default="relu"
         ``"relu"``, ``"tanh"``, ``"silu"``, ``"gelu"``, ``"elu"`` or ``"logistic"``,
-        after every hidden layer. The smooth ones suit the leader's foresight, which
+        after every hidden layer. The smooth ones suit the total derivative, which
         differentiates Q twice.
 
     Examples
@@ -55,7 +57,9 @@ class MLP(BaseEstimator):
     """
 
     def __init__(
-        self, hidden_layer_sizes: Sequence[int] = (64, 64), activation: str = "relu"
+        self,
+        hidden_layer_sizes: int | Sequence[int] = (64, 64),
+        activation: str = "relu",
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -77,8 +81,9 @@ class MLP(BaseEstimator):
         ValueError
             If a size is not a positive integer or the activation is not known.
         """
-        sizes = self.hidden_layer_sizes
-        sizes = [sizes] if isinstance(sizes, Integral) else list(sizes)
+        given = self.hidden_layer_sizes
+        # One number is one layer, as in scikit-learn.
+        sizes = list(given) if isinstance(given, Iterable) else [given]
         for size in sizes:
             if not isinstance(size, Integral) or isinstance(size, bool) or size < 1:
                 raise ValueError(
@@ -97,28 +102,6 @@ class MLP(BaseEstimator):
         return nn.Sequential(*layers, nn.Linear(n_inputs, n_outputs))
 
 
-class NetworkSoftmax(nn.Module):
-    """π_θ(a|s), the softmax of a network's logits.
-
-    Parameters
-    ----------
-    module : Module
-        (k, d) to (k, n_actions).
-    """
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.module = module
-
-    def logits(self, x: Tensor) -> Tensor:
-        """What the softmax is taken of, (k, n_actions)."""
-        return self.module(x)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Action probabilities, (k, n_actions)."""
-        return torch.softmax(self.module(x), dim=1)
-
-
 def build_network(
     factory: Factory,
     n_inputs: int,
@@ -130,7 +113,7 @@ def build_network(
     device: torch.device | str = "cpu",
     examples: Tensor | None = None,
 ) -> nn.Module:
-    """Build a network, reproducibly, and see that it can be played with.
+    """Build a network, reproducibly, and see that it can be trained.
 
     Parameters
     ----------
@@ -150,8 +133,8 @@ def build_network(
     Returns
     -------
     Module
-        In evaluation mode, which it stays in: dropout would make the game another one
-        at each turn.
+        In evaluation mode, which it stays in: dropout would make the objectives others
+        at each step.
 
     Raises
     ------
@@ -160,13 +143,21 @@ def build_network(
     ValueError
         If there is nothing to train, if it lies on several devices, if its outputs have
         the wrong shape or are not finite, or if it fails on the inputs.
+
+    Examples
+    --------
+    >>> build_network(MLP((), "tanh"), 4, 2)
+    Sequential(
+      (0): Linear(in_features=4, out_features=2, bias=True)
+    )
     """
     if not callable(factory) or isinstance(factory, nn.Module):
         raise TypeError(
             f"{name} must be a callable, factory(n_inputs, n_outputs), that returns a "
             f"torch.nn.Module; got {factory!r}."
         )
-    # Weights are drawn on the CPU: the same ones for every device.
+    # Weights are drawn on the CPU: the same ones for every device. The user's own draws
+    # are to be the same with and without a fit in between.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         module = factory(n_inputs, n_outputs)
@@ -182,7 +173,7 @@ def build_network(
             "requires_grad as it is."
         )
     _check_devices(module, torch.device(device), name)
-    # What it built is copied: where the caller keeps it, it stays as it is.
+    # A factory may return a module that its owner keeps: that one stays as it is.
     module = deepcopy(module).to(device=device, dtype=dtype).eval()
     if examples is None:
         examples = torch.zeros(_TRIED_ROWS, n_inputs)
@@ -190,46 +181,46 @@ def build_network(
     return module
 
 
-def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    return chain(module.named_parameters(), module.named_buffers())
-
-
 def _check_devices(module: nn.Module, device: torch.device, name: str) -> None:
     found: dict[str, str] = {}
-    for key, tensor in _tensors(module):
+    for key, tensor in chain(module.named_parameters(), module.named_buffers()):
         found.setdefault(tensor.device.type, key)
     elsewhere = sorted({*found} - {"cpu"})
+    # All on the CPU will move; all on the requested device is there already. A module
+    # that is split between devices would have some part where its inputs are not.
     if not elsewhere or [*found] == [device.type]:
         return
     beside = ", others on cpu" if "cpu" in found else ""
     raise ValueError(
         f"{name} returned a module whose {found[elsewhere[0]]!r} is on the device "
         f"{elsewhere[0]!r}{beside}. Build all parameters and buffers on the CPU; they "
-        f"move to the device asked for, {str(device)!r}."
+        f"move to the requested device, {str(device)!r}."
     )
 
 
 def _try_out(module: nn.Module, examples: Tensor, n_outputs: int, name: str) -> None:
-    asked = f"{tuple(examples.shape)} inputs in {examples.dtype}"
+    inputs = f"{tuple(examples.shape)} inputs in {examples.dtype}"
+    expected = (len(examples), n_outputs)
     try:
         with torch.no_grad():
-            output: Any = module(examples)
+            output: object = module(examples)
     except RuntimeError as error:
+        # torch's own message names the operation, not whose fault it is.
         raise ValueError(
-            f"{name} returned a module that fails on {asked}, on the device "
+            f"{name} returned a module that fails on {inputs}, on the device "
             f"{str(examples.device)!r}: {error} (Tensors that a module makes itself "
             "must be registered as buffers to move with it.)"
         ) from error
     if not isinstance(output, Tensor):
         raise TypeError(
             f"{name} returned a module whose output is {type(output)!r}, expected a "
-            f"tensor of shape {(len(examples), n_outputs)}."
+            f"tensor of shape {expected}."
         )
-    if tuple(output.shape) != (len(examples), n_outputs):
+    # A column of outputs for one action would broadcast to all, and train silently.
+    if tuple(output.shape) != expected:
         raise ValueError(
             f"{name} returned a module that gives {tuple(output.shape)} outputs for "
-            f"{asked}; expected {(len(examples), n_outputs)}, one column for each of "
-            f"{n_outputs}."
+            f"{inputs}; expected {expected}, one column for each of {n_outputs}."
         )
     if not bool(torch.isfinite(output).all()):
         raise ValueError(

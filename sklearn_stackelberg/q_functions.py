@@ -1,29 +1,36 @@
-"""Q-functions: what the follower chooses."""
+"""Q-functions of discrete and of continuous actions."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from .game import expected_value
+from .policies._quadrature import Nodes
+
+ChoiceT = TypeVar("ChoiceT", contravariant=True)
 
 
-class Follower(Protocol):
-    """What a follower offers to a game that is played on samples, a module besides."""
+class QFunction(Protocol[ChoiceT]):
+    """What solvers need of a Q-function, a `torch.nn.Module` besides.
+
+    x are the inputs (k, d) of k states, and a choice is what a policy gives for them:
+    probabilities (k, n_actions) of discrete actions, `Nodes` of S continuous ones.
+    """
 
     def logged(self, x: Tensor, action: Tensor) -> Tensor:
-        """q(s, a) of logged actions, (k,), from the inputs (k, d) of their states."""
+        """q(s, a) of logged actions, (k,)."""
         ...
 
-    def expected(self, x: Tensor, choice: Any) -> Tensor:
-        """q(s, π), (k,), from the inputs (k, d) of states and the leader's choices."""
+    def expected(self, x: Tensor, choice: ChoiceT) -> Tensor:
+        """q(s, π), (k,)."""
         ...
 
-    def each(self, x: Tensor, choice: Any) -> Tensor:
-        """q(s, a) of every action that the leader chooses from, (k, S)."""
+    def each(self, x: Tensor, choice: ChoiceT) -> Tensor:
+        """q(s, a) of every action that is chosen from, (k, n_actions) or (k, S)."""
         ...
 
 
@@ -50,16 +57,7 @@ class LinearQ(nn.Module):
         self.weight = nn.Parameter(weight, requires_grad=False)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Q-values of all actions.
-
-        Parameters
-        ----------
-        features : Tensor of shape (n, n_features)
-
-        Returns
-        -------
-        Tensor of shape (n, n_actions)
-        """
+        """Q-values of all actions, (n, n_actions), of features (n, n_features)."""
         return features @ self.weight
 
 
@@ -70,6 +68,15 @@ class DiscreteQ(nn.Module):
     ----------
     module : Module
         (k, d) to (k, n_actions): a network of states, or a `LinearQ` of features.
+
+    Examples
+    --------
+    >>> import torch
+    >>> q, x = DiscreteQ(LinearQ(torch.tensor([[1.0, 2.0]]))), torch.ones(1, 1)
+    >>> q.logged(x, torch.tensor([1])).item()
+    2.0
+    >>> q.expected(x, torch.tensor([[0.5, 0.5]])).item()
+    1.5
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -82,6 +89,7 @@ class DiscreteQ(nn.Module):
 
     def logged(self, x: Tensor, action: Tensor) -> Tensor:
         """q(s, a), (k,), of action codes (k,)."""
+        # The module gives all actions at once, of which one a row was taken.
         return self.module(x).gather(1, action[:, None])[:, 0]
 
     def expected(self, x: Tensor, choice: Tensor) -> Tensor:
@@ -99,7 +107,7 @@ def side_by_side(x: Tensor, action: Tensor) -> Tensor:
 
 
 class ContinuousQ(nn.Module):
-    """q(s, a) of actions that are measurements, by a module of features of both.
+    """q(s, a) of continuous actions, by a module of features of both.
 
     Parameters
     ----------
@@ -108,6 +116,13 @@ class ContinuousQ(nn.Module):
     features : callable, default=side_by_side
         ``features(x, action)``, (k, d) and (k, p) to (k, m): s and a side by side for
         a network, the landmark features of a kernel on (s, a) for a `LinearQ`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> q = ContinuousQ(LinearQ(torch.tensor([[1.0], [2.0]])))
+    >>> q(torch.tensor([[3.0]]), torch.tensor([[0.5]])).item()
+    4.0
     """
 
     def __init__(
@@ -126,12 +141,13 @@ class ContinuousQ(nn.Module):
         """q(s, a), (k,), of actions (k, p)."""
         return self(x, action)
 
-    def expected(self, x: Tensor, choice: Any) -> Tensor:
+    def expected(self, x: Tensor, choice: Nodes) -> Tensor:
         """q(s, π) = Σ_j weight_j q(s, action_j), (k,), of nodes (k, S, p), (k, S)."""
         return expected_value(self.each(x, choice), choice[1])
 
-    def each(self, x: Tensor, choice: Any) -> Tensor:
+    def each(self, x: Tensor, choice: Nodes) -> Tensor:
         """q(s, action_j) of every node, (k, S)."""
+        # One call of the module for all pairs, k S rows.
         actions = choice[0]
         k, S, p = actions.shape
         repeated = x[:, None, :].expand(k, S, x.shape[1]).reshape(k * S, -1)

@@ -178,7 +178,7 @@ def test_a_softmax_of_a_network_is_one_of_its_logits():
     assert_close(policy(x).sum(1), torch.ones(6).double())
 
 
-# Followers, whatever module they are made of.
+# Q-functions, whatever module they are made of.
 
 
 @pytest.mark.parametrize("module", [LinearQ(normal(0, 3, 4)), MLP((5,))(3, 4).double()])
@@ -186,7 +186,7 @@ def test_a_discrete_q_of_the_logged_and_of_the_chosen_actions(module):
     q, x = DiscreteQ(module), normal(1, 6, 3)
     action = torch.tensor([0, 3, 1, 1, 2, 0])
     assert_close(q.logged(x, action), q(x)[torch.arange(6), action])
-    # A leader who takes the logged action for certain.
+    # A policy that takes the logged action for certain.
     assert_close(q.expected(x, torch.eye(4).double()[action]), q.logged(x, action))
     share = torch.softmax(normal(2, 6, 4), 1)
     assert_close(q.expected(x, share), (q(x) * share).sum(1))

@@ -1,4 +1,4 @@
-"""Identities of the linear Q-function and of the matrix that its answer solves."""
+"""Identities of the linear Q-function and of the matrix that its best response solves."""
 
 from __future__ import annotations
 

@@ -2,12 +2,12 @@
 
 from ._nystroem import LandmarkFeatures
 from ._registry import check_kernel, delta_kernel, median_bandwidth
-from ._state_action import CandidateGram, NodeGram, StateActionFeatures
+from ._state_action import CandidateGram as CandidateGram  # for solvers
+from ._state_action import NodeGram as NodeGram
+from ._state_action import StateActionFeatures
 
 __all__ = [
-    "CandidateGram",
     "LandmarkFeatures",
-    "NodeGram",
     "StateActionFeatures",
     "check_kernel",
     "delta_kernel",

@@ -3,24 +3,148 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.linalg import eigh
-from sklearn.gaussian_process.kernels import Kernel
-from sklearn.metrics.pairwise import pairwise_kernels
 from sklearn.utils import check_random_state, gen_batches
 
-from .._typing import Array
-from ._registry import BANDWIDTHS, Gram, check_kernel, delta_kernel, median_bandwidth
+from .._typing import Floats, RandomStateLike
+from ._registry import (
+    BoundKernel,
+    KernelLike,
+    KernelParams,
+    bind_kernel,
+    check_kernel,
+    kernel_names,
+    median_bandwidth,
+    record_of,
+)
 
+# 16 MiB of Gram rows in float64, so that memory does not grow with the log.
 _BATCH_BYTES = 2**24
 
-# States whose similarity to themselves is read off a Gram matrix at once.
+# States whose similarity to themselves is read off a Gram matrix at once: it needs the
+# diagonal alone, and a callable kernel has no other way to give it.
 _DIAGONAL_ROWS = 64
 
 
-class LandmarkFeatures:
+class KernelFeatures:
+    """What features of states and those of states and actions share."""
+
+    landmarks_: Floats
+    projection_: Floats
+    bandwidth_: Floats | None
+    n_features_out_: int
+
+    def __init__(
+        self,
+        kernel: KernelLike = "rbf",
+        *,
+        bandwidth: float | ArrayLike = "median",
+        kernel_params: KernelParams | None = None,
+        n_components: int | None = 200,
+        dtype: str = "float64",
+        random_state: RandomStateLike = None,
+    ) -> None:
+        self.kernel = kernel
+        self.bandwidth = bandwidth
+        self.kernel_params = kernel_params
+        self.n_components = n_components
+        self.dtype = dtype
+        self.random_state = random_state
+
+    def landmark_weights(self, weight: Floats) -> Floats:
+        """Weights on the landmarks that stand for weights on the features.
+
+        φᵀW = k(·, L) (U Λ^(-1/2) W): computed once, a prediction costs one product less
+        than computing the features.
+
+        Parameters
+        ----------
+        weight : array of shape (n_features_out_, c)
+
+        Returns
+        -------
+        array of shape (n_landmarks, c)
+        """
+        return self.projection_ @ weight
+
+    def bound_kernel(self) -> BoundKernel:
+        """The kernel with its parameters and bandwidth."""
+        return bind_kernel(self.kernel, self.kernel_params, self.bandwidth_)
+
+    def _fit(self, rows: Floats, n_states: int) -> None:
+        """Bandwidth, landmarks and projection; the first columns are the state's."""
+        check_kernel(self.kernel)
+        rng = check_random_state(self.random_state)
+        self.bandwidth_ = self._resolve_bandwidth(rows, n_states, rng)
+        self.landmarks_ = choose_landmarks(rows, self.n_components, rng, self.kernel)
+        gram = self.bound_kernel()(self.landmarks_, self.landmarks_)
+        self.projection_ = whiten(np.asarray(gram, float), self.dtype, self.kernel)
+        self.n_features_out_ = self.projection_.shape[1]
+
+    def _resolve_bandwidth(
+        self, rows: Floats, n_states: int, rng: np.random.RandomState
+    ) -> Floats | None:
+        """A length scale for each column; None where the kernel takes none."""
+        kernel, bandwidth, params = (
+            self.kernel,
+            self.bandwidth,
+            self.kernel_params or {},
+        )
+        record, is_median = record_of(kernel), isinstance(bandwidth, str)
+        if record.metric is None and not is_median:
+            raise ValueError(
+                f"kernel={kernel!r} has no bandwidth, but bandwidth={bandwidth!r} was "
+                "given. Leave bandwidth='median', which such kernels ignore, or set "
+                "the kernel's own parameters by kernel_params; a bandwidth is for "
+                f"{kernel_names(lambda record: record.metric)}."
+            )
+        # gamma is the bandwidth in another unit: one of them is enough.
+        has_gamma = record.gamma is not None and "gamma" in params
+        if has_gamma and not is_median:
+            raise ValueError(
+                f"kernel_params has gamma={params['gamma']!r} and "
+                f"bandwidth={bandwidth!r} was given too: give one of them."
+            )
+        if record.metric is None or has_gamma:
+            return None
+        if is_median:
+            return median_bandwidth(rows, record.metric, rng)
+        given, n_actions = np.asarray(bandwidth, float), rows.shape[1] - n_states
+        if given.shape not in ((), (n_states,), (rows.shape[1],)):
+            and_actions = f" and the actions {n_actions}" if n_actions else ""
+            raise ValueError(
+                f"bandwidth has shape {given.shape}, but the states have {n_states} "
+                f"columns{and_actions}: give one number, or one for each column (those "
+                "of the actions may be left to the median)."
+            )
+        if not n_actions or given.shape == (rows.shape[1],):
+            return np.broadcast_to(given, rows.shape[1]).copy()
+        # A length in the states' unit says nothing of the actions', such as a dose.
+        median = median_bandwidth(rows, record.metric, rng)
+        return np.concatenate([np.broadcast_to(given, n_states), median[n_states:]])
+
+    def _project(self, rows: Floats, landmark_weights: Floats) -> Floats:
+        kernel, landmarks = self.bound_kernel(), self.landmarks_
+        weights = landmark_weights.astype(self.dtype, copy=False)
+
+        def projected(some: Floats) -> Floats:
+            return np.asarray(kernel(some, landmarks), dtype=self.dtype) @ weights
+
+        width = weights.shape[1]
+        return in_batches(projected, rows, width, self.dtype, held=len(landmarks))
+
+    def _similarity(self, rows: Floats) -> Floats:
+        """k(x, x) of rows, (n,): the features reach it at the landmarks alone."""
+        kernel, out = self.bound_kernel(), np.empty(len(rows))
+        for batch in gen_batches(len(rows), _DIAGONAL_ROWS):
+            out[batch] = np.diagonal(kernel(rows[batch], rows[batch]))
+        return out
+
+
+class LandmarkFeatures(KernelFeatures):
     """Features φ of states with φ(s)ᵀφ(s') = k(s, s'), exact on the landmarks.
 
     The Nyström features φ(s) = Λ^(-1/2) Uᵀ k(L, s) of landmarks L, where
@@ -64,24 +188,7 @@ class LandmarkFeatures:
     True
     """
 
-    def __init__(
-        self,
-        kernel: str | Callable[..., Any] | Kernel = "rbf",
-        *,
-        bandwidth: float | Array | str = "median",
-        kernel_params: dict[str, Any] | None = None,
-        n_components: int | None = 200,
-        dtype: str = "float64",
-        random_state: Any = None,
-    ) -> None:
-        self.kernel = kernel
-        self.bandwidth = bandwidth
-        self.kernel_params = kernel_params
-        self.n_components = n_components
-        self.dtype = dtype
-        self.random_state = random_state
-
-    def fit(self, states: Array) -> LandmarkFeatures:
+    def fit(self, states: Floats) -> LandmarkFeatures:
         """Choose the bandwidth and the landmarks.
 
         Parameters
@@ -99,19 +206,10 @@ class LandmarkFeatures:
             If the kernel is unknown, not positive semi-definite or has no bandwidth, or
             if the Gram matrix of the landmarks would not fit in memory.
         """
-        check_kernel(self.kernel)
-        rng = check_random_state(self.random_state)
-        self.bandwidth_ = self._resolve_bandwidth(states, rng)
-        self._gram = self._bind()
-        self.landmarks_ = choose_landmarks(
-            states, self.n_components, rng, every=self.kernel == "delta"
-        )
-        gram = np.asarray(self._gram(self.landmarks_, self.landmarks_), dtype=float)
-        self.projection_ = whiten(gram, self.dtype, self.kernel)
-        self.n_features_out_ = self.projection_.shape[1]
+        self._fit(states, states.shape[1])
         return self
 
-    def transform(self, states: Array) -> Array:
+    def transform(self, states: Floats) -> Floats:
         """Features of states.
 
         Parameters
@@ -122,25 +220,9 @@ class LandmarkFeatures:
         -------
         array of shape (n, n_features_out_)
         """
-        return self.project(states, self.projection_)
+        return self._project(states, self.projection_)
 
-    def landmark_weights(self, weight: Array) -> Array:
-        """Weights on the landmarks that stand for weights on the features.
-
-        φ(s)ᵀW = k(s, L) (U Λ^(-1/2) W): folded once, a prediction costs one product
-        less than computing the features.
-
-        Parameters
-        ----------
-        weight : array of shape (n_features_out_, c)
-
-        Returns
-        -------
-        array of shape (n_landmarks, c)
-        """
-        return self.projection_ @ weight
-
-    def project(self, states: Array, landmark_weights: Array) -> Array:
+    def project(self, states: Floats, landmark_weights: Floats) -> Floats:
         """k(s, L) times weights on the landmarks, a batch of states at a time.
 
         Parameters
@@ -152,156 +234,80 @@ class LandmarkFeatures:
         -------
         array of shape (n, c)
         """
-        landmark_weights = landmark_weights.astype(self.dtype, copy=False)
-        out = np.empty((len(states), landmark_weights.shape[1]), dtype=self.dtype)
-        rows = max(1, _BATCH_BYTES // (8 * len(self.landmarks_)))
-        for batch in gen_batches(len(states), rows):
-            gram = self._gram(states[batch], self.landmarks_)
-            out[batch] = np.asarray(gram, dtype=self.dtype) @ landmark_weights
-        return out
+        return self._project(states, landmark_weights)
 
-    def bound_kernel(self) -> Gram:
-        """The kernel with its parameters and bandwidth."""
-        return self._gram
-
-    def similarity_to_itself(self, states: Array) -> Array:
+    def similarity_to_itself(self, states: Floats) -> Floats:
         """k(s, s), which the features reach at the landmarks alone, (n,)."""
-        out = np.empty(len(states))
-        for batch in gen_batches(len(states), _DIAGONAL_ROWS):
-            out[batch] = np.diagonal(self._gram(states[batch], states[batch]))
-        return out
+        return self._similarity(states)
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave the bound kernel out: it is made again from the parameters."""
-        return {k: v for k, v in self.__dict__.items() if k != "_gram"}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Bind the kernel again."""
-        self.__dict__.update(state)
-        if "bandwidth_" in state:
-            self._gram = self._bind()
-
-    def _resolve_bandwidth(self, states: Array, rng: Any) -> Array | None:
-        has_bandwidth = isinstance(self.kernel, str) and self.kernel in BANDWIDTHS
-        is_median = isinstance(self.bandwidth, str)
-        if not has_bandwidth and not is_median:
-            raise ValueError(
-                f"kernel={self.kernel!r} has no bandwidth, but bandwidth="
-                f"{self.bandwidth!r} was given. Leave bandwidth='median', which such "
-                "kernels ignore, or set the kernel's own parameters by kernel_params; "
-                f"a bandwidth is for {sorted(BANDWIDTHS)}."
-            )
-        has_gamma = "gamma" in (self.kernel_params or {})
-        if has_gamma and not is_median:
-            raise ValueError(
-                f"kernel_params has gamma={self.kernel_params['gamma']!r} and "
-                f"bandwidth={self.bandwidth!r} was given too: give one of them."
-            )
-        if not has_bandwidth or has_gamma:
-            return None
-        if is_median:
-            return median_bandwidth(states, BANDWIDTHS[self.kernel][1], rng)
-        bandwidth = np.asarray(self.bandwidth, dtype=float)
-        if bandwidth.ndim and bandwidth.shape != (states.shape[1],):
-            raise ValueError(
-                f"bandwidth has shape {bandwidth.shape}, but the states have "
-                f"{states.shape[1]} columns: give one number, or one for each column."
-            )
-        return np.broadcast_to(bandwidth, states.shape[1]).copy()
-
-    def _bind(self) -> Gram:
-        params = dict(self.kernel_params or {})
-        if not isinstance(self.kernel, str):
-            return Gram(self.kernel, params, None)
-        if self.kernel == "delta":
-            return Gram(delta_kernel, params, None)
-        if self.bandwidth_ is not None:
-            params["gamma"] = BANDWIDTHS[self.kernel][0]
-        params["metric"] = self.kernel
-        return Gram(pairwise_kernels, params, self.bandwidth_)
+def in_batches(
+    function: Callable[[Floats], Floats],
+    rows: Floats,
+    width: int,
+    dtype: str,
+    held: int | None = None,
+) -> Floats:
+    """A function of rows, (n, width), that holds so many numbers of each at a time."""
+    out = np.empty((len(rows), width), dtype=dtype)
+    at_once = max(1, _BATCH_BYTES // (8 * (width if held is None else held)))
+    for batch in gen_batches(len(rows), at_once):
+        out[batch] = function(rows[batch])
+    return out
 
 
 # Landmark directions below this share of the largest eigenvalue are dropped: dividing
 # by their square root would blow rounding up into features (float32 most of all).
 _RANK_TOLERANCE = {"float64": 1e-10, "float32": 1e-8}
 
-# Rows per landmark among which landmarks are drawn.
+# How far from symmetric, and how far below zero, a Gram matrix may be for rounding: a
+# kernel that computes in float32 leaves about 1e-7 of the largest entry times the
+# number of its terms. Kernels that are not symmetric or indefinite are far beyond.
+_ASYMMETRY, _NEGATIVE = 1e-4, 1e-6
+
+# Rows per landmark among which landmarks are drawn, so that no million is sorted.
 _LANDMARK_POOL = 20
 
+# 16,384 landmarks in float64; `eigh` needs about as much again.
 _GRAM_BYTES = 2**31
 
 
 def choose_landmarks(
-    states: Array, wanted: int | None, rng: Any, *, every: bool = False
-) -> Array:
-    """Rows that a kernel is represented on.
-
-    Parameters
-    ----------
-    states : array of shape (n, d)
-    wanted : int or None
-        None takes every distinct row.
-    rng : numpy RandomState
-    every : bool, default=False
-        Whether nothing less than every distinct row will do.
-
-    Returns
-    -------
-    array of shape (n_landmarks, d)
-
-    Raises
-    ------
-    ValueError
-        If their Gram matrix would not fit in memory, or not all of them are wanted.
-    """
-    distinct = _distinct_rows(states, wanted)
+    rows: Floats, wanted: int | None, rng: np.random.RandomState, kernel: KernelLike
+) -> Floats:
+    """Distinct rows that a kernel is represented on; None wants all of them."""
+    wanted = len(rows) if wanted is None else wanted
+    distinct = _distinct_rows(rows, wanted)
     if distinct is not None:
         _refuse_large_gram(len(distinct))
         return distinct
-    if every:
+    if record_of(kernel).needs_every_state:
         raise ValueError(
-            f"kernel='delta' tells states apart only if each is a landmark, but "
+            f"kernel={kernel!r} distinguishes states only if each is a landmark, but "
             f"the log has more than n_components={wanted} distinct states. Set "
             "n_components=None, or use a smooth kernel such as 'rbf'."
         )
     _refuse_large_gram(wanted)
     # Equal rows would be one landmark counted often: draw among distinct ones, of a
     # part of the log where that holds enough of them.
-    part = states
-    if len(states) > _LANDMARK_POOL * wanted:
-        part = states[rng.choice(len(states), _LANDMARK_POOL * wanted, False)]
+    part = rows
+    if len(rows) > _LANDMARK_POOL * wanted:
+        part = rows[rng.choice(len(rows), _LANDMARK_POOL * wanted, False)]
     pool = np.unique(part, axis=0)
     if len(pool) < wanted:
-        pool = np.unique(states, axis=0)
+        pool = np.unique(rows, axis=0)
     return pool[np.sort(rng.choice(len(pool), wanted, replace=False))]
 
 
-def whiten(gram: Array, dtype: str, kernel: Any) -> Array:
-    """U Λ^(-1/2) of the Gram matrix, largest eigenvalue first.
-
-    Parameters
-    ----------
-    gram : array of shape (n_landmarks, n_landmarks)
-    dtype : {"float64", "float32"}
-        Directions that hold only its rounding are dropped.
-    kernel : object
-        Named in messages.
-
-    Returns
-    -------
-    array of shape (n_landmarks, n_features)
-
-    Raises
-    ------
-    ValueError
-        If the matrix is not symmetric, finite and positive semi-definite, or zero.
-    """
+def whiten(gram: Floats, dtype: str, kernel: KernelLike) -> Floats:
+    """U Λ^(-1/2) of a Gram matrix U Λ Uᵀ, largest eigenvalue first, (L, m)."""
     if not np.isfinite(gram).all():
         raise ValueError(
             f"The kernel {kernel!r} gave NaN or infinity on the logged states. Scale "
             "the states, or choose kernel parameters that suit their range."
         )
-    if np.abs(gram - gram.T).max() > 1e-4 * np.abs(gram).max():
+    # `eigh` reads one triangle alone, and would not see that the other is another.
+    if np.abs(gram - gram.T).max() > _ASYMMETRY * np.abs(gram).max():
         raise ValueError(
             f"The kernel {kernel!r} is not symmetric: k(s, s') and k(s', s) differ by "
             f"up to {np.abs(gram - gram.T).max():.3g} on the landmarks."
@@ -315,7 +321,7 @@ def whiten(gram: Array, dtype: str, kernel: Any) -> Array:
             "a column that is not zero."
         )
     largest = max(values[0], 0.0)
-    if -values[-1] > 1e-6 * max(largest, np.finfo(float).tiny):
+    if -values[-1] > _NEGATIVE * max(largest, np.finfo(float).tiny):
         raise ValueError(
             f"The kernel {kernel!r} is not positive semi-definite: the Gram matrix of "
             f"the landmarks has eigenvalues from {values[-1]:.3g} to {values[0]:.3g}."
@@ -324,14 +330,14 @@ def whiten(gram: Array, dtype: str, kernel: Any) -> Array:
     return vectors[:, kept] / np.sqrt(values[kept])
 
 
-def _distinct_rows(states: Array, limit: int | None) -> Array | None:
+def _distinct_rows(rows: Floats, limit: int) -> Floats | None:
     """The distinct rows, sorted; None if there are more than ``limit``."""
     # Most logs of measured states show more than ``limit`` in their first rows, and
     # need no sort of a million.
-    if limit is not None and len(np.unique(states[: 4 * limit], axis=0)) > limit:
+    if limit < len(rows) and len(np.unique(rows[: 4 * limit], axis=0)) > limit:
         return None
-    distinct = np.unique(states, axis=0)
-    return distinct if limit is None or len(distinct) <= limit else None
+    distinct = np.unique(rows, axis=0)
+    return distinct if len(distinct) <= limit else None
 
 
 def _refuse_large_gram(n_landmarks: int) -> None:

@@ -1,35 +1,54 @@
-"""Which kernels there are, and which of them have a bandwidth."""
+"""Every kernel that has a name, a record each, from which all else is derived.
+
+To add one, write its record in `KERNELS`: nothing else in the package lists kernels.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 from scipy.spatial.distance import pdist
-from sklearn.gaussian_process.kernels import Kernel
-from sklearn.metrics.pairwise import PAIRWISE_KERNEL_FUNCTIONS
+from sklearn.metrics.pairwise import pairwise_kernels
 from torch import Tensor
 
-from .._typing import Array
+from .._typing import Floats
 
-# The kernel's own gamma for states in units of the bandwidth, and the distance that the
-# bandwidth is measured in: exp(-|s - s'|² / 2h²), exp(-|s - s'|₁ / h), and so on.
-BANDWIDTHS = {
-    "rbf": (0.5, "euclidean"),
-    "laplacian": (1.0, "cityblock"),
-    "chi2": (1.0, "cityblock"),
-}
-
-_INDEFINITE = {
-    "sigmoid": "its Gram matrix is not positive semi-definite",
-    "additive_chi2": "it is negative, only conditionally positive definite; use 'chi2'",
-}
+# A scikit-learn Gaussian-process ``Kernel`` is called as other callables are.
+KernelLike = str | Callable[..., Floats]
+KernelParams = Mapping[str, object]
+Form = Callable[..., Tensor]
 
 
-def delta_kernel(X: Array, Y: Array | None = None) -> NDArray[np.float64]:
+@dataclass(frozen=True)
+class NamedKernel:
+    """What there is to know of a kernel; None or False is what it does not have."""
+
+    # form(x, y, **kernel_params), the kernel of x (..., q) and y (L, q) in torch. Only
+    # with one can Q be differentiated in the action, which a Gaussian policy needs.
+    form: Form | None = None
+    # Of `scipy.spatial.distance.pdist`: the distance whose median is the bandwidth
+    # "median". None is a kernel without a length scale.
+    metric: str | None = None
+    # The kernel's own ``gamma`` for points in units of the bandwidth, if it has one.
+    gamma: float | None = None
+    # k((s, a), (s', a')) = k(s, s') k(a, a'): one Gram matrix of states serves all
+    # actions.
+    is_product: bool = False
+    # function(X, Y, **kernel_params), the Gram matrix; None is scikit-learn's pairwise
+    # kernel of the same name.
+    function: Callable[..., Floats] | None = None
+    # Nothing less than every distinct row as a landmark will do.
+    needs_every_state: bool = False
+    # Why it cannot be used.
+    refused: str | None = None
+
+
+def delta_kernel(X: ArrayLike, Y: ArrayLike | None = None) -> Floats:
     """1 where two rows are equal, else 0: finite states, represented exactly.
 
     Parameters
@@ -52,69 +71,11 @@ def delta_kernel(X: Array, Y: Array | None = None) -> NDArray[np.float64]:
     Y = X if Y is None else np.asarray(Y)
     # Equal rows get equal codes; one sort serves where n_x * n_y comparisons would not.
     _, codes = np.unique(np.concatenate([X, Y]), axis=0, return_inverse=True)
-    codes = codes.ravel()
+    codes = codes.ravel()  # numpy 2.0 gave them a second axis
     return (codes[: len(X), None] == codes[None, len(X) :]).astype(np.float64)
 
 
-def check_kernel(kernel: Any) -> None:
-    """Refuse a kernel that the game cannot be played with.
-
-    Parameters
-    ----------
-    kernel : object
-
-    Raises
-    ------
-    ValueError
-        In a sentence that lists the kernels there are.
-    """
-    if isinstance(kernel, Kernel) or callable(kernel) or kernel == "delta":
-        return
-    usable = sorted({*PAIRWISE_KERNEL_FUNCTIONS, "delta"} - {*_INDEFINITE})
-    if isinstance(kernel, str) and kernel in _INDEFINITE:
-        raise ValueError(
-            f"kernel={kernel!r} cannot be used: {_INDEFINITE[kernel]}. Use one of "
-            f"{usable}."
-        )
-    if kernel not in usable:
-        raise ValueError(
-            f"kernel={kernel!r} is unknown. Use one of {usable}, a callable that takes "
-            "(X, Y) and returns their Gram matrix, or a Gaussian-process Kernel."
-        )
-
-
-class Gram(NamedTuple):
-    """A kernel with its parameters bound."""
-
-    function: Callable[..., Any]
-    params: dict[str, Any]
-    bandwidth: Array | None
-
-    def __call__(self, X: Array, Y: Array) -> Array:
-        if self.bandwidth is not None:
-            # In the states' precision; whole numbers have none, a bandwidth has.
-            scale = self.bandwidth.astype(np.result_type(X.dtype, np.float32))
-            X, Y = X / scale, Y / scale
-        gram = self.function(X, Y, **self.params)
-        if np.shape(gram) != (len(X), len(Y)):
-            raise ValueError(
-                f"The kernel {self.function!r} returned an array of shape "
-                f"{np.shape(gram)} for {len(X)} and {len(Y)} rows; it must return their"
-                f" Gram matrix, of shape ({len(X)}, {len(Y)})."
-            )
-        return gram
-
-
-Form = Callable[..., Tensor]
-
-
-def _by_column(x: Tensor, y: Tensor, term: Callable[[Tensor, Tensor], Tensor]) -> Any:
-    """Σ_q term(x_q, y_q); never a tensor of shape (..., L, q)."""
-    return sum(term(x[..., q, None], y[:, q]) for q in range(y.shape[1]))
-
-
-def _gamma(gamma: float | None, y: Tensor) -> float:
-    return 1.0 / y.shape[1] if gamma is None else gamma
+# Forms in torch, of x (..., q) and y (L, q); the formulas are scikit-learn's.
 
 
 def rbf(x: Tensor, y: Tensor, gamma: float | None = None) -> Tensor:
@@ -130,7 +91,7 @@ def rbf(x: Tensor, y: Tensor, gamma: float | None = None) -> Tensor:
 
 def laplacian(x: Tensor, y: Tensor, gamma: float | None = None) -> Tensor:
     """exp(−γ |x − y|₁)."""
-    distance = _by_column(x, y, lambda a, b: (a - b).abs())
+    distance = sum_columns(x, y, lambda a, b: (a - b).abs())
     return torch.exp(-_gamma(gamma, y) * distance)
 
 
@@ -142,7 +103,7 @@ def chi2(x: Tensor, y: Tensor, gamma: float = 1.0) -> Tensor:
         # Zero and zero are no distance apart.
         return (a - b) ** 2 / torch.where(total == 0, 1.0, total)
 
-    return torch.exp(-gamma * _by_column(x, y, term))
+    return torch.exp(-gamma * sum_columns(x, y, term))
 
 
 def linear(x: Tensor, y: Tensor) -> Tensor:
@@ -165,27 +126,154 @@ def cosine(x: Tensor, y: Tensor) -> Tensor:
     """xᵀy / |x||y|; zero where either is zero."""
 
     def unit(z: Tensor) -> Tensor:
+        # The root of zero has no derivative, so zero is replaced before it is taken.
         square = (z**2).sum(dim=-1, keepdim=True)
         return z / torch.where(square == 0, 1.0, square).sqrt()
 
     return unit(x) @ unit(y).T
 
 
-FORMS: dict[str, Form] = {
-    "rbf": rbf,
-    "laplacian": laplacian,
-    "chi2": chi2,
-    "linear": linear,
-    "polynomial": polynomial,
-    "poly": polynomial,
-    "cosine": cosine,
+def sum_columns(
+    x: Tensor, y: Tensor, term: Callable[[Tensor, Tensor], Tensor]
+) -> Tensor:
+    """Σ_q term(x_q, y_q), (..., L)."""
+    # A column at a time: all at once would hold a tensor of shape (..., L, q).
+    total = term(x[..., 0, None], y[:, 0])
+    for q in range(1, y.shape[1]):
+        total = total + term(x[..., q, None], y[:, q])
+    return total
+
+
+def _gamma(gamma: float | None, y: Tensor) -> float:
+    return 1.0 / y.shape[1] if gamma is None else gamma
+
+
+# In units of h: exp(−|s − s'|² / 2h²), exp(−|s − s'|₁ / h), exp(−χ²(s, s') / h). χ² of
+# non-negative numbers never exceeds their cityblock distance, whose unit it has.
+KERNELS: dict[str, NamedKernel] = {
+    "rbf": NamedKernel(rbf, "euclidean", 0.5, is_product=True),
+    "laplacian": NamedKernel(laplacian, "cityblock", 1.0, is_product=True),
+    "chi2": NamedKernel(chi2, "cityblock", 1.0, is_product=True),
+    "linear": NamedKernel(linear),
+    "polynomial": NamedKernel(polynomial),
+    "poly": NamedKernel(polynomial),
+    "cosine": NamedKernel(cosine),
+    "delta": NamedKernel(
+        is_product=True, function=delta_kernel, needs_every_state=True
+    ),
+    "sigmoid": NamedKernel(refused="its Gram matrix is not positive semi-definite"),
+    "additive_chi2": NamedKernel(
+        refused="it is negative, only conditionally positive definite; use 'chi2'"
+    ),
 }
+
+
+def record_of(kernel: object) -> NamedKernel:
+    """The record of a kernel by its name; of a callable, one that promises nothing."""
+    found = KERNELS.get(kernel) if isinstance(kernel, str) else None
+    return found or NamedKernel()
+
+
+def kernel_names(
+    condition: Callable[[NamedKernel], object] = lambda record: True,
+) -> list[str]:
+    """The usable kernels whose record meets a condition, sorted."""
+    return sorted(n for n, k in KERNELS.items() if not k.refused and condition(k))
+
+
+def check_kernel(kernel: object) -> None:
+    """Refuse what is not a kernel, and kernels that are not positive semi-definite.
+
+    Parameters
+    ----------
+    kernel : object
+
+    Raises
+    ------
+    ValueError
+        In a sentence that lists the kernels there are.
+
+    Examples
+    --------
+    >>> check_kernel("rbf")
+    """
+    if callable(kernel):  # a Gaussian-process Kernel is
+        return
+    if not isinstance(kernel, str) or kernel not in KERNELS:
+        raise ValueError(
+            f"kernel={kernel!r} is unknown. Use one of {kernel_names()}, a callable "
+            "that takes (X, Y) and returns their Gram matrix, or a Gaussian-process "
+            "Kernel."
+        )
+    if KERNELS[kernel].refused:
+        raise ValueError(
+            f"kernel={kernel!r} cannot be used: {KERNELS[kernel].refused}. Use one of "
+            f"{kernel_names()}."
+        )
+
+
+@dataclass(frozen=True)
+class BoundKernel:
+    """A kernel with its parameters and its bandwidth, (q,), of q columns."""
+
+    function: Callable[..., Floats]
+    form: Form | None
+    params: KernelParams
+    bandwidth: Floats | None
+
+    def __call__(self, X: Floats, Y: Floats) -> Floats:
+        """The Gram matrix of rows (n, q) and (L, q)."""
+        if self.bandwidth is not None:
+            # In the states' precision; whole numbers have none, a bandwidth has.
+            scale = self.bandwidth.astype(np.result_type(X.dtype, np.float32))
+            X, Y = X / scale, Y / scale
+        gram = self.function(X, Y, **self.params)
+        if np.shape(gram) != (len(X), len(Y)):
+            raise ValueError(
+                f"The kernel {self.function!r} returned an array of shape "
+                f"{np.shape(gram)} for {len(X)} and {len(Y)} rows; it must return their"
+                f" Gram matrix, of shape ({len(X)}, {len(Y)})."
+            )
+        return gram
+
+    def in_torch(self, x: Tensor, rows: Floats) -> Tensor:
+        """The Gram matrix (..., L) of x (..., q) and rows (L, q), by the form."""
+        if self.form is None:
+            raise ValueError(f"The kernel {self.function!r} has no form in torch.")
+        y = torch.from_numpy(rows).to(x)
+        if self.bandwidth is not None:
+            scale = torch.from_numpy(self.bandwidth).to(x)
+            x, y = x / scale, y / scale
+        return self.form(x, y, **self.params)
+
+    def of_columns(self, columns: slice, n_columns: int) -> BoundKernel:
+        """The factor of a product kernel that is of some of its columns."""
+        if self.bandwidth is not None:
+            return replace(self, bandwidth=self.bandwidth[columns])
+        if self.params.get("gamma", 0) is None:
+            # scikit-learn's default is for all columns, not for some.
+            return replace(self, params={**self.params, "gamma": 1.0 / n_columns})
+        return self
+
+
+def bind_kernel(
+    kernel: KernelLike, kernel_params: KernelParams | None, bandwidth: Floats | None
+) -> BoundKernel:
+    """A kernel with its parameters and the bandwidth that its features have."""
+    params, record = dict(kernel_params or {}), record_of(kernel)
+    if not isinstance(kernel, str):
+        return BoundKernel(kernel, None, params, None)
+    if bandwidth is not None and record.gamma is not None:
+        params["gamma"] = record.gamma
+    function = record.function or partial(pairwise_kernels, metric=kernel)
+    return BoundKernel(function, record.form, params, bandwidth)
+
 
 # Rows among which the median distance is taken: 1,000 give it to within about 1 %.
 _MEDIAN_ROWS = 1000
 
 
-def median_bandwidth(states: Array, metric: str, rng: Any) -> Array:
+def median_bandwidth(states: Floats, metric: str, rng: np.random.RandomState) -> Floats:
     """A length scale for each column, from the spread of the states.
 
     Parameters
@@ -194,12 +282,19 @@ def median_bandwidth(states: Array, metric: str, rng: Any) -> Array:
     metric : str
         A metric of `scipy.spatial.distance.pdist`.
     rng : numpy RandomState
+        Draws the states that are compared, where there are more than 1,000.
 
     Returns
     -------
     array of shape (d,)
         Standard deviations times the median distance between states divided by them;
         a constant column's standard deviation counts as 1.
+
+    Examples
+    --------
+    >>> states = np.array([[0.0, 0.0], [1.0, 100.0]])
+    >>> median_bandwidth(states, "cityblock", np.random.RandomState(0))
+    array([  2., 200.])
     """
     spread = states.std(axis=0, dtype=np.float64)
     spread[spread == 0] = 1.0

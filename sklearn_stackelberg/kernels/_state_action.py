@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 import torch
-from sklearn.gaussian_process.kernels import Kernel
-from sklearn.utils import check_random_state, gen_batches
 from torch import Tensor
 
-from .._typing import Array
-from ._nystroem import LandmarkFeatures
-from ._registry import BANDWIDTHS, FORMS, Gram, median_bandwidth
-
-# k((s, a), (s', a')) = k(s, s') k(a, a'): one Gram matrix of states serves all actions.
-_PRODUCTS = {"rbf", "laplacian", "chi2", "delta"}
+from .._typing import Floats
+from ._nystroem import KernelFeatures, in_batches
+from ._registry import BoundKernel, kernel_names, record_of
 
 
-class StateActionFeatures:
+class StateActionFeatures(KernelFeatures):
     """Features φ of states and actions with φ(s, a)ᵀφ(s', a') = k((s, a), (s', a')).
 
     The Nyström features of `LandmarkFeatures`, on the columns of the state and of the
@@ -27,19 +19,13 @@ class StateActionFeatures:
 
     Parameters
     ----------
-    kernel : str, callable or a scikit-learn ``Kernel``, default="rbf"
-        As in `LandmarkFeatures`; a callable is given rows of d + p columns.
+    kernel, kernel_params, n_components, dtype, random_state
+        As in `LandmarkFeatures`, with pairs for states; a callable kernel is given rows
+        of d + p columns.
     bandwidth : float, array-like of shape (d + p,) or (d,), default="median"
         Length scale, larger is smoother. ``"median"`` gives each column its standard
         deviation, times the median distance between pairs so scaled. A number, or one
         for each column of the state, leaves the columns of the action to the median.
-    kernel_params : dict, default=None
-        The kernel's other parameters, such as ``degree``.
-    n_components : int or None, default=200
-        Number of landmarks; None makes every distinct logged pair one.
-    dtype : {"float64", "float32"}, default="float64"
-    random_state : int, RandomState instance or None, default=None
-        Draws the landmarks and the rows of the median.
 
     Attributes
     ----------
@@ -61,24 +47,7 @@ class StateActionFeatures:
     True
     """
 
-    def __init__(
-        self,
-        kernel: str | Callable[..., Any] | Kernel = "rbf",
-        *,
-        bandwidth: float | Array | str = "median",
-        kernel_params: dict[str, Any] | None = None,
-        n_components: int | None = 200,
-        dtype: str = "float64",
-        random_state: Any = None,
-    ) -> None:
-        self.kernel = kernel
-        self.bandwidth = bandwidth
-        self.kernel_params = kernel_params
-        self.n_components = n_components
-        self.dtype = dtype
-        self.random_state = random_state
-
-    def fit(self, states: Array, actions: Array) -> StateActionFeatures:
+    def fit(self, states: Floats, actions: Floats) -> StateActionFeatures:
         """Choose the bandwidth and the landmarks.
 
         Parameters
@@ -97,25 +66,10 @@ class StateActionFeatures:
             As `LandmarkFeatures.fit`.
         """
         self.n_state_columns_ = states.shape[1]
-        pairs = self._pairs(states, actions)
-        rng = check_random_state(self.random_state)
-        self._features = LandmarkFeatures(
-            self.kernel,
-            bandwidth=self._resolve_bandwidth(pairs, rng),
-            kernel_params=self.kernel_params,
-            n_components=self.n_components,
-            dtype=self.dtype,
-            random_state=rng,
-        ).fit(pairs)
-        # The draw is done; what remains of its generator is nobody's to keep.
-        self._features.random_state = None
-        self.landmarks_ = self._features.landmarks_
-        self.projection_ = self._features.projection_
-        self.bandwidth_ = self._features.bandwidth_
-        self.n_features_out_ = self._features.n_features_out_
+        self._fit(self._pairs(states, actions), states.shape[1])
         return self
 
-    def transform(self, states: Array, actions: Array) -> Array:
+    def transform(self, states: Floats, actions: Floats) -> Floats:
         """Features of pairs.
 
         Parameters
@@ -127,22 +81,11 @@ class StateActionFeatures:
         -------
         array of shape (n, n_features_out_)
         """
-        return self._features.transform(self._pairs(states, actions))
+        return self._project(self._pairs(states, actions), self.projection_)
 
-    def landmark_weights(self, weight: Array) -> Array:
-        """Weights on the landmarks that stand for weights on the features.
-
-        Parameters
-        ----------
-        weight : array of shape (n_features_out_, c)
-
-        Returns
-        -------
-        array of shape (n_landmarks, c)
-        """
-        return self._features.landmark_weights(weight)
-
-    def project(self, states: Array, actions: Array, landmark_weights: Array) -> Array:
+    def project(
+        self, states: Floats, actions: Floats, landmark_weights: Floats
+    ) -> Floats:
         """k((s, a), L) times weights on the landmarks, a batch of pairs at a time.
 
         Parameters
@@ -155,30 +98,28 @@ class StateActionFeatures:
         -------
         array of shape (n, c)
         """
-        return self._features.project(self._pairs(states, actions), landmark_weights)
+        return self._project(self._pairs(states, actions), landmark_weights)
+
+    def similarity_to_itself(self, states: Floats, actions: Floats) -> Floats:
+        """k((s, a), (s, a)), (n,)."""
+        return self._similarity(self._pairs(states, actions))
 
     @property
     def is_product(self) -> bool:
         """Whether k((s, a), (s', a')) = k(s, s') k(a, a')."""
-        return isinstance(self.kernel, str) and self.kernel in _PRODUCTS
+        return record_of(self.kernel).is_product
 
-    def gram(self, states: Array, actions: Array) -> Array:
+    def gram(self, states: Floats, actions: Floats) -> Floats:
         """k((s, a), L), (n, n_landmarks)."""
-        return self._features.bound_kernel()(
-            self._pairs(states, actions), self.landmarks_
-        )
+        return self.bound_kernel()(self._pairs(states, actions), self.landmarks_)
 
-    def similarity_to_itself(self, states: Array, actions: Array) -> Array:
-        """k((s, a), (s, a)), (n,)."""
-        return self._features.similarity_to_itself(self._pairs(states, actions))
-
-    def state_gram(self, states: Array) -> Array:
+    def state_gram(self, states: Floats) -> Floats:
         """k(s, L) of a product kernel, (n, n_landmarks)."""
-        return self._part(states, slice(None, self.n_state_columns_))
+        return self._gram_of(states, slice(None, self.n_state_columns_))
 
-    def action_gram(self, actions: Array) -> Array:
+    def action_gram(self, actions: Floats) -> Floats:
         """k(a, L) of a product kernel, (n, n_landmarks)."""
-        return self._part(actions, slice(self.n_state_columns_, None))
+        return self._gram_of(actions, slice(self.n_state_columns_, None))
 
     def check_differentiable(self) -> None:
         """Refuse a kernel that has no derivative in the action.
@@ -188,12 +129,12 @@ class StateActionFeatures:
         ValueError
             In a sentence that lists the kernels there are.
         """
-        if not (isinstance(self.kernel, str) and self.kernel in FORMS):
+        if record_of(self.kernel).form is None:
             raise ValueError(
                 f"kernel={self.kernel!r} cannot be differentiated in the action, which "
                 "a Gaussian policy is learned by. Use one of "
-                f"{sorted(FORMS)}, or action_distribution='candidates', which takes "
-                "any kernel."
+                f"{kernel_names(lambda record: record.form)}, or "
+                "action_distribution='candidates', which takes any kernel."
             )
 
     def torch_gram(self, points: Tensor, columns: slice = slice(None)) -> Tensor:
@@ -209,123 +150,67 @@ class StateActionFeatures:
         -------
         Tensor of shape (..., n_landmarks)
         """
-        bound = self._bound(columns)
-        landmarks = torch.from_numpy(self.landmarks_[:, columns]).to(points)
-        if bound.bandwidth is not None:
-            scale = torch.from_numpy(bound.bandwidth).to(points)
-            points, landmarks = points / scale, landmarks / scale
-        params = {k: v for k, v in bound.params.items() if k != "metric"}
-        return FORMS[self.kernel](points, landmarks, **params)
+        return self._factor(columns).in_torch(points, self.landmarks_[:, columns])
 
     def torch_action_gram(self, actions: Tensor) -> Tensor:
         """k(a, L) of a product kernel, differentiable, (..., n_landmarks)."""
         return self.torch_gram(actions, slice(self.n_state_columns_, None))
 
-    def _part(self, points: Array, columns: slice) -> Array:
+    def _factor(self, columns: slice) -> BoundKernel:
+        return self.bound_kernel().of_columns(columns, self.landmarks_.shape[1])
+
+    def _gram_of(self, points: Floats, columns: slice) -> Floats:
         points = np.asarray(points, dtype=self.dtype)
-        return self._bound(columns)(points, self.landmarks_[:, columns])
+        return self._factor(columns)(points, self.landmarks_[:, columns])
 
-    def _bound(self, columns: slice) -> Gram:
-        """The kernel, on some of the columns alone."""
-        function, params, bandwidth = self._features.bound_kernel()
-        if bandwidth is not None:
-            return Gram(function, params, bandwidth[columns])
-        if params.get("gamma", 0) is None:
-            # scikit-learn's default is for all columns, not for some.
-            params = params | {"gamma": 1.0 / self.landmarks_.shape[1]}
-        return Gram(function, params, None)
-
-    def _pairs(self, states: Array, actions: Array) -> Array:
+    def _pairs(self, states: Floats, actions: Floats) -> Floats:
         return np.concatenate([states, actions], axis=1, dtype=self.dtype)
-
-    def _resolve_bandwidth(self, pairs: Array, rng: Any) -> float | Array | str:
-        """A bandwidth for each column where the states' alone was given."""
-        has_bandwidth = isinstance(self.kernel, str) and self.kernel in BANDWIDTHS
-        if isinstance(self.bandwidth, str) or not has_bandwidth:
-            return self.bandwidth
-        given = np.asarray(self.bandwidth, dtype=float)
-        d, columns = self.n_state_columns_, pairs.shape[1]
-        if given.shape == (columns,):
-            return given
-        if given.shape not in ((), (d,)):
-            raise ValueError(
-                f"bandwidth has shape {given.shape}, but the states have {d} columns "
-                f"and the actions {columns - d}: give one number, one for each column "
-                "of the states, or one for each column of both."
-            )
-        median = median_bandwidth(pairs, BANDWIDTHS[self.kernel][1], rng)
-        return np.concatenate([np.broadcast_to(given, d), median[d:]])
-
-
-_BATCH_BYTES = 2**24
 
 
 class CandidateGram:
     """k((s, a_j), L) of the same candidate actions a_j in every state.
 
-    Parameters
-    ----------
-    features : StateActionFeatures
-    candidates : array of shape (C, p)
+    A product kernel keeps k(s, L) of a state, n_landmarks numbers, and takes k(a_j, L)
+    into weights and means; any other keeps k((s, a_j), L) of all candidates, (C, p).
     """
 
-    def __init__(self, features: StateActionFeatures, candidates: Array) -> None:
+    def __init__(self, features: StateActionFeatures, candidates: Floats) -> None:
         self.features = features
         self.candidates = np.asarray(candidates, dtype=features.dtype)
         self.n_candidates = len(candidates)
         self.n_landmarks = len(features.landmarks_)
-        self.width = self.n_landmarks
+        self.width = self.n_landmarks  # numbers that are kept of a state
         if features.is_product:
             gram = features.action_gram(self.candidates)
             self._actions = torch.from_numpy(gram.astype(features.dtype))  # (C, L)
         else:
             self.width *= self.n_candidates
 
-    def read(self, states: Array) -> Tensor:
+    def read(self, states: Floats) -> Tensor:
         """What is kept of states, (n, width)."""
-        out = np.empty((len(states), self.width), dtype=self.features.dtype)
-        for batch in gen_batches(len(states), _batch_rows(self.width)):
-            some = states[batch]
-            if self.features.is_product:
-                out[batch] = self.features.state_gram(some)
-                continue
-            each = np.repeat(some, self.n_candidates, axis=0)
+        features = self.features
+
+        def each_candidate(some: Floats) -> Floats:
+            # A state's candidates stand together, as `values` and `mean` take them.
+            repeated = np.repeat(some, self.n_candidates, axis=0)
             actions = np.tile(self.candidates, (len(some), 1))
-            out[batch] = self.features.gram(each, actions).reshape(len(some), -1)
-        return torch.from_numpy(out)
+            return features.gram(repeated, actions).reshape(len(some), -1)
+
+        rows = features.state_gram if features.is_product else each_candidate
+        return torch.from_numpy(in_batches(rows, states, self.width, features.dtype))
 
     def values(self, rows: Tensor, landmark_weights: Tensor) -> Tensor:
-        """k((s, a_j), L) times weights on the landmarks.
-
-        Parameters
-        ----------
-        rows : Tensor of shape (n, width)
-        landmark_weights : Tensor of shape (n_landmarks, c)
-
-        Returns
-        -------
-        Tensor of shape (n, C, c)
-        """
+        """k((s, a_j), L) times weights on the landmarks, (L, c) to (n, C, c)."""
         if not self.features.is_product:
             return rows.reshape(len(rows), self.n_candidates, -1) @ landmark_weights
-        weights = (
-            self._actions.T[:, :, None] * landmark_weights[:, None, :]
-        )  # (L, C, c)
+        # Σ_l k(s, l) k(a_j, l) W_lc: k(a_j, L) goes into W, (L, C, c), once for all s.
+        weights = self._actions.T[:, :, None] * landmark_weights[:, None, :]
         return (rows @ weights.flatten(1)).reshape(len(rows), *weights.shape[1:])
 
     def mean(self, rows: Tensor, weights: Tensor) -> Tensor:
-        """Σ_j weights_j k((s, a_j), L).
-
-        Parameters
-        ----------
-        rows : Tensor of shape (n, width)
-        weights : Tensor of shape (n, C)
-
-        Returns
-        -------
-        Tensor of shape (n, n_landmarks)
-        """
+        """Σ_j weights_j k((s, a_j), L), (n, n_landmarks), of weights (n, C)."""
         if self.features.is_product:
+            # k(s, L) ∘ Σ_j w_j k(a_j, L): (C, L) numbers serve all states.
             return rows * (weights @ self._actions)
         each = rows.reshape(len(rows), self.n_candidates, -1)
         return (weights[:, None, :] @ each)[:, 0]
@@ -334,65 +219,35 @@ class CandidateGram:
 class NodeGram:
     """k((s, a), L) of actions that differ from state to state, differentiable in them.
 
-    Parameters
-    ----------
-    features : StateActionFeatures
-
-    Raises
-    ------
-    ValueError
-        If the kernel has no form that can be differentiated.
+    Of a state k(s, L) is kept if the kernel is a product, else s itself.
     """
 
     def __init__(self, features: StateActionFeatures) -> None:
         features.check_differentiable()
         self.features = features
-        self.width = (
-            len(features.landmarks_)
-            if features.is_product
-            else features.n_state_columns_
-        )
+        self.width = features.n_state_columns_
+        if features.is_product:
+            self.width = len(features.landmarks_)
 
-    def read(self, states: Array) -> Tensor:
+    def read(self, states: Floats) -> Tensor:
         """What is kept of states, (n, width)."""
-        states = np.asarray(states, dtype=self.features.dtype)
-        if not self.features.is_product:
-            return torch.from_numpy(states)
-        out = np.empty((len(states), self.width), dtype=self.features.dtype)
-        for batch in gen_batches(len(states), _batch_rows(self.width)):
-            out[batch] = self.features.state_gram(states[batch])
-        return torch.from_numpy(out)
+        features = self.features
+        states = np.asarray(states, dtype=features.dtype)
+        # Without a product there is nothing of k to compute before actions are known.
+        if features.is_product:
+            gram, dtype = features.state_gram, features.dtype
+            states = in_batches(gram, states, self.width, dtype)
+        return torch.from_numpy(states)
 
     def values(self, rows: Tensor, actions: Tensor, landmark_weights: Tensor) -> Tensor:
-        """k((s, a), L) times weights on the landmarks.
-
-        Parameters
-        ----------
-        rows : Tensor of shape (n, width)
-        actions : Tensor of shape (n, S, p)
-        landmark_weights : Tensor of shape (n_landmarks, c)
-
-        Returns
-        -------
-        Tensor of shape (n, S, c)
-        """
+        """k((s, a), L) of actions (n, S, p) times weights (L, c), (n, S, c)."""
         return self._gram(rows, actions) @ landmark_weights
 
     def mean(self, rows: Tensor, actions: Tensor, weights: Tensor) -> Tensor:
-        """Σ_j weights_j k((s, a_j), L).
-
-        Parameters
-        ----------
-        rows : Tensor of shape (n, width)
-        actions : Tensor of shape (n, S, p)
-        weights : Tensor of shape (n, S)
-
-        Returns
-        -------
-        Tensor of shape (n, n_landmarks)
-        """
+        """Σ_j weights_j k((s, a_j), L), (n, n_landmarks), of weights (n, S)."""
         if self.features.is_product:
-            each = self.features.torch_action_gram(actions)
+            # k(s, L) is the same at all nodes, and is multiplied once they are summed.
+            each = self.features.torch_action_gram(actions)  # (n, S, n_landmarks)
             return rows * (weights[:, None, :] @ each)[:, 0]
         return (weights[:, None, :] @ self._gram(rows, actions))[:, 0]
 
@@ -402,7 +257,3 @@ class NodeGram:
             return rows[:, None, :] * self.features.torch_action_gram(actions)
         states = rows[:, None, :].expand(-1, actions.shape[1], -1)
         return self.features.torch_gram(torch.cat([states, actions], dim=2))
-
-
-def _batch_rows(width: int) -> int:
-    return max(1, _BATCH_BYTES // (8 * width))

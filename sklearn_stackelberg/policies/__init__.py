@@ -1,4 +1,4 @@
-"""Policies: what the leader chooses."""
+"""Policies: probabilities of actions, or actions and their weights, in each state."""
 
 from ._candidates import CandidateSoftmax, choose_candidates
 from ._gaussian import SquashedGaussian

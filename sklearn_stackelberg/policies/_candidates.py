@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
@@ -11,19 +9,19 @@ from sklearn.cluster import KMeans
 from torch import Tensor, nn
 
 from .._sampling import fixed_sample
-from .._typing import Array
+from .._typing import Floats, RandomStateLike
+from ._base import ContinuousPolicy
 from ._quadrature import Nodes, as_head, head_dtype
 
-# Candidates where the user asks for no number of them: in one dimension, and in more.
-_GRID = 5
-
-_CENTRES = 16
+# Candidates where the user asks for no number of them: in one dimension, and in more,
+# where the same number of cells leaves each of them wider.
+_GRID, _CENTRES = 5, 16
 
 # Logged actions among which centres are found; more move them by little.
 _CENTRE_ROWS = 20_000
 
 
-class CandidateSoftmax(nn.Module):
+class CandidateSoftmax(ContinuousPolicy, name="candidates"):
     """π(a_j|s) ∝ exp(score_j(s)): a softmax over the same candidates in every state.
 
     It never leaves its candidates, and needs no derivative in the action.
@@ -44,41 +42,71 @@ class CandidateSoftmax(nn.Module):
     ([[0.5, 0.5]], [[[-1.0], [1.0]]])
     """
 
+    has_moving_actions = False
     candidates: Tensor
 
     def __init__(self, head: Tensor | nn.Module, candidates: Tensor) -> None:
         super().__init__()
         self.head = as_head(head)
+        # In another precision they may lie outside the bounds: predictions give these.
+        self.exact = candidates.double()
+        self.n_outputs = len(candidates)
         self.register_buffer("candidates", candidates.to(head_dtype(self.head)))
 
-    def logits(self, x: Tensor) -> Tensor:
-        """Scores of the candidates, (n, C)."""
+    @classmethod
+    def from_log(
+        cls,
+        actions: Floats,
+        low: Floats,
+        high: Floats,
+        *,
+        candidates: int | ArrayLike | None = None,
+        random_state: RandomStateLike = None,
+    ) -> CandidateSoftmax:
+        """Over the actions that `choose_candidates` finds."""
+        found = choose_candidates(actions, low, high, candidates, random_state)
+        return cls(torch.zeros(1), torch.from_numpy(found))
+
+    def with_head(self, head: Tensor | nn.Module) -> CandidateSoftmax:
+        """Over the same candidates, in the precision of another head."""
+        return CandidateSoftmax(head, self.exact)
+
+    def outputs(self, x: Tensor) -> Tensor:
+        """Scores of the candidates, (n, C), of φ(s, a_j), (n, C, m), or a head's x."""
         scores = self.head(x)
         return scores.squeeze(2) if scores.ndim == 3 else scores
 
-    def forward(self, x: Tensor) -> Nodes:
-        """The candidates and their probabilities.
+    logits = outputs
 
-        Parameters
-        ----------
-        x : Tensor of shape (n, C, m)
-            φ(s, a_j); or what a module takes.
-
-        Returns
-        -------
-        Nodes
-        """
-        weights = torch.softmax(self.logits(x), dim=1)
+    def choice(self, outputs: Tensor) -> Nodes:
+        """The candidates and their probabilities."""
+        weights = torch.softmax(outputs, dim=1)
         return Nodes(self.candidates.expand(len(weights), -1, -1), weights)
+
+    def predicted_nodes(self, outputs: Tensor) -> Nodes:
+        """The candidates as given, and their probabilities in float64."""
+        weights = torch.softmax(outputs.double(), dim=1)
+        return Nodes(self.exact.expand(len(weights), -1, -1), weights)
+
+    def mode(self, outputs: Tensor) -> Tensor:
+        """The most probable candidates."""
+        return self.exact[self.predicted_nodes(outputs).weights.argmax(dim=1)]
+
+    def draw(self, outputs: Tensor, rng: np.random.RandomState) -> Tensor:
+        """Candidates drawn by their probabilities."""
+        cumulative = self.predicted_nodes(outputs).weights.numpy().cumsum(axis=1)
+        # Probabilities add up to 1 but for rounding, which must not draw one too many.
+        drawn = rng.uniform(size=(len(cumulative), 1)) * cumulative[:, -1:]
+        return self.exact[torch.from_numpy((cumulative < drawn).sum(axis=1))]
 
 
 def choose_candidates(
-    actions: Array,
-    low: Array,
-    high: Array,
+    actions: Floats,
+    low: Floats,
+    high: Floats,
     candidates: int | ArrayLike | None = None,
-    random_state: Any = None,
-) -> Array:
+    random_state: RandomStateLike = None,
+) -> Floats:
     """The actions that a policy may choose from.
 
     Parameters
@@ -107,7 +135,11 @@ def choose_candidates(
     p = actions.shape[1]
     if candidates is not None and np.ndim(candidates) > 0:
         return _checked(np.asarray(candidates, dtype=float), low, high)
-    count = (_GRID if p == 1 else _CENTRES) if candidates is None else int(candidates)
+    count = (
+        (_GRID if p == 1 else _CENTRES)
+        if candidates is None
+        else int(np.asarray(candidates))
+    )
     if count < 2:
         raise ValueError(
             f"candidates={candidates!r}, but a policy needs at least two actions to "
@@ -137,7 +169,7 @@ def choose_candidates(
     return np.clip(found.cluster_centers_ * spread, low, high)
 
 
-def _checked(candidates: Array, low: Array, high: Array) -> Array:
+def _checked(candidates: Floats, low: Floats, high: Floats) -> Floats:
     """Candidates as given, if they can be."""
     if candidates.ndim == 1 and len(low) == 1:
         candidates = candidates[:, None]

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from .._typing import Array
+from .._typing import Floats, RandomStateLike
+from ._base import ContinuousPolicy
 from ._quadrature import Nodes, as_head, head_dtype, standard_normal_nodes
 
 # The log of σ stays between e^-4 (the squashed action moves by under 2 % of the bounds)
 # and e^0.5 (wider ones sit on the bounds); an output of zero is σ = 0.75, most of them.
 _MIDDLE, _HALF = -1.75, 2.25
 
+# 7 nodes are exact for polynomials of degree 13 in one dimension; the 8 pairs in more
+# dimensions have the mean and the variance, whatever the number of columns.
 N_NODES_LINE, N_NODES_MORE = 7, 16
 
 
-class SquashedGaussian(nn.Module):
+class SquashedGaussian(ContinuousPolicy, name="gaussian"):
     """a = centre + half · tanh(μ_θ(s) + σ_θ(s) ε), ε standard normal.
 
     Expectations are over common nodes of ε, the same in every state, so that the value
@@ -42,6 +46,7 @@ class SquashedGaussian(nn.Module):
     [[1.0], [3.0]]
     """
 
+    has_moving_actions = True
     low: Tensor
     high: Tensor
     epsilon: Tensor
@@ -50,8 +55,8 @@ class SquashedGaussian(nn.Module):
     def __init__(
         self,
         head: Tensor | nn.Module,
-        low: Array,
-        high: Array,
+        low: ArrayLike,
+        high: ArrayLike,
         n_nodes: int | None = None,
         seed: int = 0,
     ) -> None:
@@ -59,126 +64,121 @@ class SquashedGaussian(nn.Module):
         self.head = as_head(head)
         dtype = head_dtype(self.head)
         self._settings = (low, high, n_nodes, seed)
-        low, high = inward(low, high, dtype)
+        below, above = inward(low, high, dtype)
+        p = len(below)
         if n_nodes is None:
-            n_nodes = N_NODES_LINE if len(low) == 1 else N_NODES_MORE
-        epsilon, weights = standard_normal_nodes(n_nodes, len(low), seed)
-        self.register_buffer("low", low)
-        self.register_buffer("high", high)
+            n_nodes = N_NODES_LINE if p == 1 else N_NODES_MORE
+        epsilon, weights = standard_normal_nodes(n_nodes, p, seed)
+        self.n_outputs = 2 * p
+        self.register_buffer("low", below)
+        self.register_buffer("high", above)
         self.register_buffer("epsilon", epsilon.to(dtype))
         self.register_buffer("node_weights", weights.to(dtype))
 
+    @classmethod
+    def from_log(
+        cls,
+        actions: Floats,
+        low: Floats,
+        high: Floats,
+        *,
+        candidates: int | ArrayLike | None = None,
+        random_state: RandomStateLike = None,
+    ) -> SquashedGaussian:
+        """In the bounds; the actions and the other arguments are not needed."""
+        return cls(torch.zeros(1, 2 * len(low)), low, high)
+
     def with_head(self, head: Tensor | nn.Module) -> SquashedGaussian:
         """The same bounds and nodes, in the precision of another head."""
+        # From the bounds as given: rounded twice, they might be crossed.
         return SquashedGaussian(head, *self._settings)
 
-    def forward(self, x: Tensor) -> Nodes:
-        """Actions at the nodes, and their weights.
+    def outputs(self, x: Tensor) -> Tensor:
+        """μ and log σ before its clamp, (n, 2 p), of inputs (n, m)."""
+        return self.head(x)
 
-        Parameters
-        ----------
-        x : Tensor of shape (n, m)
-
-        Returns
-        -------
-        Nodes
-        """
-        return self.nodes(self.head(x))
-
-    def nodes(self, outputs: Tensor) -> Nodes:
-        """Actions at the nodes, from the outputs of the head, (n, 2 p)."""
+    def choice(self, outputs: Tensor) -> Nodes:
+        """Actions at the nodes, and their weights, from outputs (n, 2 p)."""
         weights = self.node_weights.expand(len(outputs), -1)
         return Nodes(self.squash(self.free_nodes(outputs)), weights)
+
+    nodes = choice
 
     def free_nodes(self, outputs: Tensor) -> Tensor:
         """The nodes μ + σ ε before squashing, (n, S, p)."""
         mean, log_std = mean_and_log_std(outputs)
         return mean[:, None, :] + log_std.exp()[:, None, :] * self.epsilon
 
+    def mirror_target(self, outputs: Tensor, weights: Tensor) -> Tensor:
+        """Outputs of the Gaussian nearest to the nodes with other weights, (n, 2 p)."""
+        return self.matching(self.free_nodes(outputs), weights)
+
+    def mirror_loss(self, outputs: Tensor, target: Tensor) -> Tensor:
+        """Mean squared distance of the outputs."""
+        return nn.functional.mse_loss(outputs, target)
+
     def matching(self, free: Tensor, weights: Tensor) -> Tensor:
-        """Outputs of the Gaussian with the mean and spread of weighted nodes.
-
-        Parameters
-        ----------
-        free : Tensor of shape (n, S, p)
-            Before squashing.
-        weights : Tensor of shape (n, S)
-
-        Returns
-        -------
-        Tensor of shape (n, 2 p)
-        """
+        """Outputs (n, 2 p) of the Gaussian with the mean and spread of free nodes."""
         weights = weights[:, :, None]
         mean = (weights * free).sum(dim=1)
         variance = (weights * (free - mean[:, None, :]) ** 2).sum(dim=1)
+        # One node may have all the weight; σ is clamped far above 1e-6 in any case.
         return outputs_of(mean, 0.5 * torch.log(variance.clamp(min=1e-12)))
 
     def squash(self, free: Tensor) -> Tensor:
         """From all numbers to those within the bounds, (..., p)."""
         centre, half = 0.5 * (self.low + self.high), 0.5 * (self.high - self.low)
         squashed = centre + half * torch.tanh(free)
+        # tanh rounds to 1 from about 9 on (19 in float64), and then half times it may
+        # be rounded past a bound.
         return torch.minimum(torch.maximum(squashed, self.low), self.high)
-
-    def free(self, actions: Tensor, margin: float = 0.02) -> Tensor:
-        """The inverse of `squash`, of actions at least ``margin`` off the bounds."""
-        centre, half = 0.5 * (self.low + self.high), 0.5 * (self.high - self.low)
-        share = (actions - centre) / torch.where(half > 0, half, 1.0)
-        return torch.atanh(share.clamp(margin - 1.0, 1.0 - margin))
 
     def median(self, x: Tensor) -> Tensor:
         """The action in the middle of the distribution, (n, p)."""
         return self.squash(mean_and_log_std(self.head(x))[0])
 
-    def sample(self, x: Tensor, noise: Tensor) -> Tensor:
-        """Actions drawn as the policy would, (n, p).
+    def mode(self, outputs: Tensor) -> Tensor:
+        """The median, in float64."""
+        return self.squash(mean_and_log_std(outputs)[0]).double()
 
-        Parameters
-        ----------
-        x : Tensor of shape (n, m)
-        noise : Tensor of shape (n, p)
-            Drawn from a standard normal distribution.
-        """
-        mean, log_std = mean_and_log_std(self.head(x))
+    def sample(self, x: Tensor, noise: Tensor) -> Tensor:
+        """Actions drawn as the policy would, (n, p), by standard normal noise."""
+        return self._drawn(self.head(x), noise)
+
+    def draw(self, outputs: Tensor, rng: np.random.RandomState) -> Tensor:
+        """Drawn from the Gaussian, not from its nodes, in float64."""
+        noise = rng.standard_normal((len(outputs), len(self.low)))
+        return self._drawn(outputs, torch.from_numpy(noise).to(outputs)).double()
+
+    def _drawn(self, outputs: Tensor, noise: Tensor) -> Tensor:
+        mean, log_std = mean_and_log_std(outputs)
         return self.squash(mean + log_std.exp() * noise)
 
 
 def mean_and_log_std(outputs: Tensor) -> tuple[Tensor, Tensor]:
-    """μ and log σ before squashing, (n, p) each, from outputs of shape (n, 2 p).
-
-    The log of σ is clamped smoothly, so that its derivative never quite vanishes.
-    """
+    """μ and log σ before squashing, (n, p) each, from outputs of shape (n, 2 p)."""
     mean, raw = outputs.chunk(2, dim=1)
+    # Clamped smoothly, so that the derivative never quite vanishes.
     return mean, _MIDDLE + _HALF * torch.tanh((raw - _MIDDLE) / _HALF)
 
 
 def outputs_of(mean: Tensor, log_std: Tensor) -> Tensor:
     """The inverse of `mean_and_log_std`, where σ is within its clamp."""
+    # At ±1 atanh is infinite; 0.99 is 1 % of the way from the clamp.
     share = ((log_std - _MIDDLE) / _HALF).clamp(-0.99, 0.99)
     return torch.cat([mean, _MIDDLE + _HALF * torch.atanh(share)], dim=1)
 
 
-def inward(low: Array, high: Array, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Bounds in another precision, rounded towards each other.
-
-    Parameters
-    ----------
-    low, high : array of shape (p,)
-    dtype : torch.dtype
-
-    Returns
-    -------
-    low, high : Tensor of shape (p,)
-    """
-    exact = [torch.as_tensor(np.asarray(b, dtype=np.float64)) for b in (low, high)]
-    rounded = [bound.to(dtype) for bound in exact]
-    up, down = (torch.full_like(rounded[0], sign * torch.inf) for sign in (1, -1))
-    return (
-        torch.where(
-            rounded[0].double() < exact[0], torch.nextafter(rounded[0], up), rounded[0]
-        ),
-        torch.where(
-            rounded[1].double() > exact[1],
-            torch.nextafter(rounded[1], down),
-            rounded[1],
-        ),
-    )
+def inward(
+    low: ArrayLike, high: ArrayLike, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """Bounds (p,) in another precision, rounded towards each other."""
+    rounded = []
+    for bound, towards in ((low, torch.inf), (high, -torch.inf)):
+        exact = torch.as_tensor(np.asarray(bound, dtype=np.float64))
+        near = exact.to(dtype)
+        # To the nearest, which may lie outside: one step in brings it back.
+        step = torch.nextafter(near, torch.full_like(near, towards))
+        outside = near.double() < exact if towards > 0 else near.double() > exact
+        rounded.append(torch.where(outside, step, near))
+    return rounded[0], rounded[1]

@@ -23,20 +23,19 @@ class Nodes(NamedTuple):
     weights: Tensor
 
 
-class LinearHead(nn.Module):
-    """Outputs linear in features.
+# Probabilities (n, n_actions) of discrete actions, or nodes of continuous ones.
+Choice = Tensor | Nodes
 
-    Parameters
-    ----------
-    weight : Tensor of shape (n_features, n_outputs)
-    """
+
+class LinearHead(nn.Module):
+    """Outputs (..., c) linear in features (..., m), by weights of shape (m, c)."""
 
     def __init__(self, weight: Tensor) -> None:
         super().__init__()
         self.weight = nn.Parameter(weight, requires_grad=False)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Outputs, (..., n_outputs)."""
+        """Outputs, (..., c)."""
         return features @ self.weight
 
 
@@ -56,37 +55,19 @@ def head_dtype(head: nn.Module) -> torch.dtype:
 def standard_normal_nodes(
     n_nodes: int, n_columns: int, seed: int = 0
 ) -> tuple[Tensor, Tensor]:
-    """Nodes and weights that stand for a standard normal distribution.
+    """Nodes (S, n_columns) and weights (S,) that stand for a standard normal.
 
     Gauss–Hermite's in one dimension, exact for polynomials of degree 2 S − 1; in more a
-    scrambled Sobol sequence in pairs ±ε, scaled to a variance of one in each column.
-
-    Parameters
-    ----------
-    n_nodes : int
-        S; rounded up to an even number in more than one dimension.
-    n_columns : int
-    seed : int, default=0
-        Scrambles the sequence.
-
-    Returns
-    -------
-    nodes : Tensor of shape (S, n_columns)
-    weights : Tensor of shape (S,)
-        1 in sum.
-
-    Examples
-    --------
-    >>> nodes, weights = standard_normal_nodes(3, 1)
-    >>> round(float(weights @ nodes[:, 0] ** 4), 6)
-    3.0
+    scrambled Sobol sequence in pairs ±ε, scaled to a variance of one in each column,
+    and S rounded up to an even number.
     """
     if n_columns == 1:
-        points, weights = np.polynomial.hermite_e.hermegauss(n_nodes)
-        weights = weights / weights.sum()
-        return torch.from_numpy(points)[:, None], torch.from_numpy(weights)
+        nodes, mass = np.polynomial.hermite_e.hermegauss(n_nodes)
+        return torch.from_numpy(nodes)[:, None], torch.from_numpy(mass / mass.sum())
+    # Pairs have mean zero exactly, whatever their number.
     half = (n_nodes + 1) // 2
     sobol = torch.quasirandom.SobolEngine(n_columns, scramble=True, seed=seed)
+    # The sequence may hold 0, whose quantile is infinite; 1e-6 is 4.75 σ away.
     uniform = sobol.draw(half, dtype=torch.float64).clamp(1e-6, 1.0 - 1e-6)
     points = torch.special.ndtri(uniform)
     points = torch.cat([points, -points])

@@ -1,12 +1,17 @@
-"""Policies: what the leader chooses."""
+"""Softmax policies over discrete actions, and the softmax's derivative."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
+from ._base import Policy
 
-class SoftmaxPolicy(nn.Module):
+# Probabilities that a logarithm is taken of, in either precision.
+_TINY = 1e-30
+
+
+class SoftmaxPolicy(Policy):
     """π_θ(a|s) ∝ exp(φ(s)ᵀθ_a): a softmax over actions, linear in features.
 
     Parameters
@@ -27,59 +32,64 @@ class SoftmaxPolicy(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(weight, requires_grad=False)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Action probabilities.
+    def outputs(self, x: Tensor) -> Tensor:
+        """Logits φ(s)ᵀθ, (k, n_actions), of features (k, n_features)."""
+        return x @ self.weight
 
-        Parameters
-        ----------
-        features : Tensor of shape (n, n_features)
+    def choice(self, outputs: Tensor) -> Tensor:
+        """Action probabilities, (k, n_actions)."""
+        return torch.softmax(outputs, dim=1)
 
-        Returns
-        -------
-        Tensor of shape (n, n_actions)
-        """
-        return action_probabilities(features, self.weight)
+    def mirror_loss(self, outputs: Tensor, target: Tensor) -> Tensor:
+        """Cross-entropy, of probabilities that are bounded away from zero."""
+        logs = self.choice(outputs).clamp(min=_TINY).log()
+        return -(target * logs).sum(dim=1).mean()
 
 
-def action_probabilities(features: Tensor, weight: Tensor) -> Tensor:
-    """π_θ(·|s), as a function of θ for derivatives to run through.
+class NetworkSoftmax(Policy):
+    """π_θ(a|s), the softmax of a network's logits.
 
     Parameters
     ----------
-    features : Tensor of shape (n, m)
-    weight : Tensor of shape (m, n_actions)
+    module : Module
+        (k, d) to (k, n_actions).
 
-    Returns
-    -------
-    Tensor of shape (n, n_actions)
+    Examples
+    --------
+    >>> import torch
+    >>> policy = NetworkSoftmax(torch.nn.Identity())
+    >>> policy(torch.zeros(1, 2)).tolist()
+    [[0.5, 0.5]]
     """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def outputs(self, x: Tensor) -> Tensor:
+        """Logits, (k, n_actions)."""
+        return self.module(x)
+
+    logits = outputs
+
+    def choice(self, outputs: Tensor) -> Tensor:
+        """Action probabilities, (k, n_actions)."""
+        return torch.softmax(outputs, dim=1)
+
+
+def action_probabilities(features: Tensor, weight: Tensor) -> Tensor:
+    """π_θ(·|s), (n, n_actions), of features (n, m), weights (m, n_actions)."""
     return torch.softmax(features @ weight, dim=1)
 
 
 def softmax_vjp(probabilities: Tensor, gradient: Tensor) -> Tensor:
-    """∂/∂logits of a function whose ∂/∂π is known: π_a (g_a − Σ_b π_b g_b).
-
-    Parameters
-    ----------
-    probabilities, gradient : Tensor of shape (n, n_actions)
-
-    Returns
-    -------
-    Tensor of shape (n, n_actions)
-    """
-    weighted = probabilities * gradient
+    """∂/∂logits of a function whose ∂/∂π is known: π_a (g_a − Σ_b π_b g_b)."""
+    # Step "Back to θ" of docs/game.md: the rows' gradients are known by hand there, so
+    # no graph is kept of a million rows.
+    weighted = probabilities * gradient  # (n, n_actions), as both arguments
     return weighted - probabilities * weighted.sum(dim=1, keepdim=True)
 
 
 def advantages(probabilities: Tensor, q_values: Tensor) -> Tensor:
-    """q(s, a) − q(s, π) for every action.
-
-    Parameters
-    ----------
-    probabilities, q_values : Tensor of shape (n, n_actions)
-
-    Returns
-    -------
-    Tensor of shape (n, n_actions)
-    """
+    """q(s, a) − q(s, π) for every action, (n, n_actions), as both arguments."""
     return q_values - (probabilities * q_values).sum(dim=1, keepdim=True)

@@ -524,7 +524,7 @@ def test_an_unfitted_pickle_can_be_fitted():
 
 @pytest.mark.parametrize("kernel", KERNELS, ids=kernel_id)
 @pytest.mark.parametrize("batch_rows", [1, 3, 1000])
-def test_folded_weights_predict_as_the_features_do(kernel, batch_rows, monkeypatch):
+def test_landmark_weights_predict_as_the_features_do(kernel, batch_rows, monkeypatch):
     rng = np.random.default_rng(0)
     states, other = kernel_states(kernel, rng, n=12), kernel_states(kernel, rng, n=10)
     features = fit(kernel, states)
@@ -532,7 +532,7 @@ def test_folded_weights_predict_as_the_features_do(kernel, batch_rows, monkeypat
     expected = features.transform(other) @ weight
     bytes_of_a_row = 8 * len(features.landmarks_)
     monkeypatch.setattr(landmarks, "_BATCH_BYTES", batch_rows * bytes_of_a_row)
-    found = features.project(other, features.fold(weight))
+    found = features.project(other, features.landmark_weights(weight))
     assert found.shape == (10, 3)
     # Weights on landmarks are as large as the smallest eigenvalue kept is small.
     assert_allclose(found, expected, atol=1e-6 * np.abs(expected).max())

@@ -26,8 +26,9 @@ from sklearn_stackelberg.kernels import (
     NodeGram,
     StateActionFeatures,
 )
-from sklearn_stackelberg.kernels._registry import FORMS
+from sklearn_stackelberg.kernels._registry import KERNELS as RECORDS
 
+FORMS = {name: record.form for name, record in RECORDS.items() if record.form}
 PARAMS = {
     "rbf": {"gamma": 0.7},
     "laplacian": {"gamma": 0.7},
@@ -107,7 +108,7 @@ def test_joint_features_are_those_of_columns_side_by_side(kernel, dtype):
     assert found.dtype == dtype
     assert_array_equal(found, expected.transform(joint))
     weight = np.random.default_rng(1).normal(size=(features.n_features_out_, 2))
-    projected = features.project(states, actions, features.fold(weight))
+    projected = features.project(states, actions, features.landmark_weights(weight))
     scale = np.abs(found @ weight).max()
     atol = {"float64": 1e-6, "float32": 1e-2}[dtype]
     assert_allclose(projected, found @ weight, atol=atol * scale)
@@ -188,10 +189,14 @@ def test_candidate_rows_are_the_kernel_evaluated(kernel, dtype):
         axis=1,
     )  # (n, C, L)
     rng = np.random.default_rng(0)
-    folded = torch.from_numpy(rng.normal(size=(each.shape[2], 2))).to(rows.dtype)
+    landmark_weights = torch.from_numpy(rng.normal(size=(each.shape[2], 2))).to(
+        rows.dtype
+    )
     weights = torch.from_numpy(rng.random((20, 3))).to(rows.dtype)
     tight = {"rtol": 1e-4, "atol": 1e-4} if dtype == "float32" else {"atol": 1e-12}
-    assert_allclose(gram.values(rows, folded), each @ folded.numpy(), **tight)
+    assert_allclose(
+        gram.values(rows, landmark_weights), each @ landmark_weights.numpy(), **tight
+    )
     mean = np.einsum("nc,ncl->nl", weights.numpy(), each)
     assert_allclose(gram.mean(rows, weights), mean, **tight)
 
@@ -207,10 +212,12 @@ def test_node_rows_are_candidate_rows_where_actions_are_the_same(kernel, params)
     rows, other = candidate.read(states), node.read(states)
     assert other.shape == (20, node.width)
     rng = np.random.default_rng(0)
-    folded = torch.from_numpy(rng.normal(size=(len(features.landmarks_), 2)))
+    landmark_weights = torch.from_numpy(rng.normal(size=(len(features.landmarks_), 2)))
     weights = torch.from_numpy(rng.random((20, 4)))
     assert_allclose(
-        node.values(other, same, folded), candidate.values(rows, folded), atol=1e-11
+        node.values(other, same, landmark_weights),
+        candidate.values(rows, landmark_weights),
+        atol=1e-11,
     )
     assert_allclose(
         node.mean(other, same, weights), candidate.mean(rows, weights), atol=1e-11
@@ -222,5 +229,5 @@ def test_rows_are_read_in_batches(kernel, monkeypatch):
     states, actions = pairs(kernel)
     gram = CandidateGram(fit(kernel, states, actions), actions[:3])
     whole = gram.read(states)
-    monkeypatch.setattr("sklearn_stackelberg.kernels._state_action._BATCH_BYTES", 1)
+    monkeypatch.setattr("sklearn_stackelberg.kernels._nystroem._BATCH_BYTES", 1)
     assert_allclose(gram.read(states), whole, rtol=1e-14)

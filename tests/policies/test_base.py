@@ -1,0 +1,174 @@
+"""What solvers and fitted estimators need of a policy, of every policy class."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+from torch import nn
+from torch.testing import assert_close
+
+from sklearn_stackelberg.policies import (
+    CandidateSoftmax,
+    Nodes,
+    SoftmaxPolicy,
+    SquashedGaussian,
+)
+from sklearn_stackelberg.policies._base import CONTINUOUS_POLICIES, ContinuousPolicy
+from sklearn_stackelberg.policies._quadrature import as_head
+from sklearn_stackelberg.policies._softmax import NetworkSoftmax
+
+LOW, HIGH = np.array([-1.0, 0.1]), np.array([2.0, 0.7])
+
+
+def normal(seed, *shape, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, generator=generator, dtype=dtype)
+
+
+def from_log(name, dtype=torch.float64, scale=1.0):
+    """A policy of the log's actions, with a random linear head of 3 features."""
+    actions = np.random.default_rng(0).uniform(LOW, HIGH, size=(200, 2))
+    settings = dict(candidates=5, random_state=0)
+    policy = CONTINUOUS_POLICIES[name].from_log(actions, LOW, HIGH, **settings)
+    return policy.with_head(scale * normal(1, 3, policy.n_outputs, dtype=dtype))
+
+
+POLICIES = {
+    "linear": lambda: SoftmaxPolicy(normal(1, 3, 4)),
+    "network": lambda: NetworkSoftmax(nn.Linear(3, 4).double()),
+    "candidates": lambda: from_log("candidates"),
+    "gaussian": lambda: from_log("gaussian"),
+}
+every_policy = pytest.mark.parametrize("make", POLICIES.values(), ids=POLICIES)
+every_continuous = pytest.mark.parametrize("name", ["candidates", "gaussian"])
+
+
+def weights_of(choice):
+    return choice.weights if isinstance(choice, Nodes) else choice
+
+
+@every_policy
+def test_a_policy_is_the_choice_of_its_outputs(make):
+    policy, x = make(), normal(0, 6, 3)
+    for found, expected in zip(
+        policy(x), policy.choice(policy.outputs(x)), strict=True
+    ):
+        assert_close(found, expected, rtol=0, atol=0)
+
+
+@every_policy
+def test_a_mirror_step_to_the_policy_itself_has_no_derivative(make):
+    policy, x = make(), normal(0, 6, 3)
+    outputs = policy.outputs(x).detach().requires_grad_()
+    target = policy.mirror_target(outputs, weights_of(policy.choice(outputs))).detach()
+    loss = policy.mirror_loss(outputs, target)
+    assert loss.shape == ()
+    (found,) = torch.autograd.grad(loss, outputs)
+    # 16 nodes have the mean of a Gaussian, and its spread within a few per cent.
+    assert float(found.abs().max()) < (0.01 if target.shape[1] == 4 else 1e-12)
+
+
+@every_policy
+def test_a_mirror_step_moves_towards_its_target(make):
+    policy, x = make(), normal(0, 6, 3)
+    outputs = policy.outputs(x).detach().requires_grad_()
+    weights = weights_of(policy.choice(outputs)).detach()
+    tilted = torch.softmax(weights.log() + normal(2, *weights.shape), dim=1)
+    target = policy.mirror_target(outputs, tilted).detach()
+    before = policy.mirror_loss(outputs, target)
+    (gradient,) = torch.autograd.grad(before, outputs)
+    after = policy.mirror_loss(outputs - 0.1 * gradient, target)
+    assert float(after.detach()) < float(before.detach())
+
+
+def test_continuous_policies_are_known_by_their_names():
+    expected = {"candidates": CandidateSoftmax, "gaussian": SquashedGaussian}
+    assert expected == CONTINUOUS_POLICIES
+    assert not CandidateSoftmax.has_moving_actions
+    assert SquashedGaussian.has_moving_actions
+
+
+@every_continuous
+def test_predictions_are_in_float64_and_in_the_bounds_as_given(name):
+    policy = from_log(name, torch.float32, scale=100.0)
+    outputs = policy.outputs(normal(0, 50, 3, dtype=torch.float32))
+    nodes = policy.predicted_nodes(outputs)
+    drawn = policy.draw(outputs, np.random.RandomState(0))
+    for actions in (nodes.actions, policy.mode(outputs), drawn):
+        assert actions.dtype == torch.float64
+        assert (actions.numpy() >= LOW).all()
+        assert (actions.numpy() <= HIGH).all()
+    assert_allclose(nodes.weights.sum(1), 1.0, atol=1e-6)
+
+
+@every_continuous
+def test_draws_are_as_the_nodes_say_and_the_same_in_parts(name):
+    policy, x = from_log(name), normal(0, 1, 3)
+    outputs = policy.outputs(x).expand(40_000, -1)
+    drawn = policy.draw(outputs, np.random.RandomState(0)).numpy()
+    nodes = policy.predicted_nodes(outputs[:1])
+    mean = (nodes.weights[0] @ nodes.actions[0]).numpy()
+    assert_allclose(drawn.mean(axis=0), mean, atol=0.03)
+    rng = np.random.RandomState(0)
+    parts = [policy.draw(part, rng).numpy() for part in outputs.split(15_000)]
+    assert_array_equal(np.concatenate(parts), drawn)
+
+
+def test_modes():
+    policy, x = from_log("candidates"), normal(0, 9, 3)
+    nodes = policy(x)
+    best = nodes.actions[0][nodes.weights.argmax(dim=1)]
+    assert_close(policy.mode(policy.outputs(x)), best)
+    policy = from_log("gaussian")
+    assert_close(policy.mode(policy.outputs(x)), policy.median(x))
+
+
+def test_a_new_policy_class_is_known_once_it_is_defined(monkeypatch):
+    names = dict(CONTINUOUS_POLICIES)
+    monkeypatch.setattr("sklearn_stackelberg.policies._base.CONTINUOUS_POLICIES", names)
+
+    class Deterministic(ContinuousPolicy, name="deterministic"):
+        """One action in each state: the outputs, in the bounds."""
+
+        has_moving_actions = True
+
+        def __init__(self, head, low, high):
+            super().__init__()
+            self.head, self.bounds = as_head(head), (low, high)
+            self.n_outputs = len(low)
+
+        @classmethod
+        def from_log(cls, actions, low, high, *, candidates=None, random_state=None):
+            return cls(torch.zeros(1, len(low)), low, high)
+
+        def with_head(self, head):
+            return Deterministic(head, *self.bounds)
+
+        def outputs(self, x):
+            return self.head(x)
+
+        def choice(self, outputs):
+            low, high = (torch.from_numpy(bound).to(outputs) for bound in self.bounds)
+            actions = torch.minimum(torch.maximum(outputs, low), high)
+            return Nodes(actions[:, None, :], torch.ones(len(outputs), 1).to(outputs))
+
+        def mirror_target(self, outputs, weights):
+            return outputs
+
+        def mirror_loss(self, outputs, target):
+            return ((outputs - target) ** 2).mean()
+
+        def mode(self, outputs):
+            return self.predicted_nodes(outputs).actions[:, 0]
+
+        def draw(self, outputs, rng):
+            return self.mode(outputs)
+
+    assert names["deterministic"] is Deterministic
+    policy = names["deterministic"].from_log(np.zeros((3, 2)), LOW, HIGH)
+    policy = policy.with_head(normal(1, 3, policy.n_outputs))
+    outputs = policy.outputs(normal(0, 6, 3))
+    assert policy.mode(outputs).shape == (6, 2)
+    assert_close(policy(normal(0, 6, 3)).actions[:, 0], policy.mode(outputs))
