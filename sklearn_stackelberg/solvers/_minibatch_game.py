@@ -202,12 +202,12 @@ _CHECKED_ROWS = 2_000
 class Players(nn.Module):
     """A policy and a Q-function, and what they make of a batch.
 
-    The policy maps its inputs to a choice; the Q-function has the methods of
-    `q_functions.Follower`.
+    The policy maps its inputs to a choice, and has the methods of `policies._base.Policy`
+    where it takes mirror steps; the Q-function has those of `q_functions.QFunction`.
     """
 
     policy: nn.Module
-    q_function: Any  # both a Module and a `Follower`, which no type can say
+    q_function: Any  # both a Module and a `QFunction`, which no type can say
 
     def __init__(self, policy: nn.Module, q_function: nn.Module, discount: float):
         super().__init__()
