@@ -110,12 +110,13 @@ PROBLEMS: dict[str, Callable[[], Quantities]] = {}
 
 def solver_arguments(solver: str | None, **params: Any) -> dict[str, Any]:
     """The estimator's arguments that say how it is solved."""
-    if solver == "stochastic":
-        params = {"device": "cpu"} | params
+    if solver is None:
+        return {}
+    device = {"device": "cpu"} if solver == "stochastic" else {}
     if hasattr(solvers, "ClosedForm"):
         kinds = {"closed_form": "ClosedForm", "stochastic": "Stochastic"}
-        return {"solver": getattr(solvers, kinds[solver])(**params)} if solver else {}
-    return {"solver": solver} | params if solver else {}
+        return {"solver": getattr(solvers, kinds[solver])(**params)} | device
+    return {"solver": solver} | params | device
 
 
 def make_estimator(
