@@ -22,11 +22,11 @@ from .._problem.rows import FeatureRows, Rows, feature_rows
 from .._typing import Floats, Index
 from .._validation import check_table_size
 from ..kernels._state_action import StateActionFeatures
-from ..networks import MLP, NetworkSoftmax, build_network
+from ..networks import MLP, build_network
 from ..policies._base import CONTINUOUS_POLICIES
 from ..policies._base import ContinuousPolicy as ContinuousPolicyModule
 from ..policies._candidates import CandidateSoftmax
-from ..policies._softmax import SoftmaxPolicy
+from ..policies._softmax import NetworkSoftmax, SoftmaxPolicy
 from ..q_functions import ContinuousQ, DiscreteQ, LinearQ
 from ..solvers._best_response import LSTDSystem
 from ..solvers._continuous_policies import CandidatePolicyModel, GaussianPolicyModel
@@ -287,7 +287,7 @@ class DiscretePlayers(Players):
             logits = LinearFunction(inputs.policy, policy)
         else:
             assert isinstance(policy, NetworkSoftmax)
-            logits = NetworkFunction(inputs.policy, policy.logits)
+            logits = NetworkFunction(inputs.policy, policy.outputs)
         if isinstance(module, LinearQ):
             module = self._scaled(module.weight.detach())
             values = LinearFunction(inputs.q_function, module)

@@ -76,8 +76,6 @@ class CandidateSoftmax(ContinuousPolicy, name="candidates"):
         scores = self.head(x)
         return scores.squeeze(2) if scores.ndim == 3 else scores
 
-    logits = outputs
-
     def choice(self, outputs: Tensor) -> Nodes:
         """The candidates and their probabilities."""
         weights = torch.softmax(outputs, dim=1)

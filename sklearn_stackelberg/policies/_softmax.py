@@ -70,8 +70,6 @@ class NetworkSoftmax(Policy):
         """Logits, (k, n_actions)."""
         return self.module(x)
 
-    logits = outputs
-
     def choice(self, outputs: Tensor) -> Tensor:
         """Action probabilities, (k, n_actions)."""
         return torch.softmax(outputs, dim=1)

@@ -13,13 +13,13 @@ from torch.testing import assert_close
 from sklearn_stackelberg._fitting import hyperparameters
 from sklearn_stackelberg.policies import (
     CandidateSoftmax,
+    NetworkSoftmax,
     Nodes,
     SoftmaxPolicy,
     SquashedGaussian,
 )
 from sklearn_stackelberg.policies._base import CONTINUOUS_POLICIES, ContinuousPolicy
 from sklearn_stackelberg.policies._quadrature import as_head
-from sklearn_stackelberg.policies._softmax import NetworkSoftmax
 
 LOW, HIGH = np.array([-1.0, 0.1]), np.array([2.0, 0.7])
 
