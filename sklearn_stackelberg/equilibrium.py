@@ -22,8 +22,8 @@ from .total_derivative import total_derivative
 # Products with D²v, each two evaluations of v and its derivative. The largest Ritz
 # value of so many bounds the largest eigenvalue from below, closely as a rule.
 LANCZOS_STEPS = 8
-# Rows that tell the leader's curvature: sixteen evaluations of a whole log would cost
-# as much as the fit.
+# Rows on which the leader's curvature is measured: sixteen evaluations of a whole log
+# would cost as much as the fit.
 _CURVATURE_ROWS = 2_000
 # On samples, where every product goes through networks, fewer rows and steps; and, of
 # followers with more weights than a few, so many products to a solution.
@@ -44,7 +44,7 @@ class Equilibrium:
         zero everywhere, so read it beside ``policy_value_``.
     leader_largest_curvature : float
         Largest eigenvalue of D²_θ v: positive where v can still be raised. On more
-        than 4,000 rows, of v as 2,000 of them tell it.
+        than 4,000 rows, of v estimated by 2,000 of them.
     follower_gradient_norm : float
         |∂_w F|, relative to the sum of the norms of its terms.
     follower_smallest_curvature : float
@@ -193,7 +193,7 @@ class _Conditions:
             for module in (policy, q_function)
         )
         for module in (policy, q_function):
-            # What a solver returns asks for no gradients.
+            # What a solver returns has no gradients.
             if not trained(module):
                 module.requires_grad_()
         self.players = Players(policy, q_function, problem.discount)

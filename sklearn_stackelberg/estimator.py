@@ -18,10 +18,16 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._fitting.calibration import calibrate
 from ._fitting.callbacks import CallbackSupportMixin, make_observer, with_callbacks
-from ._fitting.fits import ClosedFormFit, Fit, StochasticFit
+from ._fitting.fits import (
+    ClosedFormFit,
+    Fit,
+    FitResult,
+    FitState,
+    StochasticFit,
+    has_one_pass,
+    make_fit,
+)
 from ._fitting.hyperparameters import FunctionClass, Hyperparameters
-from ._fitting.result import FitResult, FitState, holdout_evaluator_of
-from ._fitting.select import has_one_pass, make_fit
 from ._problem.action_space import read_actions
 from ._problem.dataset import OfflineProblem
 from ._typing import Floats
@@ -429,8 +435,10 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
             fit.one_pass()
         lam, result, bound = self._solve(fit, X, y)
         if isinstance(fit, ClosedFormFit):
-            result.attributes["equilibrium_"] = fit.equilibrium(result.state, lam)
-        evaluation = holdout_evaluator_of(result.fitted_policy, problem)
+            result.fitted.attributes["equilibrium_"] = fit.equilibrium(
+                result.state, lam
+            )
+        evaluation = fit.evaluator(result.fitted.policy)
 
         found = result.found
         # One pass was not meant to get there, so that it has left nothing undone.
@@ -442,8 +450,8 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         validate_data(self, X=log.state, skip_check_array=True)
         for name in _NOT_ALWAYS_SET:
             self.__dict__.pop(name, None)
-        self.__dict__.update(result.attributes)
-        self._fitted_policy, self._state = result.fitted_policy, result.state
+        self.__dict__.update(result.fitted.attributes)
+        self._fitted_policy, self._state = result.fitted.policy, result.state
         self.action_type_ = actions.type
         self.reward_scale_ = problem.scale
         self.anchor_ = problem.anchor
@@ -513,7 +521,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
             )
         else:
             lam, result = float(hp.lam), fit.solve(hp.lam, observe)
-        finish(result)
+        finish(result.fitted)
         return lam, result, bound
 
     def predict(self, X: Log) -> NDArray[Any]:

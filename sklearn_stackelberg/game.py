@@ -2,30 +2,22 @@
 
 Rows are logged transitions (s, a, r, s', terminated). The leader's policy is π, the
 follower's Q-function q, and q(s, π) stands for E_{a~π(·|s)} q(s, a). The equations are
-those of *Stackelberg Batch Policy Learning* (arXiv 2309.16188); what differs from the
-paper is listed in ``docs/departures.md``.
+those of *Stackelberg Batch Policy Learning* (arXiv 2309.16188), as ``docs/game.md``
+writes them; what differs from the paper is listed in ``docs/departures.md``.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from ._typing import Array
+Array = NDArray[np.floating]
 
 
 def expected_value(q_values: Tensor, probabilities: Tensor) -> Tensor:
-    """q(s, π) = Σ_a π(a|s) q(s, a).
-
-    Parameters
-    ----------
-    q_values, probabilities : Tensor of shape (n, n_actions)
-
-    Returns
-    -------
-    Tensor of shape (n,)
-    """
+    """q(s, π) = Σ_a π(a|s) q(s, a), (n,), of two tensors (n, n_actions)."""
     return (q_values * probabilities).sum(dim=1)
 
 
@@ -36,20 +28,14 @@ def td_residual(
     terminated: Tensor,
     discount: float,
 ) -> Tensor:
-    """δ = r + γ (1 − terminated) q(s', π) − q(s, a).
+    """δ = r + γ (1 − terminated) q(s', π) − q(s, a), (n,).
 
     Parameters
     ----------
-    q_logged : Tensor of shape (n,)
-        q(s, a) of the logged actions.
-    next_value : Tensor of shape (n,)
-        q(s', π).
+    q_logged, next_value : Tensor of shape (n,)
+        q(s, a) of the logged actions, and q(s', π).
     reward, terminated : Tensor of shape (n,)
     discount : float
-
-    Returns
-    -------
-    Tensor of shape (n,)
     """
     return reward + discount * (1.0 - terminated) * next_value - q_logged
 
@@ -59,15 +45,6 @@ def average_value(reward: Array, terminated: Array, discount: float) -> float:
 
     Each step pays the log's mean reward r̄ and ends the episode as often as its rows do,
     with frequency t̄; or there is nothing, if that is less.
-
-    Parameters
-    ----------
-    reward, terminated : array of shape (n,)
-    discount : float
-
-    Returns
-    -------
-    float
     """
     not_done = 1.0 - float(np.mean(terminated))
     return min(0.0, float(np.mean(reward)) / (1.0 - discount * not_done))
@@ -79,18 +56,7 @@ def anchored_reward(
     """r − (1 − γ (1 − terminated)) q₀: the rewards of what q adds to a constant q₀.
 
     q satisfies the Bellman equation of r where q − q₀ satisfies that of these rewards,
-    so a q that is drawn to zero on them is drawn to q₀ on r.
-
-    Parameters
-    ----------
-    reward, terminated : array of shape (n,)
-    anchor : float
-        q₀.
-    discount : float
-
-    Returns
-    -------
-    array of shape (n,)
+    so a q that is drawn to zero on them is drawn to q₀, the ``anchor``, on r.
     """
     return reward - (1.0 - discount * (1.0 - terminated)) * anchor
 
@@ -118,10 +84,6 @@ def bellman_error(
         w of a q linear in the same features; needed where there is a ridge.
     ridge : float, default=0.0
         ρ: larger draws q to zero where the log is thin, step after step.
-
-    Returns
-    -------
-    Tensor of shape ()
     """
     mean = embedded_residual(residual, embedding, weight, ridge)
     return mean @ mean
@@ -133,12 +95,7 @@ def embedded_residual(
     weight: Tensor | None = None,
     ridge: float = 0.0,
 ) -> Tensor:
-    """Zᵀδ / n − ρ w, whose square is the Bellman error; parameters as there.
-
-    Returns
-    -------
-    Tensor of shape (p,)
-    """
+    """Zᵀδ / n − ρ w, (p,), whose square is the Bellman error; parameters as there."""
     mean = embedding.T @ residual / len(residual)
     if weight is not None:
         mean = mean - ridge * weight
@@ -159,27 +116,15 @@ def minibatch_bellman_error(
 
     Of the n² pairs in E_K, n are of a row with itself; the plain double sum over the
     batch would count those n/B times too often, and its minimiser would be that of the
-    squared residuals, double sampling bias and all.
-
-    Parameters
-    ----------
-    residual : Tensor of shape (B,)
-    embedding : Tensor of shape (B, p)
-    n : int
-        Rows of the log. All of them in the batch give E_K itself.
-    weight, ridge
-        As in `bellman_error`.
-
-    Returns
-    -------
-    Tensor of shape ()
-        It can be negative. One row alone, of more, has no pairs to tell U_B; what is
-        returned then is mean_B(k_ii δ_i²), which E_K never exceeds in the mean.
+    squared residuals, double sampling bias and all. All rows in the batch give E_K
+    itself; fewer, a number that may be negative.
     """
     size = len(residual)
     diagonal = torch.sum((embedding * embedding).sum(dim=1) * residual * residual)
     total = embedding.T @ residual  # (p,)
     if size == 1:
+        # One row, of more, has no pairs to estimate U_B from. Its k_ii δ_i² is what E_K
+        # never exceeds in the mean.
         error = diagonal
     else:
         pairs = (total @ total - diagonal) / (size * (size - 1))
@@ -193,15 +138,7 @@ def minibatch_bellman_error(
 def leader_objective(initial_value: Tensor, discount: float) -> Tensor:
     """v = (1 − γ) E_{s0} q(s0, π), which the leader maximises.
 
-    Parameters
-    ----------
-    initial_value : Tensor of shape (n_initial,)
-        q(s0, π).
-    discount : float
-
-    Returns
-    -------
-    Tensor of shape ()
+    q(s0, π) is (n_initial,); the factor makes v a mean reward a step.
     """
     return (1.0 - discount) * initial_value.mean()
 
@@ -213,21 +150,16 @@ def follower_objective(
 
     Parameters
     ----------
-    value : Tensor of shape ()
-        v, the leader's objective.
-    error : Tensor of shape ()
-        E_K.
+    value, error : Tensor of shape ()
+        v, the leader's objective, and E_K.
     weight : Tensor
         w, the parameters of q.
     n : int
-        Number of rows. n E_K at the truth does not shrink with n.
+        Number of rows. n E_K at the truth does not shrink with n, so that one λ serves
+        logs of many sizes.
     lam : float
         λ: larger makes q agree more with the logged transitions.
     beta : float
         β: larger bends F more, and keeps q smaller where the log is silent.
-
-    Returns
-    -------
-    Tensor of shape ()
     """
     return value + lam * n * error + 0.5 * beta * torch.sum(weight * weight)

@@ -1,4 +1,4 @@
-"""How the leader's value changes when the follower answers: implicit differentiation.
+"""How the leader's value changes when the follower responds: implicit differentiation.
 
 The follower's best response w*(θ) minimises F(w, θ), so ∂_w F(w*(θ), θ) = 0 for every
 θ, and differentiating that identity gives
@@ -9,7 +9,7 @@ The follower's best response w*(θ) minimises F(w, θ), so ∂_w F(w*(θ), θ) =
 with as arguments: `conjugate_gradient` needs products alone, and `gauss_newton` gives
 products that are never negative, where those of F's own Hessian may be.
 `moment_gradients` is the same thing for a follower that is quadratic in w, where it
-comes out as two rank-one matrices.
+comes out as two rank-one matrices (``docs/game.md``, "The leader's derivative").
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def gauss_newton(
 
     F's own Hessian adds the mean residual times its second derivatives, which is small
     where q agrees with the log, zero where q is linear in w, and may be negative; this
-    one is positive definite wherever the follower stands. J = ∂m/∂w is never formed:
-    xᵀ ↦ xᵀJ is a backward pass, and J x the derivative of it by x.
+    one is positive definite wherever the follower stands. The products hold a graph
+    over the rows.
 
     Parameters
     ----------
@@ -46,14 +46,12 @@ def gauss_newton(
     scale : float
         2λn.
     beta : float
-
-    Returns
-    -------
-    callable
-        Tensor of shape (p,) to Tensor of shape (p,). It holds a graph over the rows.
     """
+    # ``w`` may be a leaf of the caller's graph, which these products are no part of.
     w = w.detach().clone().requires_grad_()
     value = mean(w)  # (q,)
+    # J = ∂m/∂w is never formed: u ↦ Jᵀu is a backward pass, and J x the derivative of
+    # that by u, in the direction x.
     dummy = torch.zeros_like(value, requires_grad=True)
     (pulled,) = torch.autograd.grad(  # Jᵀ dummy, linear in it
         value, w, dummy, create_graph=True, materialize_grads=True
@@ -81,7 +79,7 @@ def total_derivative(
     curvature: MatVec | None = None,
     damping: float = 0.0,
 ) -> Tensor:
-    """D_θ v at a best response w of the follower to θ.
+    """D_θ v at a best response w of the follower to θ, (q,).
 
     Parameters
     ----------
@@ -99,15 +97,10 @@ def total_derivative(
         Added to ∂²_{ww} F inside the inverse alone, as the paper does. Zero is the
         exact derivative; as it grows the result tends to ∂_θ v, the individual one.
 
-    Returns
-    -------
-    Tensor of shape (q,)
-
     Examples
     --------
     With F = (w − θ)²/2 the follower copies the leader, so v = w θ is worth θ².
 
-    >>> import torch
     >>> theta = torch.tensor([3.0])
     >>> total_derivative(
     ...     lambda w, t: (w * t).sum(),
@@ -131,6 +124,7 @@ def total_derivative(
         return torch.autograd.grad(follower_w, w, x, retain_graph=True)[0]
 
     product = hessian if curvature is None else curvature
+    # Solved once for ∂_w v, not for the q columns of ∂²_{wθ} F.
     adjoint = solve(lambda x: product(x) + damping * x, value_w).detach()  # (p,)
     (cross,) = torch.autograd.grad(  # (q,)
         follower_w, theta, adjoint, materialize_grads=True
@@ -140,28 +134,17 @@ def total_derivative(
 
 def moment_gradients(
     M: Tensor, c: Tensor, w: Tensor, adjoint: Tensor, scale: float
-) -> tuple[tuple[Tensor, Tensor, Tensor, Tensor], Tensor]:
+) -> tuple[Factors, Tensor]:
     """∂v/∂M and ∂v/∂b of v = bᵀw with w = (2λn MᵀM + βI)⁻¹ (2λn Mᵀc − b).
 
     With the adjoint p = (2λn MᵀM + βI)⁻¹ b, the implicit function theorem gives
 
-        ∂v/∂M = 2λn (c − M w) pᵀ − 2λn (M p) wᵀ,      ∂v/∂b = w − p.
+        ∂v/∂M = 2λn (c − M w) pᵀ − 2λn (M p) wᵀ,      ∂v/∂b = w − p,
 
-    Parameters
-    ----------
-    M : Tensor of shape (p, q)
-    c : Tensor of shape (p,)
-    w, adjoint : Tensor of shape (q,)
-    scale : float
-        2λn.
-
-    Returns
-    -------
-    factors : tuple of four Tensors
-        (x1, y1, x2, y2) with ∂v/∂M = x1 y1ᵀ + x2 y2ᵀ; a matrix is never formed, so that
-        pulling it back to the rows costs two inner products a row and action.
-    gradient_b : Tensor of shape (q,)
+    for M (p, q), c (p,), w and the adjoint (q,), and ``scale`` 2λn.
     """
     residual = scale * (c - M @ w)
     occupancy = -scale * (M @ adjoint)
+    # As factors: the matrix is never formed, so that pulling it back to the rows costs
+    # two inner products a row and action.
     return (residual, adjoint, occupancy, w), w - adjoint

@@ -220,6 +220,7 @@ def test_a_converged_search_is_an_equilibrium(seed):
 # On samples.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1])
 def test_curvatures_on_samples_are_those_of_dense_hessians(seed):
     played = NetworkGame(seed, "tanh", n=12, beta=0.5, width=2)

@@ -206,6 +206,7 @@ def test_the_best_response_beats_its_neighbours(seed, **kwargs):
         assert dense.F(at.flat_w - step, theta) > lowest
 
 
+@pytest.mark.slow
 @given(**GAMES)
 def test_pessimism_is_what_separates_v_from_the_ridge_value(seed, **kwargs):
     dense, theta, at = draw(seed, **kwargs)

@@ -197,6 +197,7 @@ def test_networks_by_conjugate_gradient_and_by_a_dense_solve(
     assert away[-1] < 1e-9
 
 
+@pytest.mark.slow
 def test_networks_by_differences_of_the_best_response():
     played = NetworkGame(0, "tanh")
     theta = flat(played.players.policy)

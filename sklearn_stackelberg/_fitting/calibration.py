@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from ..metrics._lower_bound import LowerBound, lower_bound
 from ..metrics._prepare import prepare_evaluation
 from ..metrics._settings import QSettings
 from ..transitions._transitions import Transitions
-from .result import FitResult
+from .fitted_policy import Fitted
 
 # Weights that are tried: from one that hardly trusts the log to one that trusts it
 # where it holds a handful of rows. More of them would each have to be held to a higher
@@ -20,31 +20,33 @@ from .result import FitResult
 LAMS = (1.0, 10.0, 100.0)
 
 
-class Calibrated(NamedTuple):
-    """The weight that was found, what came of it, and its lower bound."""
+class Solved(Protocol):
+    """What came of one λ."""
 
-    lam: float
-    result: FitResult
-    bound: LowerBound
+    @property
+    def fitted(self) -> Fitted: ...
+
+
+Result = TypeVar("Result", bound=Solved)
 
 
 def calibrate(
-    solve: Callable[[float], FitResult],
+    solve: Callable[[float], Result],
     log: Transitions,
     discount: float,
     level: float,
     lams: Sequence[float] = LAMS,
-) -> Calibrated:
-    """Solve at several λ and keep the policy with the highest lower bound.
+) -> tuple[float, Result, LowerBound]:
+    """Solve at several λ and keep the λ of the highest lower bound, with both.
 
     Values are counted from the log's initial states. The bounds hold together at the
     level, in (0, 1): see docs/floor.md.
     """
     whole: QSystem | None = None
-    best: Calibrated | None = None
+    best: tuple[float, Result, LowerBound] | None = None
     for lam in lams:
         result = solve(lam)
-        data = prepare_evaluation(result.fitted_policy, log)
+        data = prepare_evaluation(result.fitted.policy, log)
         if data.n_episodes < 2:
             raise ValueError(
                 "lam='calibrated' needs at least two episodes, which are what the "
@@ -54,10 +56,9 @@ def calibrate(
         # All policies are evaluated in the features of the first.
         whole = QSystem(data, discount, QSettings(), whole)
         bound = lower_bound(whole.solve(), level, len(lams))
-        found = Calibrated(lam, result, bound)
-        if best is None or found.bound.limit > best.bound.limit:
-            best = found
-    if best is None or not np.isfinite(best.bound.limit):
+        if best is None or bound.limit > best[2].limit:
+            best = lam, result, bound
+    if best is None or not np.isfinite(best[2].limit):
         raise ValueError(
             "No lower bound of the policy's value can be given, because its error "
             "could not be computed on this log. Set lam to a number."

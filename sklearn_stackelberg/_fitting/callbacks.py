@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from sklearn.base import BaseEstimator
 
 from .._problem.dataset import OfflineProblem
 from ..solvers._base import Weights
-from .fits import Fit
-from .players import Fitted
-from .result import FitResult, holdout_evaluator_of
+from .fitted_policy import Fitted
+from .hyperparameters import Hyperparameters
 
 try:  # from scikit-learn 1.9 on
     from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -71,11 +70,24 @@ class Printer:
         self._seen += 1
 
 
+class ObservedFit(Protocol):
+    """What is asked of a fit, `fits.Fit`."""
+
+    hp: Hyperparameters
+    problem: OfflineProblem
+
+    def fitted(self, policy: Weights, q_function: Weights) -> Fitted: ...
+
+    def reconstruction(self, fitted: Fitted) -> dict[str, object]: ...
+
+
 class CallbackBridge:
     """Hands scikit-learn's callbacks each evaluation as a task of the fit."""
 
-    # Context and estimator are duck-typed: the class is of scikit-learn 1.9 alone.
-    def __init__(self, estimator: Any, fit: Fit, data: dict[str, object]) -> None:
+    # Contexts are duck-typed: their class is of scikit-learn 1.9 alone.
+    def __init__(
+        self, estimator: Any, fit: ObservedFit, data: dict[str, object]
+    ) -> None:
         self._estimator, self._fit, self._data = estimator, fit, data
         self._context = estimator._init_callback_context(max_subtasks=None)
         self._context.call_on_fit_task_begin(estimator=estimator, **data)
@@ -86,34 +98,22 @@ class CallbackBridge:
         task.call_on_fit_task_begin(estimator=self._estimator, **self._data)
         return self._end(task, lambda: self._fit.fitted(*point()))
 
-    def finish(self, result: FitResult) -> None:
+    def finish(self, fitted: Fitted) -> None:
         """The end of the fit."""
-        self._end(
-            self._context, lambda: Fitted(result.fitted_policy, result.attributes)
-        )
+        self._end(self._context, lambda: fitted)
 
     def _end(self, task: Any, fitted: Callable[[], Fitted]) -> bool:
         # What is reconstructed costs an evaluation, and few callbacks ask for it.
         return task.call_on_fit_task_end(
             estimator=self._estimator,
-            reconstruction_attributes=lambda: self._attributes(fitted()),
+            reconstruction_attributes=lambda: self._fit.reconstruction(fitted()),
             **self._data,
         )
 
-    def _attributes(self, fitted: Fitted) -> dict[str, object]:
-        """What an estimator needs to predict and to score."""
-        problem = self._fit.problem
-        return fitted.attributes | {
-            "_fitted_policy": fitted.policy,
-            "action_type_": self._fit.actions.type,
-            "evaluation_": holdout_evaluator_of(fitted.policy, problem),
-            "n_features_in_": problem.states.shape[1],
-        }
-
 
 def make_observer(
-    estimator: BaseEstimator, fit: Fit, X: object, y: object
-) -> tuple[ObserverGroup | None, Callable[[FitResult], None]]:
+    estimator: BaseEstimator, fit: ObservedFit, X: object, y: object
+) -> tuple[ObserverGroup | None, Callable[[Fitted], None]]:
     """Who observes a fit, None if nobody does, and what to call with its result."""
     listeners: list[Listener] = []
     hp, finish = fit.hp, _nothing
@@ -131,5 +131,5 @@ def make_observer(
     return (ObserverGroup(fit.problem, listeners) if listeners else None), finish
 
 
-def _nothing(result: FitResult) -> None:
+def _nothing(fitted: Fitted) -> None:
     """What is called where nobody waits for the end."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -15,13 +17,51 @@ from ..equilibrium import (
     measure_equilibrium,
     measure_stochastic_equilibrium,
 )
+from ..metrics._holdout import HoldoutEvaluator, fit_holdout_evaluator
 from ..networks import MLP
-from ..solvers._base import Observer, Solver, SolverState, Weights
+from ..policies._base import CONTINUOUS_POLICIES
+from ..solvers._base import (
+    Observer,
+    ProblemSpec,
+    Solver,
+    SolverResult,
+    SolverState,
+    Weights,
+)
 from ..solvers._best_response import LSTDSystem
+from ..solvers._closed_form import ClosedForm
 from ..solvers._minibatch_game import MinibatchGame
-from .hyperparameters import FunctionClass, Hyperparameters
-from .players import Fitted, make_players
-from .result import FitResult, FitState
+from ..solvers._stochastic import Stochastic
+from .fitted_policy import FittedPolicy
+from .hyperparameters import FunctionClass, Hyperparameters, is_network
+from .players import Fitted, PlayerInputs, make_players
+
+
+@dataclass(frozen=True, eq=False)
+class FitState:
+    """All that a later fit goes on from.
+
+    ``policy`` and ``q_function`` are those that were returned, which need not be where
+    the solver stands; ``made_by`` says what they were asked to be.
+    """
+
+    actions: Actions
+    inputs: PlayerInputs
+    units: tuple[float, float]  # anchor and scale of the rewards
+    needs: str  # of the solver
+    solver_state: SolverState
+    policy: Weights
+    q_function: Weights
+    made_by: tuple[str, str]
+
+
+@dataclass(frozen=True, eq=False)
+class FitResult:
+    """A policy and its Q-function on states, and how they were found."""
+
+    fitted: Fitted
+    found: SolverResult
+    state: FitState
 
 
 class Fit(ABC):
@@ -53,7 +93,6 @@ class Fit(ABC):
             beta=self.hp.beta,
             observe=observe,
         )
-        fitted = self.fitted(found.policy, found.q_function)
         state = FitState(
             actions=self.actions,
             inputs=self.players.inputs,
@@ -64,7 +103,23 @@ class Fit(ABC):
             q_function=found.q_function,
             made_by=self.made_by,
         )
-        return FitResult(fitted.policy, fitted.attributes, found, state)
+        return FitResult(self.fitted(found.policy, found.q_function), found, state)
+
+    def evaluator(self, policy: FittedPolicy) -> HoldoutEvaluator | None:
+        """What `score` starts from; None where the log, a part, lacks actions."""
+        log, classes = self.problem.log, getattr(policy, "classes_", None)
+        if classes is not None and len(np.setdiff1d(classes, log.action)):
+            return None
+        return fit_holdout_evaluator(policy, log, self.problem.discount)
+
+    def reconstruction(self, fitted: Fitted) -> dict[str, object]:
+        """All that an estimator needs to predict and to score."""
+        return fitted.attributes | {
+            "_fitted_policy": fitted.policy,
+            "action_type_": self.actions.type,
+            "evaluation_": self.evaluator(fitted.policy),
+            "n_features_in_": self.problem.states.shape[1],
+        }
 
     @abstractmethod
     def _start(self) -> SolverState: ...
@@ -192,3 +247,63 @@ def _device(asked: str) -> str:
             "device='auto' or 'cpu', or install a build of torch for your GPU."
         )
     return "cuda" if there and asked != "cpu" else "cpu"
+
+
+_NAMED: dict[str, type[ClosedForm] | type[Stochastic]] = {
+    "closed_form": ClosedForm,
+    "stochastic": Stochastic,
+}
+
+
+def _spec(
+    hp: Hyperparameters, action_type: Literal["discrete", "continuous"]
+) -> ProblemSpec:
+    """What the solver may ask before anything is built."""
+    network = is_network(hp.policy)
+    # Where actions move with the state, the policy has features of its own.
+    distribution = CONTINUOUS_POLICIES[hp.action_distribution]
+    moving = action_type == "continuous" and distribution.has_moving_actions
+    return ProblemSpec(
+        action_type=action_type,
+        linear_q=not is_network(hp.q_function),
+        linear_policy=not network and (moving or hp.q_function == hp.policy),
+        network_policy=network,
+        device=hp.device,
+        q_function=repr(hp.q_function),
+        policy=repr(hp.policy),
+    )
+
+
+def _choose_solver(hp: Hyperparameters, spec: ProblemSpec) -> Solver:
+    if not isinstance(hp.solver, str):
+        return hp.solver
+    exact = spec.linear_q and spec.linear_policy
+    auto = "closed_form" if exact else "stochastic"
+    return _NAMED[auto if hp.solver == "auto" else hp.solver]()
+
+
+def make_fit(
+    hp: Hyperparameters,
+    problem: OfflineProblem,
+    actions: Actions,
+    state: FitState | None = None,
+) -> Fit:
+    """A problem ready to be solved, or a sentence about why it cannot be."""
+    spec = _spec(hp, actions.type)
+    solver = _choose_solver(hp, spec)
+    if state is not None and state.needs != solver.needs:
+        raise ValueError(
+            f"warm_start=True goes on from the last fit, which another solver than "
+            f"solver={hp.solver!r} made. Set warm_start=False to begin anew."
+        )
+    kind = ClosedFormFit if solver.needs == "linear" else StochasticFit
+    return kind(hp, solver.resolve(spec), problem, actions, state)
+
+
+def has_one_pass(solver: str | Solver, *function_classes: FunctionClass) -> bool:
+    """Whether a fit can go on pass by pass, as far as parameters tell."""
+    if solver == "auto":
+        return any(map(is_network, function_classes))
+    return hasattr(
+        _NAMED.get(solver) if isinstance(solver, str) else solver, "one_pass"
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -18,13 +18,20 @@ from .._typing import Floats, Index
 from ..kernels._state_action import CandidateGram, StateActionFeatures
 from ..policies._base import ContinuousPolicy as ContinuousPolicyModule
 from ..q_functions import ContinuousQ
-from .state_inputs import StateInputs
 
 # States at once, of one action and of several: what a kernel or a network holds of
 # them, times the candidates, stays a few dozen megabytes.
 _BATCH_ROWS, _CONTINUOUS_BATCH_ROWS = 10_000, 2_000
 
 StateFunction = Callable[[Floats], Floats]
+
+
+class StateInputs(Protocol):
+    """Inputs (k, n_features_out_) of states (k, d)."""
+
+    n_features_out_: int
+
+    def transform(self, states: Floats) -> Floats: ...
 
 
 class Features(Protocol):
@@ -241,6 +248,13 @@ class ContinuousPolicy:
 
 
 FittedPolicy = DiscretePolicy | ContinuousPolicy
+
+
+class Fitted(NamedTuple):
+    """Policy and Q-function on states, and the estimator's attributes of the two."""
+
+    policy: FittedPolicy
+    attributes: dict[str, object]  # policy_, features_, ...
 
 
 def _draw_codes(probabilities: Floats, rng: RandomState) -> Index:

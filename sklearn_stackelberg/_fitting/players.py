@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import cached_property
+from typing import Any
 
 import torch
 from numpy.random import RandomState
@@ -37,15 +38,21 @@ from .fitted_policy import (
     ActionDistribution,
     ContinuousPolicy,
     DiscretePolicy,
-    FittedPolicy,
+    Fitted,
     KernelScores,
     KernelValues,
     LinearFunction,
     NetworkFunction,
     NetworkValues,
+    StateInputs,
 )
 from .hyperparameters import FunctionClass, Hyperparameters, is_network
-from .state_inputs import StateColumns, StateInputs, state_features
+from .state_inputs import (
+    DifferentiableFeatures,
+    InputReaders,
+    StateActionColumns,
+    StateColumns,
+)
 
 # States that a network is tried on before it is trained.
 _EXAMPLES = 3
@@ -69,13 +76,6 @@ class PlayerInputs:
     seed: int = 0
 
 
-class Fitted(NamedTuple):
-    """Policy and Q-function on states, and the estimator's attributes of the two."""
-
-    policy: FittedPolicy
-    attributes: dict[str, object]
-
-
 class Players(ABC):
     """A policy and a Q-function to be learned from a problem.
 
@@ -83,6 +83,7 @@ class Players(ABC):
     system, and not modules. Later fits are given the inputs of the first.
     """
 
+    actions: Actions
     action: Index | Floats
 
     def __init__(
@@ -94,7 +95,7 @@ class Players(ABC):
         inputs: PlayerInputs | None = None,
     ) -> None:
         self.hp, self.problem, self.linear = hp, problem, linear
-        self.action = actions.read(problem.log)
+        self.actions, self.action = actions, actions.read(problem.log)
         self.ridge = hp.ridge_for(actions.type)
         self.linear_q = not is_network(hp.q_function)
         self.rows = Rows(
@@ -194,32 +195,6 @@ class Players(ABC):
         return LinearQ(self._zeros(examples.shape[1], n_outputs)).requires_grad_()
 
 
-class _Readers:
-    """Ways to read states: one object for both, where they read the same."""
-
-    def __init__(
-        self, hp: Hyperparameters, states: Floats, rng: RandomState, n_columns: int = 0
-    ) -> None:
-        self._hp, self._states, self._rng = hp, states, rng
-        self._n_columns = n_columns  # of continuous actions
-        self._made: dict[str, StateInputs] = {}
-
-    def read(self, function_class: FunctionClass) -> StateInputs:
-        key = function_class if isinstance(function_class, str) else "columns"
-        # A perceptron of ours reads standardised columns; a user's module the states.
-        if key == "mlp" or isinstance(function_class, MLP):
-            key = "standardised columns"
-        if key not in self._made:
-            self._made[key] = self._make(key)
-        return self._made[key]
-
-    def _make(self, key: str) -> StateInputs:
-        if key.endswith("columns"):
-            columns = StateColumns(self._hp.dtype, standardise=key != "columns")
-            return columns.fit(self._states)
-        return state_features(key, self._hp, self._states, self._rng, self._n_columns)
-
-
 def _seed(rng: RandomState) -> int:
     return int(rng.randint(2**31 - 1))
 
@@ -227,19 +202,15 @@ def _seed(rng: RandomState) -> int:
 class DiscretePlayers(Players):
     """Of discrete actions, k((s, a), (s', a')) = k(s, s')·1[a = a']."""
 
-    def __init__(
-        self,
-        hp: Hyperparameters,
-        problem: OfflineProblem,
-        actions: DiscreteActions,
-        linear: bool,
-        inputs: PlayerInputs | None = None,
-    ) -> None:
-        self.actions, self.n_actions = actions, len(actions.classes)
-        super().__init__(hp, problem, actions, linear, inputs)
+    actions: DiscreteActions
+    action: Index
+
+    @property
+    def n_actions(self) -> int:
+        return len(self.actions.classes)
 
     def _fit_inputs(self, rng: RandomState) -> PlayerInputs:
-        readers = _Readers(self.hp, self.problem.state, rng)
+        readers = InputReaders(self.hp, self.problem.state, rng)
         q_function = readers.read(self.hp.q_function)
         embedded = q_function if self.linear_q else readers.read("kernel")
         check_table_size(self.n_actions, embedded.n_features_out_)
@@ -302,37 +273,18 @@ class DiscretePlayers(Players):
 class ContinuousPlayers(Players):
     """Of continuous actions, and a kernel on state and action together."""
 
+    actions: ContinuousActions
     action: Floats
-
-    def __init__(
-        self,
-        hp: Hyperparameters,
-        problem: OfflineProblem,
-        actions: ContinuousActions,
-        linear: bool,
-        inputs: PlayerInputs | None = None,
-    ) -> None:
-        if hp.q_function == "linear":
-            raise ValueError(
-                "q_function='linear' with continuous actions would be linear in the "
-                "action, whose best is then always one of the bounds. Use "
-                "q_function='kernel' (kernel='polynomial' for a curve of low degree), "
-                "or 'mlp'."
-            )
-        self.actions = actions
-        super().__init__(hp, problem, actions, linear, inputs)
-        if linear:
-            self._model = self._policy_model()
 
     def _fit_inputs(self, rng: RandomState) -> PlayerInputs:
         hp, state, (low, high) = self.hp, self.problem.state, self._bounds
         embedded = StateActionFeatures(
             hp.kernel, random_state=rng, **hp.kernel_settings()
         ).fit(state, self.action)
-        q_function: StateInputs | None = None
+        q_function = None
         # Of a linear system, the mean's landmarks are drawn as if they were the first.
         own = check_random_state(hp.random_state) if self.linear else rng
-        readers = _Readers(hp, state, own, len(low))
+        readers = InputReaders(hp, state, own, len(low))
         if not self.linear:
             q_function = (
                 StateColumns(hp.dtype, standardise=False).fit(state)
@@ -353,7 +305,8 @@ class ContinuousPlayers(Players):
     def _bounds(self) -> tuple[Floats, Floats]:
         return self.actions.low, self.actions.high
 
-    def _policy_model(self) -> CandidatePolicyModel | GaussianPolicyModel:
+    @cached_property
+    def _model(self) -> CandidatePolicyModel | GaussianPolicyModel:
         inputs = self.inputs
         check_table_size(1, inputs.embedded.n_features_out_)
         policy = inputs.distribution
@@ -410,7 +363,7 @@ class ContinuousPlayers(Players):
             weight = self._zeros(embedded.n_features_out_, 1)
             features = DifferentiableFeatures(embedded)
             return ContinuousQ(LinearQ(weight).requires_grad_(), features)
-        pair = StateActionColumns(self.actions)
+        pair = StateActionColumns(*self._bounds)
         examples = self._examples(self.inputs.q_function)
         middle = torch.from_numpy(pair.center).to(examples)
         examples = pair(examples, middle.expand(len(examples), -1))
@@ -447,31 +400,6 @@ class ContinuousPlayers(Players):
         return Fitted(fitted, shown)
 
 
-class StateActionColumns:
-    """Columns of the state beside actions in units of half their range, (k, d + p)."""
-
-    def __init__(self, actions: ContinuousActions) -> None:
-        self.center = 0.5 * (actions.low + actions.high)
-        self.half = 0.5 * (actions.high - actions.low)
-
-    def __call__(self, x: Tensor, action: Tensor) -> Tensor:
-        center, half = (
-            torch.from_numpy(part).to(x) for part in (self.center, self.half)
-        )
-        return torch.cat([x, (action.to(x) - center) / half], dim=1)
-
-
-class DifferentiableFeatures:
-    """Kernel features of state and action, differentiable in the action, (k, m)."""
-
-    def __init__(self, features: StateActionFeatures) -> None:
-        self.features = features
-
-    def __call__(self, x: Tensor, action: Tensor) -> Tensor:
-        gram = self.features.torch_gram(torch.cat([x, action.to(x)], dim=1))
-        return gram @ torch.from_numpy(self.features.projection_).to(x)
-
-
 def make_players(
     hp: Hyperparameters,
     problem: OfflineProblem,
@@ -482,4 +410,11 @@ def make_players(
     """The players of either kind of actions."""
     if isinstance(actions, DiscreteActions):
         return DiscretePlayers(hp, problem, actions, linear, inputs)
+    if hp.q_function == "linear":
+        raise ValueError(
+            "q_function='linear' with continuous actions would be linear in the "
+            "action, whose best is then always one of the bounds. Use "
+            "q_function='kernel' (kernel='polynomial' for a curve of low degree), "
+            "or 'mlp'."
+        )
     return ContinuousPlayers(hp, problem, actions, linear, inputs)

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import numpy as np
+import torch
 from numpy.random import RandomState
+from torch import Tensor
 
 from .._typing import Floats
 from ..kernels._nystroem import LandmarkFeatures
-from .hyperparameters import Hyperparameters
-
-
-class StateInputs(Protocol):
-    """Inputs (k, n_features_out_) of states (k, d)."""
-
-    n_features_out_: int
-
-    def transform(self, states: Floats) -> Floats: ...
+from ..kernels._state_action import StateActionFeatures
+from ..networks import MLP
+from .hyperparameters import FunctionClass, Hyperparameters
 
 
 class StateColumns:
@@ -84,6 +78,9 @@ class LinearColumns(StateColumns):
         return self.transform(states) @ landmark_weights.astype(self.dtype, copy=False)
 
 
+StateReader = LandmarkFeatures | StateColumns
+
+
 def state_features(
     function_class: str,
     hp: Hyperparameters,
@@ -100,3 +97,53 @@ def state_features(
     if n_action_columns and np.shape(settings["bandwidth"]) == both:
         settings["bandwidth"] = np.asarray(settings["bandwidth"])[: states.shape[1]]
     return LandmarkFeatures(hp.kernel, random_state=rng, **settings).fit(states)
+
+
+class InputReaders:
+    """Ways to read states: one object for both, where they read the same."""
+
+    def __init__(
+        self, hp: Hyperparameters, states: Floats, rng: RandomState, n_columns: int = 0
+    ) -> None:
+        self._hp, self._states, self._rng = hp, states, rng
+        self._n_columns = n_columns  # of continuous actions
+        self._made: dict[str, StateReader] = {}
+
+    def read(self, function_class: FunctionClass) -> StateReader:
+        key = function_class if isinstance(function_class, str) else "columns"
+        # A perceptron of ours reads standardised columns; a user's module the states.
+        if key == "mlp" or isinstance(function_class, MLP):
+            key = "standardised columns"
+        if key not in self._made:
+            self._made[key] = self._make(key)
+        return self._made[key]
+
+    def _make(self, key: str) -> StateReader:
+        if key.endswith("columns"):
+            columns = StateColumns(self._hp.dtype, standardise=key != "columns")
+            return columns.fit(self._states)
+        return state_features(key, self._hp, self._states, self._rng, self._n_columns)
+
+
+class StateActionColumns:
+    """Columns of the state beside actions in units of half their range, (k, d + p)."""
+
+    def __init__(self, low: Floats, high: Floats) -> None:
+        self.center, self.half = 0.5 * (low + high), 0.5 * (high - low)
+
+    def __call__(self, x: Tensor, action: Tensor) -> Tensor:
+        center, half = (
+            torch.from_numpy(part).to(x) for part in (self.center, self.half)
+        )
+        return torch.cat([x, (action.to(x) - center) / half], dim=1)
+
+
+class DifferentiableFeatures:
+    """Kernel features of state and action, differentiable in the action, (k, m)."""
+
+    def __init__(self, features: StateActionFeatures) -> None:
+        self.features = features
+
+    def __call__(self, x: Tensor, action: Tensor) -> Tensor:
+        gram = self.features.torch_gram(torch.cat([x, action.to(x)], dim=1))
+        return gram @ torch.from_numpy(self.features.projection_).to(x)

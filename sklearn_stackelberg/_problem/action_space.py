@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._typing import Floats, Index
 from ..transitions._actions import action_type, check_bounds, check_same_amounts
-from ..transitions._transitions import Transitions
+
+
+class LoggedActions(Protocol):
+    """A log, as far as its actions go."""
+
+    @property
+    def action(self) -> NDArray[Any]: ...
+
+    @property
+    def action_names(self) -> tuple[str, ...] | None: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +42,7 @@ class DiscreteActions:
             )
         return cls(classes)
 
-    def read(self, log: Transitions) -> Index:
+    def read(self, log: LoggedActions) -> Index:
         """Codes of the logged actions, (n,); new ones are refused."""
         action = log.action
         new = np.setdiff1d(action, self.classes)
@@ -71,12 +80,12 @@ class ContinuousActions:
     type: ClassVar[Literal["continuous"]] = "continuous"
 
     @classmethod
-    def of(cls, log: Transitions, bounds: Any) -> ContinuousActions:
+    def of(cls, log: LoggedActions, bounds: Any) -> ContinuousActions:
         """Those of a log, within its bounds or the user's."""
         low, high = check_bounds(log.action, bounds)
         return cls(low, high, log.action.ndim == 1, log.action_names)
 
-    def read(self, log: Transitions) -> Floats:
+    def read(self, log: LoggedActions) -> Floats:
         """Logged actions, (n, p); other columns and a crossed bound are refused."""
         action = log.action
         if action.dtype.kind not in "iuf":
@@ -126,7 +135,7 @@ class ContinuousActions:
 Actions = DiscreteActions | ContinuousActions
 
 
-def read_actions(log: Transitions, asked: str, bounds: Any) -> tuple[Actions, str]:
+def read_actions(log: LoggedActions, asked: str, bounds: Any) -> tuple[Actions, str]:
     """What the actions are, and a warning, empty if nothing is ambiguous.
 
     ``asked`` and ``bounds`` are the estimator's `action_type` and `action_bounds`.

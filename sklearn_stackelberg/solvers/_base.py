@@ -16,6 +16,7 @@ from ._optimizers import MakeOptimizer
 
 Weights = Tensor | nn.Module
 
+# "individual" is the ablation: ∂_θ v at fixed w instead of D_θ v.
 LeaderGradient = Literal["total", "individual"]
 
 # What the parameters that both solvers have must be.
@@ -138,7 +139,7 @@ class SolverState:
         Of the next Gauss-Newton step.
     best : BestPoint or None
     log : int
-        Checksum of the rows, which tells them from others.
+        Checksum of the rows, which differs between logs.
     """
 
     policy: Weights
@@ -226,6 +227,7 @@ class History:
 
     def add(self, **entry: float | Tensor) -> None:
         """Append one evaluation; NaN stands for what it leaves out."""
+        # Every column gets a number each time, so that they stay a table.
         entry["seconds"] = time.perf_counter() - self._start
         for name, column in self.entries.items():
             column.append(float(entry.pop(name, float("nan"))))

@@ -69,6 +69,7 @@ class LSTDSystem(ABC):
 
     def subsample(self, n_rows: int = PART_ROWS) -> Self:
         """The same over some rows drawn at random; itself, if there are few."""
+        # Of fewer, half the rows would save little and know less.
         if self.n <= 2 * n_rows:
             return self
         # A fixed seed: which rows a search begins on is nothing to choose.
@@ -137,6 +138,7 @@ class BestResponse:
     def follower_gradient(self) -> Tensor:
         """∂_w F, zero to rounding at the best response, (p,)."""
         M, b, c = self.system.M, self.system.b, self.system.c
+        # Term by term, so that it says how well the system was solved.
         fit = M.T @ (M @ self.flat_w - c)
         return self.scale * fit + self.beta * self.flat_w + b
 
@@ -149,5 +151,6 @@ class BestResponse:
 
     def individual_derivative(self) -> Tensor:
         """∂_θ v with w held fixed, shaped as θ: b alone moves."""
+        # ∂b/∂θ · w: a leader that takes the follower's w for given (``docs/game.md``).
         none = torch.zeros_like(self.flat_w)
         return self.lstd.vjp(self.theta, (none, none, none, none), self.flat_w)

@@ -226,6 +226,7 @@ class _Search:
         """All phases; what they left undone."""
         solver, part = self.solver, self.lstd.subsample()
         if part is self.lstd:
+            # Mirror steps need w*(θ) of where they start.
             self.visit(theta)
             shortfall = self.mirror_phase()
         else:
@@ -269,6 +270,7 @@ class _Search:
         response, stale = self.best, 0
         for step in range(self.solver.mirror_steps):
             before = self.best.value
+            # From the last point, not the best: v may fall before it rises.
             theta = self.lstd.mirror_step(
                 response.theta, response.flat_w, STEP_GROWTH**step
             )
@@ -286,6 +288,7 @@ class _Search:
         unit = max(abs(float(self.best.value)), 1e-12)
 
         def objective(flat: Floats) -> tuple[float, Floats]:
+            # A copy, which the best point may keep: the array is scipy's to reuse.
             theta = torch.from_numpy(flat.copy()).reshape(start.shape)
             response = BestResponse(self.lstd, theta, self.lam, self.beta)
             derivative = response.total_derivative()
@@ -310,6 +313,7 @@ class _Search:
         response, stale = self.best, 0
         for _ in range(self.max_iter):
             derivative = response.individual_derivative()
+            # No line search: v is not what this direction is the gradient of.
             length = 1.0 / self.lstd.logit_scale(derivative)
             before = self.best.value
             response = self.visit(response.theta + length * derivative, derivative)
@@ -320,12 +324,13 @@ class _Search:
         return self._shortfall("max_iter", self.max_iter)
 
     def _gained(self, before: Tensor) -> bool:
+        # Of the best so far: what a worse point gains on a worse one is no progress.
         gain = float(self.best.value - before)
         return gain > self.solver.tol * abs(float(before))
 
     def _shortfall(self, name: str, limit: int) -> str:
         if not limit:
-            return ""  # a phase that was not asked for leaves nothing undone
+            return ""  # a phase of no steps leaves nothing undone
         values = self.history.entries["value"]
         recent = values[-1] - values[max(0, len(values) - 1 - _PATIENCE)]
         return (

@@ -124,6 +124,7 @@ class GaussianPolicyModel:
     ) -> None:
         self.features, self.inputs = features, inputs
         self.gram = NodeGram(features)
+        # θ is an argument of every method: the head that the policy has is never used.
         self.dtype: torch.dtype = getattr(torch, features.dtype)
         self.policy = policy.with_head(torch.zeros(1, 1, dtype=self.dtype))
         self._projection = torch.from_numpy(features.projection_)
@@ -151,6 +152,7 @@ class GaussianPolicyModel:
         self, data: StateData, theta: Tensor, left: Tensor, landmark_weights: Tensor
     ) -> Tensor:
         """By automatic differentiation, to the outputs of this chunk's states."""
+        # Through nodes and kernel; the step from the outputs to θ is linear.
         outputs = self.outputs(data, theta.detach()).requires_grad_()
         with torch.enable_grad():
             nodes = self.policy.choice(outputs)

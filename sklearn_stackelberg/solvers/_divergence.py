@@ -23,7 +23,7 @@ def divergence(
 ) -> tuple[str, str] | None:
     """What went wrong, a clause, and what to change, a sentence; None if nothing.
 
-    How large Q is, is told by the initial states of the batch.
+    How large Q is, is measured at the initial states of the batch.
     """
     finite_policy, finite_q = (
         bool(torch.isfinite(flat(module)).all())

@@ -16,7 +16,7 @@ from ._minibatch_game import Batch, Choices, MinibatchGame, Players, flat
 # Trials of a Gauss-Newton step, each damped ten times as much as the one before.
 _TRIALS = 8
 
-# Damping that is nothing beside any β, from which ten times more is not nothing.
+# Less damping than this would be the same step, beside any β that is of use.
 _LEAST_DAMPING = 1e-10
 
 # F can fall no further where the curvature promises less than so much of its size, or
@@ -158,6 +158,7 @@ class BatchObjectives:
                 damping = max(damping / 10.0, _LEAST_DAMPING)
                 fall = float((before - after) / before.abs())
                 return GaussNewtonStep(w + step, damping, fall)
+            # A step that needed none before starts at what can be seen beside β.
             damping = 10.0 * max(damping, 1e-4)
         # By its curvature, F would fall by half of gᵀ (∂²F)⁻¹ g.
         step = conjugate_gradient(curvature, gradient, tol=tol, max_iter=max_iter).x

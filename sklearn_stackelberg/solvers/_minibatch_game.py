@@ -91,6 +91,7 @@ class MinibatchGame:
         self.n, self.n_initial = len(rows.state), len(rows.initial)
         indices = (rows.state, rows.next_state, rows.initial)
         n_states = 1 + max(int(index.max()) for index in indices)
+        # One table serves where both read the same inputs.
         self._policy = self._table(inputs.policy, n_states)
         self._q_function = self._policy
         if inputs.q_function is not inputs.policy:
@@ -100,6 +101,7 @@ class MinibatchGame:
             torch.from_numpy(np.ascontiguousarray(part)).to(self.device)
             for part in (*indices, rows.action)
         )
+        # Codes stay integers, to gather by; continuous actions take the precision.
         self._action = action.to(dtype) if action.is_floating_point() else action.long()
         self._reward, self._terminated = (
             torch.as_tensor(part, dtype=dtype, device=self.device)
@@ -112,7 +114,7 @@ class MinibatchGame:
         return float(np.abs(self.rows.reward).max()) / (1.0 - self.discount)
 
     def checksum(self) -> int:
-        """Tells logs from others: indices, actions, rewards, ends, inputs of states."""
+        """Of indices, actions, rewards, ends, inputs of states: a log has its own."""
         rows = self.rows
         chosen = fixed_sample(self.n, _CHECKED_ROWS)
         first = rows.initial[fixed_sample(self.n_initial, _CHECKED_ROWS)]
@@ -121,6 +123,7 @@ class MinibatchGame:
             for read in (self.inputs.policy, self.inputs.q_function)
             for index in (rows.state[chosen], rows.next_state[chosen], first)
         ]
+        # Rewards alone are not enough: CartPole pays 1 in every row of every log.
         found = 0
         for part in (*rows, *inputs):
             found = zlib.crc32(np.ascontiguousarray(part).data, found)
@@ -128,6 +131,7 @@ class MinibatchGame:
 
     def _table(self, read: FeatureRows, n: int) -> Tensor | FeatureRows:
         """All inputs at once where they are small enough to lie on the device."""
+        # One row shows the width without reading all of them.
         width = read(np.zeros(1, dtype=np.intp)).shape[1]
         if n * width * self.dtype.itemsize > TABLE_BYTES:
             return read
@@ -158,6 +162,7 @@ class MinibatchGame:
 
     def fixed_batch(self, limit: int) -> Batch:
         """Fixed rows and initial states, all of them if there are no more than that."""
+        # One generator for both, so that initial states are not those of the rows.
         rng = np.random.default_rng(0)
         rows, initial = (fixed_sample(n, limit, rng) for n in (self.n, self.n_initial))
         return self.batch(rows, initial)
@@ -168,6 +173,7 @@ class MinibatchGame:
 
     def error(self, evaluation: BatchEvaluation, batch: Batch, w: Tensor) -> Tensor:
         """E_K, estimated without bias by the batch's rows."""
+        # Networks have no ridge, and w is then not in the embedding's order.
         weight = w if self.ridge else None
         return game.minibatch_bellman_error(
             evaluation.residual, batch.embedding, self.n, weight, self.ridge
@@ -219,6 +225,7 @@ class Players(nn.Module):
 
     def forward(self, batch: Batch, choices: Choices | None = None) -> BatchEvaluation:
         """q(s0, π) and δ of a batch, by choices made before if any are given."""
+        # A solve takes many products at one θ, whose choices are computed once.
         after, first = self.choices(batch) if choices is None else choices
         return BatchEvaluation(
             self.q_function.expected(batch.q_initial, first),
@@ -295,6 +302,7 @@ def discrete_embedding(
 
     def embedding(index: Index) -> Tensor:
         phi = features(rows.state[index])
+        # A column of features for each action, zero but for the logged one's.
         taken = torch.zeros(len(index), n_actions, dtype=phi.dtype)
         taken[torch.arange(len(index)), torch.from_numpy(rows.action[index])] = 1.0
         return (phi[:, :, None] * taken[:, None, :]).flatten(1)

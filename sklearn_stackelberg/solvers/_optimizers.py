@@ -33,11 +33,13 @@ def named_optimizer(optimizer: str | MakeOptimizer) -> MakeOptimizer:
             f"callable of parameters and a step size, got {optimizer!r}."
         )
     kind: Callable[..., torch.optim.Optimizer] = known[name]
+    # By its name, which all of torch's share.
     return lambda parameters, rate: kind(parameters, lr=rate)
 
 
 def saved_state(optimizer: torch.optim.Optimizer) -> dict[str, object]:
     """A copy of an optimiser's state, on the CPU."""
+    # `state_dict` shares the optimiser's own tensors, which go on to change.
     state = deepcopy(optimizer.state_dict())
     return {key: _on_cpu(value) for key, value in state.items()}
 

@@ -41,7 +41,7 @@ _CHUNK = 10_000
 
 
 class Stochastic(BaseEstimator):
-    """Solve by steps on minibatches, of the Q-function and of the policy in turn.
+    """Solve by steps on minibatches, of the Q-function and of the policy alternately.
 
     For any Q-function and any policy, networks included, on the CPU or a GPU, as in
     [1]_. In an iteration the Q-function takes steps of its own on

@@ -79,6 +79,8 @@ class StochasticRun:
             "policy": float(solver.leader_learning_rate or 0.0),
             "q_function": solver.learning_rate,
         }
+        # With Gauss-Newton steps the Q-function's is idle; it is there so that every
+        # state has both, whatever the setting that it is resumed with.
         make = named_optimizer(solver.optimizer)
         self.optimizers = {}
         for name, rate in self.rates.items():
@@ -135,10 +137,7 @@ class StochasticRun:
         return self.whole
 
     def step(self) -> None:
-        """Steps of the Q-function, a measurement where it is due, the policy's steps.
-
-        Algorithm 1 of the paper, with Gauss-Newton and mirror steps besides.
-        """
+        """Steps of the Q-function, a measurement if it is due, steps of the policy."""
         solver = self.solver
         for name, rate in self.rates.items():
             for group in self.optimizers[name].param_groups:
@@ -276,6 +275,7 @@ class StochasticRun:
             )
 
     def _stands_still(self) -> bool:
+        # Mirror steps are not to end the run: v is measured before what they lead to.
         values = self.history.entries["value"][-1 - _PATIENCE :]
         first = self.iteration - _PATIENCE * self.solver._measure_every
         if len(values) <= _PATIENCE or first < self.solver.mirror_steps:

@@ -27,6 +27,7 @@ from torch.testing import assert_close
 from sklearn_stackelberg._problem.rows import feature_rows, index_states
 from sklearn_stackelberg._sampling import fixed_sample
 from sklearn_stackelberg.kernels import LandmarkFeatures
+from sklearn_stackelberg.solvers import ClosedForm, ProblemSpec, SolverState
 from sklearn_stackelberg.solvers import _best_response as best_response
 from sklearn_stackelberg.solvers import _lstd_discrete as lstd_discrete
 from sklearn_stackelberg.solvers._base import History
@@ -710,3 +711,39 @@ def test_an_observer_stops_the_search_on_a_part_too(monkeypatch):
     # Once on the part, and once to see what that comes to on the whole.
     assert len(seen) == 2
     assert result.value == seen[1]["value"]
+
+
+# Parameters.
+
+
+@pytest.mark.parametrize(
+    ("action_type", "steps"), [("discrete", 50), ("continuous", 0)]
+)
+def test_max_iter_suits_the_actions(action_type, steps):
+    solver = ClosedForm()
+    assert solver.resolve(ProblemSpec(action_type, True, True, False)).max_iter == steps
+    assert solver.max_iter is None
+    given = ClosedForm(max_iter=3).resolve(ProblemSpec(action_type, True, True, False))
+    assert given.max_iter == 3
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        (ProblemSpec("discrete", False, False, False), "q_function is a network"),
+        (ProblemSpec("discrete", False, False, True), "q_function and policy are"),
+        (ProblemSpec("discrete", True, False, False), "in the same features"),
+        (ProblemSpec("discrete", True, True, False, "cuda"), "device='cuda'"),
+    ],
+)
+def test_what_has_no_closed_form_is_refused(spec, message):
+    with pytest.raises(ValueError, match=message):
+        ClosedForm().resolve(spec)
+
+
+def test_weights_are_what_it_starts_from():
+    sums = lstd(process_rows(0, n=100), 0.9)
+    with pytest.raises(TypeError, match="a Tensor, got Linear"):
+        ClosedForm(max_iter=1).solve(
+            sums, SolverState(torch.nn.Linear(1, 1)), lam=1.0, beta=1.0
+        )

@@ -152,6 +152,7 @@ def assert_same(a, b):
 # The closed form's game.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("problem", "discount", "settings"),
     [
@@ -183,6 +184,7 @@ def test_both_solvers_reach_one_game_where_q_is_linear(problem, discount, settin
     assert same.double().mean() >= 0.98
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adam", torch.optim.RMSprop])
 def test_gradient_steps_on_minibatches_reach_it_too(optimizer):
     rows, discount, lam, beta = chain(), 0.5, 0.2, 0.5
@@ -559,6 +561,46 @@ def test_an_unknown_optimizer_is_refused():
         Stochastic(optimizer="adamant").resolve(SPEC)
 
 
+# Parameters.
+
+
+@pytest.mark.parametrize(("network_policy", "rate"), [(True, 3e-3), (False, 0.1)])
+def test_what_is_none_becomes_a_number(network_policy, rate):
+    spec = ProblemSpec("discrete", network_policy, True, network_policy)
+    solver = Stochastic(mirror_steps=7)
+    found = solver.resolve(spec)
+    assert (found.max_iter, found.batch_size) == (27, 5_000)
+    assert found.leader_learning_rate == rate
+    assert solver.max_iter is solver.batch_size is solver.leader_learning_rate is None
+    given = Stochastic(max_iter=3, batch_size=20, leader_learning_rate=0.5)
+    assert given.resolve(spec).get_params() == given.get_params()
+
+
+@pytest.mark.parametrize(("n_rows", "iterations"), [(100, 5), (101, 6), (15, 1)])
+def test_one_pass_goes_once_over_the_rows(n_rows, iterations):
+    solver = Stochastic(batch_size=10, follower_steps=2).resolve(SPEC)
+    once = solver.one_pass(n_rows)
+    assert (once.max_iter, once.tol) == (iterations, 0.0)
+    assert solver.max_iter == 60
+
+
+def test_parameters_out_of_range_are_refused():
+    for params in ({"batch_size": 0}, {"learning_rate": -1.0}, {"leader_steps": 1.5}):
+        (name,) = params
+        with pytest.raises(ValueError, match=f"{name} must be"):
+            Stochastic(**params).resolve(SPEC)
+
+
+def test_what_was_not_resolved_is_not_solved():
+    played = NetworkGame()
+    with pytest.raises(ValueError, match="call resolve first"):
+        Stochastic().solve(played.sampled, SolverState(*played.modules), lam=1, beta=1)
+    with pytest.raises(TypeError, match="modules"):
+        Stochastic().resolve(SPEC).solve(
+            played.sampled, SolverState(torch.zeros(2, 3)), lam=1.0, beta=1.0
+        )
+
+
 # Actions that are measurements.
 
 
@@ -586,6 +628,7 @@ def doses(n=120):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["candidates", "gaussian"])
 @pytest.mark.parametrize("mirror_steps", [0, 20])
 def test_networks_learn_a_dose(kind, mirror_steps):
@@ -619,6 +662,7 @@ def test_networks_learn_a_dose(kind, mirror_steps):
 # Precision and device.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["gauss-newton", "adam"])
 def test_single_precision_comes_to_nearly_the_same(optimizer):
     solver, played = small_run(optimizer=optimizer)
