@@ -178,7 +178,9 @@ def deterministic(monkeypatch):
 
 
 @ignore_convergence
-@pytest.mark.parametrize("solver", ["closed_form", "stochastic"])
+@pytest.mark.parametrize(
+    "solver", ["closed_form", pytest.param("stochastic", marks=pytest.mark.slow)]
+)
 def test_the_estimator_takes_a_new_policy_class(deterministic, solver):
     log = dose_log(n=400)
     policy = estimator(
