@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ._typing import Index
 
-
-def fixed_sample(n: int, limit: int, rng: np.random.Generator | None = None) -> Index:
+def fixed_sample(
+    n: int, limit: int, rng: np.random.Generator | None = None
+) -> NDArray[np.intp]:
     """Indices out of n, drawn at random and sorted; all n if there are no more.
 
     A stride would alias with episodes of a fixed length: it may see their first steps
@@ -26,10 +27,10 @@ class Minibatches:
 
     def __init__(self, n: int, size: int) -> None:
         self.n, self.size = n, min(n, size)
-        self.order: Index = np.arange(n)
+        self.order: NDArray[np.intp] = np.arange(n)
         self.position = n
 
-    def draw(self, rng: np.random.Generator) -> Index:
+    def draw(self, rng: np.random.Generator) -> NDArray[np.intp]:
         """Places of the next batch; ``rng`` moves on once in an epoch."""
         if self.size == self.n:
             return self.order

@@ -11,9 +11,6 @@ import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 
-# Where it was before it stood with the other policies.
-from .policies._softmax import NetworkSoftmax as NetworkSoftmax
-
 Factory = Callable[[int, int], nn.Module]
 
 ACTIVATIONS = {

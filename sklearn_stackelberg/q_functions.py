@@ -89,6 +89,7 @@ class DiscreteQ(nn.Module):
 
     def logged(self, x: Tensor, action: Tensor) -> Tensor:
         """q(s, a), (k,), of action codes (k,)."""
+        # The module gives all actions at once, of which one a row was taken.
         return self.module(x).gather(1, action[:, None])[:, 0]
 
     def expected(self, x: Tensor, choice: Tensor) -> Tensor:

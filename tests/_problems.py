@@ -15,7 +15,8 @@ from torch import Tensor
 
 from sklearn_stackelberg import game
 from sklearn_stackelberg._problem.rows import Rows
-from sklearn_stackelberg.networks import MLP, NetworkSoftmax, build_network
+from sklearn_stackelberg.networks import MLP, build_network
+from sklearn_stackelberg.policies import NetworkSoftmax
 from sklearn_stackelberg.q_functions import DiscreteQ
 from sklearn_stackelberg.solvers import ClosedForm, SolverState
 from sklearn_stackelberg.solvers._best_response import BestResponse, LSTDSystem

@@ -10,7 +10,8 @@ from sklearn.base import clone
 from torch import nn
 from torch.testing import assert_close
 
-from sklearn_stackelberg.networks import ACTIVATIONS, MLP, NetworkSoftmax, build_network
+from sklearn_stackelberg.networks import ACTIVATIONS, MLP, build_network
+from sklearn_stackelberg.policies import NetworkSoftmax
 from sklearn_stackelberg.q_functions import ContinuousQ, DiscreteQ, LinearQ
 
 
@@ -174,7 +175,7 @@ def test_examples_are_what_the_network_is_tried_on():
 def test_a_softmax_of_a_network_is_one_of_its_logits():
     policy = NetworkSoftmax(build_network(MLP((5,)), 3, 4))
     x = normal(0, 6, 3)
-    assert_close(policy(x), torch.softmax(policy.logits(x), dim=1))
+    assert_close(policy(x), torch.softmax(policy.outputs(x), dim=1))
     assert_close(policy(x).sum(1), torch.ones(6).double())
 
 

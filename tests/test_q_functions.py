@@ -1,4 +1,4 @@
-"""Identities of the linear Q-function and of the matrix of its best response."""
+"""Identities of the linear Q-function, and of the matrix of its best response."""
 
 from __future__ import annotations
 

@@ -19,6 +19,7 @@ from ..equilibrium import (
 )
 from ..metrics._holdout import HoldoutEvaluator, fit_holdout_evaluator
 from ..networks import MLP
+from ..policies._base import CONTINUOUS_POLICIES
 from ..solvers._base import (
     Observer,
     ProblemSpec,
@@ -261,12 +262,13 @@ def _spec(
 ) -> ProblemSpec:
     """What the solver may ask before anything is built."""
     network = is_network(hp.policy)
-    # The mean of a Gaussian has features of its own.
-    gaussian = action_type == "continuous" and hp.action_distribution == "gaussian"
+    # Where actions move with the state, the policy has features of its own.
+    distribution = CONTINUOUS_POLICIES[hp.action_distribution]
+    moving = action_type == "continuous" and distribution.has_moving_actions
     return ProblemSpec(
         action_type=action_type,
         linear_q=not is_network(hp.q_function),
-        linear_policy=not network and (gaussian or hp.q_function == hp.policy),
+        linear_policy=not network and (moving or hp.q_function == hp.policy),
         network_policy=network,
         device=hp.device,
         q_function=repr(hp.q_function),

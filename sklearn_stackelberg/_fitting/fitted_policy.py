@@ -16,7 +16,7 @@ from torch import nn
 from .._problem.action_space import ContinuousActions, DiscreteActions
 from .._typing import Floats, Index
 from ..kernels._state_action import CandidateGram, StateActionFeatures
-from ..policies._gaussian import SquashedGaussian
+from ..policies._base import ContinuousPolicy as ContinuousPolicyModule
 from ..q_functions import ContinuousQ
 
 # States at once, of one action and of several: what a kernel or a network holds of
@@ -149,78 +149,36 @@ class DiscretePolicy:
         return np.asarray(states, dtype=self.dtype)
 
 
-class ActionDistribution(Protocol):
-    """A policy over continuous actions."""
+@dataclass(frozen=True, eq=False)
+class ActionDistribution:
+    """A policy over continuous actions, and its outputs of states, (n, n_outputs)."""
+
+    outputs: StateFunction
+    policy: ContinuousPolicyModule
 
     def nodes(self, states: Floats) -> tuple[Floats, Floats]:
         """Actions (n, S, p), and their weights (n, S)."""
+        found = [self.policy.predicted_nodes(some) for some in self._read(states)]
+        weights = torch.cat([nodes.weights for nodes in found]).numpy()
+        if self.policy.has_moving_actions:
+            return torch.cat([nodes.actions for nodes in found]).numpy(), weights
+        # The same in every state: kept once.
+        fixed = found[0].actions[0].numpy()
+        return np.broadcast_to(fixed, (len(weights), *fixed.shape)), weights
 
     def mode(self, states: Floats) -> Floats:
         """The actions to recommend, (n, p)."""
+        found = [self.policy.mode(some) for some in self._read(states)]
+        return torch.cat(found).numpy()
 
     def draw(self, states: Floats, rng: RandomState) -> Floats:
         """Actions drawn as the policy would, (n, p)."""
-
-
-@dataclass(frozen=True, eq=False)
-class CandidateDistribution:
-    """A softmax of logits (n, C) over candidates (C, p)."""
-
-    logits: StateFunction
-    candidates: Floats
-
-    def probabilities(self, states: Floats) -> Floats:
-        out = np.empty((len(states), len(self.candidates)))
-        for batch in _batches(states):
-            scores = torch.from_numpy(self.logits(states[batch])).double()
-            out[batch] = torch.softmax(scores, dim=1).numpy()
-        return out
-
-    def nodes(self, states: Floats) -> tuple[Floats, Floats]:
-        probabilities = self.probabilities(states)
-        # The same in every state: a view, not a copy for each.
-        shape = (len(probabilities), *self.candidates.shape)
-        return np.broadcast_to(self.candidates, shape), probabilities
-
-    def mode(self, states: Floats) -> Floats:
-        return self.candidates[self.probabilities(states).argmax(axis=1)]
-
-    def draw(self, states: Floats, rng: RandomState) -> Floats:
-        return self.candidates[_draw_codes(self.probabilities(states), rng)]
-
-
-@dataclass(frozen=True, eq=False)
-class GaussianDistribution:
-    """A squashed Gaussian, whose module reads the inputs."""
-
-    inputs: StateInputs
-    module: SquashedGaussian
-
-    def nodes(self, states: Floats) -> tuple[Floats, Floats]:
-        found = [self.module(x) for x in self._read(states)]
-        actions, weights = (
-            torch.cat(part).double().numpy() for part in zip(*found, strict=True)
-        )
-        return actions, weights
-
-    def mode(self, states: Floats) -> Floats:
-        """The medians: squashing moves the mean, and leaves the median."""
-        found = [self.module.median(x) for x in self._read(states)]
-        return torch.cat(found).double().numpy()
-
-    def draw(self, states: Floats, rng: RandomState) -> Floats:
-        """From the Gaussian itself, not from its nodes."""
-        noise = rng.standard_normal((len(states), len(self.module.low)))
-        parts = [torch.from_numpy(noise[batch]) for batch in _batches(states)]
-        drawn = [
-            self.module.sample(x, part.to(x.dtype))
-            for x, part in zip(self._read(states), parts, strict=True)
-        ]
-        return torch.cat(drawn).double().numpy()
+        drawn = [self.policy.draw(some, rng) for some in self._read(states)]
+        return torch.cat(drawn).numpy()
 
     def _read(self, states: Floats) -> Iterator[torch.Tensor]:
         for batch in _batches(states):
-            yield torch.from_numpy(self.inputs.transform(states[batch]))
+            yield torch.from_numpy(self.outputs(states[batch]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -249,14 +207,14 @@ class ContinuousPolicy:
 
     def predict_proba(self, states: ArrayLike) -> Floats:
         """Probability of every candidate in each state, (n, C)."""
-        if not isinstance(self.distribution, CandidateDistribution):
+        if self.distribution.policy.has_moving_actions:
             raise ValueError(
                 "A Gaussian policy gives no single action a probability. "
                 "Use predict for the action to recommend, sample for a draw, "
                 "action_nodes for the distribution, or fit with "
                 "action_distribution='candidates'."
             )
-        return self.distribution.probabilities(self._floats(states))
+        return self.action_nodes(states)[1]
 
     def sample(self, states: ArrayLike, rng: RandomState) -> Floats:
         with torch.no_grad():
@@ -268,7 +226,7 @@ class ContinuousPolicy:
         states = self._floats(states)
         if action is not None:
             return self._values(states, self.actions.measurements(action, len(states)))
-        if not isinstance(self.distribution, CandidateDistribution):
+        if self.distribution.policy.has_moving_actions:
             raise ValueError(
                 "A Gaussian policy has no candidates whose Q-values could be listed: "
                 "give the actions, q_values(X, action)."
@@ -276,7 +234,7 @@ class ContinuousPolicy:
         # One candidate at a time, so that memory does not grow with their number.
         columns = [
             self._values(states, np.broadcast_to(one, (len(states), len(one))))
-            for one in self.distribution.candidates
+            for one in self.action_nodes(states[:1])[0][0]
         ]
         return np.stack(columns, axis=1)
 

@@ -26,6 +26,7 @@ from .._validation import (
 )
 from ..kernels._registry import check_kernel
 from ..networks import Factory
+from ..policies._base import CONTINUOUS_POLICIES
 from ..solvers._base import Solver
 
 FunctionClass = str | Factory
@@ -119,7 +120,7 @@ RULES: Mapping[str, Rule] = {
     ),
     "initial_states": one_of("first", "all"),
     "action_type": one_of("auto", "discrete", "continuous"),
-    "action_distribution": one_of("candidates", "gaussian"),
+    "action_distribution": one_of(*CONTINUOUS_POLICIES),
     "solver": Rule(
         "one of ['auto', 'closed_form', 'stochastic'], or a solver such as "
         "ClosedForm(tol=1e-3) or Stochastic(learning_rate=1e-2)",

@@ -21,10 +21,11 @@ from .._problem.rows import FeatureRows, feature_rows
 from .._typing import Floats, Index
 from .._validation import check_table_size
 from ..kernels._state_action import StateActionFeatures
-from ..networks import MLP, NetworkSoftmax, build_network
-from ..policies._candidates import CandidateSoftmax, choose_candidates
-from ..policies._gaussian import SquashedGaussian
-from ..policies._softmax import SoftmaxPolicy
+from ..networks import MLP, build_network
+from ..policies._base import CONTINUOUS_POLICIES
+from ..policies._base import ContinuousPolicy as ContinuousPolicyModule
+from ..policies._candidates import CandidateSoftmax
+from ..policies._softmax import NetworkSoftmax, SoftmaxPolicy
 from ..q_functions import ContinuousQ, DiscreteQ, LinearQ
 from ..solvers._best_response import LSTDSystem
 from ..solvers._continuous_policies import CandidatePolicyModel, GaussianPolicyModel
@@ -33,11 +34,9 @@ from ..solvers._lstd_discrete import DiscreteLSTD
 from ..solvers._minibatch_game import MinibatchInputs, discrete_embedding
 from .fitted_policy import (
     ActionDistribution,
-    CandidateDistribution,
     ContinuousPolicy,
     DiscretePolicy,
     Fitted,
-    GaussianDistribution,
     KernelScores,
     KernelValues,
     LinearFunction,
@@ -232,7 +231,7 @@ class DiscretePlayers(Players):
             logits = LinearFunction(inputs.policy, policy)
         else:
             assert isinstance(policy, NetworkSoftmax)
-            logits = NetworkFunction(inputs.policy, policy.logits)
+            logits = NetworkFunction(inputs.policy, policy.outputs)
         if isinstance(module, LinearQ):
             module = self._scaled(module.weight.detach())
             values = LinearFunction(inputs.q_function, module)
@@ -255,7 +254,6 @@ class ContinuousPlayers(Players):
         embedded = StateActionFeatures(
             hp.kernel, random_state=rng, **hp.kernel_settings()
         ).fit(state, self.action)
-        gaussian, candidates = hp.action_distribution == "gaussian", None
         q_function = None
         # Of a linear system, the mean's landmarks are drawn as if they were the first.
         own = check_random_state(hp.random_state) if self.linear else rng
@@ -266,13 +264,15 @@ class ContinuousPlayers(Players):
                 if self.linear_q
                 else readers.read(hp.q_function)
             )
-        if not gaussian:
-            candidates = choose_candidates(self.action, low, high, hp.candidates, rng)
+        distribution = CONTINUOUS_POLICIES[hp.action_distribution].from_log(
+            self.action, low, high, candidates=hp.candidates, random_state=rng
+        )
+        moving = distribution.has_moving_actions
         # The candidates' logits are linear in the joint features where Q is, of a
         # linear system; else they are functions of the state.
-        policy = readers.read(hp.policy) if gaussian or not self.linear else None
+        policy = readers.read(hp.policy) if moving or not self.linear else None
         seed = 0 if self.linear else draw_seed(rng)
-        return PlayerInputs(policy, q_function, embedded, candidates, seed)
+        return PlayerInputs(policy, q_function, embedded, distribution, seed)
 
     @property
     def _bounds(self) -> tuple[Floats, Floats]:
@@ -282,9 +282,10 @@ class ContinuousPlayers(Players):
     def _model(self) -> CandidatePolicyModel | GaussianPolicyModel:
         inputs = self.inputs
         check_table_size(1, inputs.embedded.n_features_out_)
-        if inputs.candidates is not None:
-            return CandidatePolicyModel(inputs.embedded, inputs.candidates)
-        policy = SquashedGaussian(torch.zeros(1, 1), *self._bounds)
+        policy = inputs.distribution
+        assert policy is not None
+        if isinstance(policy, CandidateSoftmax):
+            return CandidatePolicyModel(inputs.embedded, policy.exact.numpy())
         return GaussianPolicyModel(inputs.embedded, inputs.policy, policy)
 
     def linear_system(self) -> ContinuousLSTD:
@@ -298,21 +299,21 @@ class ContinuousPlayers(Players):
 
     def from_weights(self, theta: Tensor, w: Tensor) -> Fitted:
         features, model = self.inputs.embedded, self._model
-        policy: CandidateSoftmax | SquashedGaussian
-        distribution: ActionDistribution
+        policy: ContinuousPolicyModule
+        outputs: KernelScores | NetworkFunction
         if isinstance(model, CandidatePolicyModel):
             # In single precision a candidate may be rounded past its bound.
             candidates = model.gram.candidates.astype(float).clip(*self._bounds)
             policy = CandidateSoftmax(theta, torch.from_numpy(candidates))
-            scores = KernelScores(model.gram, features.landmark_weights(theta.numpy()))
-            distribution = CandidateDistribution(scores, candidates)
+            weights = features.landmark_weights(theta.numpy())
+            outputs = KernelScores(model.gram, weights)
         else:
-            policy = SquashedGaussian(theta.to(model.policy.low.dtype), *self._bounds)
-            distribution = GaussianDistribution(model.inputs, policy)
+            policy = model.policy.with_head(theta.to(model.dtype))
+            outputs = NetworkFunction(model.inputs, policy.outputs)
         q_function = self._scaled(w)
         weights = features.landmark_weights(q_function.weight.numpy())
         values = KernelValues(features, weights)
-        return self._fitted(policy, q_function, distribution, values)
+        return self._fitted(policy, q_function, outputs, values)
 
     def _embedding(self) -> FeatureRows:
         states, where = self.problem.states, self.problem.state_index
@@ -324,13 +325,9 @@ class ContinuousPlayers(Players):
         return embedding
 
     def start_policy(self) -> nn.Module:
-        candidates = self.inputs.candidates
-        if candidates is None:
-            return SquashedGaussian(
-                self._head(2 * len(self.actions.low)), *self._bounds
-            )
-        head = self._head(len(candidates))
-        return CandidateSoftmax(head, torch.from_numpy(candidates))
+        policy = self.inputs.distribution
+        assert policy is not None
+        return policy.with_head(self._head(policy.n_outputs))
 
     def start_q_function(self) -> nn.Module:
         if self.linear_q:
@@ -352,22 +349,16 @@ class ContinuousPlayers(Players):
         inputs, module = self.inputs, q_function.module
         if isinstance(module, LinearQ):
             module = self._scaled(module.weight.detach())
-        distribution: ActionDistribution
-        if isinstance(policy, SquashedGaussian):
-            distribution = GaussianDistribution(inputs.policy, policy)
-        else:
-            assert isinstance(policy, CandidateSoftmax)
-            assert inputs.candidates is not None
-            scores = NetworkFunction(inputs.policy, policy.logits)
-            distribution = CandidateDistribution(scores, inputs.candidates)
+        assert isinstance(policy, ContinuousPolicyModule)
+        outputs = NetworkFunction(inputs.policy, policy.outputs)
         values = NetworkValues(inputs.q_function, q_function, self.problem.scale)
-        return self._fitted(policy, module, distribution, values)
+        return self._fitted(policy, module, outputs, values)
 
     def _fitted(
         self,
-        policy: nn.Module,
+        policy: ContinuousPolicyModule,
         q_function: nn.Module,
-        distribution: ActionDistribution,
+        outputs: KernelScores | NetworkFunction,
         values: KernelValues | NetworkValues,
     ) -> Fitted:
         actions, problem = self.actions, self.problem
@@ -375,8 +366,9 @@ class ContinuousPlayers(Players):
             "action_bounds_": self._bounds,
             "action_names_": actions.names,
         }
-        if isinstance(distribution, CandidateDistribution):
-            shown["candidates_"] = distribution.candidates
+        if isinstance(policy, CandidateSoftmax):
+            shown["candidates_"] = policy.exact.numpy()
+        distribution = ActionDistribution(outputs, policy)
         fitted = ContinuousPolicy(
             actions, distribution, values, problem.anchor, self.hp.dtype
         )

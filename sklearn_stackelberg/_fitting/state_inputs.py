@@ -14,6 +14,7 @@ from .._typing import Floats
 from ..kernels._nystroem import LandmarkFeatures
 from ..kernels._state_action import StateActionFeatures
 from ..networks import MLP
+from ..policies._base import ContinuousPolicy as ContinuousPolicyModule
 from .hyperparameters import FunctionClass, Hyperparameters
 
 
@@ -166,7 +167,8 @@ class PlayerInputs:
     policy: Any  # StateInputs, those of linear functions with landmark weights
     q_function: Any
     embedded: Any  # LandmarkFeatures, LinearColumns or StateActionFeatures
-    candidates: Floats | None = None  # (C, p)
+    # Over continuous actions, its head still to come.
+    distribution: ContinuousPolicyModule | None = None
     seed: int = 0
 
 

@@ -191,6 +191,7 @@ class CandidateGram:
         features = self.features
 
         def each_candidate(some: Floats) -> Floats:
+            # A state's candidates stand together, as `values` and `mean` take them.
             repeated = np.repeat(some, self.n_candidates, axis=0)
             actions = np.tile(self.candidates, (len(some), 1))
             return features.gram(repeated, actions).reshape(len(some), -1)
@@ -209,6 +210,7 @@ class CandidateGram:
     def mean(self, rows: Tensor, weights: Tensor) -> Tensor:
         """Σ_j weights_j k((s, a_j), L), (n, n_landmarks), of weights (n, C)."""
         if self.features.is_product:
+            # k(s, L) ∘ Σ_j w_j k(a_j, L): (C, L) numbers serve all states.
             return rows * (weights @ self._actions)
         each = rows.reshape(len(rows), self.n_candidates, -1)
         return (weights[:, None, :] @ each)[:, 0]
@@ -231,6 +233,7 @@ class NodeGram:
         """What is kept of states, (n, width)."""
         features = self.features
         states = np.asarray(states, dtype=features.dtype)
+        # Without a product there is nothing of k to compute before actions are known.
         if features.is_product:
             gram, dtype = features.state_gram, features.dtype
             states = in_batches(gram, states, self.width, dtype)
@@ -244,7 +247,7 @@ class NodeGram:
         """Σ_j weights_j k((s, a_j), L), (n, n_landmarks), of weights (n, S)."""
         if self.features.is_product:
             # k(s, L) is the same at all nodes, and is multiplied once they are summed.
-            each = self.features.torch_action_gram(actions)
+            each = self.features.torch_action_gram(actions)  # (n, S, n_landmarks)
             return rows * (weights[:, None, :] @ each)[:, 0]
         return (weights[:, None, :] @ self._gram(rows, actions))[:, 0]
 

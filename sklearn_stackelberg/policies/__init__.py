@@ -3,10 +3,11 @@
 from ._candidates import CandidateSoftmax, choose_candidates
 from ._gaussian import SquashedGaussian
 from ._quadrature import Nodes
-from ._softmax import SoftmaxPolicy
+from ._softmax import NetworkSoftmax, SoftmaxPolicy
 
 __all__ = [
     "CandidateSoftmax",
+    "NetworkSoftmax",
     "Nodes",
     "SoftmaxPolicy",
     "SquashedGaussian",

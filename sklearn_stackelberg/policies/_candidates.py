@@ -49,7 +49,7 @@ class CandidateSoftmax(ContinuousPolicy, name="candidates"):
         super().__init__()
         self.head = as_head(head)
         # In another precision they may lie outside the bounds: predictions give these.
-        self._exact = candidates.double()
+        self.exact = candidates.double()
         self.n_outputs = len(candidates)
         self.register_buffer("candidates", candidates.to(head_dtype(self.head)))
 
@@ -69,14 +69,12 @@ class CandidateSoftmax(ContinuousPolicy, name="candidates"):
 
     def with_head(self, head: Tensor | nn.Module) -> CandidateSoftmax:
         """Over the same candidates, in the precision of another head."""
-        return CandidateSoftmax(head, self._exact)
+        return CandidateSoftmax(head, self.exact)
 
     def outputs(self, x: Tensor) -> Tensor:
         """Scores of the candidates, (n, C), of φ(s, a_j), (n, C, m), or a head's x."""
         scores = self.head(x)
         return scores.squeeze(2) if scores.ndim == 3 else scores
-
-    logits = outputs
 
     def choice(self, outputs: Tensor) -> Nodes:
         """The candidates and their probabilities."""
@@ -86,18 +84,18 @@ class CandidateSoftmax(ContinuousPolicy, name="candidates"):
     def predicted_nodes(self, outputs: Tensor) -> Nodes:
         """The candidates as given, and their probabilities in float64."""
         weights = torch.softmax(outputs.double(), dim=1)
-        return Nodes(self._exact.expand(len(weights), -1, -1), weights)
+        return Nodes(self.exact.expand(len(weights), -1, -1), weights)
 
     def mode(self, outputs: Tensor) -> Tensor:
         """The most probable candidates."""
-        return self._exact[self.predicted_nodes(outputs).weights.argmax(dim=1)]
+        return self.exact[self.predicted_nodes(outputs).weights.argmax(dim=1)]
 
     def draw(self, outputs: Tensor, rng: np.random.RandomState) -> Tensor:
         """Candidates drawn by their probabilities."""
         cumulative = self.predicted_nodes(outputs).weights.numpy().cumsum(axis=1)
         # Probabilities add up to 1 but for rounding, which must not draw one too many.
         drawn = rng.uniform(size=(len(cumulative), 1)) * cumulative[:, -1:]
-        return self._exact[torch.from_numpy((cumulative < drawn).sum(axis=1))]
+        return self.exact[torch.from_numpy((cumulative < drawn).sum(axis=1))]
 
 
 def choose_candidates(

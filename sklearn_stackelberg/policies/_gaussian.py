@@ -102,8 +102,6 @@ class SquashedGaussian(ContinuousPolicy, name="gaussian"):
         weights = self.node_weights.expand(len(outputs), -1)
         return Nodes(self.squash(self.free_nodes(outputs)), weights)
 
-    nodes = choice
-
     def free_nodes(self, outputs: Tensor) -> Tensor:
         """The nodes μ + σ ε before squashing, (n, S, p)."""
         mean, log_std = mean_and_log_std(outputs)
@@ -111,19 +109,15 @@ class SquashedGaussian(ContinuousPolicy, name="gaussian"):
 
     def mirror_target(self, outputs: Tensor, weights: Tensor) -> Tensor:
         """Outputs of the Gaussian nearest to the nodes with other weights, (n, 2 p)."""
-        return self.matching(self.free_nodes(outputs), weights)
-
-    def mirror_loss(self, outputs: Tensor, target: Tensor) -> Tensor:
-        """Mean squared distance of the outputs."""
-        return nn.functional.mse_loss(outputs, target)
-
-    def matching(self, free: Tensor, weights: Tensor) -> Tensor:
-        """Outputs (n, 2 p) of the Gaussian with the mean and spread of free nodes."""
-        weights = weights[:, :, None]
+        free, weights = self.free_nodes(outputs), weights[:, :, None]
         mean = (weights * free).sum(dim=1)
         variance = (weights * (free - mean[:, None, :]) ** 2).sum(dim=1)
         # One node may have all the weight; σ is clamped far above 1e-6 in any case.
         return outputs_of(mean, 0.5 * torch.log(variance.clamp(min=1e-12)))
+
+    def mirror_loss(self, outputs: Tensor, target: Tensor) -> Tensor:
+        """Mean squared distance of the outputs."""
+        return nn.functional.mse_loss(outputs, target)
 
     def squash(self, free: Tensor) -> Tensor:
         """From all numbers to those within the bounds, (..., p)."""
@@ -141,18 +135,12 @@ class SquashedGaussian(ContinuousPolicy, name="gaussian"):
         """The median, in float64."""
         return self.squash(mean_and_log_std(outputs)[0]).double()
 
-    def sample(self, x: Tensor, noise: Tensor) -> Tensor:
-        """Actions drawn as the policy would, (n, p), by standard normal noise."""
-        return self._drawn(self.head(x), noise)
-
     def draw(self, outputs: Tensor, rng: np.random.RandomState) -> Tensor:
         """Drawn from the Gaussian, not from its nodes, in float64."""
         noise = rng.standard_normal((len(outputs), len(self.low)))
-        return self._drawn(outputs, torch.from_numpy(noise).to(outputs)).double()
-
-    def _drawn(self, outputs: Tensor, noise: Tensor) -> Tensor:
         mean, log_std = mean_and_log_std(outputs)
-        return self.squash(mean + log_std.exp() * noise)
+        free = mean + log_std.exp() * torch.from_numpy(noise).to(outputs)
+        return self.squash(free).double()
 
 
 def mean_and_log_std(outputs: Tensor) -> tuple[Tensor, Tensor]:

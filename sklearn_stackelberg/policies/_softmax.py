@@ -70,8 +70,6 @@ class NetworkSoftmax(Policy):
         """Logits, (k, n_actions)."""
         return self.module(x)
 
-    logits = outputs
-
     def choice(self, outputs: Tensor) -> Tensor:
         """Action probabilities, (k, n_actions)."""
         return torch.softmax(outputs, dim=1)
@@ -84,6 +82,8 @@ def action_probabilities(features: Tensor, weight: Tensor) -> Tensor:
 
 def softmax_vjp(probabilities: Tensor, gradient: Tensor) -> Tensor:
     """∂/∂logits of a function whose ∂/∂π is known: π_a (g_a − Σ_b π_b g_b)."""
+    # Step "Back to θ" of docs/game.md: the rows' gradients are known by hand there, so
+    # no graph is kept of a million rows.
     weighted = probabilities * gradient  # (n, n_actions), as both arguments
     return weighted - probabilities * weighted.sum(dim=1, keepdim=True)
 

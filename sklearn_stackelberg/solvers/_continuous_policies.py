@@ -16,7 +16,7 @@ from .._problem.rows import abs_quantile
 from .._typing import Floats
 from ..kernels._nystroem import LandmarkFeatures
 from ..kernels._state_action import CandidateGram, NodeGram, StateActionFeatures
-from ..policies._gaussian import SquashedGaussian
+from ..policies._base import ContinuousPolicy
 from ..policies._softmax import advantages, softmax_vjp
 
 # What a policy keeps of k states: tensors of k rows.
@@ -120,24 +120,24 @@ class GaussianPolicyModel:
         self,
         features: StateActionFeatures,
         inputs: LandmarkFeatures,
-        policy: SquashedGaussian,
+        policy: ContinuousPolicy,
     ) -> None:
         self.features, self.inputs = features, inputs
         self.gram = NodeGram(features)
         # θ is an argument of every method: the head that the policy has is never used.
-        none = torch.zeros(1, 1, dtype=getattr(torch, features.dtype))
-        self.policy = policy.with_head(none)
+        self.dtype: torch.dtype = getattr(torch, features.dtype)
+        self.policy = policy.with_head(torch.zeros(1, 1, dtype=self.dtype))
         self._projection = torch.from_numpy(features.projection_)
 
     def start(self) -> Tensor:
         """θ = 0: μ in the middle of the bounds, wide."""
-        columns = 2 * len(self.policy.low)
-        return torch.zeros(self.inputs.n_features_out_, columns, dtype=torch.float64)
+        shape = self.inputs.n_features_out_, self.policy.n_outputs
+        return torch.zeros(shape, dtype=torch.float64)
 
     def read(self, states: Floats) -> StateData:
         """Gram rows, and the policy's features."""
         inputs = torch.from_numpy(self.inputs.transform(states))
-        return self.gram.read(states), inputs.to(self.policy.low.dtype)
+        return self.gram.read(states), inputs.to(self.dtype)
 
     def outputs(self, data: StateData, direction: Tensor) -> Tensor:
         """What μ and log σ come from, (k, 2 p)."""
@@ -145,7 +145,7 @@ class GaussianPolicyModel:
 
     def mean(self, data: StateData, theta: Tensor) -> Tensor:
         """h = Σ_j w_j k((s, a_j), L) over the nodes, (k, n_landmarks)."""
-        nodes = self.policy.nodes(self.outputs(data, theta))
+        nodes = self.policy.choice(self.outputs(data, theta))
         return self.gram.mean(data[0], nodes.actions, nodes.weights)
 
     def vjp(
@@ -155,7 +155,7 @@ class GaussianPolicyModel:
         # Through nodes and kernel; the step from the outputs to θ is linear.
         outputs = self.outputs(data, theta.detach()).requires_grad_()
         with torch.enable_grad():
-            nodes = self.policy.nodes(outputs)
+            nodes = self.policy.choice(outputs)
             mean = self.gram.mean(data[0], nodes.actions, nodes.weights)
             total = (left * (mean @ landmark_weights)).sum()
         return (data[1].T @ torch.autograd.grad(total, outputs)[0]).double()
@@ -170,14 +170,14 @@ class GaussianPolicyModel:
         is projected on the policy's features by least squares.
         """
         outputs = self.outputs(data, theta)  # (k, 2 p)
-        nodes, free = self.policy.nodes(outputs), self.policy.free_nodes(outputs)
+        nodes = self.policy.choice(outputs)
         landmark_weights = (self._projection @ w).to(outputs.dtype)[:, None]
         values = self.gram.values(data[0], nodes.actions, landmark_weights)  # (k, S, 1)
         advantage = advantages(nodes.weights, values[..., 0])
         eta = min(size, _GAUSSIAN_STEP) / abs_quantile(advantage)
         # Eq. (37) of docs/game.md.
         weights = nodes.weights.log() + eta * advantage
-        target = self.policy.matching(free, torch.softmax(weights, dim=1))
+        target = self.policy.mirror_target(outputs, torch.softmax(weights, dim=1))
         return theta + self.regress(data, target - outputs)
 
     def regress(self, data: StateData, outputs: Tensor) -> Tensor:

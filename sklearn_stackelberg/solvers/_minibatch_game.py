@@ -208,8 +208,8 @@ _CHECKED_ROWS = 2_000
 class Players(nn.Module):
     """A policy and a Q-function, and what they make of a batch.
 
-    The policy maps its inputs to a choice; the Q-function has the methods of
-    `q_functions.QFunction`.
+    The policy maps its inputs to a choice, and is a `policies._base.Policy` where it
+    takes mirror steps; the Q-function has the methods of `q_functions.QFunction`.
     """
 
     policy: nn.Module

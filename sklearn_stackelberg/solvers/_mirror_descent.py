@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from ..policies._base import Policy
 from ..policies._softmax import advantages
-from ._minibatch_game import Choice
 
 # A step is fitted by so many steps of the policy's optimiser, on so many states each.
 _FITS, _FIT_ROWS = 50, 512
@@ -22,8 +22,8 @@ _MANY = 100_000
 
 
 def mirror_step(
-    policy: nn.Module,
-    q_function: Any,  # a Module with the methods of `q_functions.QFunction`
+    policy: Policy,
+    q_function: Any,  # a Module with the methods of `QFunction`
     x: Tensor,
     y: Tensor,
     *,
@@ -42,7 +42,7 @@ def mirror_step(
 
         def closure(rows: Tensor = rows) -> float:
             optimizer.zero_grad()
-            loss = mirror_loss(policy, x[rows], target[rows])
+            loss = policy.mirror_loss(policy.outputs(x[rows]), target[rows])
             loss.backward()
             return float(loss.detach())
 
@@ -50,7 +50,7 @@ def mirror_step(
 
 
 def mirror_target(
-    policy: Any, q_function: Any, x: Tensor, y: Tensor, eta: float
+    policy: Policy, q_function: Any, x: Tensor, y: Tensor, eta: float
 ) -> Tensor:
     """What the policy should come to in some states: π'(a|s) ∝ π(a|s) exp(η A(s, a)).
 
@@ -59,36 +59,12 @@ def mirror_target(
     Gaussian), outputs (k, 2 p) with the mean and the spread of those probabilities.
     """
     with torch.no_grad():
-        outputs = policy.head(x) if _moves(policy) else None
-        choice = policy(x) if outputs is None else policy.nodes(outputs)
-        weights = _weights(choice)
+        outputs = policy.outputs(x)
+        choice = policy.choice(outputs)
+        weights = choice if isinstance(choice, Tensor) else choice.weights
         advantage = advantages(weights, q_function.each(y, choice))
         size = float(torch.quantile(advantage.abs().flatten()[:_MANY], 0.95))
         eta = eta / size if size > 0.0 else 0.0
         # Eq. (42) of docs/game.md.
         tilted = torch.softmax(weights.clamp(min=_TINY).log() + eta * advantage, dim=1)
-        if outputs is None:
-            return tilted
-        return policy.matching(policy.free_nodes(outputs), tilted)
-
-
-def mirror_loss(policy: Any, x: Tensor, target: Tensor) -> Tensor:
-    """How far the policy is from a target: cross-entropy, or squared distance."""
-    if _moves(policy):
-        return nn.functional.mse_loss(policy.head(x), target)
-    if hasattr(policy, "logits"):
-        # More exact than the logarithm of a softmax where it is nearly decided.
-        logs = torch.log_softmax(policy.logits(x), dim=1)
-    else:
-        logs = _weights(policy(x)).clamp(min=_TINY).log()
-    return -(target * logs).sum(dim=1).mean()
-
-
-def _weights(choice: Choice) -> Tensor:
-    """Probabilities of what is chosen from, (k, S)."""
-    return choice if isinstance(choice, Tensor) else choice[1]
-
-
-def _moves(policy: object) -> bool:
-    """A policy whose weights are fixed, and whose nodes are what it chooses."""
-    return hasattr(policy, "matching")
+        return policy.mirror_target(outputs, tilted)

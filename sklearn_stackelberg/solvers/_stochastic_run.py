@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from .._sampling import Minibatches
+from ..policies._base import Policy
 from ._base import (
     STEP_GROWTH,
     BestPoint,
@@ -217,7 +219,7 @@ class StochasticRun:
         ]
         batch = self.problem.batch(*places)
         mirror_step(
-            self.players.policy,
+            cast(Policy, self.players.policy),
             self.players.q_function,
             torch.cat([batch.policy_next, batch.policy_initial]),
             torch.cat([batch.q_next, batch.q_initial]),

@@ -5,19 +5,21 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from _logs import best_dose, dose_log, estimator, ignore_convergence
 from numpy.testing import assert_allclose, assert_array_equal
 from torch import nn
 from torch.testing import assert_close
 
+from sklearn_stackelberg._fitting import hyperparameters
 from sklearn_stackelberg.policies import (
     CandidateSoftmax,
+    NetworkSoftmax,
     Nodes,
     SoftmaxPolicy,
     SquashedGaussian,
 )
 from sklearn_stackelberg.policies._base import CONTINUOUS_POLICIES, ContinuousPolicy
 from sklearn_stackelberg.policies._quadrature import as_head
-from sklearn_stackelberg.policies._softmax import NetworkSoftmax
 
 LOW, HIGH = np.array([-1.0, 0.1]), np.array([2.0, 0.7])
 
@@ -125,12 +127,12 @@ def test_modes():
     assert_close(policy.mode(policy.outputs(x)), policy.median(x))
 
 
-def test_a_new_policy_class_is_known_once_it_is_defined(monkeypatch):
-    names = dict(CONTINUOUS_POLICIES)
-    monkeypatch.setattr("sklearn_stackelberg.policies._base.CONTINUOUS_POLICIES", names)
+@pytest.fixture
+def deterministic(monkeypatch):
+    """A new policy class, known by its name while it is needed."""
 
     class Deterministic(ContinuousPolicy, name="deterministic"):
-        """One action in each state: the outputs, in the bounds."""
+        """Nearly one action in each state: the outputs, and a little to each side."""
 
         has_moving_actions = True
 
@@ -151,24 +153,51 @@ def test_a_new_policy_class_is_known_once_it_is_defined(monkeypatch):
 
         def choice(self, outputs):
             low, high = (torch.from_numpy(bound).to(outputs) for bound in self.bounds)
-            actions = torch.minimum(torch.maximum(outputs, low), high)
-            return Nodes(actions[:, None, :], torch.ones(len(outputs), 1).to(outputs))
+            offsets = torch.tensor([-0.1, 0.0, 0.1]).to(outputs)[:, None]
+            actions = outputs[:, None, :] + offsets * (high - low)
+            actions = torch.minimum(torch.maximum(actions, low), high)
+            return Nodes(actions, torch.full(actions.shape[:2], 1 / 3).to(outputs))
 
         def mirror_target(self, outputs, weights):
-            return outputs
+            return (weights[:, :, None] * self.choice(outputs).actions).sum(dim=1)
 
         def mirror_loss(self, outputs, target):
             return ((outputs - target) ** 2).mean()
 
         def mode(self, outputs):
-            return self.predicted_nodes(outputs).actions[:, 0]
+            return self.predicted_nodes(outputs).actions[:, 1]
 
         def draw(self, outputs, rng):
             return self.mode(outputs)
 
-    assert names["deterministic"] is Deterministic
-    policy = names["deterministic"].from_log(np.zeros((3, 2)), LOW, HIGH)
-    policy = policy.with_head(normal(1, 3, policy.n_outputs))
-    outputs = policy.outputs(normal(0, 6, 3))
-    assert policy.mode(outputs).shape == (6, 2)
-    assert_close(policy(normal(0, 6, 3)).actions[:, 0], policy.mode(outputs))
+    # The rules are made when they are imported, and a class's file is imported first.
+    rule = hyperparameters.one_of(*CONTINUOUS_POLICIES)
+    monkeypatch.setitem(hyperparameters.RULES, "action_distribution", rule)
+    yield Deterministic
+    del CONTINUOUS_POLICIES["deterministic"]
+
+
+@ignore_convergence
+@pytest.mark.parametrize(
+    "solver", ["closed_form", pytest.param("stochastic", marks=pytest.mark.slow)]
+)
+def test_the_estimator_takes_a_new_policy_class(deterministic, solver):
+    log = dose_log(n=400)
+    policy = estimator(
+        action_distribution="deterministic",
+        solver=solver,
+        bandwidth="median",
+        n_components=40,
+        mirror_steps=5,
+        max_iter=5,
+        discount=0.5,
+        ridge=0.0,
+    ).fit(log)
+    assert isinstance(policy.policy_, deterministic)
+    states = log.state[:50]
+    loss = ((policy.predict(states) - best_dose(states, 1).ravel()) ** 2).mean()
+    assert loss < 0.5 * (best_dose(states, 1) ** 2).mean()
+    actions, weights = policy.action_nodes(states)
+    assert actions.shape == (50, 3, 1)
+    assert_allclose(weights, 1 / 3, rtol=1e-6)
+    assert_array_equal(policy.sample(states), policy.predict(states))

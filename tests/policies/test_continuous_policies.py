@@ -160,6 +160,13 @@ def test_one_action_is_no_choice():
 # The squashed Gaussian.
 
 
+class Wild:
+    """A generator whose numbers are far out."""
+
+    def standard_normal(self, shape):
+        return 1e3 * np.random.RandomState(0).standard_normal(shape)
+
+
 @given(
     seed=st.integers(0, 999),
     scale=st.sampled_from([1e-3, 1.0, 1e3, 1e8]),
@@ -171,10 +178,10 @@ def test_the_bounds_are_never_crossed(seed, scale, dtype, p):
     low, high = np.sort(rng.normal(size=(2, p)) * 10.0 ** rng.integers(-4, 5), axis=0)
     policy = SquashedGaussian(scale * normal(seed, 2, 2 * p).to(dtype), low, high)
     x = normal(seed + 1, 9, 2).to(dtype)
-    drawn = policy.sample(x, 1e3 * normal(seed, 9, p).to(dtype))
+    drawn = policy.draw(policy.outputs(x), Wild())
+    assert policy(x).actions.dtype == dtype
     # In the bounds as they were given, in float64, whatever the policy computes in.
     for actions in (policy(x).actions, policy.median(x), drawn):
-        assert actions.dtype == dtype
         exact = actions.double().numpy()
         assert (exact >= low).all()
         assert (exact <= high).all()
@@ -195,8 +202,8 @@ def test_rounded_bounds_are_the_nearest_within(seed):
 def test_nodes_stand_for_the_samples(p):
     policy = gaussian(p=p, n_nodes=30 if p == 1 else 4096)
     x = normal(5, 1, 3)
-    noise = normal(6, 200_000, p)
-    drawn = policy.sample(x.expand(len(noise), -1), noise)
+    outputs = policy.outputs(x).expand(200_000, -1)
+    drawn = policy.draw(outputs, np.random.RandomState(0))
     nodes = policy(x)
     for f in (torch.sin, torch.square):
         found = (nodes.weights[0] @ f(nodes.actions[0])).numpy()
@@ -206,7 +213,8 @@ def test_nodes_stand_for_the_samples(p):
 def test_the_median_is_in_the_middle_of_samples():
     policy = gaussian(p=1)
     x = normal(5, 1, 3)
-    drawn = policy.sample(x.expand(100_000, -1), normal(6, 100_000, 1))
+    outputs = policy.outputs(x).expand(100_000, -1)
+    drawn = policy.draw(outputs, np.random.RandomState(0))
     assert float(drawn.median()) == pytest.approx(float(policy.median(x)), abs=0.02)
 
 
@@ -246,8 +254,7 @@ def test_the_spread_stays_within_its_clamp():
 def test_the_gaussian_of_its_own_nodes_is_itself(p):
     policy = gaussian(p=p)
     outputs = policy.head(normal(3, 4, 3))
-    free = policy.free_nodes(outputs)
-    found = policy.matching(free, policy.nodes(outputs).weights)
+    found = policy.mirror_target(outputs, policy.choice(outputs).weights)
     assert_close(
         mean_and_log_std(found)[1], mean_and_log_std(outputs)[1], atol=0.03, rtol=0
     )
