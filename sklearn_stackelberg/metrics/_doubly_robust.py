@@ -78,7 +78,7 @@ def density_estimate(
 
     Weighted, ω is divided by Σ_i p_i ω_i (1 − γ g_i), which is 1 for true ratios.
     """
-    # A smooth dual may be negative somewhere; a clip asks for ratios as they should be.
+    # A smooth dual may be negative somewhere; clipped ratios are >= 0, as true ones.
     ratio = fit.ratio if clip is None else np.clip(fit.ratio, 0.0, clip)
     # Eq. (53) of docs/game.md. Flow in is flow out: for true ω the scale S is 1.
     mass = data.weight * ratio

@@ -67,7 +67,7 @@ def tabulate_policy(
     # In a log in order nearly every next state is the next row's state: half the work.
     shared = shared_next_rows(state, after)
     states, state_index, next_index = index_states(state, after, shared)
-    # A policy that was fitted on a DataFrame asks for its columns by name.
+    # A policy that was fitted on a DataFrame finds its columns by name.
     seen = like(log.state, states)
     if is_continuous(policy):
         _check_numbers(log.action)
