@@ -2,10 +2,11 @@
 
 from importlib.metadata import PackageNotFoundError, version
 
-from sklearn_stackelberg.estimator import StackelbergPolicyEstimator
-from sklearn_stackelberg.model_selection import EpisodeKFold
-from sklearn_stackelberg.preprocessing import OnStates
-from sklearn_stackelberg.transitions import Transitions, as_transitions
+from .estimator import StackelbergPolicyEstimator
+from .model_selection._folds import EpisodeKFold
+from .preprocessing._on_states import OnStates
+from .transitions._as_transitions import as_transitions
+from .transitions._transitions import Transitions
 
 try:
     __version__ = version("sklearn-stackelberg")

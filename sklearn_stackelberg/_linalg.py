@@ -15,14 +15,16 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.linalg import eigvalsh_tridiagonal, lu_solve
 from scipy.linalg.lapack import dgecon, dgetrf
 from torch import Tensor
 
-from ._typing import Floats, Index
+# Written out, so that what solves linear systems imports none of ours.
+Floats = NDArray[np.floating]
 
 # Factors and pivots, as `scipy.linalg.lu_solve` takes them.
-LU = tuple[Floats, Index]
+LU = tuple[Floats, NDArray[np.intc]]
 
 MatVec = Callable[[Tensor], Tensor]
 

@@ -120,7 +120,11 @@ RULES: Mapping[str, Rule] = {
     ),
     "initial_states": one_of("first", "all"),
     "action_type": one_of("auto", "discrete", "continuous"),
-    "action_distribution": one_of(*CONTINUOUS_POLICIES),
+    # Read when it is checked: a policy class of the user's has its name by then.
+    "action_distribution": Rule(
+        f"one of {list(CONTINUOUS_POLICIES)}",
+        lambda x: isinstance(x, str) and x in CONTINUOUS_POLICIES,
+    ),
     "solver": Rule(
         "one of ['auto', 'closed_form', 'stochastic'], or a solver such as "
         "ClosedForm(tol=1e-3) or Stochastic(learning_rate=1e-2)",

@@ -18,6 +18,9 @@ Floats = NDArray[np.floating]
 # What is known of states, or of rows, at some indices: a Tensor of shape (k, m).
 FeatureRows = Callable[[Index], Tensor]
 
+# What a policy keeps of k states: tensors of k rows.
+StateData = tuple[Tensor, ...]
+
 # A table of features up to this size is kept; a larger one is computed anew, chunk by
 # chunk, each time that it is read.
 TABLE_BYTES = 2**30

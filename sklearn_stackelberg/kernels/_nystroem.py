@@ -237,7 +237,16 @@ class LandmarkFeatures(KernelFeatures):
         return self._project(states, landmark_weights)
 
     def similarity_to_itself(self, states: Floats) -> Floats:
-        """k(s, s), which the features reach at the landmarks alone, (n,)."""
+        """k(s, s), which the features reach at the landmarks alone.
+
+        Parameters
+        ----------
+        states : array of shape (n, d)
+
+        Returns
+        -------
+        array of shape (n,)
+        """
         return self._similarity(states)
 
 

@@ -11,12 +11,13 @@ from functools import partial
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.distance import pdist
 from sklearn.metrics.pairwise import pairwise_kernels
 from torch import Tensor
 
-from .._typing import Floats
+# Written out, so that a record of a kernel imports none of ours.
+Floats = NDArray[np.floating]
 
 # A scikit-learn Gaussian-process ``Kernel`` is called as other callables are.
 KernelLike = str | Callable[..., Floats]

@@ -101,7 +101,17 @@ class StateActionFeatures(KernelFeatures):
         return self._project(self._pairs(states, actions), landmark_weights)
 
     def similarity_to_itself(self, states: Floats, actions: Floats) -> Floats:
-        """k((s, a), (s, a)), (n,)."""
+        """k((s, a), (s, a)).
+
+        Parameters
+        ----------
+        states : array of shape (n, d)
+        actions : array of shape (n, p)
+
+        Returns
+        -------
+        array of shape (n,)
+        """
         return self._similarity(self._pairs(states, actions))
 
     @property
@@ -110,15 +120,43 @@ class StateActionFeatures(KernelFeatures):
         return record_of(self.kernel).is_product
 
     def gram(self, states: Floats, actions: Floats) -> Floats:
-        """k((s, a), L), (n, n_landmarks)."""
+        """k((s, a), L).
+
+        Parameters
+        ----------
+        states : array of shape (n, d)
+        actions : array of shape (n, p)
+
+        Returns
+        -------
+        array of shape (n, n_landmarks)
+        """
         return self.bound_kernel()(self._pairs(states, actions), self.landmarks_)
 
     def state_gram(self, states: Floats) -> Floats:
-        """k(s, L) of a product kernel, (n, n_landmarks)."""
+        """k(s, L) of a product kernel.
+
+        Parameters
+        ----------
+        states : array of shape (n, d)
+
+        Returns
+        -------
+        array of shape (n, n_landmarks)
+        """
         return self._gram_of(states, slice(None, self.n_state_columns_))
 
     def action_gram(self, actions: Floats) -> Floats:
-        """k(a, L) of a product kernel, (n, n_landmarks)."""
+        """k(a, L) of a product kernel.
+
+        Parameters
+        ----------
+        actions : array of shape (n, p)
+
+        Returns
+        -------
+        array of shape (n, n_landmarks)
+        """
         return self._gram_of(actions, slice(self.n_state_columns_, None))
 
     def check_differentiable(self) -> None:
@@ -153,7 +191,16 @@ class StateActionFeatures(KernelFeatures):
         return self._factor(columns).in_torch(points, self.landmarks_[:, columns])
 
     def torch_action_gram(self, actions: Tensor) -> Tensor:
-        """k(a, L) of a product kernel, differentiable, (..., n_landmarks)."""
+        """k(a, L) of a product kernel, differentiable.
+
+        Parameters
+        ----------
+        actions : Tensor of shape (..., p)
+
+        Returns
+        -------
+        Tensor of shape (..., n_landmarks)
+        """
         return self.torch_gram(actions, slice(self.n_state_columns_, None))
 
     def _factor(self, columns: slice) -> BoundKernel:

@@ -30,14 +30,15 @@ class DiscretePolicy(Protocol):
     @property
     def classes_(self) -> NDArray[Any]: ...
 
-    def predict_proba(self, X: object, /) -> NDArray[Any]: ...  # (n, A)
+    # Any: what a policy takes for states is its own affair.
+    def predict_proba(self, X: Any, /) -> NDArray[Any]: ...  # (n, A)
 
 
 class ContinuousPolicy(Protocol):
     """A policy of continuous actions, as a finite mixture."""
 
     def action_nodes(
-        self, X: object, /
+        self, X: Any, /
     ) -> tuple[NDArray[Any], NDArray[Any]]: ...  # (n, S, p) and weights (n, S)
 
 

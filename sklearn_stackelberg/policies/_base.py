@@ -101,3 +101,8 @@ class ContinuousPolicy(Policy):
     @abstractmethod
     def draw(self, outputs: Tensor, rng: np.random.RandomState) -> Tensor:
         """Actions drawn as the policy would, (k, p), for predictions."""
+
+
+def advantages(probabilities: Tensor, q_values: Tensor) -> Tensor:
+    """q(s, a) − q(s, π) for every action, (n, n_actions), as both arguments."""
+    return q_values - (probabilities * q_values).sum(dim=1, keepdim=True)

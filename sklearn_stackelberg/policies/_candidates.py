@@ -129,6 +129,12 @@ def choose_candidates(
     ------
     ValueError
         If there are fewer than two, or one lies outside the bounds.
+
+    Examples
+    --------
+    >>> logged = np.linspace(0.0, 1.0, 50)[:, None]
+    >>> choose_candidates(logged, np.zeros(1), np.ones(1), 3).ravel()
+    array([0. , 0.5, 1. ])
     """
     p = actions.shape[1]
     if candidates is not None and np.ndim(candidates) > 0:

@@ -42,7 +42,7 @@ class SquashedGaussian(ContinuousPolicy, name="gaussian"):
     --------
     >>> import torch
     >>> policy = SquashedGaussian(torch.tensor([[50.0, 0.0]]), [-1.0], [3.0])
-    >>> policy.median(torch.tensor([[0.0], [1.0]])).tolist()
+    >>> policy.mode(policy.outputs(torch.tensor([[0.0], [1.0]]))).tolist()
     [[1.0], [3.0]]
     """
 
@@ -100,16 +100,16 @@ class SquashedGaussian(ContinuousPolicy, name="gaussian"):
     def choice(self, outputs: Tensor) -> Nodes:
         """Actions at the nodes, and their weights, from outputs (n, 2 p)."""
         weights = self.node_weights.expand(len(outputs), -1)
-        return Nodes(self.squash(self.free_nodes(outputs)), weights)
+        return Nodes(self._squash(self._free_nodes(outputs)), weights)
 
-    def free_nodes(self, outputs: Tensor) -> Tensor:
+    def _free_nodes(self, outputs: Tensor) -> Tensor:
         """The nodes μ + σ ε before squashing, (n, S, p)."""
         mean, log_std = mean_and_log_std(outputs)
         return mean[:, None, :] + log_std.exp()[:, None, :] * self.epsilon
 
     def mirror_target(self, outputs: Tensor, weights: Tensor) -> Tensor:
         """Outputs of the Gaussian nearest to the nodes with other weights, (n, 2 p)."""
-        free, weights = self.free_nodes(outputs), weights[:, :, None]
+        free, weights = self._free_nodes(outputs), weights[:, :, None]
         mean = (weights * free).sum(dim=1)
         variance = (weights * (free - mean[:, None, :]) ** 2).sum(dim=1)
         # One node may have all the weight; σ is clamped far above 1e-6 in any case.
@@ -119,7 +119,7 @@ class SquashedGaussian(ContinuousPolicy, name="gaussian"):
         """Mean squared distance of the outputs."""
         return nn.functional.mse_loss(outputs, target)
 
-    def squash(self, free: Tensor) -> Tensor:
+    def _squash(self, free: Tensor) -> Tensor:
         """From all numbers to those within the bounds, (..., p)."""
         centre, half = 0.5 * (self.low + self.high), 0.5 * (self.high - self.low)
         squashed = centre + half * torch.tanh(free)
@@ -127,20 +127,16 @@ class SquashedGaussian(ContinuousPolicy, name="gaussian"):
         # may be rounded past a bound.
         return torch.minimum(torch.maximum(squashed, self.low), self.high)
 
-    def median(self, x: Tensor) -> Tensor:
-        """The action in the middle of the distribution, (n, p)."""
-        return self.squash(mean_and_log_std(self.head(x))[0])
-
     def mode(self, outputs: Tensor) -> Tensor:
         """The median, in float64."""
-        return self.squash(mean_and_log_std(outputs)[0]).double()
+        return self._squash(mean_and_log_std(outputs)[0]).double()
 
     def draw(self, outputs: Tensor, rng: np.random.RandomState) -> Tensor:
         """Drawn from the Gaussian, not from its nodes, in float64."""
         noise = rng.standard_normal((len(outputs), len(self.low)))
         mean, log_std = mean_and_log_std(outputs)
         free = mean + log_std.exp() * torch.from_numpy(noise).to(outputs)
-        return self.squash(free).double()
+        return self._squash(free).double()
 
 
 def mean_and_log_std(outputs: Tensor) -> tuple[Tensor, Tensor]:

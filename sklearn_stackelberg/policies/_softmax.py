@@ -86,8 +86,3 @@ def softmax_vjp(probabilities: Tensor, gradient: Tensor) -> Tensor:
     # no graph is kept of a million rows.
     weighted = probabilities * gradient  # (n, n_actions), as both arguments
     return weighted - probabilities * weighted.sum(dim=1, keepdim=True)
-
-
-def advantages(probabilities: Tensor, q_values: Tensor) -> Tensor:
-    """q(s, a) − q(s, π) for every action, (n, n_actions), as both arguments."""
-    return q_values - (probabilities * q_values).sum(dim=1, keepdim=True)

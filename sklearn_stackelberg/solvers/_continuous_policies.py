@@ -7,20 +7,15 @@ then a product kernel costs one row of n_landmarks numbers a state, whatever the
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import torch
 from torch import Tensor
 
-from .._problem.rows import abs_quantile
+from .._problem.rows import StateData, abs_quantile
 from .._typing import Floats
 from ..kernels._nystroem import LandmarkFeatures
 from ..kernels._state_action import CandidateGram, NodeGram, StateActionFeatures
-from ..policies._base import ContinuousPolicy
-from ..policies._softmax import advantages, softmax_vjp
-
-# What a policy keeps of k states: tensors of k rows.
-StateData = tuple[Tensor, ...]
+from ..policies._base import ContinuousPolicy, advantages
+from ..policies._softmax import softmax_vjp
 
 # A Gaussian's step reweights its nodes by no more than about e to this: longer ones
 # would leave one node, and no spread to find the next.
@@ -28,34 +23,6 @@ _GAUSSIAN_STEP = 2.0
 
 # Ridge of the regression on the policy's features, whose mean square is at most 1.
 _RIDGE = 1e-4
-
-
-class ContinuousPolicyModel(Protocol):
-    """What `ContinuousLSTD` needs of a policy; θ is a matrix of its weights."""
-
-    features: StateActionFeatures
-
-    def start(self) -> Tensor:
-        """θ of a policy that prefers nothing."""
-
-    def read(self, states: Floats) -> StateData:
-        """What is kept of states."""
-
-    def mean(self, data: StateData, theta: Tensor) -> Tensor:
-        """h = E_{a~π} k((s, a), L), (k, n_landmarks)."""
-
-    def vjp(
-        self, data: StateData, theta: Tensor, left: Tensor, landmark_weights: Tensor
-    ) -> Tensor:
-        """∂/∂θ of Σ_kt left_kt (h_k · u_t), left (k, t), landmark_weights (L, t)."""
-
-    def mirror_step(
-        self, data: StateData, theta: Tensor, w: Tensor, size: float
-    ) -> Tensor:
-        """θ after a step towards what q_w prefers, w of shape (m,)."""
-
-    def outputs(self, data: StateData, direction: Tensor) -> Tensor:
-        """How θ + direction moves what the policy is made of, a row per state."""
 
 
 class CandidatePolicyModel:

@@ -19,19 +19,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from .._linalg import LinearSystem
-from .._problem.rows import Rows, abs_quantile
+from .._problem.rows import Rows, StateData, abs_quantile
 from .._sampling import fixed_sample
 from .._typing import Floats, Index
+from ..kernels._state_action import StateActionFeatures
 from ..total_derivative import Factors
 from ._best_response import STEP_ROWS, LSTDSystem
-from ._continuous_policies import ContinuousPolicyModel, StateData
 
 # States of a chunk; wider chunks than those of discrete actions, since each adds one
 # product to one matrix.
@@ -39,6 +39,34 @@ CHUNK_ROWS = 1024
 
 # What is read of chunks is kept until it takes so much; the rest is read anew.
 _CACHE_BYTES = 2**30
+
+
+class ContinuousPolicyModel(Protocol):
+    """What `ContinuousLSTD` needs of a policy; θ is a matrix of its weights."""
+
+    features: StateActionFeatures
+
+    def start(self) -> Tensor:
+        """θ of a policy that prefers nothing."""
+
+    def read(self, states: Floats) -> StateData:
+        """What is kept of states."""
+
+    def mean(self, data: StateData, theta: Tensor) -> Tensor:
+        """h = E_{a~π} k((s, a), L), (k, n_landmarks)."""
+
+    def vjp(
+        self, data: StateData, theta: Tensor, left: Tensor, landmark_weights: Tensor
+    ) -> Tensor:
+        """∂/∂θ of Σ_kt left_kt (h_k · u_t), left (k, t), landmark_weights (L, t)."""
+
+    def mirror_step(
+        self, data: StateData, theta: Tensor, w: Tensor, size: float
+    ) -> Tensor:
+        """θ after a step towards what q_w prefers, w of shape (m,)."""
+
+    def outputs(self, data: StateData, direction: Tensor) -> Tensor:
+        """How θ + direction moves what the policy is made of, a row per state."""
 
 
 class _Chunk(NamedTuple):

@@ -24,7 +24,8 @@ from .._linalg import LinearSystem
 from .._problem.rows import FeatureRows, Rows, abs_quantile
 from .._sampling import fixed_sample
 from .._typing import Index
-from ..policies._softmax import action_probabilities, advantages, softmax_vjp
+from ..policies._base import advantages
+from ..policies._softmax import action_probabilities, softmax_vjp
 from ..total_derivative import Factors
 from ._best_response import STEP_ROWS, LSTDSystem
 

@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..policies._base import Policy
-from ..policies._softmax import advantages
+from ..policies._base import Policy, advantages
 
 # A step is fitted by so many steps of the policy's optimiser, on so many states each.
 _FITS, _FIT_ROWS = 50, 512

@@ -148,7 +148,7 @@ def test_a_gaussian_has_none(log):
     policy = doser("gaussian").fit(log)
     with pytest.raises(ValueError, match="no single action a probability"):
         policy.predict_proba(NEW)
-    with pytest.raises(ValueError, match="give the amounts"):
+    with pytest.raises(ValueError, match="give the actions"):
         policy.q_values(NEW)
     drawn = np.stack([policy.sample(NEW, random_state=i) for i in range(200)])
     assert np.abs(np.median(drawn, axis=0) - policy.predict(NEW)).max() < 0.25
@@ -269,7 +269,7 @@ BAD = {
     "equal candidates": (dict(candidates=[0.0, 0.0]), "each given once"),
     "a line in the amount": (
         dict(q_function="linear", policy="linear"),
-        "linear in the amount, whose best is then always one of the bounds",
+        "linear in the action, whose best is then always one of the bounds",
     ),
     "a kernel without a derivative": (
         dict(
@@ -317,7 +317,7 @@ def test_columns_of_amounts_keep_their_order():
     ):
         with pytest.raises(ValueError, match=words):
             ask()
-    with pytest.raises(ValueError, match=r"chooses amounts of 2 columns, .* have 1"):
+    with pytest.raises(ValueError, match=r"actions have 2 columns, .* have 1"):
         policy.score(dose_log())
 
 

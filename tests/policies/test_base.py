@@ -87,7 +87,8 @@ def test_a_mirror_step_moves_towards_its_target(make):
 
 def test_continuous_policies_are_known_by_their_names():
     expected = {"candidates": CandidateSoftmax, "gaussian": SquashedGaussian}
-    assert expected == CONTINUOUS_POLICIES
+    # Classes that other tests define are known too.
+    assert expected.items() <= CONTINUOUS_POLICIES.items()
     assert not CandidateSoftmax.has_moving_actions
     assert SquashedGaussian.has_moving_actions
 
@@ -124,7 +125,10 @@ def test_modes():
     best = nodes.actions[0][nodes.weights.argmax(dim=1)]
     assert_close(policy.mode(policy.outputs(x)), best)
     policy = from_log("gaussian")
-    assert_close(policy.mode(policy.outputs(x)), policy.median(x))
+    outputs = policy.outputs(x)
+    centre, half = (HIGH + LOW) / 2, (HIGH - LOW) / 2
+    median = centre + half * np.tanh(outputs[:, :2].numpy())
+    assert_allclose(policy.mode(outputs).numpy(), median, rtol=1e-12)
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from sklearn_stackelberg.policies import SoftmaxPolicy
+from sklearn_stackelberg.policies._base import advantages
 from sklearn_stackelberg.policies._softmax import (
     action_probabilities,
-    advantages,
     softmax_vjp,
 )
 
