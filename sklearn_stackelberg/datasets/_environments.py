@@ -44,6 +44,10 @@ def positive(count: int, name: str) -> int:
     return int(count)
 
 
+def positive_or_none(count: int | None, name: str) -> int | None:
+    return None if count is None else positive(count, name)
+
+
 @contextmanager
 def open_environment(env: str | gymnasium.Env) -> Iterator[gymnasium.Env]:
     """Give the environment of an id, closed afterwards; any other as it is."""

@@ -16,6 +16,7 @@ from ._environments import (
     as_generator,
     open_environment,
     positive,
+    positive_or_none,
 )
 
 if TYPE_CHECKING:
@@ -43,13 +44,11 @@ class FiniteMDP:
     initial : array of shape (S,)
         Probability of starting in a state.
     terminal : array of shape (S,) of bool, or (S, A, S) of float, default=None
-        States that end an episode when entered, or the probability that the
-        transition ends it. States marked by a mask are worth 0: their rows of
-        ``transition`` and ``reward`` are replaced and may hold anything.
-        None: no episode ever terminates.
+        States that end an episode when entered and are worth 0, whatever their rows of
+        ``transition`` and ``reward`` hold; or the probability that the transition ends
+        it. None: no episode ever terminates.
     encode : {"integer", "one-hot"}, default="integer"
-        How states are shown to estimators and written into sampled logs: one
-        integer column, or S columns of 0 and 1.
+        How estimators and logs see states: one integer column, or S of 0 and 1.
 
     Attributes
     ----------
@@ -71,7 +70,7 @@ class FiniteMDP:
 
     Examples
     --------
-    Two states; action 1 moves on from state 0, and state 1 ends the episode:
+    Action 1 moves on from state 0, and state 1 ends the episode:
 
     >>> import numpy as np
     >>> from sklearn_stackelberg.datasets import FiniteMDP
@@ -81,8 +80,7 @@ class FiniteMDP:
     >>> mdp = FiniteMDP(transition, reward, initial, terminal)
     >>> mdp.optimal_policy(discount=0.9).tolist()
     [1, 0]
-    >>> uniform = np.full((2, 2), 0.5)
-    >>> round(mdp.policy_value(uniform, discount=0.9), 6)
+    >>> round(mdp.policy_value(np.full((2, 2), 0.5), discount=0.9), 6)
     0.909091
     """
 
@@ -99,7 +97,7 @@ class FiniteMDP:
         if transition.ndim != 3 or transition.shape[0] != transition.shape[2]:
             raise ValueError(
                 f"transition has shape {transition.shape}; expected (S, A, S), the "
-                "probability of each next state for every state and action."
+                "probabilities of next states."
             )
         n_states, n_actions, _ = shape = transition.shape
         reward = np.array(reward, dtype=float)
@@ -108,8 +106,7 @@ class FiniteMDP:
             reward = np.repeat(reward[:, :, None], n_states, axis=2)
         if reward.shape != shape:
             raise ValueError(
-                f"reward has shape {reward.shape}; expected {shape} or {shape[:2]}, "
-                "to match transition."
+                f"reward has shape {reward.shape}; expected {shape} or {shape[:2]}."
             )
         terminal = np.zeros(n_states, dtype=bool) if terminal is None else terminal
         termination = np.array(terminal)
@@ -158,14 +155,9 @@ class FiniteMDP:
         Returns
         -------
         FiniteMDP
-            Expectations are exact. Outcomes that share a state, an action and a next
-            state are merged: sampled rewards are their mean. The environment's time
-            limit is not part of the process: give it as ``horizon``.
-
-        Raises
-        ------
-        ValueError
-            When the environment does not publish its process.
+            Outcomes that share a state, an action and a next state are merged: sampled
+            rewards are their mean. The environment's time limit is not part of the
+            process: give it as ``horizon``.
 
         Examples
         --------
@@ -182,9 +174,8 @@ class FiniteMDP:
             initial = getattr(inner, "initial_state_distrib", None)
         if outcomes is None or initial is None:
             raise ValueError(
-                f"{env!r} has no P and initial_state_distrib, so its process is "
-                "unknown. Toy-text environments (FrozenLake-v1, Taxi, CliffWalking) "
-                "have them; use log_episodes to log any other."
+                f"{env!r} has no P and initial_state_distrib, as toy-text environments "
+                "(FrozenLake-v1) have; use log_episodes to log it."
             )
         n_states, n_actions = len(outcomes), len(outcomes[0])
         # Outcomes that lead to one state add up: what they pay and whether they end is
@@ -226,12 +217,6 @@ class FiniteMDP:
             (where rewards are negative, that is the *best* there is); `visits` is 0
             there. Episodes start as the rows marked ``is_initial`` do, or as all do.
 
-        Raises
-        ------
-        ValueError
-            When states or actions are not integers from 0, or reach past
-            ``n_states`` or ``n_actions``.
-
         Examples
         --------
         >>> from sklearn_stackelberg import Transitions
@@ -260,13 +245,8 @@ class FiniteMDP:
         transition[s, a, s] = termination[s, a, s] = 1.0
         starts = before[np.asarray(transitions.is_initial, dtype=bool)]
         starts = np.bincount(starts if len(starts) else before, minlength=n_states)
-        mdp = cls(
-            transition,
-            ratio(gain, mass),
-            starts / starts.sum(),
-            termination,
-            encode=encode,
-        )
+        initial, reward = starts / starts.sum(), ratio(gain, mass)
+        mdp = cls(transition, reward, initial, termination, encode=encode)
         mdp.visits = visits.astype(np.intp)
         return mdp
 
@@ -301,25 +281,22 @@ class FiniteMDP:
         ----------
         policy : array of shape (S,) or (S, A), or a fitted estimator
             An action per state, a probability per state and action, or an object whose
-            ``predict`` gives actions for ``states()``; without ``predict``, its
-            ``predict_proba``, with all A actions as columns. Pass what that returns to
-            evaluate the stochastic policy.
+            ``predict`` gives actions for ``states()``, or else whose ``predict_proba``
+            has all A actions as columns. Pass probabilities to evaluate a stochastic
+            policy that has both.
         discount : float in [0, 1]
-            1 without a horizon is exact too, by analysis of the absorbing chain:
-            a class of states that is never left adds nothing if it pays nothing.
+            1 is exact too: states that are never left add nothing if they pay nothing.
         horizon : int, default=None
             Number of steps after which the episode is cut. None: never.
 
         Returns
         -------
         ndarray of shape (S,)
-            Expected discounted return from each state.
 
         Raises
         ------
         ValueError
-            When the policy has another shape, or when ``discount=1`` and the
-            policy collects rewards for ever from some state.
+            If ``discount=1`` and the policy collects rewards for ever from some state.
         """
         values = self._values(self._probabilities(policy), discount, horizon)
         return self._finite(values, np.arange(self.n_states))
@@ -328,9 +305,6 @@ class FiniteMDP:
         self, policy: Policy, discount: float, horizon: int | None = None
     ) -> float:
         """Return the exact value of a policy from the initial distribution.
-
-        With ``discount=1``, a horizon and a reward of 1 at success, it is the
-        probability of success within the limit.
 
         Parameters
         ----------
@@ -371,17 +345,12 @@ class FiniteMDP:
         Parameters
         ----------
         discount : float in [0, 1]
-            1 is let to approach 1 (it is 1 - 1e-7), so that a policy which ends the
-            episode wins over one that waits for ever.
+            1 is taken as 1 - 1e-7, so that a policy which ends the episode wins over
+            one that waits for ever.
 
         Returns
         -------
         ndarray of int of shape (S,)
-
-        Raises
-        ------
-        ValueError
-            When the discount is outside [0, 1].
         """
         discount = min(as_discount(discount), _NEARLY_ONE)
         everywhere = np.arange(self.n_states)
@@ -437,11 +406,6 @@ class FiniteMDP:
         Transitions
             Whole episodes one after the other, states encoded as in `states`.
 
-        Raises
-        ------
-        ValueError
-            When a count is not a positive integer or the policy has another shape.
-
         Examples
         --------
         >>> import numpy as np
@@ -452,7 +416,7 @@ class FiniteMDP:
         ((1000, 1), 0.25)
         """
         n_transitions = positive(n_transitions, "n_transitions")
-        limit = None if horizon is None else positive(horizon, "horizon")
+        limit = positive_or_none(horizon, "horizon")
         policy = self._probabilities(policy)
         log = sample_episodes(
             (self.initial, policy, self.transition, self.termination),
@@ -494,8 +458,8 @@ class FiniteMDP:
         if policy.shape == shape:
             return distributions(policy, "policy", shape)
         raise ValueError(
-            f"The policy has shape {policy.shape}; expected {shape[:1]} (an action "
-            f"for each state) or {shape} (a probability for each state and action)."
+            f"The policy has shape {policy.shape}; expected {shape[:1]} (actions) or "
+            f"{shape} (probabilities)."
         )
 
     def _look_ahead(self, values: Floats, discount: float) -> Floats:
@@ -511,7 +475,7 @@ class FiniteMDP:
             np.einsum("sa,sat->s", policy, ends) > 0,
             (policy * self.expected_reward).sum(axis=1),
             as_discount(discount),
-            None if horizon is None else positive(horizon, "horizon"),
+            positive_or_none(horizon, "horizon"),
         )
 
     def _finite(self, values: Floats, states: NDArray[np.intp]) -> Floats:
@@ -519,8 +483,7 @@ class FiniteMDP:
         if len(bad):
             raise ValueError(
                 f"From states {bad[:10].tolist()} this policy collects rewards for "
-                "ever, so its undiscounted value has no limit. Give a horizon, or a "
-                "discount below 1."
+                "ever. Give a horizon, or a discount below 1."
             )
         return values[states]
 

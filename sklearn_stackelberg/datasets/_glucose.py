@@ -45,17 +45,15 @@ def load_glucose(*, return_X_y: bool = False, as_frame: bool = True) -> Any:
         data : DataFrame or ndarray of shape (5145, 6)
             The states, closing rows included.
         target : DataFrame or structured array of shape (5145,)
-            The decision table, row by row: ``action`` (multiples of the basal rate),
-            ``reward`` (from 0 to 1), ``episode``, ``step`` and ``propensity``. Action,
-            reward and propensity are NaN in closing rows.
+            The decision table: ``action`` (multiples of the basal rate), ``reward``
+            (from 0 to 1), ``episode``, ``step`` and ``propensity``; in closing rows
+            action, reward and propensity are NaN.
         frame : DataFrame of shape (5145, 11) or None
             The log as it was written, under its own names, if `as_frame`.
         feature_names, target_names : list of str
             The columns of the two.
-        DESCR : str
-            The description: each column, who logged, what policies truly earn.
-        filename : str
-            Where the table lies.
+        DESCR, filename : str
+            The description, with what policies truly earn, and where the table lies.
 
     (data, target) : tuple if `return_X_y`
         As above: what ``fit(X, y)`` takes.
@@ -70,16 +68,6 @@ def load_glucose(*, return_X_y: bool = False, as_frame: bool = True) -> Any:
     >>> from sklearn_stackelberg import as_transitions
     >>> from sklearn_stackelberg.datasets import load_glucose
     >>> glucose = load_glucose()
-    >>> glucose.feature_names
-    ['hour', 'glucose', 'trend', 'insulin_on_board', 'carbs_on_board', 'meal']
-    >>> glucose.frame["dose"].value_counts().sort_index()
-    dose
-    0.0    1009
-    0.5     996
-    1.0    1168
-    2.0    1002
-    4.0     865
-    Name: count, dtype: int64
     >>> log = as_transitions(glucose.data, glucose.target)
     >>> len(log), log.n_left_out
     (5040, 0)
@@ -98,8 +86,7 @@ def load_glucose(*, return_X_y: bool = False, as_frame: bool = True) -> Any:
         # "none" is a meal, or rather none; only what is empty is missing.
         frame = pd.read_csv(lines, keep_default_na=False, na_values=[""])
     data = frame[_STATE].copy()
-    named = {name: frame[column] for name, column in _DECISIONS.items()}
-    target = pd.DataFrame(named)
+    target = frame[[*_DECISIONS.values()]].set_axis([*_DECISIONS], axis=1)
     if not as_frame:
         data = data.to_numpy(dtype=object)
         # Not an array of objects: a decision table has names.

@@ -19,6 +19,7 @@ from ._environments import (
     new_environment,
     open_environment,
     positive,
+    positive_or_none,
 )
 
 if TYPE_CHECKING:
@@ -52,11 +53,9 @@ def log_episodes(
     n_transitions : int
         Number of rows. The last episode is cut there, which is a truncation.
     random_state : int, Generator, RandomState or None, default=None
-        Seeds the environment, once, and the generator of the policy. Global random
-        state is neither read nor changed.
+        Seeds the environment, once, and the generator of the policy.
     horizon : int, default=None
-        Cut episodes after this many steps, besides the time limit that the
-        environment may have of its own.
+        Cut episodes after this many steps, besides the environment's own time limit.
 
     Returns
     -------
@@ -64,15 +63,12 @@ def log_episodes(
         States are one integer column (Discrete observations) or flattened float64
         rows (Box), actions as the policy gave them, one of several numbers as a row of
         float64. ``terminated`` is False at a time limit, where ``next_state`` is the
-        state reached. Propensities are there if the policy returned them.
+        state reached. Propensities are there if the policy returned them, always.
 
     Raises
     ------
     ImportError
         When gymnasium is not installed.
-    ValueError
-        When a count is not a positive integer, or the policy returns a propensity
-        at some steps and not at others.
 
     Examples
     --------
@@ -84,7 +80,7 @@ def log_episodes(
     ((200, 4), (200,))
     """
     n_transitions = positive(n_transitions, "n_transitions")
-    horizon = None if horizon is None else positive(horizon, "horizon")
+    horizon = positive_or_none(horizon, "horizon")
     rng = as_generator(random_state)
     seed = draw_seed(rng)
     with open_environment(env) as opened:
@@ -121,9 +117,8 @@ def log_episodes(
     unlogged = np.array([row[-1] is None for row in rows])
     if unlogged.any() and not unlogged.all():
         raise ValueError(
-            "The policy returned a propensity with some actions and not with others "
-            f"(first without: row {int(np.argmax(unlogged))}). Return (action, "
-            "propensity) always, or the action alone always."
+            "The policy returned (action, propensity) at some rows and the action at "
+            f"others (first without: row {int(np.argmax(unlogged))}). Do one always."
         )
     return Transitions(
         states,
@@ -165,8 +160,7 @@ def rollout_returns(
         Seeds every episode on its own: the first k of n episodes are those of a
         call for k episodes.
     horizon : int, default=None
-        Cut episodes after this many steps. Give it where the environment has no
-        time limit of its own and the policy may never end an episode.
+        Cut episodes after this many steps, as where nothing else may end them.
 
     Returns
     -------
@@ -177,10 +171,6 @@ def rollout_returns(
     ------
     ImportError
         When gymnasium is not installed.
-    TypeError
-        When ``env`` is none of the three.
-    ValueError
-        When a count is not a positive integer.
 
     Examples
     --------
@@ -191,7 +181,7 @@ def rollout_returns(
     (3,)
     """
     n_episodes = positive(n_episodes, "n_episodes")
-    horizon = None if horizon is None else positive(horizon, "horizon")
+    horizon = positive_or_none(horizon, "horizon")
     rng = as_generator(random_state)
     # Made once and reset for each episode: making one costs as much as many steps.
     copies = [new_environment(env) for _ in range(min(n_episodes, _LOCKSTEP))]

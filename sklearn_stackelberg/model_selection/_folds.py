@@ -23,29 +23,27 @@ from ..transitions._transitions import Transitions
 class EpisodeKFold(BaseCrossValidator):
     """K folds of whole episodes, whose number differs by one at most.
 
-    The decisions of an episode depend on each other: an episode with some rows in
-    training and others in test makes held-out scores too good. Episodes are read from X
-    (a `Transitions`, or its ``episodes``), or from y (a decision table), or from
-    ``groups``, and counted in the order in which they first appear, as `KFold` counts
-    rows. A log and the decision table it was made of have the same episodes in the same
-    folds: rows that are no transition, such as those that only hold a last state,
-    follow their episode, and an episode without any transition the one above it.
+    An episode with some rows in training and others in test makes held-out scores too
+    good. Episodes are read from X (a `Transitions`, or its ``episodes``), y (a decision
+    table) or ``groups``, and counted in the order in which they first appear, as
+    `KFold` counts rows. A log and the decision table it was made of have the same
+    folds: rows that are no transition follow their episode, and an episode without any
+    transition the one above it.
 
     Parameters
     ----------
     n_splits : int, default=5
-        Number of folds, at least 2. More leave more episodes to train on, and cost more
-        fits.
+        Number of folds, at least 2.
     shuffle : bool, default=False
-        Whether to put the episodes into a random order before they are dealt out. The
-        rows of a fold stay in the order of the log.
+        Whether to put the episodes into a random order first. The rows of a fold stay
+        in the order of the log.
     random_state : int, RandomState instance or None, default=None
         Draws that order. Only with `shuffle`.
 
     Raises
     ------
     ValueError
-        By `split`, if there are fewer episodes than folds, or no episodes to be read.
+        If there are fewer episodes than folds, or no episodes to be read.
 
     See Also
     --------
@@ -55,9 +53,8 @@ class EpisodeKFold(BaseCrossValidator):
     Examples
     --------
     >>> from sklearn_stackelberg import EpisodeKFold, Transitions
-    >>> state, next_state = [[0], [1], [2], [3], [4]], [[1], [2], [3], [4], [5]]
-    >>> action, reward = [0, 1, 0, 1, 0], [0, 0, 1, 0, 1]
-    >>> log = Transitions(state, action, reward, next_state, episode=[*"aabbc"])
+    >>> state = [[0], [1], [2], [3], [4]]
+    >>> log = Transitions(state, [0] * 5, [1] * 5, state, episode=[*"aabbc"])
     >>> for train, test in EpisodeKFold(2).split(log):
     ...     print(log.episode[train], log.episode[test])
     ['c'] ['a' 'a' 'b' 'b']
@@ -79,16 +76,12 @@ class EpisodeKFold(BaseCrossValidator):
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
         if not isinstance(n_splits, numbers.Integral) or n_splits < 2:
-            raise ValueError(
-                f"n_splits must be an integer >= 2, the number of folds; got "
-                f"{n_splits!r}."
-            )
+            raise ValueError(f"n_splits must be an integer >= 2; got {n_splits!r}.")
         if not isinstance(shuffle, bool):
             raise TypeError(f"shuffle must be True or False; got {shuffle!r}.")
         if random_state is not None and not shuffle:
             raise ValueError(
-                "random_state has no effect unless the episodes are shuffled: set "
-                "shuffle=True, or leave random_state=None."
+                "random_state has no effect unless you set shuffle=True; or give None."
             )
         self.n_splits = int(n_splits)
         self.shuffle = shuffle
@@ -144,14 +137,14 @@ class EpisodeKFold(BaseCrossValidator):
         codes = _episode_codes(X, y, groups)  # (n,)
         n_episodes = int(codes.max()) + 1
         if n_episodes < self.n_splits:
+            advice = f"Set n_splits to at most {n_episodes}, or log more episodes"
+            if n_episodes == 1:
+                advice = (
+                    "Log more, or use KFold if its rows do not depend on each other"
+                )
             raise ValueError(
                 f"n_splits={self.n_splits} folds of whole episodes cannot be made of "
-                f"{n_episodes} episode{'s' * (n_episodes != 1)}. Set n_splits to at "
-                f"most {n_episodes}, or log more episodes."
-                if n_episodes > 1
-                else f"n_splits={self.n_splits} folds of whole episodes cannot be made "
-                "of 1 episode. Log more episodes; or, if its rows do not depend on "
-                "each other, split them with KFold."
+                f"{n_episodes} episode{'s' * (n_episodes != 1)}. {advice}."
             )
         # array_split gives the first folds one more, as KFold does.
         order = np.arange(n_episodes)
@@ -182,9 +175,8 @@ def _episode_codes(
         "There are no episodes to make folds of. They were looked for in groups "
         f"({'None' if groups is None else 'given'}), in X (a {type(X).__name__}"
         f"{' without episode' if isinstance(X, Transitions) else ', not a Transitions'}"
-        f") and in y ({'None' if y is None else 'a ' + type(y).__name__}"
-        f"{'' if y is None else ', not a table with a column episode'}). Give the log "
-        "its episode, or pass groups."
+        f") and in y ({'None' if y is None else f'a {type(y).__name__}, not a table'}"
+        "). Give the log its episode, or pass groups."
     )
 
 

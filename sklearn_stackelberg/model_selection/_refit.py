@@ -16,12 +16,10 @@ class PessimisticRefit:
     """Choose the most pessimistic candidate that is about as good as the best.
 
     For the ``refit`` of `GridSearchCV` and `RandomizedSearchCV`: of the candidates
-    whose mean score is within so many standard errors of the best one's, it takes those
-    of the smallest ``lam`` and, among them, the one of the best score. The standard
-    error is that of the best candidate's mean over the folds. Held-out values of
-    policies are noisy, and of values that differ by noise alone the most pessimistic
-    policy relies least on what the log does not show. Halving searches do not use such
-    a rule: scikit-learn has them refit the best of their last round.
+    whose mean score is within so many standard errors (of the best one's mean over the
+    folds) of the best, it takes those of the smallest ``lam`` and, among them, the one
+    of the best score. Of values that differ by noise alone the most pessimistic policy
+    relies least on what the log does not show. Halving searches do not take such rules.
 
     Parameters
     ----------
@@ -34,20 +32,14 @@ class PessimisticRefit:
     Raises
     ------
     ValueError
-        When called, if every candidate failed or could not be evaluated: scikit-learn's
-        own rule would take the first of them.
+        When called, if every candidate failed; scikit-learn would take the first.
 
     Examples
     --------
-    >>> import numpy as np
     >>> from sklearn_stackelberg.model_selection import PessimisticRefit
-    >>> results = {
-    ...     "params": [{"lam": 1.0}, {"lam": 10.0}, {"lam": 100.0}],
-    ...     "param_lam": np.ma.array([1.0, 10.0, 100.0]),
-    ...     "mean_test_score": np.array([0.2, 0.48, 0.5]),
-    ...     "split0_test_score": np.array([0.1, 0.44, 0.4]),
-    ...     "split1_test_score": np.array([0.3, 0.52, 0.6]),
-    ... }
+    >>> results = {"param_lam": [1.0, 10.0, 100.0], "mean_test_score": [0.2, 0.48, 0.5]}
+    >>> results["split0_test_score"] = [0.1, 0.44, 0.4]
+    >>> results["split1_test_score"] = [0.3, 0.52, 0.6]
     >>> PessimisticRefit()(results)
     1
     """
@@ -75,9 +67,8 @@ class PessimisticRefit:
         if not found.any():
             raise ValueError(
                 f"None of the {len(mean)} candidates of this search could be fitted "
-                "and evaluated on every fold, so none can be chosen. Search again with "
-                "error_score='raise' to see the first error; often the folds are too "
-                "small to hold every action, or the policies do what is never logged."
+                "and evaluated on every fold. error_score='raise' shows the first: "
+                "often folds lack an action, or policies do what is never logged."
             )
         best = int(np.argmax(np.where(found, mean, -np.inf)))
         splits = [
@@ -103,11 +94,9 @@ class PessimisticRefit:
     def _mean(self, cv_results: Results) -> NDArray[np.float64]:
         name = f"mean_test_{self.metric}"
         if name not in cv_results:
-            prefix = "mean_test_"
-            known = [k.removeprefix(prefix) for k in cv_results if prefix in k]
+            known = [k[10:] for k in cv_results if k.startswith("mean_test_")]
             raise ValueError(
-                f"The search has no metric {self.metric!r}; it has {known}. Pass one "
-                "of these as PessimisticRefit(metric)."
+                f"The search has no metric {self.metric!r}; it has {known}: pass one."
             )
         return np.asarray(cv_results[name], dtype=float)
 

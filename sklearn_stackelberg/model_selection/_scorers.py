@@ -60,13 +60,8 @@ class _Scorer:
         float, or dict of str to float
             The score, or with ``report=True`` the score (``"value"``), its
             ``"standard_error"``, the lower end of its confidence interval
-            (``"lower_limit"``) and its ``"effective_sample_size"``.
-
-        Warns
-        -----
-        UserWarning
-            With ``report=True``, if the policy cannot be evaluated: the figures are
-            NaN. Without, that is a ValueError.
+            (``"lower_limit"``) and its ``"effective_sample_size"``; all NaN, with a
+            warning, if the policy cannot be evaluated.
         """
         if self.reference is not None:
             if weights:
@@ -108,14 +103,9 @@ class _Scorer:
         return self.settings
 
     def __repr__(self) -> str:
-        shown: dict[str, object] = {}
-        if self.discount is not None:
-            shown["discount"] = self.discount
-        if self.reference is not None:
-            shown["reference"] = self.reference
-        if self.report:
-            shown["report"] = True
-        shown |= self.settings
+        own = {"discount": self.discount, "reference": self.reference}
+        own |= {"report": self.report or None}
+        shown = {k: v for k, v in own.items() if v is not None} | self.settings
         text = ", ".join(f"{name}={value!r:.60}" for name, value in shown.items())
         return f"{type(self).__name__}({text})"
 
@@ -132,13 +122,12 @@ class FittedQScorer(_Scorer):
         γ. None takes the candidate's own, which is right unless the search varies it:
         values of different discounts cannot be compared.
     reference : Transitions or tuple (states, decision table), default=None
-        A log that every candidate is evaluated on, whatever its fold. With the *whole*
-        log each policy is learned from some folds and evaluated by Q-functions fitted
-        to all of them, its own training episodes among them: steadier than a small fold
-        that covers little, and a little too kind. None is the held-out fold.
+        A log that every candidate is evaluated on; None is the held-out fold. The
+        *whole* log, training episodes included, is steadier than a small fold that
+        covers little, and a little too kind.
     report : bool, default=False
-        Whether to return a dict of several figures, all read from one evaluation fit:
-        for ``GridSearchCV(..., refit="value")``, or `PessimisticRefit`.
+        Whether to return a dict of several figures of one evaluation fit, as for
+        ``GridSearchCV(..., refit="value")`` or `PessimisticRefit`.
     **settings
         Further arguments of the metric, such as ``greedy=True``.
 
@@ -246,18 +235,14 @@ class BellmanErrorScorer(_Scorer):
 
 def _discount(estimator: object) -> float:
     """The discount of a policy, of the last step of a pipeline, of a search's best."""
-    policy = estimator
     # A search may hold a pipeline, which may end in a search, and so on.
-    while True:
-        if hasattr(policy, "best_estimator_"):
-            policy = policy.best_estimator_
-        elif hasattr(policy, "steps"):
-            policy = policy.steps[-1][1]
-        else:
-            break
-    if not hasattr(policy, "discount"):
+    if hasattr(estimator, "best_estimator_"):
+        return _discount(estimator.best_estimator_)
+    if hasattr(estimator, "steps"):
+        return _discount(estimator.steps[-1][1])
+    if not hasattr(estimator, "discount"):
         raise ValueError(
-            f"The policy, a {type(policy).__name__}, has no discount to be evaluated "
-            "with; give the scorer one, such as FittedQScorer(discount=0.99)."
+            f"The policy, a {type(estimator).__name__}, has no discount; give "
+            "the scorer one, such as FittedQScorer(discount=0.99)."
         )
-    return policy.discount
+    return estimator.discount

@@ -9,12 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import issparse
 from sklearn import get_config
-from sklearn.base import (
-    BaseEstimator,
-    OneToOneFeatureMixin,
-    TransformerMixin,
-    clone,
-)
+from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin, clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils import Tags, get_tags
 from sklearn.utils._set_output import _safe_set_output
@@ -53,11 +48,10 @@ class OnStates(  # type: ignore[call-arg] # scikit-learn has no type information
 ):
     """A transformer of states, applied to the states and next states of a log alike.
 
-    Fits a clone of `transformer` on every recorded state once: the log's states in
-    their order, and right behind its row each next state that is no row's state, such
-    as the one in which an episode was cut. What follows a terminated row is neither
-    looked at nor transformed: the row's state takes its place. Plain states are
-    transformed as by `transformer` itself, which is what `predict` of a pipeline needs.
+    Fits a clone of `transformer` on every recorded state once: the log's states, and
+    right behind its row each next state that is no row's state. What follows a
+    terminated row is neither looked at nor transformed: the row's state takes its
+    place. Plain states, as in `predict`, are transformed as by `transformer` itself.
 
     Parameters
     ----------
@@ -76,8 +70,7 @@ class OnStates(  # type: ignore[call-arg] # scikit-learn has no type information
     Raises
     ------
     ValueError
-        By `fit`, if `transformer` is none or y comes with a log. By `transform`, if the
-        transformed states are sparse, or not one row for each.
+        If y comes with a log, or transformed states are sparse or not a row for each.
 
     See Also
     --------
@@ -89,10 +82,8 @@ class OnStates(  # type: ignore[call-arg] # scikit-learn has no type information
     >>> from sklearn_stackelberg import OnStates, Transitions
     >>> log = Transitions([[0.0], [1.0]], [0, 1], [1.0, 0.0], [[1.0], [4.0]])
     >>> scaler = OnStates(MinMaxScaler()).fit(log)
-    >>> scaler.transform(log).next_state
-    array([[0.25], [1.  ]])
-    >>> scaler.transform([[2.0]])
-    array([[0.5]])
+    >>> scaler.transform(log).next_state, scaler.transform([[2.0]])
+    (array([[0.25], [1.  ]]), array([[0.5]]))
     """
 
     # Read by the metrics, which pass other transformers states alone.
@@ -112,8 +103,8 @@ class OnStates(  # type: ignore[call-arg] # scikit-learn has no type information
             With states: passed on to the transformer. None with a log.
         **params : dict
             Passed on to the transformer's `fit`, or routed if metadata routing is on.
-            Entries of length n, such as ``sample_weight``, hold one value for each row;
-            with a log it counts for the row's next state too, where that is no row's.
+            Of length n, as ``sample_weight``, they hold one value for each row, which
+            counts for the row's next state too, where that is no row's state.
 
         Returns
         -------
@@ -173,7 +164,6 @@ class OnStates(  # type: ignore[call-arg] # scikit-learn has no type information
         Returns
         -------
         Transitions, or ndarray or DataFrame of shape (n, d)
-            What the transformer makes of them.
         """
         check_is_fitted(self)
         states, place = _split(X)
@@ -204,8 +194,7 @@ class OnStates(  # type: ignore[call-arg] # scikit-learn has no type information
         Parameters
         ----------
         transform : {"default", "pandas", "polars"}, default=None
-            As scikit-learn's transformers take it; None changes nothing. A log holds
-            arrays and pandas DataFrames only.
+            As scikit-learn's transformers take it. A log holds no polars DataFrame.
 
         Returns
         -------
@@ -339,9 +328,8 @@ def _checked_transformer(transformer: BaseEstimator) -> BaseEstimator:
     lacking = [method for method in methods if not hasattr(transformer, method)]
     if lacking:
         raise TypeError(
-            f"transformer must be a scikit-learn transformer, a Pipeline of them, or "
-            f"'passthrough'; got {transformer!r:.200}, which has no "
-            f"{' and no '.join(lacking)} method."
+            f"transformer must be a transformer, a Pipeline of them, or 'passthrough'; "
+            f"got {transformer!r:.200}, which has no {' and no '.join(lacking)} method."
         )
     return transformer
 
@@ -349,16 +337,13 @@ def _checked_transformer(transformer: BaseEstimator) -> BaseEstimator:
 def _finished(
     out: States, transformer: BaseEstimator, states: ArrayLike, place: Place
 ) -> Transitions | States:
-    """Return transformed states, in their log where they are of one.
-
-    What no policy can be fitted on is refused.
-    """
+    """Return transformed states, in their log where they are of one."""
     name = type(transformer).__name__
     if issparse(out):
         raise ValueError(
-            f"{name} returned a sparse matrix, and dense states were expected. Have "
-            "it return dense ones, with OneHotEncoder(sparse_output=False) or "
-            "ColumnTransformer(..., sparse_threshold=0) for example."
+            f"{name} returned a sparse matrix; dense states were expected. Set for "
+            "example OneHotEncoder(sparse_output=False) or "
+            "ColumnTransformer(..., sparse_threshold=0)."
         )
     # A list is made an array, a table of another library is what set_output chose.
     table = out if hasattr(out, "shape") else check_states(out, f"What {name} returned")
@@ -366,7 +351,6 @@ def _finished(
     if n_out != n:
         raise ValueError(
             f"{name} returned {n_out:,} rows for {n:,} states; one for each was "
-            "expected. A transformer that drops or adds rows cannot be used: do that "
-            "to the log itself, with log[rows] for example."
+            "expected. Drop rows of the log itself, with log[rows]."
         )
     return table if place is None else put_back(table, *place)

@@ -24,8 +24,7 @@ from ..transitions._transitions import Transitions
 class RecordedStates(NamedTuple):
     """Every recorded state once, in the order of the log, and where each row finds its.
 
-    `states` are the log's states, and right behind its row each next state that is no
-    row's state. What follows a terminated row is not recorded.
+    What follows a terminated row is not recorded.
     """
 
     states: States  # (n_recorded, d)
@@ -38,9 +37,8 @@ def recorded_states(log: Transitions) -> RecordedStates:
     """List the states that a log records.
 
     A next state is the state of the row at step + 1 of the same episode, if the two are
-    equal in value; where the log has no steps, of the episode's next row; where it has
-    no episodes, of the next row. A table read by `from_frame` is so restored, but for
-    rows that neither are part of a transition nor follow one.
+    equal in value; without steps, of the episode's next row; without episodes, of the
+    next row.
     """
     rows = np.arange(len(log))
     if log.next_state is log.state:

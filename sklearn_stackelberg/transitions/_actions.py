@@ -21,10 +21,8 @@ _ROUNDING = 1e-6
 def action_type(action: NDArray[Any], given: str = "auto") -> tuple[str, str]:
     """Whether actions, (n,) or (n, p), are discrete or continuous, and a note on it.
 
-    Actions of several numbers are continuous. Strings, booleans and whole numbers are
-    discrete. Other numbers are levels, and so discrete, if there are at most 20
-    different ones and at least two rows for each; else they are continuous. The note
-    says how to choose where it could have been meant otherwise, and else is empty.
+    Numbers that are not whole are discrete levels if there are at most 20 of them and
+    two rows for each. The note says how to choose where another type may be meant.
     """
     if given not in ("auto", "discrete", "continuous"):
         raise ValueError(
@@ -38,11 +36,12 @@ def action_type(action: NDArray[Any], given: str = "auto") -> tuple[str, str]:
     if action.dtype.kind not in "iuf":
         if given == "continuous":
             names = np.unique(action)
-            shown = ", ".join(repr(name) for name in names[:5].tolist())
+            shown = ", ".join(map(repr, names[:5].tolist())) + ", ..." * (
+                len(names) > 5
+            )
             raise ValueError(
                 "action_type='continuous' needs numbers, and the logged actions are "
-                f"{shown}{', ...' if len(names) > 5 else ''}. Set "
-                "action_type='discrete', or give the numbers that they stand for."
+                f"{shown}. Set action_type='discrete', or give the numbers they mean."
             )
         return "discrete", ""
     if given != "auto":
@@ -53,11 +52,9 @@ def action_type(action: NDArray[Any], given: str = "auto") -> tuple[str, str]:
             return "discrete", ""
         return "discrete", (
             f"The logged actions are {len(distinct):,} different whole numbers from "
-            f"{distinct[0]:g} to {distinct[-1]:g}, and are taken as discrete: each is "
-            "a choice of its own, from which nothing follows for its neighbours. If "
-            "they are measured, as doses are, set action_type='continuous'; "
-            "action_type='discrete' takes them as they are taken now, without this "
-            "warning."
+            f"{distinct[0]:g} to {distinct[-1]:g}, and are taken as discrete: nothing "
+            "follows from one for its neighbours. If they are measured, as doses are, "
+            "set action_type='continuous'; 'discrete' ends this warning."
         )
     return ("discrete" if _few(distinct, action) else "continuous"), ""
 
@@ -72,9 +69,8 @@ def _type_of_vectors(action: NDArray[Any], given: str) -> tuple[str, str]:
     if given == "discrete":
         raise ValueError(
             "action_type='discrete' needs one value for each row, and the logged "
-            f"actions have {action.shape[1]} numbers each. If each combination is a "
-            f"choice of its own, number the combinations: {numbered}; else set "
-            "action_type='continuous'."
+            f"actions have {action.shape[1]} numbers each. Number the combinations: "
+            f"{numbered}; or set action_type='continuous'."
         )
     distinct = np.unique(action, axis=0)
     whole = (distinct == np.round(distinct)).all()
@@ -83,10 +79,9 @@ def _type_of_vectors(action: NDArray[Any], given: str) -> tuple[str, str]:
     return "continuous", (
         f"The logged actions are {len(distinct):,} different combinations of "
         f"{action.shape[1]} {'whole ' * bool(whole)}numbers, and are taken as "
-        "continuous: what lies between them counts as possible, and as like them. If "
-        f"each combination is a choice of its own, number the combinations ({numbered})"
-        " and log the numbers, which are discrete; action_type='continuous' takes them "
-        "as they are taken now, without this warning."
+        "continuous: what lies between them counts as possible. If each is a choice of "
+        f"its own, log their numbers, which are discrete ({numbered}); "
+        "action_type='continuous' ends this warning."
     )
 
 
@@ -96,9 +91,8 @@ def check_action_names(
     """Refuse columns of the action by other names, or in another order, if named."""
     if known and given and tuple(known) != tuple(given):
         raise ValueError(
-            f"The logged actions have the columns {list(given)}, and the policy was "
-            f"learned on {list(known)}, in this order. Read the log with "
-            f"action={list(known)}."
+            f"The logged actions have the columns {list(given)}, the policy learned on "
+            f"{list(known)}. Read the log with action={list(known)}."
         )
 
 
@@ -114,11 +108,10 @@ def check_bounds(
         still = np.flatnonzero(low == high)
         if len(still):
             which = f"column {still[0]} of the action" if p > 1 else "the logged action"
+            advice = "Leave the column out" if p > 1 else "Log other actions too"
             raise ValueError(
                 f"There is nothing to choose: {which} is {low[still[0]]:g} in all "
-                f"{len(logged):,} rows. "
-                + ("Leave the column out" if p > 1 else "Log other actions too")
-                + ", or give action_bounds=(low, high)."
+                f"{len(logged):,} rows. {advice}, or give action_bounds=(low, high)."
             )
         return low, high
     try:

@@ -21,19 +21,13 @@ LogOrStates = GivenLog | ArrayLike
 
 @overload
 def as_transitions(
-    X: LogOrStates,
-    y: ArrayLike | None = None,
-    *,
-    return_rows: Literal[False] = False,
+    X: LogOrStates, y: ArrayLike | None = None, *, return_rows: Literal[False] = False
 ) -> Transitions: ...
 
 
 @overload
 def as_transitions(
-    X: LogOrStates,
-    y: ArrayLike | None = None,
-    *,
-    return_rows: Literal[True],
+    X: LogOrStates, y: ArrayLike | None = None, *, return_rows: Literal[True]
 ) -> tuple[Transitions, NDArray[np.intp]]: ...
 
 
@@ -42,19 +36,14 @@ def as_transitions(
 ) -> Transitions | tuple[Transitions, NDArray[np.intp]]:
     """Return the log that an estimator was given, in whichever way it was given.
 
-    A *decision table* y says what was done in each state of X, row by row, by its
-    columns ``action`` and ``reward`` and, where there are any, ``episode``, ``step``,
-    ``terminated``, ``propensity`` and ``is_initial``. An action of several numbers has
-    columns ``action_0``, ``action_1``, ..., or is one field of a structured array,
-    ``("action", float, (2,))``. It is read as by `Transitions.from_frame`: the next
-    state is the row of X whose y has the same episode and step + 1; a row without an
-    action (None or NaN) holds the state after the last step of a truncated episode;
-    rows whose next state is not there are left out and counted in ``left_out``. Any
-    index is ignored: row i of X belongs to row i of y.
-
-    Without ``step`` each episode's rows must stand together and in order, so that only
-    whole episodes may be drawn (`EpisodeKFold`). Without ``episode`` each row is an
-    episode of one step that ends there (a bandit).
+    A *decision table* y says what was done in each state of X, row by row (an index is
+    ignored), by its columns ``action`` and ``reward`` and, where there are any,
+    ``episode``, ``step``, ``terminated``, ``propensity`` and ``is_initial``. An action
+    of several numbers has columns ``action_0``, ``action_1``, ..., or is one field of a
+    structured array, ``("action", float, (2,))``. Rows are linked as by
+    `Transitions.from_frame`. Without ``step`` each episode's rows must stand together
+    and in order, so that only whole episodes may be drawn (`EpisodeKFold`). Without
+    ``episode`` each row is an episode of one step that ends there (a bandit).
 
     Parameters
     ----------
@@ -75,17 +64,15 @@ def as_transitions(
     Raises
     ------
     ValueError
-        If y is missing or superfluous, if the lengths differ, if y has no ``action`` or
-        no ``reward`` or a column that is one of the above but for its spelling, and as
-        `Transitions.from_frame` does.
+        If y is missing or superfluous, of another length, or lacks or misspells a
+        column, and as `Transitions.from_frame` does.
 
     Warns
     -----
     UserWarning
-        If actions came alone, because that is imitation. Once for each log, if
-        its episodes are not whole, as in folds of its rows. Whenever rows of a table
-        are left out because of gaps in the steps, always in the same words, so that
-        ``warnings.simplefilter("once")`` shows them once in a search.
+        If actions came alone, because that is imitation. Once for each log, if its
+        episodes are not whole. Whenever gaps in the steps leave rows of a table out, in
+        the same words, so that ``warnings.simplefilter("once")`` shows them once.
 
     Examples
     --------
@@ -107,9 +94,8 @@ def as_transitions(
     elif y is None:
         raise ValueError(
             "This estimator requires y to be passed, but the target y is None. X holds "
-            "states alone: pass a Transitions as X (Transitions.from_frame makes one "
-            "from a table of logged decisions), or a table of the decisions as y, with "
-            "the columns action and reward, and episode and step where there are any."
+            "states alone: pass a Transitions as X (see Transitions.from_frame), or a "
+            "table as y with the columns action, reward and, if any, episode and step."
         )
     else:
         state = check_states(X, "X")
@@ -142,30 +128,21 @@ def _imitation(state: States, y: ArrayLike) -> Transitions:
     if np.ndim(y) != 1:
         raise ValueError(
             f"y has {np.ndim(y)} dimensions and no names of columns. Expected were a "
-            "decision table, that is a DataFrame or a structured array with the "
-            "columns action and reward (pandas.DataFrame(y, columns=[...]) names "
-            "them), or actions alone, 1-D (use .ravel() if this is a single column of "
-            "them). cross_val_predict(method='predict_proba') turns a table into "
-            "numbers before it gets here: give it a Transitions."
+            "decision table (DataFrame or structured array) with action and reward "
+            "(pandas.DataFrame(y, columns=[...]) names them), or actions alone, 1-D "
+            "(.ravel() makes them so). cross_val_predict(method='predict_proba') "
+            "converts a table into numbers before it gets here: give it a Transitions."
         )
     # A reward of 1 for what was done, in episodes of one step: the Q-function is 1 on
     # the logged actions, and pessimism keeps the policy to them.
     action = check_plain_values(y, "y")
-    ones = np.ones(len(action))
-    log = Transitions(
-        state,
-        action,
-        ones,
-        state,
-        ones,
-        episode=np.arange(len(action)),
-        step=np.zeros(len(action), dtype=np.int64),
-    )
+    ones, episode = np.ones(len(action)), np.arange(len(action))
+    step = np.zeros(len(action), dtype=np.int64)
+    log = Transitions(state, action, ones, state, ones, episode=episode, step=step)
     warnings.warn(
         "y holds actions without rewards, so every logged action is taken as a success "
         "(reward 1, episodes of one step): this is pessimistic imitation. To learn "
-        "from rewards, pass a Transitions, or a table with the columns action and "
-        "reward as y.",
+        "from rewards, pass a Transitions, or a table with action and reward as y.",
         UserWarning,
         stacklevel=4,
     )
@@ -181,10 +158,9 @@ def _warn_of_gaps(left_out: dict[str, int], stacklevel: int) -> None:
     warnings.warn(
         "Gaps in the steps: rows of y with an action are left out, because no row is "
         "at step + 1 although their episode goes on (as_transitions(X, y).left_out "
-        "counts them). Either decisions are missing in the table, or its rows were "
-        "split or drawn one by one (KFold, train_test_split, resample), which cuts "
-        f"episodes. Then the same {CUT_EPISODES_HARM} Split by episodes: "
-        "cv=EpisodeKFold(5).",
+        "counts them). Either decisions are missing in the table, or rows were drawn "
+        "one by one (KFold, train_test_split, resample). "
+        f"Then the same {CUT_EPISODES_HARM} Split by episodes: cv=EpisodeKFold(5).",
         UserWarning,
         stacklevel=stacklevel + 1,
     )

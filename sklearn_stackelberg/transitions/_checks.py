@@ -1,8 +1,7 @@
-"""What each field of a log must be.
+"""What each field of a log must be: checks that return it as a numpy array.
 
-A check of a field returns it as a numpy array, or refuses it in a sentence, which names
-the rows where some of them offend. `rows` maps positions to the row numbers that the
-user knows, where the checked values are a selection from a longer table.
+`rows` maps positions to the row numbers that the user knows, where the checked values
+are a selection from a longer table.
 """
 
 from __future__ import annotations
@@ -61,13 +60,11 @@ def check_same_length(lengths: dict[str, int]) -> None:
         text = ", ".join(f"{name} {n:,}" for name, n in lengths.items())
         raise ValueError(f"All fields must have one entry per transition; got {text}.")
     if not next(iter(lengths.values())):
-        raise ValueError(
-            "The log has no rows (0 samples); at least one transition is needed."
-        )
+        raise ValueError("The log has no rows (0 samples); at least one is needed.")
 
 
 def _as_objects(values: object) -> AnyArray:
-    # numpy would turn the list [1, "a"] into strings without a word.
+    # numpy would make strings of the list [1, "a"] without a word.
     if isinstance(values, (list, tuple)):
         return np.array(values, dtype=object)
     array = np.asarray(values)
@@ -130,8 +127,8 @@ def check_plain_values(
         absent = missing(vector)
         if absent.any():
             raise ValueError(
-                f"{name} is missing (None or NaN) at {rows_text(absent, rows)}; every "
-                "transition needs one. Leave these rows out or fill them in."
+                f"{name} is missing (None or NaN) at {rows_text(absent, rows)}; leave "
+                "these rows out or fill them in."
             )
         kinds = {_kind_of(type_) for type_ in set(map(type, vector))}
         _refuse_mixed(kinds, name)
@@ -149,8 +146,7 @@ def check_plain_values(
     if kind not in allowed:
         raise ValueError(
             f"{name} holds values of type {kind}; {' or '.join(allowed)} was expected. "
-            "Convert it first, for example with .astype(str) for names or "
-            ".astype(int) for whole numbers."
+            "Convert it first, for example with .astype(str) or .astype(int)."
         )
     return vector
 
@@ -174,7 +170,7 @@ def _refuse_mixed(kinds: Iterable[str], name: str) -> None:
 
 
 def join_actions(parts: list[AnyArray], name: str) -> AnyArray:
-    """Concatenate checked actions; numpy alone would turn ints into strings."""
+    """Concatenate checked actions; numpy alone would make strings of ints."""
     # An empty one has a type by accident, and must not decide that of the others.
     parts = [part for part in parts if part.size]
     _refuse_mixed((_KIND_NAMES[part.dtype.kind] for part in parts), name)
@@ -203,9 +199,8 @@ def check_steps(
     if vector.dtype.kind in "mMUS":
         raise ValueError(
             f"{name} has dtype {vector.dtype}; whole numbers were expected, because "
-            "the next state is looked for at step + 1. Number the steps within each "
-            "episode first, for example sort by time and use "
-            "df.groupby(episode).cumcount()."
+            "the next state is looked for at step + 1. Number the steps of an episode, "
+            "for example sort by time and use df.groupby(episode).cumcount()."
         )
     vector = _to_float(vector, name, rows) if vector.dtype.kind in "Of" else vector
     if vector.dtype.kind == "f":
@@ -226,20 +221,17 @@ def _to_float(vector: AnyArray, name: str, rows: Rows) -> Floats:
     if vector.dtype.kind in "biuf":
         return vector.astype(np.float64)
     if vector.dtype.kind != "O":
-        word = "Complex data not supported: " if vector.dtype.kind == "c" else ""
-        raise ValueError(
-            f"{word}{name} has dtype {vector.dtype}; real numbers were expected."
-        )
+        word = "Complex data not supported: " * (vector.dtype.kind == "c")
+        raise ValueError(f"{word}{name} has dtype {vector.dtype}; real numbers needed.")
     absent = missing(vector)
     # Decimal is no numbers.Real, and is what databases return for amounts of money.
     real = (numbers.Real, np.bool_, Decimal)
     strange = ~np.fromiter((isinstance(v, real) for v in vector), bool, vector.size)
     strange &= ~absent
     if strange.any():
-        example = vector[np.argmax(strange)]
         raise ValueError(
             f"{name} is not a number at {rows_text(strange, rows)} (for example "
-            f"{example!r}); real numbers were expected."
+            f"{vector[np.argmax(strange)]!r}); real numbers were expected."
         )
     return np.where(absent, np.nan, vector).astype(np.float64)
 
@@ -277,8 +269,8 @@ def check_propensities(
     bad = (vector <= 0) | (vector > 1)
     if bad.any():
         raise ValueError(
-            f"{name} must lie in (0, 1]: it is the probability with which the logged "
-            f"action was taken. It does not at {rows_text(bad, rows)}."
+            f"{name} must lie in (0, 1], as the probability of the logged action; it "
+            f"does not at {rows_text(bad, rows)}."
         )
     return vector
 
@@ -316,9 +308,9 @@ def has_action(values: object, name: str) -> Flags:
     some = np.any(absent, axis=1) & ~every
     if some.any():
         raise ValueError(
-            f"{name} has some of its numbers and lacks others at {rows_text(some)}. An "
-            "action is whole, or missing in all of its columns (then the row only "
-            "holds a state): fill these rows in, or leave them out."
+            f"{name} has some of its numbers and lacks others at {rows_text(some)}; a "
+            "row has all or, where it only holds a state, none. Fill them in, or leave "
+            "these rows out."
         )
     return ~every
 
@@ -332,8 +324,7 @@ def _numbers(column: object, name: str, rows: Rows) -> Floats:
     if kinds:
         raise ValueError(
             f"{name} has several columns, and not all hold numbers (there are values "
-            f"of type {' and '.join(sorted(kinds))}). An action of several columns is "
-            "one of several measured numbers; join discrete ones into one column, for "
+            f"of type {' and '.join(sorted(kinds))}): join discrete ones into one, for "
             "example df['a'].astype(str) + '/' + df['b'].astype(str)."
         )
     return _to_float(vector, name, rows)
@@ -343,8 +334,7 @@ def _refuse_nested(vector: AnyArray, name: str, rows: Rows) -> None:
     nested = np.array([isinstance(v, (list, tuple, np.ndarray)) for v in vector], bool)
     if nested.any():
         raise ValueError(
-            f"{name} holds a list or an array at {rows_text(nested, rows)}. An action "
-            "of several numbers is a table with one column for each, and the same "
-            "number of them in every row: use np.stack(...), or in from_frame a list "
-            "of columns."
+            f"{name} holds a list or an array at {rows_text(nested, rows)}. Several "
+            "numbers a row are a table with one column for each: use np.stack(...), or "
+            "in from_frame a list of columns."
         )

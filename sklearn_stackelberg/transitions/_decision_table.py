@@ -33,15 +33,8 @@ from ._linking import (
 )
 from ._tables import States, is_frame, take_rows
 
-ROLES = (
-    "action",
-    "reward",
-    "episode",
-    "step",
-    "terminated",
-    "propensity",
-    "is_initial",
-)
+_OPTIONAL = ("episode", "step", "terminated", "propensity", "is_initial")
+ROLES = ("action", "reward", *_OPTIONAL)
 
 # Names by other libraries: too far from ours for difflib, or too near to another's.
 _ALIASES = {
@@ -71,8 +64,7 @@ def find_columns(y: States) -> dict[str, Column]:
         )
     if not is_frame(y) and y.ndim != 1:
         raise ValueError(
-            f"y is a structured array of shape {y.shape}; one record per row, shape "
-            "(n,), was expected: use .ravel()."
+            f"y is a structured array of shape {y.shape}, not (n,): use .ravel()."
         )
     known = [*(y.columns if is_frame(y) else y.dtype.names or ())]
     check_same_length({"y": len(y)})
@@ -83,10 +75,7 @@ def find_columns(y: States) -> dict[str, Column]:
     # pandas allows it, and y[role] would then be a table.
     for role in (*ROLES, *numbered):
         if known.count(role) > 1:
-            raise ValueError(
-                f"y has more than one column {role!r}; it must occur once. Rename or "
-                "drop the others."
-            )
+            raise ValueError(f"y has more than one column {role!r}; drop the others.")
     columns = {r: Column(y[r], f"y[{r!r}]") for r in ROLES if r in known}
     if len(numbered) > 1:
         name = f"y[{numbered[0]!r}, ..., {numbered[-1]!r}]"
@@ -103,18 +92,16 @@ def _numbered_actions(known: list[Hashable]) -> list[str]:
     if "action" in known:
         if "action_0" in known:
             raise ValueError(
-                "y has a column 'action' and columns 'action_0', ...: either may be "
-                "what was done. Drop the ones that are not, or rename them."
+                "y has a column 'action' and columns 'action_0', ...: drop those that "
+                "are not what was done, or rename them."
             )
         return []
     found = {str(name) for name in known if re.fullmatch(r"action_\d+", str(name))}
     names = [f"action_{j}" for j in range(len(found))]
     if found != {*names}:
         raise ValueError(
-            f"y has the columns {sorted(found)}; an action of {len(found)} "
-            f"number{'s' * (len(found) > 1)} is expected in "
-            f"{' and '.join(map(repr, names))}. Rename them, or give one column "
-            "'action'."
+            f"y has the columns {sorted(found)}; so many numbers are expected in "
+            f"{' and '.join(map(repr, names))}. Rename them."
         )
     return names
 
@@ -140,9 +127,8 @@ def _refuse_unknown(
         if text in _DONE and "terminated" not in known:
             raise ValueError(
                 f"y has a column {name!r}, which does not say whether an episode ended "
-                "for good (terminated, so that no value follows) or was merely cut "
-                "(truncated). Give a column 'terminated' that is True only where it "
-                f"ended for good, and drop {name!r}."
+                "for good (terminated) or was merely cut (truncated). Give a column "
+                f"'terminated' that is True only where it ended, and drop {name!r}."
             )
         if role and role not in known and name not in numbered:
             meant.setdefault(role, name)
@@ -151,22 +137,17 @@ def _refuse_unknown(
     if missing:
         hints = [f"{meant[r]!r} for {r!r}" for r in missing if r in meant]
         hint = f" (did you mean {' and '.join(hints)}?)" if hints else ""
-        alone = (
-            " To imitate the actions without rewards, pass them alone: y['action']."
-            if missing == ["reward"]
-            else ""
-        )
+        alone = " To imitate without rewards, pass the actions alone: y['action']."
         raise ValueError(
             f"A decision table needs the columns 'action' and 'reward'; y has no "
             f"{' and no '.join(map(repr, missing))}{hint}. Its columns are "
-            f"{shown or 'none'}.{alone}"
+            f"{shown or 'none'}.{alone * (missing == ['reward'])}"
         )
     if meant:
         pairs = ", ".join(f"{name!r} for {role!r}" for role, name in meant.items())
         raise ValueError(
-            f"y has columns that look like misspelt ones: did you mean {pairs}? The "
-            f"columns that are read are {roles}. Rename the column, or drop it if it "
-            "is another thing."
+            f"y has columns that look like misspelt ones: did you mean {pairs}? Rename "
+            f"or drop them. The columns that are read are {roles}."
         )
 
 
@@ -224,18 +205,16 @@ def chain_rows(columns: dict[str, Column]) -> Chain:
     next_rows = np.where(linked, links.next_row, np.arange(n))[rows]
     # A last row without an action is there to hold a state; one inside is a hole.
     idle = int((~acted & ~links.last).sum())
-    return Chain(
-        rows, next_rows, acted, ended, links.first, episode, step, left_out, idle
-    )
+    first = links.first
+    return Chain(rows, next_rows, acted, ended, first, episode, step, left_out, idle)
 
 
 def _chain_single_steps(columns: dict[str, Column], acted: NDArray[np.bool_]) -> Chain:
     """Take each row as an episode of one step that ends there."""
     if "step" in columns:
         raise ValueError(
-            f"{columns['step'].name} was given without an episode column; a step is a "
-            "position within an episode: add a column 'episode' (all 0 for a single "
-            "episode)."
+            f"{columns['step'].name} was given without an episode column: add a column "
+            "'episode' (all 0 for a single episode)."
         )
     rows = np.flatnonzero(acted)
     if not rows.size:
@@ -247,8 +226,7 @@ def _chain_single_steps(columns: dict[str, Column], acted: NDArray[np.bool_]) ->
             raise ValueError(
                 f"{columns['terminated'].name} is False at "
                 f"{rows_text(not_done, rows)}, but there is no column 'episode', so "
-                "nothing can follow a row. Add 'episode', or drop 'terminated' if each "
-                "row is an episode of one step."
+                "nothing can follow a row. Add it, or drop 'terminated'."
             )
     n = acted.size
     every, numbers = np.ones(n, dtype=bool), np.arange(n)
@@ -295,14 +273,11 @@ def _read_actions(column: Column, chain: Chain) -> NDArray[Any]:
 
 def _refuse_unlinked(left: dict[str, int], n_acted: int, says_ended: bool) -> NoReturn:
     reasons = "; ".join(f"{n:,} {why}" for why, n in left.items())
-    advice = (
-        "Check that episode and step number the rows of an episode one by one, or"
-        if says_ended
-        else "Name the column that says which rows ended their episode for good "
-        "(terminated=..., or 'terminated' in y), or"
-    )
+    advice = "Name the column that says which rows ended their episode (terminated=...)"
+    if says_ended:
+        advice = "Check that episode and step number the rows of an episode one by one"
     raise ValueError(
         f"No transition can be made: of {n_acted:,} rows with an action, "
-        f"{reasons or 'none is left'}. {advice} add a row without an action after the "
-        "last step of each episode, to hold the state in which it was cut."
+        f"{reasons or 'none is left'}. {advice}, or add a row without an action after "
+        "the last step of each episode, to hold the state in which it was cut."
     )

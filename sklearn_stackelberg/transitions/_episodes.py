@@ -18,7 +18,7 @@ L = TypeVar("L", bound=Log)
 
 
 def as_rows(key: object, n: int) -> slice | NDArray[np.intp]:
-    """Turn what may stand in brackets into a slice or an array of row numbers."""
+    """Read what may stand in brackets as a slice or an array of row numbers."""
     if isinstance(key, tuple):
         # scikit-learn indexes the rows of whatever has a shape as X[rows, ...].
         every = [

@@ -57,9 +57,9 @@ def write_frame(log: Log) -> Frame:
     step = np.zeros(n, dtype=np.int64) if log.episode is None else log.step
     if step is None:
         # Two steps apart leaves room for a closing row between rows not chained.
+        not_done = ~log.terminated
         step = count_steps(
-            episode,
-            lambda i, j: 2 - (rows_equal(then[i], now[j]) & ~log.terminated[i]),
+            episode, lambda i, j: 2 - (rows_equal(then[i], now[j]) & not_done[i])
         )
     next_row = link(episode, step).next_row
     linked = next_row >= 0
@@ -67,8 +67,8 @@ def write_frame(log: Log) -> Frame:
     if broken.any():
         raise ValueError(
             "A table cannot hold this log: the next state is not the state of the "
-            f"same episode's row at step + 1 at {rows_text(broken)}. Give "
-            "the rows that do not follow each other different episodes or steps."
+            f"same episode's row at step + 1 at {rows_text(broken)}. Rows that do not "
+            "follow each other need different episodes or steps."
         )
     # A terminated row whose next state is its own has none that need be kept.
     unused = log.terminated & rows_equal(then, now)
@@ -101,9 +101,8 @@ def write_frame(log: Log) -> Frame:
         if clash:
             raise ValueError(
                 f"The {kind} columns {clash} bear the names of fields of the log; "
-                "rename them in the table that the log is made of, or states with "
-                "log.with_states(log.state.add_prefix('state_'), "
-                "log.next_state.add_prefix('state_'))."
+                "rename them in the table that the log is made of, or states by "
+                "log.with_states(...) with log.state.add_prefix('state_')."
             )
         fields = actions | fields
     frame = pd.concat([states, pd.DataFrame(fields)], axis=1)
@@ -124,11 +123,9 @@ def _check_columns(
             f"from_frame needs a pandas DataFrame; got {type(df).__name__}. Call "
             ".to_pandas() on it, or pandas.DataFrame(...)."
         )
-    for role, given in (("state", states), ("action", actions)):
-        if not given:
-            raise ValueError(
-                f"{role} must name at least one column; got an empty list."
-            )
+    if not states or not actions:
+        empty = "action" if states else "state"
+        raise ValueError(f"{empty} must name at least one column; got an empty list.")
     known = [*df.columns]
     others = [*actions, *names.values()]
     # Near names are looked for in lower case: a wrong case is the commonest slip.
@@ -142,21 +139,19 @@ def _check_columns(
     if problems:
         shown = ", ".join(map(repr, known[:20])) + ", ..." * (len(known) > 20)
         raise ValueError(
-            f"The table has no column {', nor '.join(problems)}. Its columns are "
-            f"{shown}."
+            f"The table has no column {', nor '.join(problems)}. It has {shown}."
         )
     for name in [*states, *others]:
         if max(known.count(name), states.count(name), actions.count(name)) > 1:
             raise ValueError(
                 f"Column {name!r} occurs more than once, in the table or in state or "
-                "action; each must be named once. Rename it, or leave it out."
+                "action: rename it, or leave it out."
             )
     for role, name in [*(("action", a) for a in actions), ("reward", names["reward"])]:
         # Of the other roles a state may hold a copy, such as the step.
         if name in states:
             raise ValueError(
-                f"Column {name!r} is both the {role} and part of the state. A "
-                f"policy cannot know the {role} before it acts: leave it out of state "
-                "(an earlier one may stand there as a column of its own)."
+                f"Column {name!r} is both the {role} and part of the state, and not "
+                "known before a policy acts: leave it out of state."
             )
     check_same_length({"df": len(df)})

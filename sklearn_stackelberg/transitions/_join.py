@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,8 +25,8 @@ def chain_episodes(
         names = ("observations", "actions", "rewards", "terminated")
         sizes = (f"{a} {len(given):,}" for a, given in zip(names, lists, strict=True))
         raise ValueError(
-            f"Each list must have one entry per episode; got {', '.join(sizes)}. "
-            "terminated is one True or False per episode, not per step."
+            f"Each list must have one entry per episode, not per step; got "
+            f"{', '.join(sizes)}."
         )
     ended = check_flags(terminated, "terminated", unit="episode")
     states, chosen, gains, lengths = [], [], [], []
@@ -38,9 +39,8 @@ def chain_episodes(
         if (len(states[-1]), len(gains[-1])) != (lengths[-1] + 1, lengths[-1]):
             raise ValueError(
                 f"Episode {k} has {len(states[-1])} observations, {lengths[-1]} "
-                f"actions and {len(gains[-1])} rewards; T + 1 observations, T "
-                "actions and T rewards were expected (the last observation is the "
-                "state in which the episode ended)."
+                f"actions and {len(gains[-1])} rewards; T + 1 observations (the last "
+                "of the end), T actions and T rewards were expected."
             )
         check_same_columns(states[0], states[-1], ("observations[0]", name))
     # Episodes that ended before any action are let through beside others.
@@ -94,12 +94,10 @@ def join_logs(logs: Sequence[Log]) -> tuple[dict[str, int], dict[str, Any]]:
     if len({*named}) > 1:
         raise ValueError(
             f"The logs' actions have different columns, {named[0]} and "
-            f"{next(names for names in named if names != named[0])}; they must be the "
-            "same, in the same order."
+            f"{next(names for names in named if names != named[0])}."
         )
     fields["action_names"] = named[0] if named else None
-    left_out: dict[str, int] = {}
+    left_out: Counter[str] = Counter()
     for log in logs:
-        for why, n in log.left_out.items():
-            left_out[why] = left_out.get(why, 0) + n
-    return left_out, fields
+        left_out.update(log.left_out)
+    return dict(left_out), fields

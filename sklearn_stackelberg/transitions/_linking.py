@@ -49,8 +49,8 @@ def link(episode: NDArray[Any], step: NDArray[np.int64]) -> Links:
         )
         raise ValueError(
             f"Each (episode, step) must name one row; {twice.size:,} repeat another: "
-            f"{examples}. Drop the duplicates, or give different episodes different "
-            "names; a bootstrap must draw whole episodes (log.episodes), not rows."
+            f"{examples}. Drop them, or give each episode a name; bootstraps must draw "
+            "whole episodes (log.episodes)."
         )
     next_row = np.full(step.size, -1, dtype=np.intp)
     follows = np.flatnonzero(same & (apart == 1))
@@ -104,9 +104,8 @@ def refuse_scattered_episodes(episode: NDArray[Any], name: str) -> None:
         f"{name} {episode[starts[first]].item()!r} appears in two places, at {here} "
         f"and again from row {starts[second]} on{more}; without step, the rows of an "
         "episode must stand together and in the order of time. Give the step of each "
-        "row, or sort the table by episode and time, and give different episodes "
-        "different names. Splits and draws that shuffle rows do this as well: draw "
-        "whole episodes with EpisodeKFold."
+        "row, or sort the table by episode and time. Splits that shuffle rows do this "
+        "as well: draw whole episodes with EpisodeKFold."
     )
 
 
@@ -147,7 +146,6 @@ def refuse_backward_steps(
     raise ValueError(
         f"The steps run backwards: they fall from row to row in every episode, as in "
         f"{episode[row].item()!r} from {step[row]} to {step[row + 1]} at rows {row} "
-        f"and {row + 1}, {why}. The next state is looked for at step + 1, so steps "
-        "must rise with time. If they count down to the end, number them upwards; if "
-        "the table is newest first, sort it by episode and step."
+        f"and {row + 1}, {why}. Steps must rise with time: number a countdown upwards; "
+        "if the table is newest first, sort it by episode and step."
     )

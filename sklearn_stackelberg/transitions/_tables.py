@@ -6,7 +6,7 @@ pandas is imported only where the user brings a DataFrame.
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,20 +83,11 @@ def check_states(values: object, name: str = "state") -> States:
     if issparse(values):
         raise ValueError(
             f"{name} is a sparse matrix, and dense states were expected: call "
-            ".toarray(), or have the transformer return dense columns (for example "
-            "OneHotEncoder(sparse_output=False))."
+            ".toarray(), or set OneHotEncoder(sparse_output=False)."
         )
     if is_frame(values):
-        complex_columns = [
-            column
-            for column, dtype in zip(values.columns, values.dtypes, strict=True)
-            if getattr(dtype, "kind", "") == "c"
-        ]
-        if complex_columns:
-            raise ValueError(
-                f"Complex data not supported: columns {complex_columns} of {name} are "
-                "complex. Pass their real and imaginary parts as two columns."
-            )
+        if any(getattr(dtype, "kind", "") == "c" for dtype in values.dtypes):
+            _refuse_complex(name)
         return values
     # Tables of other libraries (polars, pyarrow) would be read as arrays of objects.
     if hasattr(values, "columns"):
@@ -107,22 +98,23 @@ def check_states(values: object, name: str = "state") -> States:
     # A memory map stays one: the rows may be larger than the memory.
     array = values if isinstance(values, np.memmap) else np.asarray(values)
     if array.dtype.kind == "c":
-        raise ValueError(
-            f"Complex data not supported: {name} has dtype {array.dtype}. Pass the "
-            "real and imaginary parts as separate columns."
-        )
+        _refuse_complex(name)
     if array.ndim != 2:
-        advice = (
-            "reshape your data with .reshape(-1, 1) if it has a single column, or with "
-            ".reshape(1, -1) if it is a single row"
-            if array.ndim < 2
-            else "flatten each row with .reshape(len(states), -1)"
-        )
+        advice = "flatten each row with .reshape(len(states), -1)"
+        if array.ndim < 2:
+            advice = "reshape your data with .reshape(-1, 1), or (1, -1) if it is a row"
         raise ValueError(
             f"{name} has {array.ndim} dimension(s), shape {array.shape}; a 2-D table "
             f"with one row per transition was expected: {advice}."
         )
     return array
+
+
+def _refuse_complex(name: str) -> NoReturn:
+    raise ValueError(
+        f"Complex data not supported: {name} holds complex numbers. Pass real and "
+        "imaginary parts as separate columns."
+    )
 
 
 def check_same_columns(
@@ -133,8 +125,8 @@ def check_same_columns(
     if is_frame(state) != is_frame(other):
         kinds = ["a DataFrame" if is_frame(t) else "an array" for t in (state, other)]
         raise ValueError(
-            f"{names[0]} is {kinds[0]} and {names[1]} is {kinds[1]}; both must be of "
-            "one kind: two DataFrames with the same columns, or two arrays."
+            f"{names[0]} is {kinds[0]} and {names[1]} is {kinds[1]}; both must be "
+            "DataFrames with the same columns, or arrays."
         )
     if state.shape[1] != other.shape[1]:
         raise ValueError(
@@ -148,9 +140,8 @@ def check_same_columns(
     different = [f"{a!r} against {b!r}" for a, b in pairs if a != b]
     if different:
         raise ValueError(
-            f"{names[0]} and {names[1]} must have the same columns in the same order; "
-            f"they differ at {', '.join(different[:5])}. Reorder the second with "
-            "second[first.columns]."
+            f"{names[0]} and {names[1]} must have the same columns in the same order "
+            f"(second[first.columns]); they differ at {', '.join(different[:5])}."
         )
 
 
@@ -192,11 +183,7 @@ def rows_equal(left: AnyArray, right: AnyArray) -> NDArray[np.bool_]:
 
 
 def shared_next_rows(state: States, next_state: States) -> Index:
-    """Return i + 1 where row i + 1's state is row i's next state, else -1, (n,).
-
-    What is computed of a next state that is also a logged state need be computed once.
-    The states are compared by value, in O(n d); missing equals missing.
-    """
+    """Return i + 1 where row i + 1's state equals row i's next state, else -1, (n,)."""
     state, next_state = comparable(state), comparable(next_state)
     next_row = np.full(len(state), -1, dtype=np.intp)
     chained = np.flatnonzero(rows_equal(next_state[:-1], state[1:]))

@@ -53,27 +53,25 @@ class Transitions(Log):
 
     Parameters
     ----------
-    state : array-like or DataFrame of shape (n, d)
-        The state in which each action was taken. Kept as given, not copied. Missing
-        values are allowed, for an imputer to fill.
+    state, next_state : array-likes or DataFrames of shape (n, d)
+        The state in which each action was taken and the one that followed (unused where
+        terminated), with the same columns. Kept as given, not copied. Missing values
+        are allowed, for an imputer to fill.
     action : array-like of shape (n,), or array-like or DataFrame of shape (n, p)
         The actions taken: integers, strings, booleans or finite floats, of one type; or
         p finite numbers each, kept as float64. One column is taken as (n,).
     reward : array-like of shape (n,)
         The rewards that followed, finite, in any unit; larger is better.
-    next_state : array-like or DataFrame of shape (n, d)
-        The states that followed, with the same columns. Unused where terminated.
     terminated : array-like of bool of shape (n,), default=None
-        Whether the episode ended there for good, so that no value follows. An episode
-        that was merely cut (truncated) is not terminated. None means nowhere.
+        Whether the episode ended there for good, and was not merely cut (truncated).
+        None means nowhere.
     is_initial : array-like of bool of shape (n,), default=None
         Whether an episode starts at the row. None means: the smallest step of each
         episode; without `step`, the first row of each run of equal `episode`; without
         `episode`, no row.
-    episode : array-like of shape (n,), default=None
-        Names of the episodes, integers or strings.
-    step : array-like of int of shape (n,), default=None
-        Position within the episode. Each (episode, step) names one row.
+    episode, step : array-likes of shape (n,), default=None
+        The episode's name, an integer or a string, and the position within it, an
+        integer. Each (episode, step) names one row.
     propensity : array-like of shape (n,), default=None
         Probability in (0, 1] with which the logged action was taken.
 
@@ -104,10 +102,8 @@ class Transitions(Log):
     >>> log = Transitions(state, action, reward, next_state, episode=[7, 7, 8])
     >>> log
     <Transitions: 3 rows, 1 state column, str actions; with episode>
-    >>> log[log.action == "treat"].reward
-    array([1., 0.])
-    >>> log.is_initial
-    array([ True, False,  True])
+    >>> log[log.action == "treat"].reward, log.is_initial
+    (array([1., 0.]), array([ True, False,  True]))
     """
 
     # On an instance only where there are any, so that other logs hash as ever.
@@ -215,12 +211,7 @@ class Transitions(Log):
         """The log as a sequence of its episodes, for drawing episodes, not rows.
 
         ``log.episodes[rows]`` are the transitions of the chosen episodes; scikit-learn
-        can split and resample ``log.episodes``, and an estimator can be fitted to it.
-
-        Raises
-        ------
-        ValueError
-            If the log has no `episode`.
+        can split and resample it, and an estimator can be fitted to it.
         """
         return EpisodeView(self)
 
@@ -259,16 +250,11 @@ class Transitions(Log):
         Parameters
         ----------
         state, next_state : array-likes or DataFrames of shape (n, d')
-            The new states, row by row.
+            The new states, row by row, with the same columns.
 
         Returns
         -------
         Transitions
-
-        Raises
-        ------
-        ValueError
-            If they are not tables of n rows with the same columns.
         """
         now, after = check_states(state), check_states(next_state, "next_state")
         check_same_columns(now, after)
@@ -281,8 +267,6 @@ class Transitions(Log):
 
     def next_or_own_state(self) -> States:
         """The next states, and a terminated row's own state in place of its next.
-
-        What follows a terminated row is never used, and often not even recorded.
 
         Returns
         -------
@@ -299,9 +283,7 @@ class Transitions(Log):
         return np.where(ended, now, after)
 
     def action_columns(self) -> dict[Hashable, NDArray[Any]]:
-        """The action by column: ``action``, or its several columns under their names.
-
-        Columns without names are ``action_0``, ``action_1`` and so on.
+        """The action by column: ``action``, or by its columns' names or numbers.
 
         Returns
         -------
@@ -352,33 +334,23 @@ class Transitions(Log):
         """Make transitions from a table with one row per decision.
 
         A row's next state is the state of the row of the same episode at step + 1,
-        wherever it stands. A row without an action holds the state after the last step
-        of a truncated episode. Rows whose next state is not there are left out and
-        counted in `left_out`, unless they are terminated.
+        wherever it stands. A row without an action (None or NaN) holds the state after
+        the last step of a truncated episode. Rows whose next state is not there are
+        left out and counted in `left_out`, unless they are terminated.
 
         Parameters
         ----------
         df : DataFrame
-            With `step`, its rows may stand in any order, but for one: steps that fall
-            from row to row in every episode may be a countdown, in which step + 1 is
-            the row before. Such a table is refused, unless the ends of episodes show
-            that it only stands newest first.
-        state : str or list of str
-            Columns that make up the state.
-        action : str or list of str
-            Its column, or the columns of an action of several numbers. A row in which
-            all of these are missing has no action.
+            With `step`, its rows may stand in any order, unless steps that fall from
+            row to row in every episode may be a countdown: such a table is refused.
+        state, action : str or list of str
+            Columns of the state, and of the action, which may be several numbers.
         reward, episode : str
             Columns of the action's reward and the episode's name.
-        step : str, default=None
-            Column of whole numbers; None means that each episode's rows stand together
-            and in order.
-        terminated : str, default=None
-            Column of booleans; None means that every end is a truncation.
-        propensity : str, default=None
-            Column of the logged actions' probabilities.
-        is_initial : str, default=None
-            Column of booleans; None means the smallest step of each episode.
+        step, terminated, propensity, is_initial : str, default=None
+            Columns as in `Transitions`. None means: each episode's rows stand together
+            and in order; every end is a truncation; unknown; the smallest step of each
+            episode.
 
         Returns
         -------
@@ -431,10 +403,8 @@ class Transitions(Log):
         observations : list of array-likes of shape (T + 1, d)
             The states of each episode: one more than its T actions, the last being the
             state in which it ended.
-        actions : list of array-likes of shape (T,) or (T, p)
-            The actions taken.
-        rewards : list of array-likes of shape (T,)
-            The rewards that followed.
+        actions, rewards : lists of array-likes of shape (T,); actions also (T, p)
+            The actions taken and the rewards that followed.
         terminated : list of bool
             Whether each episode ended for good, not by a time limit.
 
@@ -442,11 +412,6 @@ class Transitions(Log):
         -------
         Transitions
             With episodes numbered as listed, steps from 0.
-
-        Raises
-        ------
-        ValueError
-            If lengths do not fit or a value is not as in `Transitions`.
 
         Examples
         --------
@@ -457,8 +422,7 @@ class Transitions(Log):
         >>> log.next_state.ravel(), log.terminated
         (array([1., 2., 6.]), array([False,  True, False]))
         """
-        fields = chain_episodes(observations, actions, rewards, terminated)
-        return cls(**fields)
+        return cls(**chain_episodes(observations, actions, rewards, terminated))
 
     @classmethod
     def concatenate(cls, *logs: Transitions) -> Self:
@@ -476,11 +440,8 @@ class Transitions(Log):
 
         Raises
         ------
-        TypeError
-            If an argument is no Transitions.
         ValueError
-            If the logs differ in columns, in the type of their actions, or in whether
-            they have `episode`, `step` and `propensity`.
+            If the logs differ in columns, in the type of their actions, or in fields.
         """
         # A list of logs is the likely slip, and would fail on its lack of fields.
         for k, log in enumerate(logs):
@@ -496,12 +457,10 @@ class Transitions(Log):
     def to_frame(self) -> Frame:
         """Return the log as a table that `from_frame` reads back.
 
-        The table has the state columns (``state_0``, ... for arrays), `action`,
-        `reward`, `episode`, `step`, `terminated`, `is_initial` and, where there is one,
-        `propensity`. An action of several numbers has its columns' names, or
-        ``action_0``, ``action_1``, ... A row without an action closes each episode that
-        does not go on, and each gap, to hold the last next state. Without `episode`,
-        each transition becomes an episode.
+        The columns are those of the state (``state_0``, ... for arrays), those of the
+        action (``action_0``, ... for several without names) and the other fields. A row
+        without an action closes each episode that does not go on, and each gap, to hold
+        the last next state. Without `episode`, each transition becomes an episode.
 
         Returns
         -------
@@ -510,7 +469,7 @@ class Transitions(Log):
         Raises
         ------
         ValueError
-            If a state column bears one of these names, or if the next state of a row
+            If a state column bears the name of a field, or if the next state of a row
             is not the state of the row at step + 1.
 
         Examples
