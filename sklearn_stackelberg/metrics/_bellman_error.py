@@ -37,8 +37,7 @@ def td_residual_of(
     Of continuous actions: states (k, d) and actions (k, p) to Q (k,).
     """
     of = _of_pairs if data.is_continuous else _of_states
-    value, logged = of(data, q_function)
-    return data.td_residual(value, logged, discount)
+    return data.td_residual(*of(data, q_function), discount)
 
 
 def _of_states(data: EvaluationData, q_function: QFunction) -> tuple[Floats, Floats]:
@@ -117,8 +116,7 @@ def _episode_sums(
 def pair_average(sums: PairSums, *, unbiased: bool) -> tuple[float, float]:
     """Average of δ_i k(x_i, x_j) δ_j over pairs of rows, with its standard error.
 
-    Unbiased, pairs inside an episode are left out. The error is by leaving each episode
-    out.
+    Unbiased, pairs inside an episode are left out.
     """
     total, own, cross, lengths = sums
     n_episodes = len(lengths)
@@ -203,12 +201,10 @@ def bellman_error(
     >>> import numpy as np
     >>> from sklearn_stackelberg import StackelbergPolicyEstimator, Transitions
     >>> from sklearn_stackelberg.metrics import bellman_error
-    >>> state = np.repeat([[0.0], [1.0]], 20, axis=0)
-    >>> action = np.tile([0, 1], 20)
-    >>> reward = 1.0 * (action == state[:, 0])
-    >>> log = Transitions(state, action, reward, state, terminated=np.ones(40))
+    >>> state, action = np.zeros((40, 1)), np.tile([0, 1], 20)
+    >>> log = Transitions(state, action, action, state, terminated=np.ones(40))
     >>> policy = StackelbergPolicyEstimator(discount=0.0).fit(log)
-    >>> true = lambda states: 1.0 * (np.arange(2) == states)
+    >>> true = lambda states: np.tile([0.0, 1.0], (len(states), 1))
     >>> bellman_error(policy, log, discount=0.0, q_function=true).value
     0.0
     """

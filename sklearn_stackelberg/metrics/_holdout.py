@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from .._typing import Floats
-from ._data import EvaluationData, LoggedRows, return_range
+from ..transitions._transitions import Transitions
+from ._data import EvaluationData, return_range
 from ._features import evaluation_features
 from ._fitted_q import FittedQSystem
 from ._settings import QSettings, fit_features
@@ -56,7 +57,7 @@ class HoldoutEvaluator:
         largest = np.quantile(np.abs(ratio), _QUANTILE)
         ratio = ratio.clip(-largest, largest)
         residual = data.td_residual(v, q, self.discount)
-        start = v[data.state_index[data.initial]]
+        start = v[data.initial_state]
         value = data.initial_weight @ start + data.weight @ (ratio * residual)
         # What comes out higher than returns can be is wrong by the excess at least:
         # that is taken off the highest return, so that nonsense wins no search.
@@ -64,7 +65,7 @@ class HoldoutEvaluator:
 
 
 def fit_holdout_evaluator(
-    policy: AnyPolicy, log: LoggedRows, discount: float
+    policy: AnyPolicy, log: Transitions, discount: float
 ) -> HoldoutEvaluator | None:
     """Fit Q and the density ratios of a policy on the log that it was learned from.
 
@@ -88,7 +89,7 @@ def fit_holdout_evaluator(
     )
 
 
-def _part(log: LoggedRows) -> LoggedRows:
+def _part(log: Transitions) -> Transitions:
     """Some rows of a long log, drawn at random, and an initial one among them."""
     if len(log) <= _ROWS:
         return log
