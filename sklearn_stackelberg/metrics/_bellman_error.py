@@ -42,29 +42,29 @@ def td_residual_of(
 
 def _of_states(data: EvaluationData, q_function: QFunction) -> tuple[Floats, Floats]:
     """V of the states, (N,), and Q of the logged rows, (n,)."""
-    q = np.asarray(q_function(like(data.log.state, data.states)), dtype=float)
-    shape = (len(data.states), data.n_actions)
-    if q.shape != shape or not np.isfinite(q).all():
-        raise ValueError(
-            f"q_function returned an array of shape {q.shape} for {shape[0]} states "
-            f"and {shape[1]} actions; finite values of shape {shape} were expected."
-        )
+    given = q_function(like(data.log.state, data.states))
+    q = _finite(given, data.probabilities.shape, f"{data.n_actions} actions")
     value = (q * data.probabilities).sum(axis=1)
     return value, q[data.state_index, data.codes]
+
+
+def _finite(given: ArrayLike, shape: tuple[int, ...], actions: str) -> Floats:
+    q = np.asarray(given, dtype=float)
+    # (n, 1) stands for (n,): regressors may return it.
+    if q.shape not in (shape, (*shape, 1)[:2]) or not np.isfinite(q).all():
+        raise ValueError(
+            f"q_function returned an array of shape {q.shape} for {shape[0]} states "
+            f"and {actions}; finite values of shape {shape} were expected."
+        )
+    return q.reshape(shape)
 
 
 def _of_pairs(data: EvaluationData, q_function: QFunction) -> tuple[Floats, Floats]:
     """The same of a Q-function that takes actions, too."""
 
     def q_of(states: Floats, actions: Floats) -> Floats:
-        n = len(states)
-        q = np.asarray(q_function(like(data.log.state, states), actions), dtype=float)
-        if q.shape not in ((n,), (n, 1)) or not np.isfinite(q).all():
-            raise ValueError(
-                f"q_function returned an array of shape {q.shape} for {n} states and "
-                f"as many actions; {n} finite values were expected."
-            )
-        return q.ravel()
+        given = q_function(like(data.log.state, states), actions)
+        return _finite(given, (len(states),), "as many actions")
 
     value = np.empty(len(data.states))
     # One number is made of each node; what the callable itself holds is not known.
@@ -215,8 +215,7 @@ def bellman_error(
         if q is None:
             raise ValueError(
                 f"The policy, a {type(data.policy).__name__}, has no q_values: give a "
-                "q_function that takes states and returns the value of each action "
-                "(of continuous actions: that takes states and actions)."
+                "q_function (of continuous actions: that takes states and actions)."
             )
         residual = td_residual_of(data, q, discount)
         sums = pair_sums(data, residual, fit_features(data, settings))

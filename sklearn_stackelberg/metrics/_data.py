@@ -53,7 +53,6 @@ class EvaluationData:
 
     @property
     def n_actions(self) -> int:
-        """A."""
         return self.probabilities.shape[1]
 
     @cached_property
@@ -107,7 +106,6 @@ class EvaluationData:
 
     @property
     def has_episodes(self) -> bool:
-        """Whether the log says which episode each row is of."""
         return self.log.episode is not None
 
     @cached_property
@@ -137,7 +135,6 @@ class EvaluationData:
         return self.log.reward + discount * after - logged_q
 
     def return_range(self, discount: float) -> tuple[float, float]:
-        """Where returns must lie if rewards are no others than those logged."""
         return return_range(self.log, discount)
 
     def mean_return(self, discount: float) -> float:
@@ -147,7 +144,6 @@ class EvaluationData:
         return float(self.weight @ self.log.reward / (1.0 - discount * not_done))
 
     def take(self, rows: Index) -> EvaluationData:
-        """The log of some rows, with weights that sum to 1."""
         # ``states`` and what the policy does in them stay: features are kept by place.
         weight = self.weight[rows]
         return replace(

@@ -85,7 +85,6 @@ class EvaluationFeatures(ABC):
 def evaluation_features(
     data: EvaluationData, kernel_features: FeatureMap
 ) -> EvaluationFeatures:
-    """Features of a log's pairs, be its actions discrete or continuous."""
     kind = ContinuousFeatures if data.is_continuous else DiscreteFeatures
     return kind(data, kernel_features)
 
@@ -162,7 +161,6 @@ class DiscreteFeatures(EvaluationFeatures):
             yield slice(action * m, (action + 1) * m), mine
 
     def _spread(self, index: Index, share: Floats) -> Floats:
-        """Σ_a share_a e_a ⊗ φ(s), (k, A m)."""
         phi = self.phi(index)
         return (share[:, :, None] * phi[:, None, :]).reshape(len(phi), -1)
 

@@ -28,9 +28,8 @@ class FittedQSystem:
     """Eqs. (45), (46) of docs/game.md, kept so that rows can be weighted otherwise.
 
     M = Σ_i p_i z_i d_iᵀ + ρ I and c = Σ_i p_i z_i (r_i − (1 − γ g_i) q₀), with z the
-    features of the logged pair, g = 1 − terminated, d = z − γ g z(s', π), ρ the rows
-    for each direction over n, and q₀ the anchor: Q = zᵀ w + q₀. ``ridge``
-    is in rows for each direction of the features.
+    features of the logged pair, g = 1 − terminated, d = z − γ g z(s', π), ρ the
+    ``ridge``, in rows for each direction, over n, and q₀ the anchor: Q = zᵀ w + q₀.
     """
 
     def __init__(
@@ -54,7 +53,6 @@ class FittedQSystem:
         kernel_features: FeatureMap,
         ridge: float,
     ) -> FittedQSystem:
-        """The equations in features that `fit_features` has fitted."""
         copies = 1 if data.is_continuous else data.n_actions
         check_table_size(copies, kernel_features.n_features_out_)
         features = evaluation_features(data, kernel_features)
@@ -65,7 +63,6 @@ class FittedQSystem:
         return FittedQSystem(data, self.discount, self.features.of(data), self.ridge)
 
     def part(self, rows: Index) -> FittedQSystem:
-        """The equations of some rows, in the same features."""
         return self.on(self.data.take(rows))
 
     def difference(self, rows: RowsLike) -> Floats:
@@ -119,7 +116,6 @@ class FittedQ:
 
     @property
     def data(self) -> EvaluationData:
-        """The log and the policy."""
         return self.system.data
 
     @cached_property
@@ -137,12 +133,10 @@ class FittedQ:
 
     @cached_property
     def initial_values(self) -> Floats:
-        """V of the initial rows' states."""
         return self._values[0][self.data.initial_state]
 
     @cached_property
     def residual(self) -> Floats:
-        """δ of the rows, (n,)."""
         return self.data.td_residual(*self._values, self.system.discount)
 
     @cached_property
@@ -206,7 +200,6 @@ class FittedQ:
 
     @cached_property
     def effective_sample_size(self) -> float:
-        """Of the weights p ω that the rows have in the value."""
         return effective_size(self.data.weight * self.ratio)
 
     def bootstrap(self, n_bootstrap: int, rng: np.random.RandomState) -> Floats:

@@ -46,10 +46,8 @@ class HoldoutEvaluator:
     def value(self, data: EvaluationData) -> float:
         """Value on rows that nothing was learned from, doubly robust.
 
-            mean V̂(s₀) + Σ_i p_i ω_i (r_i + γ V̂(s'_i, π) − Q̂(s_i, a_i)),
-
-        ω no larger than the 90 % quantile of its size. Q̂ and ω were learned elsewhere;
-        these rows correct what is wrong in Q̂ where the policy goes.
+        mean V̂(s₀) + Σ_i p_i ω_i (r_i + γ V̂(s'_i, π) − Q̂(s_i, a_i)), Q̂ and ω learned
+        elsewhere, and ω no larger than the 90 % quantile of its size.
         """
         features = evaluation_features(data, self.features)
         v, q = features.values(self.weight, self.anchor)  # (N,), (n,)

@@ -117,8 +117,7 @@ def _codes(action: NDArray[Any], classes: NDArray[Any]) -> Index:
     if len(unknown):
         raise ValueError(
             f"The log holds actions that the policy was not fitted with: "
-            f"{unknown[:5].tolist()}; it knows {classes.tolist()}. Fit the policy on a "
-            "log that has them, or leave those rows out."
+            f"{unknown[:5].tolist()}; it knows {classes.tolist()}. Leave them out."
         )
     # ``classes_`` need not be sorted, and columns stand in its order.
     order = np.argsort(classes)
@@ -149,8 +148,7 @@ def _action_nodes(
         if chosen.size != len(states) * p:
             raise ValueError(
                 f"predict returned an array of shape {chosen.shape} for {len(states)} "
-                f"states; actions of {p} number{'s' * (p > 1)} were expected, as in "
-                "the log."
+                f"states; logged actions of {p} number{'s' * (p > 1)} were expected."
             )
         return chosen.reshape(len(states), 1, p), np.ones((len(states), 1))
     actions, weights = (
@@ -165,8 +163,7 @@ def _action_nodes(
     if weights.shape != shape or actions.shape != (*shape, p):
         raise ValueError(
             f"action_nodes returned actions of shape {actions.shape} and weights of "
-            f"shape {weights.shape} for {len(states)} states and logged actions of {p} "
-            f"number{'s' * (p > 1)}; ({len(states)}, S, {p}) and ({len(states)}, S) "
+            f"shape {weights.shape}; ({len(states)}, S, {p}) and ({len(states)}, S) "
             "were expected."
         )
     if not np.isfinite(actions).all():
@@ -180,10 +177,10 @@ def _action_nodes(
 
 
 def _check_probabilities(probabilities: Floats, name: str, states: object) -> None:
-    wrong = ~np.isfinite(probabilities).all(axis=1)
-    # Float32 softmaxes sum to 1 within some 1e-6, and may round a zero down.
-    wrong |= (probabilities < -1e-9).any(axis=1)
-    wrong |= np.abs(probabilities.sum(axis=1) - 1.0) > 1e-4
+    # Float32 softmaxes sum to 1 within some 1e-6, and may round a zero down. What is
+    # not finite compares as False.
+    right = (probabilities >= -1e-9).all(axis=1)
+    wrong = ~(right & (np.abs(probabilities.sum(axis=1) - 1.0) <= 1e-4))
     if wrong.any():
         row = int(np.argmax(wrong))
         raise ValueError(
@@ -201,8 +198,7 @@ def _refuse_unseen(data: EvaluationData, classes: NDArray[Any]) -> None:
     if share.sum() > _LARGEST_UNKNOWN_SHARE:
         raise ValueError(
             f"The policy gives {100 * share.sum():.0f} % of its probability to actions "
-            f"that the log never holds: {classes[~seen][:5].tolist()}; nothing is "
-            "known of their rewards, so its value cannot be estimated. Evaluate it on "
+            f"that the log never holds: {classes[~seen][:5].tolist()}. Evaluate it on "
             f"a log that has them, or restrict it to {classes[seen][:5].tolist()}."
         )
 
@@ -220,7 +216,6 @@ def _refuse_far(data: EvaluationData) -> None:
         raise ValueError(
             f"The policy gives {100 * share:.0f} % of its probability to actions far "
             f"outside those of the log, which lie between {low.tolist()} and "
-            f"{high.tolist()}; nothing is known of their rewards, so its value cannot "
-            "be estimated. Evaluate it on a log that goes as far, or bound it by "
+            f"{high.tolist()}. Evaluate it on a log that goes as far, or set "
             "action_bounds."
         )
