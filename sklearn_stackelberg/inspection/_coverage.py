@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import cho_factor, cho_solve
 
 from .._typing import Floats, Index, RandomStateLike
 from .._validation import check_discount, check_rules, integer, non_negative
 from ..kernels._registry import KernelLike
-from ..metrics._data import batches
+from ..metrics._data import EvaluationData, batches
 from ..metrics._estimate import effective_size
 from ..metrics._features import DiscreteFeatures, node_batches
 from ..metrics._fitted_q import FittedQ
@@ -93,20 +93,16 @@ def coverage_report(
     >>> import numpy as np
     >>> from sklearn_stackelberg import StackelbergPolicyEstimator, Transitions
     >>> from sklearn_stackelberg.inspection import coverage_report
-    >>> state = np.repeat([[0.0], [1.0]], 60, axis=0)
-    >>> action = np.tile([0, 1], 60)
-    >>> log = Transitions(
-    ...     state, action, 1.0 * (action == state[:, 0]), state, terminated=np.ones(120)
-    ... )
+    >>> state, action = np.zeros((120, 1)), np.tile([0, 1], 60)
+    >>> log = Transitions(state, action, action, state, terminated=np.ones(120))
     >>> policy = StackelbergPolicyEstimator(discount=0.0).fit(log)
     >>> report = coverage_report(policy, log, discount=0.0, greedy=True, n_rows=3)
     >>> print(report)
     Coverage by 120 logged rows.
-    The policy's value of 0.9995 rests on as much as 60.0 rows (50 %) of equal weight.
+    The policy's value of 0.9998 rests on as much as 60.0 rows (50 %) of equal weight.
     The 3 heaviest rows carry 5 % of its weight.
     Of what the policy would do, 0 % was never logged near the state where it would do
-    it (at the logged states: 0 %). The log accounts for over 99 % of its discounted
-    visits.
+    it (at the logged states: 0 %). The log accounts for 100 % of its discounted visits.
     """
     check_discount(discount)
     settings = QSettings(kernel, bandwidth, n_components, ridge, random_state)
@@ -130,7 +126,15 @@ def coverage_report(
     # What lacks a rounding error of enough is enough.
     lacking = support < min_rows * (1 - 1e-6)
     unseen = (data.probabilities * lacking).sum(axis=1)  # (N,)
-    visits = _visits(fit)
+    # How often the policy comes to each of ``states``, discounted, (N,): b + γ Σ p ω g
+    # of the next states; a negative ω is an artefact of smooth features.
+    moved = data.weight * data.not_done * np.maximum(fit.ratio, 0.0)
+    visits = np.bincount(data.initial_state, data.initial_weight, len(data.states))
+    visits += np.bincount(data.next_index, discount * moved, len(data.states))
+    # Of walks that stop with probability 1 − γ a step, those that stop in the log: 1,
+    # but for what is lost. A walk that leaves the log adds to neither side, and one
+    # that the smooth ratios count twice adds twice: both are not accounted for.
+    stops = data.weight * fit.ratio @ (1.0 - discount * data.not_done)
     report = CoverageReport(
         value=fit.value,
         row=data.rows,
@@ -140,11 +144,11 @@ def coverage_report(
         effective_episodes=effective_size(by_episode) if data.has_episodes else None,
         n_rows=len(data),
         n_episodes=data.n_episodes,
-        top_rows=_heaviest_rows(fit, mass, n_rows),
-        top_episodes=_heaviest_episodes(fit, mass, n_rows),
+        top_rows=_heaviest_rows(data, mass, n_rows),
+        top_episodes=_heaviest_episodes(data, mass, n_rows),
         share_unseen=float(visits @ unseen / visits.sum()),
         share_unseen_logged=float(data.weight @ unseen[data.state_index]),
-        share_followed=_share_followed(fit),
+        share_followed=max(0.0, 1.0 - abs(1.0 - float(stops))),
         warnings=[],
     )
     report.warnings.extend(coverage_warnings(report, limits))
@@ -153,61 +157,41 @@ def coverage_report(
     return report
 
 
-def _visits(fit: FittedQ) -> Floats:
-    """How often the policy comes to each of ``data.states``, discounted, (N,)."""
-    data = fit.data
-    # b + γ Σ p ω g of the next states; a negative ω is an artefact of smooth features.
-    moved = data.weight * data.not_done * np.maximum(fit.ratio, 0.0)
-    out = np.zeros(len(data.states))
-    np.add.at(out, data.state_index[data.initial], data.initial_weight)
-    np.add.at(out, data.next_index, fit.system.discount * moved)
-    return out
+def _heaviest(weight: NDArray[Any], most: int) -> Index:
+    """Places of the largest weights that are not 0."""
+    # Stable: those of equal weight are named in the order of the log.
+    chosen = np.argsort(-weight, kind="stable")[:most]
+    return chosen[weight[chosen] > 0]
 
 
-def _share_followed(fit: FittedQ) -> float:
-    """Of walks that stop with probability 1 − γ a step, those that stop in the log."""
-    data = fit.data
-    # A walk that leaves the log adds to neither side, and one that the smooth ratios
-    # count twice adds twice: both are flow that the log does not account for.
-    stops = 1.0 - fit.system.discount * data.not_done
-    found = float(data.weight * fit.ratio @ stops)  # 1, but for what is lost
-    return max(0.0, 1.0 - abs(1.0 - found))
-
-
-def _heaviest_rows(fit: FittedQ, mass: Floats, n_rows: int) -> list[dict[str, Any]]:
-    data, weight = fit.data, _share(mass)
-    # Stable: rows of equal weight are named in the order of the log.
-    chosen = np.argsort(-weight, kind="stable")[:n_rows]
+def _heaviest_rows(
+    data: EvaluationData, mass: Floats, n_rows: int
+) -> list[dict[str, Any]]:
+    weight, ratio = _share(mass), mass / data.weight
     log, out = data.log, []
-    ratio = mass / data.weight
-    for i in chosen[weight[chosen] > 0]:
+    for i in _heaviest(weight, n_rows):
         row: dict[str, Any] = {"row": int(data.rows[i])}
-        if log.episode is not None:
-            row["episode"] = _plain(log.episode[i])
-        if log.step is not None:
-            row["step"] = _plain(log.step[i])
-        row["action"] = _plain(log.action[i])
+        for name in ("episode", "step", "action"):
+            if getattr(log, name) is not None:
+                # A Python value, such as JSON takes.
+                row[name] = getattr(log, name)[i : i + 1].tolist()[0]
         if not data.is_continuous:  # continuous actions have densities
             row["probability"] = float(data.logged_probability[i])
         out.append(row | {"ratio": float(ratio[i]), "share": float(weight[i])})
     return out
 
 
-def _heaviest_episodes(fit: FittedQ, mass: Floats, n_rows: int) -> list[dict[str, Any]]:
-    data = fit.data
+def _heaviest_episodes(
+    data: EvaluationData, mass: Floats, most: int
+) -> list[dict[str, Any]]:
     if data.log.episode is None:
         return []
-    counts = np.bincount(data.episode)
+    _, first, counts = np.unique(data.episode, return_index=True, return_counts=True)
     weight = np.bincount(data.episode, _share(mass))
-    _, first = np.unique(data.episode, return_index=True)
-    chosen = np.argsort(-weight, kind="stable")[:n_rows]
+    names = data.log.episode[first].tolist()
     return [
-        {
-            "episode": _plain(data.log.episode[first[e]]),
-            "n_rows": int(counts[e]),
-            "share": float(weight[e]),
-        }
-        for e in chosen[weight[chosen] > 0]
+        {"episode": names[e], "n_rows": int(counts[e]), "share": float(weight[e])}
+        for e in _heaviest(weight, most)
     ]
 
 
@@ -217,11 +201,6 @@ def _share(mass: Floats) -> Floats:
     weight = np.abs(mass)
     total = weight.sum()
     return weight / total if total > 0 else weight
-
-
-def _plain(value: object) -> object:
-    """A Python value, such as JSON takes."""
-    return value.tolist() if isinstance(value, np.generic | np.ndarray) else value
 
 
 # Rows that a warning names; the report has them all.
@@ -243,20 +222,17 @@ class CoverageReport:
         this action, discounted, over how often the log did. Their average is 1. Where
         all are 0, the log holds nothing of what the policy does.
     support : array of shape (n, A)
-        How many logged rows there are near the row's state, for each action; for each
-        of the policy's nodes where actions are continuous.
+        How many logged rows there are near the row's state, for each action or node.
     effective_rows : float
-        (Σ ω)² / Σ ω² of the ratios: the number of equally weighted rows that would
-        say as much. Larger is better.
+        (Σ ω)² / Σ ω² of the ratios: as many rows of equal weight would say as much.
     effective_episodes : float or None
         The same of the sums over episodes. None if the log does not name episodes.
     n_rows, n_episodes : int
         What the log holds; without episodes each row counts as one.
     top_rows : list of dict
         The rows that weigh most, heaviest first: ``row``, ``episode`` and ``step``
-        where the log has them, ``action``, ``probability`` (the policy's, of that
-        action; not where actions are continuous), ``ratio`` and ``share`` of the whole
-        weight Σ |ω|.
+        where the log has them, ``action``, ``probability`` (the policy's, of a discrete
+        action), ``ratio`` and ``share`` of the whole weight Σ |ω|.
     top_episodes : list of dict
         The episodes that weigh most: ``episode``, ``n_rows`` and ``share``.
     share_unseen : float
@@ -265,10 +241,9 @@ class CoverageReport:
     share_unseen_logged : float
         The same at the logged states as often as they were logged.
     share_followed : float
-        Share of the policy's discounted visits that the rows account for. One that
-        leaves the log at its first step has 0, whatever it would have done later;
-        ratios that account for too much, as smooth features may, lower it as well. The
-        rest of the value is not from the log.
+        Share of the policy's discounted visits that the rows account for: 0 of one that
+        leaves the log at its first step. Ratios that account for too much lower it as
+        well. The rest of the value is not from the log.
     warnings : list of str
         What the warnings said; empty if there is nothing to warn of.
     """
@@ -305,8 +280,7 @@ class CoverageReport:
             import pandas as pd
         except ImportError as error:
             raise ImportError(
-                "to_frame needs pandas. Install it (python -m pip install pandas), or "
-                "read top_rows."
+                "to_frame needs pandas: python -m pip install pandas"
             ) from error
         return pd.DataFrame(self.top_rows)
 
@@ -316,11 +290,11 @@ class CoverageReport:
         rests = f"{self.effective_rows:,.1f} rows ({_percent(self.effective_share)})"
         if self.effective_episodes is not None:
             rests += f" and {self.effective_episodes:,.1f} episodes"
-        heavy = f"The {len(self.top_rows)} heaviest rows carry "
-        heavy += f"{_percent(_sum_shares(self.top_rows))} of its weight"
+        carry = _percent(sum(row["share"] for row in self.top_rows))
+        heavy = f"The {len(self.top_rows)} heaviest rows carry {carry} of its weight"
         if episodes:
-            heavy += f", the {len(self.top_episodes)} heaviest episodes "
-            heavy += _percent(_sum_shares(self.top_episodes))
+            carry = _percent(sum(episode["share"] for episode in self.top_episodes))
+            heavy += f", the {len(self.top_episodes)} heaviest episodes {carry}"
         lines = [
             f"Coverage by {self.n_rows:,} logged rows{inside}.",
             f"The policy's value of {self.value:.4g} rests on as much as {rests} of "
@@ -334,15 +308,13 @@ class CoverageReport:
 
 
 def coverage_warnings(report: CoverageReport, limits: dict[str, float]) -> list[str]:
-    """What to warn of."""
     rows, episodes = report.effective_rows, report.effective_episodes
     out = []
     # With nothing to rest on the other figures mean nothing, and are not warned of.
     if not report.top_rows:
         return [
             "The value rests on no row: the log holds nothing of what the policy does "
-            "from the initial states on. Evaluate a policy nearer to the logged one, "
-            "or on a log that has its actions."
+            "from the initial states on. Evaluate a policy nearer to the logged one."
         ]
     few_rows = rows < limits["min_effective_rows"]
     if few_rows or (
@@ -363,30 +335,21 @@ def coverage_warnings(report: CoverageReport, limits: dict[str, float]) -> list[
     if report.share_followed < limits["min_followed"]:
         out.append(
             f"The logged rows account for {_percent(report.share_followed)} of the "
-            "policy's discounted visits, and the rest of the value is not from the "
-            "log: the policy soon leaves for what was never logged. Evaluate a policy "
-            "nearer to the logged one (a smaller lam)."
+            "policy's discounted visits: it soon leaves for what was never logged. "
+            "Evaluate a policy nearer to the logged one (a smaller lam)."
         )
     return out
 
 
 def _named(row: dict[str, Any]) -> str:
     parts = [f"{name} {row[name]}" for name in ("episode", "step") if name in row]
-    parts.append(f"action {_action(row)}")
-    share = _percent(row["share"])
-    return f"row {row['row']} ({', '.join(parts)}: {share} of the weight)"
-
-
-def _action(row: dict[str, Any]) -> str:
-    """A discrete action as it is, a continuous one with the figures that matter."""
-    if "probability" in row:
-        return repr(row["action"])
-    numbers = ", ".join(f"{number:.4g}" for number in np.ravel(row["action"]))
-    return f"({numbers})" if np.ndim(row["action"]) else numbers
-
-
-def _sum_shares(table: list[dict[str, Any]]) -> float:
-    return sum(line["share"] for line in table)
+    # A discrete action as it is, a continuous one with the figures that matter.
+    action = repr(row["action"])
+    if "probability" not in row:
+        action = ", ".join(f"{number:.4g}" for number in np.ravel(row["action"]))
+        action = f"({action})" if np.ndim(row["action"]) else action
+    parts.append(f"action {action}: {_percent(row['share'])} of the weight")
+    return f"row {row['row']} ({', '.join(parts)})"
 
 
 def _percent(share: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ if TYPE_CHECKING:  # as in `_plotting`
     from matplotlib.axes import Axes
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class CoverageDisplay:
     """How few rows carry how much of a value's weight.
 
@@ -36,25 +38,17 @@ class CoverageDisplay:
     --------
     >>> import numpy as np
     >>> from sklearn_stackelberg.inspection import CoverageDisplay
+    >>> rows, weight = np.array([[0.0, 0.5, 1.0], [0.0, 0.9, 1.0]])
     >>> display = CoverageDisplay(
-    ...     share_of_rows=np.array([0.0, 0.5, 1.0]),
-    ...     share_of_weight=np.array([0.0, 0.9, 1.0]),
-    ...     effective_share=0.6,
+    ...     share_of_rows=rows, share_of_weight=weight, effective_share=0.6
     ... )
     >>> display.effective_share
     0.6
     """
 
-    def __init__(
-        self,
-        *,
-        share_of_rows: NDArray[Any],
-        share_of_weight: NDArray[Any],
-        effective_share: float,
-    ) -> None:
-        self.share_of_rows = share_of_rows
-        self.share_of_weight = share_of_weight
-        self.effective_share = effective_share
+    share_of_rows: NDArray[Any]
+    share_of_weight: NDArray[Any]
+    effective_share: float
 
     @classmethod
     def from_report(
@@ -79,8 +73,7 @@ class CoverageDisplay:
         total = weight.sum()
         if total == 0:
             raise ValueError(
-                "All density ratios of this report are 0: the log holds nothing of "
-                "what the policy does, and there is no weight to draw."
+                "All density ratios of this report are 0: there is no weight to draw."
             )
         display = cls(
             share_of_rows=np.linspace(0.0, 1.0, len(weight) + 1),
@@ -112,12 +105,9 @@ class CoverageDisplay:
         (self.line_,) = ax.plot(self.share_of_rows, self.share_of_weight, **style)
         # Where all rows weigh alike.
         ax.plot([0, 1], [0, 1], color="0.6", ls=":", zorder=1)
-        ax.set(
-            xlabel="share of the logged rows, heaviest first",
-            ylabel="share of the value's weight",
-            xlim=(0, 1),
-            ylim=(0, 1.02),
-        )
+        ax.set_xlabel("share of the logged rows, heaviest first")
+        ax.set_ylabel("share of the value's weight")
+        ax.set(xlim=(0, 1), ylim=(0, 1.02))
         for axis in (ax.xaxis, ax.yaxis):
             axis.set_major_formatter(PercentFormatter(1.0))
         ax.legend(loc="lower right")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ if TYPE_CHECKING:  # as in `_plotting`
     from matplotlib.axes import Axes
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class TuningDisplay:
     """Held-out score of a search's candidates against one parameter.
 
@@ -48,35 +50,20 @@ class TuningDisplay:
     --------
     >>> import numpy as np
     >>> from sklearn_stackelberg.inspection import TuningDisplay
-    >>> display = TuningDisplay(
-    ...     values=[1.0, 10.0],
-    ...     mean=np.array([0.2, 0.5]),
-    ...     standard_error=np.array([0.1, 0.1]),
-    ...     chosen=(10.0, 0.5),
-    ...     param_name="lam",
-    ... )
-    >>> display.metric
+    >>> mean, error = np.array([[0.2, 0.5], [0.1, 0.1]])
+    >>> TuningDisplay(
+    ...     values=[1, 9], mean=mean, standard_error=error, chosen=None, param_name="a"
+    ... ).metric
     'score'
     """
 
-    def __init__(
-        self,
-        *,
-        values: list[Any],
-        mean: NDArray[Any],
-        standard_error: NDArray[Any],
-        chosen: tuple[Any, float] | None,
-        param_name: str,
-        metric: str = "score",
-        truth: NDArray[Any] | None = None,
-    ) -> None:
-        self.values = values
-        self.mean = mean
-        self.standard_error = standard_error
-        self.chosen = chosen
-        self.param_name = param_name
-        self.metric = metric
-        self.truth = truth
+    values: list[Any]
+    mean: NDArray[Any]
+    standard_error: NDArray[Any]
+    chosen: tuple[Any, float] | None
+    param_name: str
+    metric: str = "score"
+    truth: NDArray[Any] | None = None
 
     @classmethod
     def from_search(
@@ -156,14 +143,14 @@ class TuningDisplay:
         error = np.full(len(drawn), np.nan)
         if splits.shape[1] > 1:
             error = splits[drawn].std(axis=1, ddof=1) / np.sqrt(splits.shape[1])
-        has_place = param_name in results["params"][best] and np.isfinite(mean[best])
+        chosen = None
+        if param_name in results["params"][best] and np.isfinite(mean[best]):
+            chosen = results["params"][best][param_name], float(mean[best])
         display = cls(
             values=values,
             mean=mean[drawn],
             standard_error=error,
-            chosen=(results["params"][best][param_name], float(mean[best]))
-            if has_place
-            else None,
+            chosen=chosen,
             param_name=param_name,
             metric=metric,
             truth=_truth(truth, values),
@@ -187,12 +174,8 @@ class TuningDisplay:
         ax = axes_or_new(ax)
         numbers = all(is_number(value) for value in self.values)
         x = np.array(self.values if numbers else np.arange(len(self.values)), float)
-        style: dict[str, Any] = {
-            "color": BLUE,
-            "marker": "o",
-            "label": "held-out mean",
-        } | line_kwargs
-        (self.line_,) = ax.plot(x, self.mean, **style)
+        style: dict[str, Any] = {"color": BLUE, "marker": "o", "label": "held-out mean"}
+        (self.line_,) = ax.plot(x, self.mean, **style | line_kwargs)
         self.band_ = ax.fill_between(
             x,
             self.mean - self.standard_error,
@@ -209,27 +192,18 @@ class TuningDisplay:
             )
         if self.chosen is not None:
             value, score = self.chosen
+            place = [repr(known) for known in self.values].index(repr(value))
+            mark: dict[str, Any] = {"marker": "o", "ms": 12, "mew": 2, "mec": ORANGE}
             (self.chosen_,) = ax.plot(
-                x[[repr(known) for known in self.values].index(repr(value))],
-                score,
-                ls="",
-                marker="o",
-                ms=12,
-                mfc="none",
-                mec=ORANGE,
-                mew=2,
-                zorder=3,
-                label="chosen",
+                x[place], score, ls="", mfc="none", zorder=3, label="chosen", **mark
             )
         # Grids of λ and the like are powers of ten.
         if numbers and x.min() > 0 and x.max() >= 10 * x.min():
             ax.set_xscale("log")
         elif not numbers:
             ax.set_xticks(x, [str(value) for value in self.values])
-        ax.set(
-            xlabel=self.param_name.split("__")[-1],
-            ylabel=f"held-out {self.metric}",
-        )
+        ax.set_xlabel(self.param_name.split("__")[-1])
+        ax.set_ylabel(f"held-out {self.metric}")
         low, high = ax.get_ylim()
         ax.set_ylim(low, high + 0.3 * (high - low))  # room that the lines leave free
         ax.legend(loc="upper center", ncols=2, frameon=False)
@@ -255,15 +229,11 @@ def _truth(
 
 def mean_scores(results: dict[str, Any], metric: str) -> NDArray[np.float64]:
     """Mean score of every candidate, or a sentence with the metrics that there are."""
-    name = f"mean_test_{metric}"
-    if name not in results:
-        prefix = "mean_test_"
+    prefix = "mean_test_"
+    if prefix + metric not in results:
         known = [k.removeprefix(prefix) for k in results if k.startswith(prefix)]
-        raise ValueError(
-            f"The search has no metric {metric!r}; it has {known}. Pass one of these "
-            "as metric."
-        )
-    return np.asarray(results[name], dtype=float)
+        raise ValueError(f"The search has no metric {metric!r}; it has {known}.")
+    return np.asarray(results[prefix + metric], dtype=float)
 
 
 def fold_scores(results: dict[str, Any], metric: str) -> NDArray[np.float64]:
@@ -286,8 +256,7 @@ def drawn_candidates(
     searched = sorted({name for candidate in params for name in candidate})
     if param_name not in searched:
         raise ValueError(
-            f"The search did not vary {param_name!r}; it varied {searched}. Pass one "
-            "of these as param_name."
+            f"The search did not vary {param_name!r}; it varied {searched}."
         )
     if others not in ("chosen", "best"):
         raise ValueError(f"others must be 'chosen' or 'best', got {others!r}.")
@@ -308,12 +277,8 @@ def drawn_candidates(
     if len(found) < 2:
         raise ValueError(
             f"Fewer than two candidates differ from the chosen one in {param_name!r} "
-            "alone, so there is no line to draw. "
-            + (
-                "Set others='best', which draws the best candidate of each value."
-                if others == "chosen"
-                else "Search more values of it."
-            )
+            "alone. Search more values of it."
+            + (" Set others='best' to draw more." if others == "chosen" else "")
         )
     out = list(found.values())
     if all(is_number(params[i][param_name]) for i in out):

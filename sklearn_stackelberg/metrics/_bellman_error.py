@@ -37,35 +37,34 @@ def td_residual_of(
     Of continuous actions: states (k, d) and actions (k, p) to Q (k,).
     """
     of = _of_pairs if data.is_continuous else _of_states
-    value, logged = of(data, q_function)
-    return data.td_residual(value, logged, discount)
+    return data.td_residual(*of(data, q_function), discount)
 
 
 def _of_states(data: EvaluationData, q_function: QFunction) -> tuple[Floats, Floats]:
     """V of the states, (N,), and Q of the logged rows, (n,)."""
-    q = np.asarray(q_function(like(data.log.state, data.states)), dtype=float)
-    shape = (len(data.states), data.n_actions)
-    if q.shape != shape or not np.isfinite(q).all():
-        raise ValueError(
-            f"q_function returned an array of shape {q.shape} for {shape[0]} states "
-            f"and {shape[1]} actions; finite values of shape {shape} were expected."
-        )
+    given = q_function(like(data.log.state, data.states))
+    q = _finite(given, data.probabilities.shape, f"{data.n_actions} actions")
     value = (q * data.probabilities).sum(axis=1)
     return value, q[data.state_index, data.codes]
+
+
+def _finite(given: ArrayLike, shape: tuple[int, ...], actions: str) -> Floats:
+    q = np.asarray(given, dtype=float)
+    # (n, 1) stands for (n,): regressors may return it.
+    if q.shape not in (shape, (*shape, 1)[:2]) or not np.isfinite(q).all():
+        raise ValueError(
+            f"q_function returned an array of shape {q.shape} for {shape[0]} states "
+            f"and {actions}; finite values of shape {shape} were expected."
+        )
+    return q.reshape(shape)
 
 
 def _of_pairs(data: EvaluationData, q_function: QFunction) -> tuple[Floats, Floats]:
     """The same of a Q-function that takes actions, too."""
 
     def q_of(states: Floats, actions: Floats) -> Floats:
-        n = len(states)
-        q = np.asarray(q_function(like(data.log.state, states), actions), dtype=float)
-        if q.shape not in ((n,), (n, 1)) or not np.isfinite(q).all():
-            raise ValueError(
-                f"q_function returned an array of shape {q.shape} for {n} states and "
-                f"as many actions; {n} finite values were expected."
-            )
-        return q.ravel()
+        given = q_function(like(data.log.state, states), actions)
+        return _finite(given, (len(states),), "as many actions")
 
     value = np.empty(len(data.states))
     # One number is made of each node; what the callable itself holds is not known.
@@ -117,8 +116,7 @@ def _episode_sums(
 def pair_average(sums: PairSums, *, unbiased: bool) -> tuple[float, float]:
     """Average of δ_i k(x_i, x_j) δ_j over pairs of rows, with its standard error.
 
-    Unbiased, pairs inside an episode are left out. The error is by leaving each episode
-    out.
+    Unbiased, pairs inside an episode are left out.
     """
     total, own, cross, lengths = sums
     n_episodes = len(lengths)
@@ -203,12 +201,10 @@ def bellman_error(
     >>> import numpy as np
     >>> from sklearn_stackelberg import StackelbergPolicyEstimator, Transitions
     >>> from sklearn_stackelberg.metrics import bellman_error
-    >>> state = np.repeat([[0.0], [1.0]], 20, axis=0)
-    >>> action = np.tile([0, 1], 20)
-    >>> reward = 1.0 * (action == state[:, 0])
-    >>> log = Transitions(state, action, reward, state, terminated=np.ones(40))
+    >>> state, action = np.zeros((40, 1)), np.tile([0, 1], 20)
+    >>> log = Transitions(state, action, action, state, terminated=np.ones(40))
     >>> policy = StackelbergPolicyEstimator(discount=0.0).fit(log)
-    >>> true = lambda states: 1.0 * (np.arange(2) == states)
+    >>> true = lambda states: np.tile([0.0, 1.0], (len(states), 1))
     >>> bellman_error(policy, log, discount=0.0, q_function=true).value
     0.0
     """
@@ -219,8 +215,7 @@ def bellman_error(
         if q is None:
             raise ValueError(
                 f"The policy, a {type(data.policy).__name__}, has no q_values: give a "
-                "q_function that takes states and returns the value of each action "
-                "(of continuous actions: that takes states and actions)."
+                "q_function (of continuous actions: that takes states and actions)."
             )
         residual = td_residual_of(data, q, discount)
         sums = pair_sums(data, residual, fit_features(data, settings))

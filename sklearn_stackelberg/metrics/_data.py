@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Protocol, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from sklearn.utils import gen_batches
 
 from .._typing import Floats, Index
 from ..transitions._linking import encode
+from ..transitions._transitions import Transitions
 
 # Rows that are held at once: with a thousand features, 32 MiB.
 BATCH_ROWS = 4096
@@ -23,28 +24,6 @@ def batches(n: int) -> Iterator[slice]:
     return gen_batches(n, BATCH_ROWS)
 
 
-class LoggedRows(Protocol):
-    """What estimates read of a `Transitions`."""
-
-    # An array, or a DataFrame, which has another interface.
-    state: Any
-    action: NDArray[Any]
-    reward: NDArray[Any]
-    terminated: NDArray[Any]
-    is_initial: NDArray[Any]
-    episode: NDArray[Any] | None
-    step: NDArray[Any] | None
-    propensity: NDArray[Any] | None
-    action_names: tuple[Any, ...] | None
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, key: Index) -> Self: ...
-
-    # The own state of a terminated row, whose next one is never used; as `state`.
-    def next_or_own_state(self) -> Any: ...
-
-
 @dataclass(frozen=True, eq=False)
 class EvaluationData:
     """A log and what a policy does in its states; made by `tabulate_policy`.
@@ -53,7 +32,7 @@ class EvaluationData:
     """
 
     policy: object  # without the search or the pipeline around it
-    log: LoggedRows  # rows that have a weight, transformed as in the policy's pipeline
+    log: Transitions  # rows that have a weight, transformed as in the policy's pipeline
     rows: Index  # (n,), where they stand in what the user gave
     weight: Floats  # (n,), sums to 1
     # States and next states, each once where a next state is the next row's state.
@@ -74,7 +53,6 @@ class EvaluationData:
 
     @property
     def n_actions(self) -> int:
-        """A."""
         return self.probabilities.shape[1]
 
     @cached_property
@@ -115,6 +93,11 @@ class EvaluationData:
         first = np.flatnonzero(self.log.is_initial)
         return first if len(first) else np.arange(len(self))
 
+    @property
+    def initial_state(self) -> Index:
+        """Where the initial rows' states are in ``states``."""
+        return self.state_index[self.initial]
+
     @cached_property
     def initial_weight(self) -> Floats:
         """Weights of the initial rows, that sum to 1."""
@@ -123,7 +106,6 @@ class EvaluationData:
 
     @property
     def has_episodes(self) -> bool:
-        """Whether the log says which episode each row is of."""
         return self.log.episode is not None
 
     @cached_property
@@ -153,11 +135,15 @@ class EvaluationData:
         return self.log.reward + discount * after - logged_q
 
     def return_range(self, discount: float) -> tuple[float, float]:
-        """Where returns must lie if rewards are no others than those logged."""
         return return_range(self.log, discount)
 
+    def mean_return(self, discount: float) -> float:
+        """The mean reward at every step: what to expect where the log is silent."""
+        # Eq. (45): an end as often as there is one among the rows.
+        not_done = self.weight @ self.not_done
+        return float(self.weight @ self.log.reward / (1.0 - discount * not_done))
+
     def take(self, rows: Index) -> EvaluationData:
-        """The log of some rows, with weights that sum to 1."""
         # ``states`` and what the policy does in them stay: features are kept by place.
         weight = self.weight[rows]
         return replace(
@@ -171,7 +157,7 @@ class EvaluationData:
         )
 
 
-def return_range(log: LoggedRows, discount: float) -> tuple[float, float]:
+def return_range(log: Transitions, discount: float) -> tuple[float, float]:
     """Where returns must lie if rewards are no others than those of a log."""
     low, high = float(log.reward.min()), float(log.reward.max())
     # The same reward for ever: the largest return, or the least.

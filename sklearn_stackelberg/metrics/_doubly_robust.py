@@ -16,7 +16,6 @@ from ._fitted_q import FittedQSystem, regressed_q
 from ._importance import (
     episode_folds,
     refuse_densities,
-    refuse_unknown,
     step_ratios,
     weighted_sum,
     whole_episodes,
@@ -53,13 +52,14 @@ def cross_fit(
     for number in np.unique(fold):
         held = np.flatnonzero(fold == number)
         fit = whole.part(np.flatnonzero(fold != number)).solve(_DUAL_RIDGE)
-        # Any Q will do, so one that leaves the range of returns is brought back.
+        # Any Q will do, so one that leaves the range of returns is brought back, as
+        # that of a regressor is.
         if regressor is None:
             value, logged = whole.features.values(fit.weight, fit.system.anchor, limits)
         else:
             value, logged = regressed_q(
                 fit.data, discount, regressor, n_iterations, held_out=data
-            ).values(limits)
+            )
         residual[held] = data.td_residual(value, logged, discount)[held]
         ratio[held] = whole.features.times(held, fit.dual.ravel())
         state_value[held] = value[data.state_index[held]]
@@ -74,10 +74,7 @@ def density_estimate(
     weighted: bool,
     clip: float | None,
 ) -> tuple[float, float, float]:
-    """Mean V(s₀) + Σ_i p_i ω_i δ_i, its standard error and effective sample size.
-
-    Weighted, ω is divided by Σ_i p_i ω_i (1 − γ g_i), which is 1 for true ratios.
-    """
+    """Mean V(s₀) + Σ_i p_i ω_i δ_i, its standard error and effective sample size."""
     # A smooth dual may be negative somewhere; clipped ratios are >= 0, as true ones.
     ratio = fit.ratio if clip is None else np.clip(fit.ratio, 0.0, clip)
     # Eq. (53) of docs/game.md. Flow in is flow out: for true ω the scale S is 1.
@@ -107,13 +104,9 @@ def stepwise_estimate(
     weighted: bool,
     clip: float | None,
 ) -> tuple[float, float, float]:
-    """Mean V(s₀) + Σ_t γ^t Σ_e w_et δ_et, its standard error and effective sample size.
-
-    With V at a truncated end's next state inside its last δ, that is the tail's value.
-    """
+    """Mean V(s₀) + Σ_t γ^t Σ_e w_et δ_et, its standard error and sample size."""
     rows = whole_episodes(data)
-    ratio = rows.cumulate(step_ratio, clip)
-    refuse_unknown(ratio, rows.logged, discount)
+    ratio = rows.cumulate(step_ratio, clip, discount)
     summed = weighted_sum(ratio, rows.spread(fit.residual), discount, weighted=weighted)
     first = rows.spread(fit.value)[:, 0]
     start = float(first.mean())
@@ -153,9 +146,9 @@ def doubly_robust_value(
         mean V̂(s₀) + Σ_t γ^t Σ_e w_et δ_et      (``ratios="importance"``) [2]_ [3]_.
 
     It is right where either Q̂ or the weights are: ω, the ratios of densities that the
-    dual of the closed form gives, or w, the weights of `importance_sampling_value`. The
-    former do not grow with the length of the episodes, and need no propensities. The
-    value after a truncated end is V̂ of the state reached.
+    dual of the closed form gives, which do not grow with the length of the episodes and
+    need no propensities, or w, the weights of `importance_sampling_value`. The value
+    after a truncated end is V̂ of the state reached.
 
     Parameters
     ----------
@@ -168,17 +161,13 @@ def doubly_robust_value(
         should be.
     clip : float, default=None
         Largest cumulative ratio, or ratio of densities, which are then >= 0, too.
-        Smaller has less spread and leans more on Q̂.
     propensity_model : classifier, default=None
         As in `importance_sampling_value`; for ``ratios="importance"`` alone.
     n_folds : int, default=None
         Folds of episodes; Q̂, ω and estimated propensities of each are fitted on the
-        others. Larger is closer to the whole log, and slower. None means ten, or as
-        many as there are episodes, if those are fewer.
-    ridge : float, default=0.1
-        Of Q̂, as in `fitted_q_value`, whose default is smaller.
-    kernel, bandwidth, n_components, regressor, n_iterations
-        Of Q̂, as in `fitted_q_value`.
+        others. None means ten, or as many as there are episodes, if those are fewer.
+    kernel, bandwidth, n_components, ridge, regressor, n_iterations
+        Of Q̂, as in `fitted_q_value`, whose ridge is smaller.
     random_state : int, RandomState instance or None, default=0
         Draws landmarks and folds.
 
@@ -210,23 +199,15 @@ def doubly_robust_value(
     >>> import numpy as np
     >>> from sklearn_stackelberg import StackelbergPolicyEstimator, Transitions
     >>> from sklearn_stackelberg.metrics import doubly_robust_value
-    >>> state = np.repeat([[0.0], [1.0]], 20, axis=0)
-    >>> action = np.tile([0, 1], 20)
-    >>> log = Transitions(
-    ...     state, action, 1.0 * (action == state[:, 0]), state, terminated=np.ones(40)
-    ... )
+    >>> state, action = np.zeros((40, 1)), np.tile([0, 1], 20)
+    >>> log = Transitions(state, action, action, state, terminated=np.ones(40))
     >>> policy = StackelbergPolicyEstimator(discount=0.0).fit(log)
     >>> round(float(doubly_robust_value(policy, log, discount=0.0)), 2)
     1.0
     """
-    check_rules(
-        {"clip": clip, "n_iterations": n_iterations, "ratios": ratios},
-        {
-            "clip": positive(None),
-            "n_iterations": integer(1),
-            "ratios": one_of("density", "importance"),
-        },
-    )
+    rules = {"clip": positive(None), "n_iterations": integer(1)}
+    check_rules({"clip": clip, "n_iterations": n_iterations}, rules)
+    check_rules({"ratios": ratios}, {"ratios": one_of("density", "importance")})
     settings = QSettings(kernel, bandwidth, n_components, ridge, random_state)
 
     def figures(data: EvaluationData) -> Figures:

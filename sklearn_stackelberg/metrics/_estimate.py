@@ -35,15 +35,12 @@ class OffPolicyEstimate:
         Of ``value``, over logs with as many episodes. NaN for a log of one episode, or
         where none was requested.
     effective_sample_size : float
-        (Σ ρ)² / Σ ρ² of the weights ρ that the log's rows, or its episodes, get in the
-        estimate: the number of equally weighted ones that would say as much. Larger is
-        better.
+        (Σ ρ)² / Σ ρ² of the weights ρ of the log's rows, or its episodes: as many of
+        equal weight would say as much.
     n_episodes, n_transitions : int
         What the log holds.
-    method : str
-        How the value was computed.
-    error_method : str
-        How the standard error was.
+    method, error_method : str
+        How the value was computed, and how the standard error was.
     effective_unit : {"rows", "episodes"}, default="rows"
         What the effective sample size counts.
     confidence_level : float, default=0.95
@@ -54,18 +51,11 @@ class OffPolicyEstimate:
     >>> from dataclasses import asdict
     >>> from sklearn_stackelberg.metrics import OffPolicyEstimate
     >>> estimate = OffPolicyEstimate(
-    ...     value=12.3,
-    ...     standard_error=0.8,
-    ...     effective_sample_size=45.2,
-    ...     n_episodes=120,
-    ...     n_transitions=5000,
-    ...     method="Fitted-Q evaluation",
-    ...     error_method="the influence function over 120 episodes",
+    ...     12.3, 0.8, 45.2, 120, 5000, "Fitted-Q evaluation", "the bootstrap"
     ... )
     >>> print(estimate)
-    Fitted-Q evaluation: value 12.30 ± 0.80 (standard error by the influence function
-    over 120 episodes), 95 % interval [10.72, 13.88]; effective sample size 45.2 of
-    5,000 rows.
+    Fitted-Q evaluation: value 12.30 ± 0.80 (standard error by the bootstrap), 95 %
+    interval [10.72, 13.88]; effective sample size 45.2 of 5,000 rows.
     >>> float(estimate), asdict(estimate)["n_episodes"]
     (12.3, 120)
     """
@@ -84,8 +74,7 @@ class OffPolicyEstimate:
     def confidence_interval(self) -> tuple[float, float]:
         """(low, high): value ± standard error times Student's t quantile.
 
-        With as many degrees of freedom as there are episodes but one: where episodes
-        are few, the interval is wider than the normal quantile would make it.
+        With as many degrees of freedom as there are episodes but one.
         """
         # One episode has no error to multiply; 1 keeps the quantile finite.
         freedom = max(self.n_episodes - 1, 1)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,14 +20,9 @@ RowsLike = Index | slice
 _GRAM_ENTRIES = 2**22
 
 
-class FeatureMap(Protocol):
-    """What fitted `LandmarkFeatures` and `StateActionFeatures` have in common."""
-
-    n_features_out_: int
-
-    @property
-    def transform(self) -> Callable[..., Floats]:
-        """Of states, or of states and actions."""
+# Fitted `LandmarkFeatures`, whose ``transform`` is of states, or
+# `StateActionFeatures`, whose is of states and actions.
+FeatureMap = Any
 
 
 class EvaluationFeatures(ABC):
@@ -37,11 +32,9 @@ class EvaluationFeatures(ABC):
     """
 
     def __init__(
-        self, data: EvaluationData, kernel_features: Any, shape: tuple[int, ...]
+        self, data: EvaluationData, kernel_features: FeatureMap, shape: tuple[int, ...]
     ) -> None:
-        self.data, self.shape = data, shape
-        # Any: a product kernel has methods of its own, see `_average`.
-        self.kernel_features = kernel_features
+        self.data, self.shape, self.kernel_features = data, shape, kernel_features
 
     @property
     def size(self) -> int:
@@ -92,17 +85,12 @@ class EvaluationFeatures(ABC):
 def evaluation_features(
     data: EvaluationData, kernel_features: FeatureMap
 ) -> EvaluationFeatures:
-    """Features of a log's pairs, be its actions discrete or continuous."""
     kind = ContinuousFeatures if data.is_continuous else DiscreteFeatures
     return kind(data, kernel_features)
 
 
 class DiscreteFeatures(EvaluationFeatures):
-    """z = e_a ⊗ φ(s): one copy of the states' features for each action.
-
-    Z is never formed where the rows of one action are one block of it. ``phi`` are the
-    features of ``states`` by index, if known.
-    """
+    """z = e_a ⊗ φ(s): one copy of the states' features, ``phi``, for each action."""
 
     def __init__(
         self,
@@ -173,7 +161,6 @@ class DiscreteFeatures(EvaluationFeatures):
             yield slice(action * m, (action + 1) * m), mine
 
     def _spread(self, index: Index, share: Floats) -> Floats:
-        """Σ_a share_a e_a ⊗ φ(s), (k, A m)."""
         phi = self.phi(index)
         return (share[:, :, None] * phi[:, None, :]).reshape(len(phi), -1)
 
@@ -184,11 +171,7 @@ class DiscreteFeatures(EvaluationFeatures):
 
 
 class ContinuousFeatures(EvaluationFeatures):
-    """Features of (s, a) themselves, and their mean over a continuous policy's nodes.
-
-    ``logged`` are those of the logged pairs, by the place of their state in ``states``,
-    and ``mean`` the means over the nodes, if known.
-    """
+    """Features of (s, a), by the place of s, and their means over the nodes."""
 
     def __init__(
         self,
@@ -205,10 +188,9 @@ class ContinuousFeatures(EvaluationFeatures):
             row = np.zeros(len(data.states), dtype=np.intp)
             row[data.state_index] = np.arange(len(data))
             states, actions = data.states, data.actions
-            transform = kernel_features.transform
 
             def logged_features(place: NDArray[Any]) -> Floats:
-                return transform(states[place], actions[row[place]])
+                return kernel_features.transform(states[place], actions[row[place]])
 
             places: NDArray[Any] = np.arange(data.state_index.max() + 1)
             logged = feature_rows(logged_features, places, m)
@@ -265,10 +247,9 @@ class ContinuousFeatures(EvaluationFeatures):
 def node_batches(
     data: EvaluationData, width: int
 ) -> Iterator[tuple[slice, Floats, Floats]]:
-    """States with each of their nodes, some at a time.
+    """Slices of ``data.states``, k long; the states (k S, d) and their nodes (k S, p).
 
-    ``width`` is how many numbers are made of each. Yields a slice of ``data.states``,
-    k of them, the states, (k S, d), and the actions, (k S, p).
+    ``width`` is how many numbers are made of each pair.
     """
     for batch in gen_batches(len(data.states), _rows_at_once(data, width)):
         yield batch, *_flat(data.states[batch], data.nodes[batch])

@@ -28,9 +28,8 @@ class FittedQSystem:
     """Eqs. (45), (46) of docs/game.md, kept so that rows can be weighted otherwise.
 
     M = Σ_i p_i z_i d_iᵀ + ρ I and c = Σ_i p_i z_i (r_i − (1 − γ g_i) q₀), with z the
-    features of the logged pair, g = 1 − terminated, d = z − γ g z(s', π), ρ the rows
-    for each direction over n, and q₀ the anchor: Q = zᵀ w + q₀. ``ridge``
-    is in rows for each direction of the features.
+    features of the logged pair, g = 1 − terminated, d = z − γ g z(s', π), ρ the
+    ``ridge``, in rows for each direction, over n, and q₀ the anchor: Q = zᵀ w + q₀.
     """
 
     def __init__(
@@ -42,13 +41,9 @@ class FittedQSystem:
     ) -> None:
         self.data, self.discount = data, discount
         self.features, self.ridge = features, ridge
-        reward = data.log.reward
-        # What to expect where the log is silent: the mean reward at every step, and an
-        # end as often as there is one among the rows (Eq. (45)).
-        not_done = data.weight @ data.not_done
-        mean = data.weight @ reward
-        self.anchor = float(mean / (1.0 - discount * not_done))
-        self.reward = reward - (1.0 - discount * data.not_done) * self.anchor
+        self.anchor = data.mean_return(discount)
+        after = (1.0 - discount * data.not_done) * self.anchor
+        self.reward = data.log.reward - after
 
     @classmethod
     def from_kernel(
@@ -58,7 +53,6 @@ class FittedQSystem:
         kernel_features: FeatureMap,
         ridge: float,
     ) -> FittedQSystem:
-        """The equations in features that `fit_features` has fitted."""
         copies = 1 if data.is_continuous else data.n_actions
         check_table_size(copies, kernel_features.n_features_out_)
         features = evaluation_features(data, kernel_features)
@@ -69,7 +63,6 @@ class FittedQSystem:
         return FittedQSystem(data, self.discount, self.features.of(data), self.ridge)
 
     def part(self, rows: Index) -> FittedQSystem:
-        """The equations of some rows, in the same features."""
         return self.on(self.data.take(rows))
 
     def difference(self, rows: RowsLike) -> Floats:
@@ -79,15 +72,10 @@ class FittedQSystem:
     def linear_system(
         self, weight: Floats | None = None, initial_weight: Floats | None = None
     ) -> LinearSystem:
-        """M, c of the rows and b = Σ p_0 z(s_0, π) of the initial ones, so weighted.
-
-        With the log's own weights, if none are given.
-        """
+        """M, c of the rows and b = Σ p_0 z(s_0, π) of the initial ones, so weighted."""
         data, features = self.data, self.features
         weight = data.weight if weight is None else weight
-        initial_weight = (
-            data.initial_weight if initial_weight is None else initial_weight
-        )
+        start_weight = data.initial_weight if initial_weight is None else initial_weight
         # Eq. (46) is Eqs. (13) to (15) with weights p for 1 / n, and without the factor
         # 1 − γ of b: values here are returns, not averages.
         left = self.ridge / len(data) * np.eye(features.size)
@@ -96,19 +84,17 @@ class FittedQSystem:
             p = weight[batch]
             left += features.crossed(batch, p, self.difference(batch))
             right += features.crossed(batch, p, self.reward[batch])
-        index = data.state_index[data.initial]
-        for batch in batches(len(index)):
-            start += initial_weight[batch] @ features.mean(index[batch])
+        for batch in batches(len(data.initial_state)):
+            mean = features.mean(data.initial_state[batch])
+            start += start_weight[batch] @ mean
         return LinearSystem.from_numpy(left, start, right)
 
     def solve(self, dual_ridge: float | None = None) -> FittedQ:
-        """Fit Q, and its dual, by the ridge of Q or one of its own.
-
-        With that of Q the ratios weigh the rewards into the value.
-        """
+        """Fit Q, and its dual, by the ridge of Q or one of its own."""
         system = self.linear_system()
         w = system.solve()
         if dual_ridge is None:
+            # With the ridge of Q the ratios weigh the rewards into the value.
             dual = system.solve_transposed()
         else:
             n = len(self.data)
@@ -130,16 +116,14 @@ class FittedQ:
 
     @property
     def data(self) -> EvaluationData:
-        """The log and the policy."""
         return self.system.data
 
     @cached_property
     def ratio(self) -> Floats:
         """ω_i = z_iᵀ M⁻ᵀ b of the logged rows, (n,).
 
-        How often the policy would be where the row is, discounted and over the whole
-        episode, over how often the log was. Σ p_i ω_i r_i is the value, but for the
-        ridge.
+        How often the policy would be where the row is, discounted, over how often the
+        log was. Σ p_i ω_i r_i is the value, but for the ridge.
         """
         return self.system.features.times_all(self.dual)
 
@@ -149,12 +133,10 @@ class FittedQ:
 
     @cached_property
     def initial_values(self) -> Floats:
-        """V of the initial rows' states."""
-        return self._values[0][self.data.state_index[self.data.initial]]
+        return self._values[0][self.data.initial_state]
 
     @cached_property
     def residual(self) -> Floats:
-        """δ of the rows, (n,)."""
         return self.data.td_residual(*self._values, self.system.discount)
 
     @cached_property
@@ -185,7 +167,8 @@ class FittedQ:
             reached = system.features.times(rows, inverse.T)  # M⁻¹ z_i p_i
             reached *= data.weight[rows, None]
             difference = system.difference(rows)
-            for own in jackknife.pieces(data.episode[rows]):
+            cuts = np.flatnonzero(np.diff(data.episode[rows])) + 1
+            for own in np.split(np.arange(len(rows)), cuts):
                 out[rows[own]] = jackknife.without_itself(
                     difference[own], reached[own], self.residual[rows[own]]
                 )
@@ -195,11 +178,11 @@ class FittedQ:
     def standard_error(self) -> float:
         """By what leaving each episode out would change, episodes being independent."""
         data = self.data
-        change = np.bincount(
-            data.episode,
-            self._contributions(self.left_out_residual),
-            data.n_episodes,
-        )
+        # Eq. (50): rows by their ratio, initial states by their values.
+        psi = data.weight * self.ratio * self.left_out_residual
+        start = data.initial_weight * (self.initial_values - self.value)
+        np.add.at(psi, data.initial, start)
+        change = np.bincount(data.episode, psi, data.n_episodes)
         # Without the episode the value would be v − ψ_e: inside its range, too.
         low, high = data.return_range(self.system.discount)
         unsolved = np.isnan(change)
@@ -215,33 +198,20 @@ class FittedQ:
         excess = abs(self._unlimited - self.value)
         return float(min(np.hypot(error, excess), high - low))
 
-    def _contributions(self, residual: Floats) -> Floats:
-        data = self.data
-        # Eq. (50): rows by their ratio, initial states by their values.
-        psi = data.weight * self.ratio * residual
-        start = data.initial_weight * (self.initial_values - self.value)
-        np.add.at(psi, data.initial, start)
-        return psi
-
     @cached_property
     def effective_sample_size(self) -> float:
-        """Of the weights p ω that the rows have in the value."""
         return effective_size(self.data.weight * self.ratio)
 
     def bootstrap(self, n_bootstrap: int, rng: np.random.RandomState) -> Floats:
-        """Values on logs whose episodes are drawn anew, (n_bootstrap,).
-
-        The features stay; only the weights of the rows change.
-        """
+        """Values on logs whose episodes are drawn anew, in the same features."""
         data, system = self.data, self.system
-        values = np.empty(n_bootstrap)
+        values, initial = np.empty(n_bootstrap), data.initial
         limits = data.return_range(system.discount)
         for number in range(n_bootstrap):
             # An episode drawn twice is one of twice the weight.
-            times = jackknife.drawn_times(data.episode, data.initial, rng)
-            weight = data.weight * times[data.episode]
+            times = jackknife.drawn_times(data, rng)
+            weight, start = data.weight * times, data.initial_weight * times[initial]
             # The anchor stays: it is a choice of features, not an estimate.
-            start = data.initial_weight * times[data.episode[data.initial]]
             drawn = system.linear_system(weight / weight.sum(), start / start.sum())
             value = float(drawn.b.numpy() @ drawn.solve()) + system.anchor
             values[number] = np.clip(value, *limits)
@@ -252,32 +222,6 @@ class FittedQ:
 _TOLERANCE = 1e-4
 
 
-@dataclass(frozen=True, eq=False)
-class RegressedQ:
-    """Q of a log's states by a regressor."""
-
-    data: EvaluationData
-    q: Floats  # (N, A), of the discrete actions or the nodes
-    logged: Floats  # (n,), of the logged actions
-
-    @cached_property
-    def initial_values(self) -> Floats:
-        """V of the initial rows' states."""
-        data = self.data
-        index = data.state_index[data.initial]
-        return (self.q[index] * data.probabilities[index]).sum(axis=1)
-
-    @property
-    def value(self) -> float:
-        """Average V of the initial states."""
-        return float(self.data.initial_weight @ self.initial_values)
-
-    def values(self, limits: tuple[float, float]) -> tuple[Floats, Floats]:
-        """V of all states, (N,), and Q of all logged rows, (n,), inside the limits."""
-        q, logged = np.clip(self.q, *limits), np.clip(self.logged, *limits)
-        return (q * self.data.probabilities).sum(axis=1), logged
-
-
 def regressed_q(
     data: EvaluationData,
     discount: float,
@@ -285,29 +229,24 @@ def regressed_q(
     n_iterations: int,
     times: Index | None = None,
     held_out: EvaluationData | None = None,
-) -> RegressedQ:
-    """Regress r + γ V(s') on (s, a), until V stays or the iterations end.
+) -> tuple[Floats, Floats]:
+    """Regress r + γ V(s') on (s, a): V of all states, (N,), and Q of the rows, (n,).
 
-    Discrete actions are one-hot columns. ``times`` says how often each row counts,
-    besides its weight; ``held_out`` is a log of the same states, whose rows are
-    predicted in place of those of ``data``.
+    ``times`` says how often each row counts, besides its weight; ``held_out`` is a log
+    of the same states, whose rows are predicted in place of those of ``data``. All are
+    inside the range of returns of ``data``.
     """
     reported = data if held_out is None else held_out
     # Not every regressor takes weights: equal ones are not passed.
     weighted = np.ptp(data.weight) > 1e-12 * data.weight.max()
-    rows = np.arange(len(data))
-    if times is not None:
-        rows = np.repeat(rows, times)
-    given = _pairs(data.state, data.actions)[rows]
+    rows = np.repeat(np.arange(len(data)), 1 if times is None else times)
+    given = np.hstack([data.state, data.actions])[rows]
     low, high = data.return_range(discount)
-    # From the value of the mean reward at every step, as the closed form's anchor.
-    not_done = data.weight @ data.not_done
-    start = (data.weight @ data.log.reward) / (1.0 - discount * not_done)
-    q = np.full(data.probabilities.shape, start)
+    q = np.full(data.probabilities.shape, data.mean_return(discount))
     # FQE of Le, Voloshin and Yue (2019): each fit looks one step further.
     for _ in range(n_iterations):
         values = (q * data.probabilities).sum(axis=1)
-        target = data.log.reward + (discount * data.not_done * values[data.next_index])
+        target = data.log.reward + discount * data.not_done * values[data.next_index]
         extra = {"sample_weight": data.weight[rows]} if weighted else {}
         fitted = clone(regressor).fit(given, target[rows], **extra)
         before = q
@@ -315,12 +254,12 @@ def regressed_q(
         q = np.clip(_predicted(fitted, data), low, high)
         if np.abs(q - before).max() <= _TOLERANCE * np.ptp(data.log.reward):
             break
+    value = (q * data.probabilities).sum(axis=1)
     if not reported.is_continuous:
-        return RegressedQ(reported, q, q[reported.state_index, reported.codes])
+        return value, q[reported.state_index, reported.codes]
     # Continuous logged actions are hardly ever among the nodes.
-    logged = fitted.predict(_pairs(reported.state, reported.actions))
-    logged = np.asarray(logged, dtype=float).ravel()
-    return RegressedQ(reported, q, np.clip(logged, low, high))
+    logged = fitted.predict(np.hstack([reported.state, reported.actions]))
+    return value, np.asarray(logged, dtype=float).ravel().clip(low, high)
 
 
 def bootstrap_regressed(
@@ -334,10 +273,10 @@ def bootstrap_regressed(
     """Values on logs whose episodes are drawn anew, (n_bootstrap,)."""
     values = np.empty(n_bootstrap)
     for number in range(n_bootstrap):
-        times = jackknife.drawn_times(data.episode, data.initial, rng)
-        fit = regressed_q(data, discount, regressor, n_iterations, times[data.episode])
-        start = data.initial_weight * times[data.episode[data.initial]]
-        values[number] = float(start @ fit.initial_values / start.sum())
+        times = jackknife.drawn_times(data, rng)
+        v, _ = regressed_q(data, discount, regressor, n_iterations, times)
+        start = data.initial_weight * times[data.initial]
+        values[number] = start @ v[data.initial_state] / start.sum()
     return values
 
 
@@ -346,10 +285,6 @@ def _predicted(fitted: Any, data: EvaluationData) -> Floats:  # any regressor
     out = np.empty(data.probabilities.shape)
     width = data.states.shape[1] + data.nodes.shape[2]
     for batch, states, actions in node_batches(data, width):
-        q = fitted.predict(_pairs(states, actions))
+        q = fitted.predict(np.hstack([states, actions]))
         out[batch] = np.reshape(q, (-1, data.n_actions))
     return out
-
-
-def _pairs(states: Floats, actions: Floats) -> Floats:
-    return np.concatenate([states, actions], axis=1)

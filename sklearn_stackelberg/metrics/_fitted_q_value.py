@@ -37,8 +37,7 @@ def fitted_q_value(
 ) -> OffPolicyEstimate:
     """Value of a policy by fitted-Q evaluation on a log, in closed form.
 
-    The fixed point of fitted-Q evaluation on landmark features z = e_a ⊗ φ(s), one copy
-    per action: the w with
+    On landmark features z = e_a ⊗ φ(s), one copy per action, it is the w with
 
         Σ_i z_i (r_i − (1 − γ g_i) q₀ + γ g_i φ(s'_i, π)ᵀw − z_iᵀw) = ridge · w,
 
@@ -61,9 +60,8 @@ def fitted_q_value(
     Parameters
     ----------
     policy : object with ``predict_proba`` and ``classes_``, or ``action_nodes``
-        A fitted policy; a pipeline or a search that ends in one, too. One of continuous
-        actions has no ``classes_``, and ``action_nodes(states)`` gives actions,
-        (n, S, p), and weights, (n, S), that stand for it.
+        A fitted policy; a pipeline or a search that ends in one, too. If continuous,
+        ``action_nodes(states)`` gives actions, (n, S, p), and weights, (n, S).
     X : Transitions, or array-like or DataFrame of shape (n, d)
         The log, which should be one that the policy was not learned from.
     y : DataFrame, structured array or array-like, default=None
@@ -77,15 +75,13 @@ def fitted_q_value(
         probabilities.
     kernel : "auto", str, callable or Kernel, default="auto"
         Similarity of states. ``"auto"`` is ``"delta"`` (equal or not) where there
-        are at most ``n_components`` states and ten rows for each on average;
-        else it is the Matérn kernel with ν = 5/2, which follows a value that breaks off
-        where episodes end better than ``"rbf"``. Where actions are continuous,
-        similarity is that of pairs (s, a), and ``"auto"`` is ``"laplacian"``.
+        are at most ``n_components`` states and ten rows for each on average; else a
+        Matérn kernel with ν = 5/2, which follows a value that breaks off better than
+        ``"rbf"``. Of continuous actions, that of pairs (s, a): ``"laplacian"``.
     bandwidth : float, array-like of shape (d,) or "median", default="median"
         Length scale of the states. Larger is smoother.
     n_components : int or None, default=200
-        Number of landmarks; of pairs (s, a), twice as many. Larger can follow more
-        detail, at its cube in time.
+        Number of landmarks; of pairs (s, a), twice as many. Time is as its cube.
     ridge : float, default=0.03
         Rows for each direction of the features, > 0. Larger is stabler, and draws the
         value to q₀.
@@ -114,20 +110,17 @@ def fitted_q_value(
     ------
     ValueError
         If the log holds actions that the policy does not know, if the policy gives more
-        than 5 % of its probability to actions that the log never holds (or continuous
-        ones far outside the range of those that it holds), if the discount
-        is not in [0, 1), or if the weights are negative, all zero or too few.
+        than 5 % of its probability to actions that the log never holds (or far outside
+        its range), if the discount is not in [0, 1), or if the weights are negative,
+        all zero or too few.
 
     Examples
     --------
     >>> import numpy as np
     >>> from sklearn_stackelberg import StackelbergPolicyEstimator, Transitions
     >>> from sklearn_stackelberg.metrics import fitted_q_value
-    >>> state = np.repeat([[0.0], [1.0]], 20, axis=0)
-    >>> action = np.tile([0, 1], 20)
-    >>> log = Transitions(
-    ...     state, action, 1.0 * (action == state[:, 0]), state, terminated=np.ones(40)
-    ... )
+    >>> state, action = np.zeros((40, 1)), np.tile([0, 1], 20)
+    >>> log = Transitions(state, action, action, state, terminated=np.ones(40))
     >>> policy = StackelbergPolicyEstimator(discount=0.0).fit(log)
     >>> round(float(fitted_q_value(policy, log, discount=0.0)), 2)
     1.0
@@ -143,7 +136,8 @@ def fitted_q_value(
         method = "Fitted-Q evaluation"
         # The closed form is fitted in any case, for its density ratios.
         if regressor is not None:
-            value = regressed_q(data, discount, regressor, n_iterations).value
+            v, _ = regressed_q(data, discount, regressor, n_iterations)
+            value = float(data.initial_weight @ v[data.initial_state])
             method += f" by {type(regressor).__name__}"
         if error_by == "influence":
             error = fit.standard_error
@@ -186,9 +180,8 @@ def _error_method(standard_error: str | None, regressor: object) -> str | None:
         )
     if standard_error == "influence" and regressor is not None:
         raise ValueError(
-            "standard_error='influence' is that of the closed form, and a regressor "
-            "was given. Set standard_error='bootstrap', or use doubly_robust_value("
-            "..., regressor=...), whose influence function holds for any Q."
+            "standard_error='influence' is that of the closed form, not a regressor's. "
+            "Set standard_error='bootstrap', or use doubly_robust_value."
         )
     if standard_error == "auto":
         return "influence" if regressor is None else "bootstrap"

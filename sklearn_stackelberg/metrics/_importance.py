@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +16,7 @@ from .._validation import check_rules, integer, positive
 from ..transitions._checks import rows_text
 from ._data import EvaluationData
 from ._estimate import Figures, OffPolicyEstimate, clustered_error, effective_size
+from ._features import FeatureMap
 from ._prepare import evaluate
 from ._settings import QSettings, fit_features
 from ._tabulate import like
@@ -45,20 +45,14 @@ def importance_sampling_value(
 
     and w_et = ρ_et / E where not ``weighted``. Without ``per_decision``, ρ_et is that
     of the whole episode at every step. An episode that has ended keeps its last weight
-    among those that the weights are divided by, and gets no more rewards. No model of
-    the rewards is needed, and few of the episodes are left where they are long. What
-    follows the cut of a truncated episode is not counted; `doubly_robust_value` does.
+    in the sum. No model of the rewards is needed, and few of the episodes are left
+    where they are long. What follows a truncated end is not counted;
+    `doubly_robust_value` does.
 
     Parameters
     ----------
-    policy : object with ``predict_proba`` and ``classes_``
-        A fitted policy; a pipeline or a search that ends in one, too.
-    X : Transitions, or array-like or DataFrame of shape (n, d)
-        The log, of whole episodes; without ``episode``, of one-step ones.
-    y : DataFrame, structured array or array-like, default=None
-        As in `StackelbergPolicyEstimator.fit`.
-    discount : float
-        γ, in [0, 1).
+    policy, X, y, discount
+        As in `fitted_q_value`; X of whole episodes, without ``episode`` of one step.
     per_decision : bool, default=True
         Weight each reward by what led to it, not by what came later.
     weighted : bool, default=True
@@ -70,11 +64,8 @@ def importance_sampling_value(
         logistic regression on landmark features of the states.
     n_folds : int, default=5
         Each row's b is estimated on the episodes of the other folds.
-    greedy : bool, default=False
-        Evaluate the most probable action, which `predict` returns, instead of the
-        probabilities.
-    confidence_level : float, default=0.95
-        Of the estimate's interval, in (0, 1).
+    greedy, confidence_level
+        As in `fitted_q_value`.
     random_state : int, RandomState instance or None, default=0
         Draws the folds.
 
@@ -83,8 +74,7 @@ def importance_sampling_value(
     OffPolicyEstimate
         In units of discounted return. The standard error is by leaving out each
         episode, b taken as known; it is too small where a few episodes carry all the
-        weight, which the effective sample size says: it counts episodes, on average
-        over the discounted steps.
+        weight. The effective sample size counts episodes, on average over the steps.
 
     Raises
     ------
@@ -96,23 +86,16 @@ def importance_sampling_value(
     Examples
     --------
     >>> import numpy as np
+    >>> from sklearn.dummy import DummyClassifier
     >>> from sklearn_stackelberg import Transitions
     >>> from sklearn_stackelberg.metrics import importance_sampling_value
-    >>> class Coin:
-    ...     classes_ = np.array([0, 1])
-    ...
-    ...     def predict_proba(self, states):
-    ...         return np.full((len(states), 2), 0.5)
-    >>> action = np.array([0, 1, 1, 1])
+    >>> state, action = np.zeros((4, 1)), np.array([0, 1, 1, 1])
+    >>> coin = DummyClassifier(strategy="prior").fit(state, [0, 0, 1, 1])
+    >>> b = np.where(action == 1, 0.75, 0.25)
     >>> log = Transitions(
-    ...     np.zeros((4, 1)),
-    ...     action,
-    ...     1.0 * action,
-    ...     np.zeros((4, 1)),
-    ...     terminated=np.ones(4),
-    ...     propensity=np.where(action == 1, 0.75, 0.25),
+    ...     state, action, action, state, terminated=np.ones(4), propensity=b
     ... )
-    >>> round(float(importance_sampling_value(Coin(), log, discount=0.0)), 2)
+    >>> round(float(importance_sampling_value(coin, log, discount=0.0)), 2)
     0.5
     """
     check_rules({"clip": clip}, {"clip": positive(None)})
@@ -122,8 +105,7 @@ def importance_sampling_value(
         # Refused first: estimating propensities may take long.
         rows = whole_episodes(data)
         step_ratio, source = step_ratios(data, propensity_model, n_folds, random_state)
-        ratio = rows.cumulate(step_ratio, clip)
-        refuse_unknown(ratio, rows.logged, discount)
+        ratio = rows.cumulate(step_ratio, clip, discount)
         # Precup, Sutton and Singh (2000): per decision, what comes later weighs
         # nothing; by trajectory, every reward has the weight of the whole.
         if not per_decision:
@@ -167,19 +149,13 @@ def episode_folds(
 def _propensities(
     data: EvaluationData, model: object, n_folds: int, random_state: RandomStateLike
 ) -> tuple[Floats, str]:
-    """Probabilities of the logged actions, (n,), and where they come from.
-
-    Without a model the logged ones, and where there are none, those of a logistic
-    regression on the landmark features of the states. Each row's is estimated without
-    its episode's fold.
-    """
+    """Probabilities of the logged actions, (n,), and where they come from."""
     if model is None and data.log.propensity is not None:
         return np.asarray(data.log.propensity, dtype=float), "logged propensities"
     states = data.log.state
     if model is None:
-        features = fit_features(data, QSettings(random_state=random_state))
-        transform: Callable[..., Floats] = features.transform
-        states = transform(data.state)
+        features: FeatureMap = fit_features(data, QSettings(random_state=random_state))
+        states = features.transform(data.state)
         # Weak shrinkage, of features of unit length; a probability needs three digits.
         model = LogisticRegression(C=10.0, tol=1e-3, max_iter=1000)
     elif hasattr(states, "columns"):
@@ -199,9 +175,8 @@ def refuse_densities(data: EvaluationData) -> None:
     """Refuse to weigh continuous actions by their probabilities, which are zero."""
     if data.is_continuous:
         raise ValueError(
-            "Importance sampling divides the probability of each logged action by the "
-            "logger's, and continuous actions have densities, which neither the log "
-            "nor the policy's nodes hold. Use doubly_robust_value with "
+            "Importance sampling needs the probability of each logged action, and "
+            "continuous actions have densities. Use doubly_robust_value with "
             "ratios='density' (DoublyRobustScorer), or fitted_q_value (FittedQScorer)."
         )
 
@@ -219,10 +194,7 @@ def _estimated(
     model: object, states: Any, action: NDArray[Any], rest: Index, held: Index
 ) -> Floats:
     """Probabilities of the actions of the rows held out, by the rest."""
-
-    def take(rows: Index) -> Any:
-        return states.iloc[rows] if hasattr(states, "iloc") else states[rows]
-
+    take = getattr(states, "iloc", states).__getitem__
     # Classifiers refuse a single class; the logger took it with certainty.
     if len(np.unique(action[rest])) < 2:
         return (action[held] == action[rest][0]).astype(float)
@@ -245,39 +217,27 @@ class EpisodeRows:
     episode: Index  # (n,), codes from 0
     step: Index  # (n,), counted from the start of the episode
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(E, T)."""
-        return int(self.episode.max()) + 1, int(self.step.max()) + 1
-
-    @property
-    def logged(self) -> NDArray[np.bool_]:
-        """Where there is a row, (E, T)."""
-        out = np.zeros(self.shape, dtype=bool)
-        out[self.episode, self.step] = True
-        return out
-
-    def spread(self, values: Floats) -> Floats:
-        """Values of rows, (n,), as (E, T), 0 where an episode has ended."""
-        out = np.zeros(self.shape)
+    def spread(self, values: Floats, ended: float = 0.0) -> Floats:
+        """Values of rows, (n,), as (E, T), with another where an episode has ended."""
+        out = np.full((self.episode.max() + 1, self.step.max() + 1), ended)
         out[self.episode, self.step] = values
         return out
 
-    def cumulate(self, ratio: Floats, clip: float | None = None) -> Floats:
+    def cumulate(self, ratio: Floats, clip: float | None, discount: float) -> Floats:
         """ρ_et = Π_{u ≤ t} π/b, (E, T): an ended episode keeps its last one."""
         # 1 after the end: an ended episode keeps its weight among the others'.
-        steps = np.ones(self.shape)
-        steps[self.episode, self.step] = ratio
+        steps = self.spread(ratio, 1.0)
         # An overflow is no matter where it is clipped, and is refused where it is not.
         with np.errstate(over="ignore"):
             product = np.cumprod(steps, axis=1)
         if clip is not None:
-            return np.minimum(product, clip)
-        if not np.isfinite(product).all():
+            product = np.minimum(product, clip)
+        elif not np.isfinite(product).all():
             raise ValueError(
                 "The importance weights overflow: the policy and the logger differ too "
                 "much for episodes this long. Set clip, or use fitted_q_value."
             )
+        _refuse_unknown(product, discount)
         return product
 
 
@@ -288,9 +248,8 @@ def whole_episodes(data: EvaluationData) -> EpisodeRows:
         # Rows that all end there are one-step episodes (a bandit).
         if not log.terminated.all():
             raise ValueError(
-                "The log does not say which episode each row belongs to, so weights "
-                "cannot follow a trajectory: pass episode= (and step=) to Transitions, "
-                "or use fitted_q_value, which needs none."
+                "The log does not say which episode each row belongs to: pass episode= "
+                "(and step=) to Transitions, or use fitted_q_value, which needs none."
             )
         return EpisodeRows(data.episode, np.zeros(len(data), dtype=np.intp))
     episode = data.episode
@@ -346,12 +305,10 @@ class WeightedSum:
 def weighted_sum(
     ratio: Floats, x: Floats, discount: float, *, weighted: bool
 ) -> WeightedSum:
-    """Sum of what episodes got at each step, by their weights there.
+    """Σ_t γ^t Σ_e w_et x_et with w_et = ρ_et / E, or, weighted, ρ_et / Σ_e ρ_et.
 
-    Σ_t γ^t Σ_e w_et x_et with w_et = ρ_et / E, or, weighted, ρ_et / Σ_e ρ_et. ``ratio``
-    is ρ, (E, T), that of an ended episode being its last, and ``x`` then 0. Weights sum
-    to 1 over all episodes, ended ones too. The influences are what leaving each episode
-    out would change.
+    ``ratio`` is ρ, (E, T), that of an ended episode being its last, and ``x`` then 0.
+    The influences are what leaving each episode out would change.
     """
     # Weighted and per decision, this is the CWPDIS of Thomas (2015).
     n_episodes, n_steps = ratio.shape
@@ -381,11 +338,10 @@ def _quotient(gain: Floats, total: Floats) -> Floats:
     return np.divide(gain, total, out=np.zeros(np.shape(gain)), where=total > 0)
 
 
-def refuse_unknown(ratio: Floats, logged: NDArray[np.bool_], discount: float) -> None:
+def _refuse_unknown(ratio: Floats, discount: float) -> None:
     """Refuse weights, (E, T), that are all zero at steps where there still are rows."""
-    lost = np.logical_and(logged.any(axis=0), ~ratio.any(axis=0))
-    if not lost.any():
-        return
+    # Each of the T steps has a row: that of the longest episode.
+    lost: NDArray[np.bool_] = ~np.any(ratio, axis=0)
     power = discount ** np.arange(len(lost))
     share = power[lost].sum() / power.sum()
     if share <= _LARGEST_UNKNOWN_SHARE:

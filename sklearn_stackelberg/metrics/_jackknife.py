@@ -29,15 +29,6 @@ def row_groups(episode: Index) -> Iterator[Index]:
         start = end
 
 
-def pieces(codes: Index) -> list[slice]:
-    """Slices of equal codes that stand together."""
-    cuts = np.flatnonzero(np.diff(codes)) + 1
-    return [
-        slice(start, end)
-        for start, end in zip([0, *cuts], [*cuts, len(codes)], strict=True)
-    ]
-
-
 def without_itself(difference: Floats, reached: Floats, residual: Floats) -> Floats:
     """(I − D G)⁻¹ δ of one episode, D (k, p) and G = (M⁻¹ z p)ᵀ (p, k).
 
@@ -57,13 +48,11 @@ def without_itself(difference: Floats, reached: Floats, residual: Floats) -> Flo
     return residual + difference @ lu_solve(factor, reached.T @ residual)
 
 
-def drawn_times(episode: Index, initial: Index, rng: np.random.RandomState) -> Index:
-    """How often a bootstrap draws each episode, (E,)."""
-    first = np.unique(episode[initial])
-    n_episodes = int(episode.max()) + 1
+def drawn_times(data: _data.EvaluationData, rng: np.random.RandomState) -> Index:
+    """How often a bootstrap of episodes draws each row, (n,)."""
+    n = data.n_episodes
     while True:
-        drawn = rng.randint(n_episodes, size=n_episodes)
-        times = np.bincount(drawn, minlength=n_episodes)
+        times = np.bincount(rng.randint(n, size=n), minlength=n)[data.episode]
         # Without any initial row there is nothing that a value could be read off.
-        if times[first].any():
+        if times[data.initial].any():
             return times

@@ -12,28 +12,15 @@ from ._fitted_q import FittedQ
 
 @dataclass(frozen=True)
 class LowerBound:
-    """A fitted-Q estimate less its quantile of standard errors, and not below lowest.
+    """A fitted-Q estimate less a quantile of standard errors, and not below lowest."""
 
-    Parameters
-    ----------
-    estimate : float
-        By fitted-Q evaluation, in units of discounted return.
-    standard_error : float
-        Guarded, see `guarded_error`.
-    quantile : float
-        One-sided.
-    lowest : float, default=-inf
-        The least that rewards such as the log's can add up to.
-    """
-
-    estimate: float
-    standard_error: float
-    quantile: float
-    lowest: float = -np.inf
+    estimate: float  # in units of discounted return
+    standard_error: float  # see `guarded_error`
+    quantile: float  # one-sided
+    lowest: float = -np.inf  # the least that rewards such as the log's can add up to
 
     @property
     def value(self) -> float:
-        """The bound itself."""
         return max(self.lowest, self.estimate - self.quantile * self.standard_error)
 
     @property
@@ -43,13 +30,9 @@ class LowerBound:
 
 
 def lower_bound(fit: FittedQ, level: float, n_candidates: int = 1) -> LowerBound:
-    """The lower bound of a policy whose bound is the highest of several, at a level.
-
-    ``fit`` is of the policy, on the log that it was learned from. Each of the
-    candidates has the level 1 − (1 − level) / n_candidates, so that all hold at once.
-    """
+    """The lower bound of a policy whose bound is the highest of several, at a level."""
     # Eq. (56) of docs/game.md. Bonferroni: the highest of several bounds is too high
-    # more often than each is.
+    # more often than each is, so that each has a level that all hold at once.
     quantile = float(norm.ppf(1.0 - (1.0 - level) / n_candidates))
     lowest = fit.data.return_range(fit.system.discount)[0]
     return LowerBound(fit.value, guarded_error(fit), quantile, lowest)
@@ -60,11 +43,9 @@ def guarded_error(fit: FittedQ) -> float:
 
         SE² = Σ_i p_i² ω_i² max(δ_i², mean δ²) + Σ_0 p_0² (V(s₀) − v)²,
 
-    with δ of the Q that is fitted without the row's episode; or the error of
-    `FittedQ.standard_error`, if that is larger. What was tried a few times and went
-    well each time has residuals near zero, and a policy that is chosen for its value
-    goes where that happened: a row is therefore never taken to be less noisy than the
-    log's rows are on average. See ``docs/lower_bound.md``.
+    or `FittedQ.standard_error`, if that is larger. What went well each of a few times
+    has residuals near zero, and a policy that is chosen for its value goes there: no
+    row is taken to be less noisy than the average. See ``docs/lower_bound.md``.
     """
     data = fit.data
     low, high = data.return_range(fit.system.discount)

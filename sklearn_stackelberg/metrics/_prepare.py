@@ -60,11 +60,7 @@ def prepare_evaluation(
     sample_weight: ArrayLike | None = None,
     greedy: bool = False,
 ) -> EvaluationData:
-    """Make a policy and a log ready for any estimate.
-
-    What is inside a pipeline or a search is evaluated. What has ``action_nodes`` and no
-    ``classes_`` is a continuous policy. ``sample_weight`` is one for each row of X.
-    """
+    """Make a policy and a log, with a weight for each row of X, ready to estimate."""
     policy, log, rows, n_given = unwrap(policy, X, y)
     weight = _weights(sample_weight, n_given)[rows]
     if not weight.any():
@@ -87,8 +83,8 @@ def _weights(sample_weight: ArrayLike | None, n: int) -> Floats:
     )
     if weight.shape != (n,):
         raise ValueError(
-            f"sample_weight has shape {weight.shape}; one weight for each of the "
-            f"{n} rows of the log was expected."
+            f"sample_weight has shape {weight.shape}; one weight for each of the {n} "
+            "rows was expected."
         )
     if weight.min() < 0 or not weight.any():
         raise ValueError(
@@ -104,9 +100,7 @@ def unwrap(
 ) -> tuple[AnyPolicy, Transitions, Index, int]:
     """The last step of a policy and the log as that step sees it.
 
-    A search stands for its best estimator; a pipeline's transformers are applied to X
-    before the log is made of it. With the row of X that each transition came from,
-    (n,), and how many rows X has.
+    With the row of X that each transition came from, (n,), and how many rows X has.
     """
     # A search may be in a pipeline and a pipeline in a search.
     while True:
@@ -123,9 +117,8 @@ def unwrap(
         if not hasattr(policy, name) and not is_continuous(policy):
             raise ValueError(
                 f"The policy, a {type(policy).__name__}, has no {name}: it must be a "
-                "fitted object with predict_proba and classes_, or with action_nodes "
-                "where actions are continuous. Fit it first; a search must have refit "
-                "its best estimator."
+                "fitted object with predict_proba and classes_, or with action_nodes. "
+                "Fit it first; a search must have refit its best estimator."
             )
     log, rows = as_transitions(X, y, return_rows=True)
     # A table's rows without an action hold states alone, and weights count them, too.

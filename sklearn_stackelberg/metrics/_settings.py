@@ -54,10 +54,10 @@ def fit_features(
 ) -> LandmarkFeatures | StateActionFeatures:
     """Landmark features of the logged states, or pairs, by a kernel that suits them.
 
-    Finite states are equal or not, and no more. Others get a Matérn kernel (ν = 5/2): a
-    Gaussian one is too smooth for values that break off where episodes end, and its
-    bias does not show in the standard error. Pairs of states and continuous actions get
-    a Laplacian one: by the other, 95 % intervals of Pendulum held the truth in 75 %.
+    Finite states are equal or not. Others get a Matérn kernel (ν = 5/2): a Gaussian one
+    is too smooth for values that break off, and its bias does not show in the standard
+    error. Pairs of states and continuous actions get a Laplacian one: by the other,
+    95 % intervals of Pendulum held the truth in 75 %.
     """
     kernel, n_components = settings.kernel, settings.n_components
     bandwidth = settings.bandwidth

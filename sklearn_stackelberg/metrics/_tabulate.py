@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sized
-from typing import Any, Protocol, TypeGuard, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +12,8 @@ from .._problem.rows import index_states
 from .._typing import Floats, Index
 from ..transitions._actions import action_type, check_action_names
 from ..transitions._tables import shared_next_rows
-from ._data import EvaluationData, LoggedRows, as_numbers
+from ..transitions._transitions import Transitions
+from ._data import EvaluationData, as_numbers
 
 # A policy that gives more than this share of its probability to actions of which the
 # log knows nothing is refused: whatever number came out would be made up.
@@ -24,30 +24,14 @@ _LARGEST_UNKNOWN_SHARE = 0.05
 _FAR = 0.1
 
 
-class DiscretePolicy(Protocol):
-    """A fitted classifier, or what looks like one."""
-
-    @property
-    def classes_(self) -> NDArray[Any]: ...
-
-    # Any: what a policy takes for states is its own affair.
-    def predict_proba(self, X: Any, /) -> NDArray[Any]: ...  # (n, A)
-
-
-class ContinuousPolicy(Protocol):
-    """A policy of continuous actions, as a finite mixture."""
-
-    def action_nodes(
-        self, X: Any, /
-    ) -> tuple[NDArray[Any], NDArray[Any]]: ...  # (n, S, p) and weights (n, S)
-
-
-AnyPolicy = DiscretePolicy | ContinuousPolicy
+# What has ``classes_`` and ``predict_proba``, (n, A), as a fitted classifier; or
+# ``action_nodes``, which gives actions, (n, S, p), and their weights, (n, S).
+AnyPolicy = Any
 
 
 def tabulate_policy(
     policy: AnyPolicy,
-    log: LoggedRows,
+    log: Transitions,
     *,
     rows: Index | None = None,
     weight: Floats | None = None,
@@ -55,39 +39,40 @@ def tabulate_policy(
 ) -> EvaluationData:
     """Read off a policy's actions in every state and next state of a log.
 
-    ``rows`` says where the log's rows stand in what the user gave, and ``weight`` how
-    much each counts. Greedy is the most probable action, or what `predict` of a
-    continuous policy returns. A log and a policy that do not know each other's actions,
-    and states that are not numbers, are refused.
+    ``rows`` says where the log's rows stand in what the user gave. Greedy is the most
+    probable action, or what `predict` of a continuous policy returns.
     """
-    rows = np.arange(len(log)) if rows is None else rows
     weight = np.ones(len(log)) if weight is None else weight
     state = check_array(log.state, dtype=np.float64, input_name="state")
-    after = log.next_or_own_state()
-    after = check_array(after, dtype=np.float64, input_name="next_state")
+    after = check_array(
+        log.next_or_own_state(), dtype=np.float64, input_name="next_state"
+    )
     # In a log in order nearly every next state is the next row's state: half the work.
     shared = shared_next_rows(state, after)
     states, state_index, next_index = index_states(state, after, shared)
     # A policy that was fitted on a DataFrame finds its columns by name.
     seen = like(log.state, states)
     if is_continuous(policy):
-        _check_numbers(log.action)
+        if log.action.dtype.kind not in "iuf":
+            raise ValueError(
+                "The policy's actions are continuous, and those of the log are not "
+                f"numbers: {np.unique(log.action)[:5].tolist()}. Evaluate it on a log "
+                "of numbers, or a policy that was fitted on these discrete actions."
+            )
         check_action_names(getattr(policy, "action_names_", None), log.action_names)
         codes, classes = np.empty(0, dtype=np.intp), None
         p = as_numbers(log.action).shape[1]
         nodes, probabilities = _action_nodes(policy, seen, p, greedy)
     else:
-        policy = cast(DiscretePolicy, policy)
         classes = np.asarray(policy.classes_)
         codes = _codes(log.action, classes)
         probabilities = _probabilities(policy, seen, greedy)
-        n_actions = probabilities.shape[1]
-        one_hot = np.eye(n_actions)
-        nodes = np.broadcast_to(one_hot, (len(states), n_actions, n_actions))
+        one_hot = np.eye(len(classes))
+        nodes = np.broadcast_to(one_hot, (len(states), *one_hot.shape))
     data = EvaluationData(
         policy=policy,
         log=log,
-        rows=rows,
+        rows=np.arange(len(log)) if rows is None else rows,
         weight=weight / weight.sum(),
         states=states,
         state_index=state_index,
@@ -103,13 +88,13 @@ def tabulate_policy(
     return data
 
 
-def is_continuous(policy: object) -> TypeGuard[ContinuousPolicy]:
+def is_continuous(policy: object) -> bool:
     """Whether a policy's actions are numbers that may lie in between."""
     return hasattr(policy, "action_nodes") and not hasattr(policy, "classes_")
 
 
 # Any: of a DataFrame no more is known than that it has columns.
-def like(template: Any, values: Floats) -> Sized:
+def like(template: Any, values: Floats) -> Any:
     """Values with the columns of a DataFrame, where the log's states are one."""
     if hasattr(template, "columns"):
         return type(template)(values, columns=template.columns)
@@ -117,27 +102,10 @@ def like(template: Any, values: Floats) -> Sized:
 
 
 def _codes(action: NDArray[Any], classes: NDArray[Any]) -> Index:
-    _refuse_numbers(action, classes)
-    unknown = np.setdiff1d(action, classes)
-    if len(unknown):
-        raise ValueError(
-            f"The log holds actions that the policy was not fitted with: "
-            f"{unknown[:5].tolist()}; it knows {classes.tolist()}. Fit the policy on a "
-            "log that has them, or leave those rows out."
-        )
-    # ``classes_`` need not be sorted, and columns stand in its order.
-    order = np.argsort(classes)
-    return order[np.searchsorted(classes[order], action)]
-
-
-def _refuse_numbers(action: NDArray[Any], classes: NDArray[Any]) -> None:
-    """Refuse a log of continuous actions for a policy of discrete ones."""
     # A log of doses that were levels to the policy may show other levels; numbers that
     # the policy all knows are its classes.
     vectors = action.ndim == 2
-    numbers = vectors or (
-        action.dtype.kind == "f" and action_type(action)[0] == "continuous"
-    )
+    numbers = action.dtype.kind == "f" and action_type(action)[0] == "continuous"
     if vectors or (numbers and not np.isin(action, classes).all()):
         width = f"{action.shape[1]} numbers each" if vectors else "continuous"
         raise ValueError(
@@ -145,20 +113,18 @@ def _refuse_numbers(action: NDArray[Any], classes: NDArray[Any]) -> None:
             f"actions are {width}. Evaluate it on a log of its own actions, or fit a "
             "policy with action_type='continuous'."
         )
-
-
-def _check_numbers(action: NDArray[Any]) -> None:
-    """Refuse a log of discrete actions for a continuous policy."""
-    if action.dtype.kind not in "iuf":
-        shown = np.unique(action)[:5].tolist()
+    unknown = np.setdiff1d(action, classes)
+    if len(unknown):
         raise ValueError(
-            f"The policy's actions are continuous, and those of the log are not "
-            f"numbers: {shown}. Evaluate it on a log of numbers, or a policy that was "
-            "fitted on these discrete actions."
+            f"The log holds actions that the policy was not fitted with: "
+            f"{unknown[:5].tolist()}; it knows {classes.tolist()}. Leave them out."
         )
+    # ``classes_`` need not be sorted, and columns stand in its order.
+    order = np.argsort(classes)
+    return order[np.searchsorted(classes[order], action)]
 
 
-def _probabilities(policy: DiscretePolicy, states: Sized, greedy: bool) -> Floats:
+def _probabilities(policy: AnyPolicy, states: Any, greedy: bool) -> Floats:
     probabilities = np.asarray(policy.predict_proba(states), dtype=np.float64)
     shape = (len(states), len(policy.classes_))
     if probabilities.shape != shape:
@@ -171,7 +137,7 @@ def _probabilities(policy: DiscretePolicy, states: Sized, greedy: bool) -> Float
 
 
 def _action_nodes(
-    policy: ContinuousPolicy, states: Sized, p: int, greedy: bool
+    policy: AnyPolicy, states: Any, p: int, greedy: bool
 ) -> tuple[Floats, Floats]:
     """Actions of p numbers, (N, S, p), and their weights, (N, S).
 
@@ -182,8 +148,7 @@ def _action_nodes(
         if chosen.size != len(states) * p:
             raise ValueError(
                 f"predict returned an array of shape {chosen.shape} for {len(states)} "
-                f"states; actions of {p} number{'s' * (p > 1)} were expected, as in "
-                "the log."
+                f"states; logged actions of {p} number{'s' * (p > 1)} were expected."
             )
         return chosen.reshape(len(states), 1, p), np.ones((len(states), 1))
     actions, weights = (
@@ -198,8 +163,7 @@ def _action_nodes(
     if weights.shape != shape or actions.shape != (*shape, p):
         raise ValueError(
             f"action_nodes returned actions of shape {actions.shape} and weights of "
-            f"shape {weights.shape} for {len(states)} states and logged actions of {p} "
-            f"number{'s' * (p > 1)}; ({len(states)}, S, {p}) and ({len(states)}, S) "
+            f"shape {weights.shape}; ({len(states)}, S, {p}) and ({len(states)}, S) "
             "were expected."
         )
     if not np.isfinite(actions).all():
@@ -213,10 +177,10 @@ def _action_nodes(
 
 
 def _check_probabilities(probabilities: Floats, name: str, states: object) -> None:
-    wrong = ~np.isfinite(probabilities).all(axis=1)
-    # Float32 softmaxes sum to 1 within some 1e-6, and may round a zero down.
-    wrong |= (probabilities < -1e-9).any(axis=1)
-    wrong |= np.abs(probabilities.sum(axis=1) - 1.0) > 1e-4
+    # Float32 softmaxes sum to 1 within some 1e-6, and may round a zero down. What is
+    # not finite compares as False.
+    right = (probabilities >= -1e-9).all(axis=1)
+    wrong = ~(right & (np.abs(probabilities.sum(axis=1) - 1.0) <= 1e-4))
     if wrong.any():
         row = int(np.argmax(wrong))
         raise ValueError(
@@ -234,8 +198,7 @@ def _refuse_unseen(data: EvaluationData, classes: NDArray[Any]) -> None:
     if share.sum() > _LARGEST_UNKNOWN_SHARE:
         raise ValueError(
             f"The policy gives {100 * share.sum():.0f} % of its probability to actions "
-            f"that the log never holds: {classes[~seen][:5].tolist()}; nothing is "
-            "known of their rewards, so its value cannot be estimated. Evaluate it on "
+            f"that the log never holds: {classes[~seen][:5].tolist()}. Evaluate it on "
             f"a log that has them, or restrict it to {classes[seen][:5].tolist()}."
         )
 
@@ -246,14 +209,13 @@ def _refuse_far(data: EvaluationData) -> None:
     reach = _FAR * (high - low)
     far = np.zeros(data.probabilities.shape, dtype=bool)
     for j in range(len(low)):  # a column at a time: (N, S, p) of flags need not be held
-        far |= data.nodes[:, :, j] < low[j] - reach[j]
-        far |= data.nodes[:, :, j] > high[j] + reach[j]
+        node = data.nodes[:, :, j]
+        far |= (node < low[j] - reach[j]) | (node > high[j] + reach[j])
     share = data.weight @ (data.probabilities * far).sum(axis=1)[data.state_index]
     if share > _LARGEST_UNKNOWN_SHARE:
         raise ValueError(
             f"The policy gives {100 * share:.0f} % of its probability to actions far "
             f"outside those of the log, which lie between {low.tolist()} and "
-            f"{high.tolist()}; nothing is known of their rewards, so its value cannot "
-            "be estimated. Evaluate it on a log that goes as far, or bound it by "
+            f"{high.tolist()}. Evaluate it on a log that goes as far, or set "
             "action_bounds."
         )
