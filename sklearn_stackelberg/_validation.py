@@ -97,7 +97,6 @@ def check_table_size(n_actions: int, n_features: int) -> None:
         raise ValueError(
             f"{n_actions} actions times {n_features} features need matrices of "
             f"{size / 2**30:.1f} GiB, more than the {_GAME_BYTES / 2**30:.0f} GiB "
-            "allowed. Set n_components lower, or group the actions; if they are "
-            "measurements (doses, prices), set action_type='continuous', or round them "
-            "to a few levels."
+            "allowed. Set n_components lower, group the actions, or, if they are "
+            "measurements, set action_type='continuous' or round them."
         )

@@ -7,6 +7,7 @@ definite, since the follower minimises: Eqs. (43) and (44) of docs/game.md.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -82,16 +83,6 @@ def measure_equilibrium(
     def derivative(at: Tensor) -> Tensor:
         return BestResponse(part, at, lam, beta).total_derivative()
 
-    # Central differences of the exact derivative: each product costs two evaluations,
-    # streams over the rows as they do, and is good to about ten digits. The step is
-    # where their error, of its square, meets that of rounding, of one over it.
-    step = torch.finfo(system.dtype).eps ** (1 / 3) * max(1.0, float(theta.norm()))
-
-    def leader_curvature(x: Tensor) -> Tensor:
-        ahead = step * x.reshape(theta.shape)
-        difference = derivative(theta + ahead) - derivative(theta - ahead)
-        return difference.ravel() / (2.0 * step)
-
     at = BestResponse(system, theta, lam, beta)
     M, b, c = at.system.M, at.system.b, at.system.c
     terms = [at.scale * (M.T @ (M @ at.flat_w)), at.scale * (M.T @ c), b]
@@ -103,13 +94,32 @@ def measure_equilibrium(
     return Equilibrium(
         leader_gradient_norm=float(at.total_derivative().norm()),
         leader_largest_curvature=largest_eigenvalue(
-            leader_curvature, theta.numel(), lanczos_steps
+            _differences(derivative, theta, system.dtype), theta.numel(), lanczos_steps
         ),
         follower_gradient_norm=float(
             at.follower_gradient.norm() / sum(term.norm() for term in terms)
         ),
         follower_smallest_curvature=1.0 / flatness,
     )
+
+
+def _differences(
+    derivative: Callable[[Tensor], Tensor], theta: Tensor, dtype: torch.dtype
+) -> MatVec:
+    """Products with D²_θ v, on the CPU, by central differences of D_θ v.
+
+    Each costs two evaluations and is good to about ten digits.
+    """
+    # Where the error of the differences, of the step's square, meets that of rounding,
+    # of one over it.
+    step = torch.finfo(dtype).eps ** (1 / 3) * max(1.0, float(theta.norm()))
+
+    def product(x: Tensor) -> Tensor:
+        ahead = step * x.to(theta.device).reshape(theta.shape)
+        difference = derivative(theta + ahead) - derivative(theta - ahead)
+        return difference.ravel().cpu() / (2.0 * step)
+
+    return product
 
 
 def measure_stochastic_equilibrium(
@@ -123,17 +133,14 @@ def measure_stochastic_equilibrium(
 ) -> Equilibrium:
     """Measure both players' conditions where steps on samples ended.
 
-    All by products alone, in double precision, on all rows and initial states or 500
-    of each, so that it takes about as long as a few iterations. The derivatives are
-    those of F itself, not of its Gauss-Newton approximation: the follower is first
-    brought to its best response by Newton steps, and again for each policy that
-    differences are taken at. A network's F may have directions that bend down;
+    By products alone, in double precision, on at most 500 rows and initial states. The
+    derivatives are those of F itself, not of its Gauss-Newton approximation, where the
+    follower has come to its best response by Newton steps. A network's F may bend down:
     ``follower_smallest_curvature`` is then negative, what was found is no equilibrium,
     and the leader's conditions are by Gauss-Newton products.
 
     ``lanczos_steps`` are products with D²_θ v; five times as many with ∂²_{ww} F, whose
-    smallest Ritz value bounds the smallest eigenvalue from above. The modules are
-    copied.
+    smallest Ritz value bounds the smallest eigenvalue from above.
     """
     at = _Conditions(problem, policy, q_function, lam, beta)
     theta, w = flat(at.players.policy), flat(at.players.q_function)
@@ -143,21 +150,14 @@ def measure_stochastic_equilibrium(
     smallest = -largest_eigenvalue(lambda x: -hessian(x), len(w), 5 * lanczos_steps)
     at.exact = smallest > 0.0
 
-    step = torch.finfo(theta.dtype).eps ** (1 / 3) * max(1.0, float(theta.norm()))
-
-    def leader_curvature(x: Tensor) -> Tensor:
-        ahead = step * x.to(theta.device)
-        sides = [
-            # So near, one Newton step from the best response is the best response.
-            at.derivative(at.best_response(w, moved, steps=1), moved)
-            for moved in (theta + ahead, theta - ahead)
-        ]
-        return (sides[0] - sides[1]).cpu() / (2.0 * step)
+    def derivative(moved: Tensor) -> Tensor:
+        # So near, one Newton step from the best response is the best response.
+        return at.derivative(at.best_response(w, moved, steps=1), moved)
 
     return Equilibrium(
         leader_gradient_norm=float(at.derivative(w, theta).norm()),
         leader_largest_curvature=largest_eigenvalue(
-            leader_curvature, len(theta), lanczos_steps
+            _differences(derivative, theta, theta.dtype), len(theta), lanczos_steps
         ),
         follower_gradient_norm=gradient_norm,
         follower_smallest_curvature=smallest,

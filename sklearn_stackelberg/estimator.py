@@ -44,15 +44,8 @@ Log = Transitions | EpisodeView | ArrayLike
 
 # What a fit sets or leaves unset, depending on actions, solver and policy.
 _NOT_ALWAYS_SET = (
-    "classes_",
-    "candidates_",
-    "action_bounds_",
-    "features_",
-    "bandwidth_",
-    "policy_",
-    "q_function_",
-    "action_names_",
-    "equilibrium_",
+    *("classes_", "candidates_", "action_bounds_", "action_names_", "features_"),
+    *("bandwidth_", "policy_", "q_function_", "equilibrium_"),
 )
 
 
@@ -82,26 +75,25 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         Weight of a reward one step later, in [0, 1). Larger looks further ahead.
     lam : float or "calibrated", default=3.0
         λ > 0, weight of the Bellman error. Larger makes the Q-function agree more with
-        the logged transitions and be less pessimistic. The unit is the same for every
-        log: rewards are divided by their root mean square, and λ multiplies n E_K.
-        ``"calibrated"`` tries a few, takes the one whose policy has the highest lower
-        bound of its value at `confidence_level`, and reports that bound as
-        ``policy_value_``: about three fits and as many evaluations.
+        the log and be less pessimistic. The unit is the same for every log: rewards are
+        divided by their root mean square, and λ multiplies n E_K. ``"calibrated"``
+        tries a few, takes the one whose policy has the highest lower bound of its value
+        at `confidence_level`, and reports that bound as ``policy_value_``: about three
+        fits and as many evaluations.
     confidence_level : float, default=0.95
-        In (0, 1), of the lower bound of ``lam="calibrated"``. Larger puts it lower. Not
-        used otherwise.
+        In (0, 1), of the lower bound of ``lam="calibrated"`` alone. Larger puts it
+        lower.
     beta : float, default=1e-3
         β > 0, curvature of the Q-function's objective. Larger keeps Q smaller where the
         log is silent, and makes it respond more smoothly to the policy.
     ridge : float or None, default=None
         ρ >= 0: beside the n rows of the log, every direction of the features has ρ n
         rows after which the episode ends, worth `anchor_`. Larger draws the values
-        there where the log is thin, step after step, as the ridge of fitted-Q
-        evaluation does (which is the limit as λ grows). It can help where the log
-        covers little (1e-4 is a good first try), but ``policy_value_`` is then no
-        longer pessimistic. 0 is the game of [1]_. None is 1e-4 for continuous actions,
-        whose features of state and action are many for a log, and 0 for discrete ones
-        and for networks.
+        there where the log is thin, as the ridge of fitted-Q evaluation does (the limit
+        as λ grows). It can help where the log covers little (1e-4 is a good first try),
+        but ``policy_value_`` is then no longer pessimistic. 0 is the game of [1]_. None
+        is 1e-4 for continuous actions, whose features are many for a log, and 0 for
+        discrete ones and for networks.
     kernel : str, callable or Kernel, default="rbf"
         Similarity of states: a name of `sklearn.metrics.pairwise.pairwise_kernels` with
         a positive semi-definite Gram matrix, ``"delta"`` for finite states (equal or
@@ -112,32 +104,29 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         Length scale of ``"rbf"``, ``"laplacian"`` and ``"chi2"``, in the units of the
         states: one for all columns, or one for each. Larger makes Q and the policy
         smoother. ``"median"`` gives each column its standard deviation, times the
-        median distance between states so scaled, so that columns in different units
-        need no scaler. Continuous actions have the median, unless an array has their
-        lengths behind those of the states.
+        median distance between states so scaled, so that no scaler is needed.
+        Continuous actions have the median, unless an array has their lengths behind
+        those of the states.
     kernel_params : dict, default=None
         The kernel's other parameters, such as ``{"degree": 2}``.
     n_components : int or None, default=200
-        Landmarks that the kernel is represented on. Larger is more exact and costs its
-        square. None makes every distinct logged state a landmark; so does a number that
-        is at least theirs.
+        Landmarks that the kernel is represented on, at most the distinct logged states,
+        which None takes. Larger is more exact and costs its square.
     initial_states : {"first", "all"}, default="all"
         Where the value is counted from: the first state of each episode, as in [1]_, or
         every logged state, which steadies the learning where logs are short.
     q_function, policy : {"kernel", "linear", "mlp"}, MLP or callable, default="kernel"
-        The functions that each is chosen from: linear in the kernel's features;
-        linear in the standardised states; a perceptron of them (`networks.MLP` has its
-        layers, for grids such as ``policy__hidden_layer_sizes``); or whatever
-        ``f(n_inputs, n_outputs)`` returns, a `torch.nn.Module` on the states as they
-        are. It maps (k, n_inputs) to (k, n_outputs): states to a value or a logit for
-        each action; with continuous actions, states and action to one value, and states
-        to a logit for each candidate, or to the means and log standard deviations of a
-        Gaussian.
+        The functions that each is chosen from: linear in the kernel's features; linear
+        in the standardised states; a perceptron of them (`networks.MLP` has its layers,
+        for grids such as ``policy__hidden_layer_sizes``); or the `torch.nn.Module` that
+        ``f(n_inputs, n_outputs)`` returns, on the states as they are. It maps
+        (k, n_inputs) to (k, n_outputs): states to a value or a logit for each action;
+        with continuous actions, states and action to one value, and states to a logit
+        for each candidate, or to the means and log standard deviations of a Gaussian.
     action_type : {"auto", "discrete", "continuous"}, default="auto"
         Whether actions are labels, equal or not, or measurements, of which close ones
-        do nearly the same. ``"auto"`` takes names, truth values and whole numbers for
-        discrete actions, and so it takes up to 20 distinct fractional numbers that
-        repeat; ``action_type_`` says which it was.
+        do nearly the same. ``"auto"`` takes for discrete: names, truth values, whole
+        numbers, and up to 20 distinct fractional numbers that repeat.
     action_distribution : {"candidates", "gaussian"}, default="candidates"
         The policy over continuous actions: a softmax over a few `candidates`, which
         stays with what was logged and can have several peaks; or a Gaussian squashed
@@ -146,12 +135,10 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
             default=None
         Actions to choose among, or how many: all that were logged, if they are no more;
         else an even grid between the bounds where there is one column, k-means centres
-        of the logged actions where there are more.
-        More of them let the policy choose more finely, and cost as much more time.
-        None is 5 or 16.
+        of the logged actions where there are more. More are finer and cost as much more
+        time. None is 5 or 16.
     action_bounds : (low, high) or None, default=None
-        Numbers, or one for each column, that no action crosses. None takes them from
-        the log.
+        Numbers, or one for each column, that no action crosses. None takes the log's.
     solver : {"auto", "closed_form", "stochastic"} or a solver, default="auto"
         How the policy is found. ``"closed_form"`` is `solvers.ClosedForm` with its
         defaults, where Q is linear in its weights and the policy in the same features:
@@ -169,8 +156,8 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         number gives bit-identical fits on one machine.
     warm_start : bool, default=False
         Whether `fit` goes on from where the last one ended: with the stochastic solver
-        exactly as if it had not stopped, in closed form from its policy. What the first
-        fit chose stays: the features, the units, the actions and the networks.
+        exactly as if it had not stopped, in closed form from its policy. The features,
+        units, actions and networks of the first fit stay.
     verbose : int, default=0
         1 prints a line every tenth evaluation, 2 for each.
     callback : callable, default=None
@@ -186,47 +173,44 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
     action_bounds_ : tuple of two ndarrays of shape (n_action_columns,)
         The smallest and the largest continuous actions.
     candidates_ : ndarray of shape (n_candidates, n_action_columns)
-        The continuous actions to choose among. With a softmax over them only.
+        The continuous actions that a softmax chooses among.
     action_names_ : tuple of str or None
         Columns of continuous actions, where the log names them.
     policy_, q_function_ : Module
-        π_θ and q_w, on features or on columns of the states: torch modules. Kernel and
-        linear ones hold q_w in units of discounted return, networks in those of the
-        game (``reward_scale_``, ``anchor_``).
+        π_θ and q_w, on features or on columns of the states. Kernel and linear ones
+        hold q_w in units of discounted return, networks in those of the game
+        (``reward_scale_``, ``anchor_``).
     features_ : LandmarkFeatures, StateActionFeatures or LinearColumns
         The map from states, or states and continuous actions, to the features of Q, or
         of the kernel that the Bellman error of a network is measured by.
     policy_value_ : float
         The pessimistic value of the policy, in units of discounted return: the mean
-        over initial states of its Q-function. With ``lam="calibrated"`` the lower
-        bound: fitted-Q value less quantile times standard error.
+        over initial states of its Q-function; with ``lam="calibrated"``, the lower
+        bound.
     pessimism_ : float
         How far ``policy_value_`` lies below the ridge estimate of the same value; with
         ``lam="calibrated"``, below its fitted-Q value.
     lam_ : float
         The weight λ of the fit.
     lower_bound_ : LowerBound or None
-        What ``lam="calibrated"`` found: ``estimate``, the fitted-Q value, its
-        ``standard_error`` and ``quantile``, and ``value``, the bound itself, no lower
-        than ``lowest``, the least that rewards add up to. ``docs/lower_bound.md`` says
-        what it promises.
+        What ``lam="calibrated"`` found: ``value`` is ``estimate``, the fitted-Q value,
+        less ``quantile`` times ``standard_error``, and no lower than ``lowest``, the
+        least that rewards add up to. ``docs/lower_bound.md`` says what it promises.
     bandwidth_ : ndarray of shape (n_features_in_,) or None
         The length scale of each column, those of continuous actions behind those of the
         states; None for kernels without one.
     evaluation_ : HoldoutEvaluator
-        Q of the policy and its density ratios on the training log, without pessimism
-        and by the evaluator's settings: what `score` starts from.
+        What `score` starts from: Q of the policy and its density ratios on the training
+        log, without pessimism and by the evaluator's settings.
     equilibrium_ : Equilibrium
-        First- and second-order conditions at the fitted point. In closed form only:
-        `measure_equilibrium` has those of any fit.
+        First- and second-order conditions at the fitted point, in closed form only.
     history_ : dict of str to list
         One entry per evaluation, every fifth iteration of the stochastic solver:
         ``value`` and ``pessimism`` in units of discounted return,
         ``follower_objective``, ``bellman_error``, ``leader_gradient_norm`` and
         ``follower_gradient_norm`` in the units of the game, ``cg_residual`` of the
-        total derivative's solution, relative, and ``seconds`` since the start. NaN
-        where the solver does not compute one (in closed form the norms of mirror steps,
-        and the last two but ``seconds``).
+        total derivative's solution, relative, and ``seconds`` since the start. NaN is
+        what the solver does not compute.
     reward_scale_ : float
         What rewards were divided by: their root mean square.
     anchor_ : float
@@ -348,9 +332,8 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         solver = params.get("solver", self.solver)
         if inner and isinstance(solver, str):
             raise ValueError(
-                f"{inner[0]} cannot be set, because solver={solver!r} is a name, whose "
-                "settings are its defaults. Pass solver=ClosedForm() or "
-                "solver=Stochastic() (from sklearn_stackelberg.solvers) first."
+                f"{inner[0]} cannot be set, because solver={solver!r} is a name. Pass "
+                "solver=ClosedForm() or Stochastic(), of sklearn_stackelberg.solvers."
             )
         return super().set_params(**params)
 
@@ -368,10 +351,10 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         X : Transitions, or array-like or DataFrame of shape (n, n_features)
             A log, or states.
         y : DataFrame or structured array of shape (n,), or 1-D array-like, default=None
-            With states: a table of what was done in them, row by row, with the columns
-            ``action`` and ``reward`` and, where there are any, ``episode``, ``step``,
+            With states: a table of what was done in them, with the columns ``action``
+            and ``reward`` and, where there are any, ``episode``, ``step``,
             ``terminated``, ``propensity`` and ``is_initial`` (see `as_transitions`); or
-            the actions alone, each of which then counts as a success. None with a log.
+            the actions alone, each of which then counts as a success.
 
         Returns
         -------
@@ -516,12 +499,9 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         observe, finish = make_observer(self, fit, X, y)
         hp, bound = fit.hp, None
         if isinstance(hp.lam, str):
-            lam, result, bound = calibrate(
-                partial(fit.solve, observe=observe),
-                fit.problem.counted(),
-                hp.discount,
-                hp.confidence_level,
-            )
+            solve, log = partial(fit.solve, observe=observe), fit.problem.counted()
+            level = hp.confidence_level
+            lam, result, bound = calibrate(solve, log, hp.discount, level)
         else:
             lam, result = float(hp.lam), fit.solve(hp.lam, observe)
         finish(result.fitted)
@@ -622,11 +602,10 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
     ) -> float:
         """Value of the policy on a held-out log, for choosing among candidates.
 
-        Doubly robust: Q and the density ratios of the policy as its training log has
-        them, corrected by what ``X`` says against them. The evaluator's settings are
-        its own, never those of this estimator, so that candidates of a search are
-        compared alike; ``docs/choosing_lambda.md`` compares it with others. For a
-        figure to report, with its standard error, see `metrics`.
+        Doubly robust: ``evaluation_``, corrected by what ``X`` says against it. The
+        evaluator's settings are its own, so that candidates of a search are compared
+        alike; ``docs/choosing_lambda.md`` compares it with others. For a figure to
+        report, with its standard error, see `metrics`.
 
         Parameters
         ----------
@@ -652,9 +631,8 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         # Only a part of a log, by partial_fit, can lack an action of the policy.
         if self.evaluation_ is None:
             raise ValueError(
-                "The last part of the log that was learned from lacks labels that the "
-                "policy takes, so nothing was learned of its value there. Learn from a "
-                "part that has them all last, or evaluate the policy by "
+                "The last part of the log lacks labels that the policy takes. Learn "
+                "last from a part that has them all, or evaluate the policy by "
                 "metrics.fitted_q_value on a log that has them."
             )
         return self.evaluation_.value(

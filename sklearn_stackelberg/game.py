@@ -102,7 +102,8 @@ def embedded_residual(
 ) -> Tensor:
     """Zᵀδ / n − ρ w, (p,), whose square is the Bellman error; parameters as there."""
     mean = embedding.T @ residual / len(residual)
-    if weight is not None:
+    # Where there is no ridge, as of networks, w need not be in the embedding's order.
+    if weight is not None and ridge:
         mean = mean - ridge * weight
     return mean
 

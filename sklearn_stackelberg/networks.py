@@ -29,8 +29,7 @@ _TRIED_ROWS = 3
 class MLP(BaseEstimator):
     """A multilayer perceptron to be built once inputs and outputs are known.
 
-    It holds parameters and nothing else, as estimators do, so that a search reaches
-    them: ``q_function__hidden_layer_sizes``.
+    A search reaches its parameters, as ``q_function__hidden_layer_sizes``.
 
     Parameters
     ----------
@@ -89,8 +88,8 @@ class MLP(BaseEstimator):
                 )
         if self.activation not in ACTIVATIONS:
             raise ValueError(
-                f"activation must be one of {sorted(ACTIVATIONS)}, got "
-                f"{self.activation!r}."
+                f"activation must be one of {sorted(ACTIVATIONS)}, "
+                f"got {self.activation!r}."
             )
         layers: list[nn.Module] = []
         for size in sizes:
@@ -115,8 +114,7 @@ def build_network(
     Parameters
     ----------
     factory : callable
-        ``factory(n_inputs, n_outputs)`` returns a `torch.nn.Module`. What it returns is
-        copied, so that one that returns a module of the caller's trains no such module.
+        ``factory(n_inputs, n_outputs)`` returns a `torch.nn.Module`, which is copied.
     n_inputs, n_outputs : int
     name : str, default="The factory"
         What messages call it.
@@ -143,10 +141,8 @@ def build_network(
 
     Examples
     --------
-    >>> build_network(MLP((), "tanh"), 4, 2)
-    Sequential(
-      (0): Linear(in_features=4, out_features=2, bias=True)
-    )
+    >>> build_network(MLP(()), 4, 2)[0]
+    Linear(in_features=4, out_features=2, bias=True)
     """
     if not callable(factory) or isinstance(factory, nn.Module):
         raise TypeError(
@@ -166,8 +162,7 @@ def build_network(
     if not any(parameter.requires_grad for parameter in module.parameters()):
         raise ValueError(
             f"{name} returned a module without parameters to train "
-            f"({type(module).__name__}). Give it at least one layer, and leave "
-            "requires_grad as it is."
+            f"({type(module).__name__}). Give it a layer, and leave requires_grad be."
         )
     _check_devices(module, torch.device(device), name)
     # A factory may return a module that its owner keeps: that one stays as it is.
@@ -205,8 +200,7 @@ def _try_out(module: nn.Module, examples: Tensor, n_outputs: int, name: str) -> 
         # torch's own message names the operation, not whose fault it is.
         raise ValueError(
             f"{name} returned a module that fails on {inputs}, on the device "
-            f"{str(examples.device)!r}: {error} (Tensors that a module makes itself "
-            "must be registered as buffers to move with it.)"
+            f"{str(examples.device)!r}: {error} (Its own tensors must be buffers.)"
         ) from error
     if not isinstance(output, Tensor):
         raise TypeError(

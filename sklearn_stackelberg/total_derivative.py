@@ -5,11 +5,10 @@ The follower's best response w*(θ) minimises F(w, θ), so ∂_w F(w*(θ), θ) =
 
     D_θ v = ∂_θ v − (∂²_{θw} F)ᵀ (∂²_{ww} F)⁻¹ ∂_w v    at w*(θ).
 
-`total_derivative` is this for any v and F, with the solve and the curvature to solve
-with as arguments: `conjugate_gradient` needs products alone, and `gauss_newton` gives
-products that are never negative, where those of F's own Hessian may be.
-`moment_gradients` is the same thing for a follower that is quadratic in w, where it
-comes out as two rank-one matrices (``docs/game.md``, "The leader's derivative").
+`total_derivative` is this for any v and F, and any solve and curvature to solve with;
+`gauss_newton` gives products that are never negative, where those of F's own Hessian
+may be. `moment_gradients` is the same for a follower that is quadratic in w: two
+rank-one matrices (``docs/game.md``, "The leader's derivative").
 """
 
 from __future__ import annotations
@@ -102,12 +101,9 @@ def total_derivative(
     With F = (w − θ)²/2 the follower copies the leader, so v = w θ is worth θ².
 
     >>> theta = torch.tensor([3.0])
-    >>> total_derivative(
-    ...     lambda w, t: (w * t).sum(),
-    ...     lambda w, t: ((w - t) ** 2).sum() / 2,
-    ...     theta.clone(),
-    ...     theta,
-    ... )
+    >>> def copies(w, t):
+    ...     return ((w - t) ** 2).sum() / 2
+    >>> total_derivative(lambda w, t: (w * t).sum(), copies, theta, theta)
     tensor([6.])
     """
     w = w.detach().clone().requires_grad_()

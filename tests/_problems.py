@@ -20,6 +20,7 @@ from sklearn_stackelberg.policies import NetworkSoftmax
 from sklearn_stackelberg.q_functions import DiscreteQ
 from sklearn_stackelberg.solvers import ClosedForm, SolverState
 from sklearn_stackelberg.solvers._best_response import BestResponse, LSTDSystem
+from sklearn_stackelberg.solvers._gauss_newton import BatchObjectives
 from sklearn_stackelberg.solvers._lstd_discrete import DiscreteLSTD
 from sklearn_stackelberg.solvers._minibatch_game import (
     Batch,
@@ -262,9 +263,8 @@ class NetworkGame:
 
     def F(self, w: Tensor, theta: Tensor) -> Tensor:
         found = self.players.at(self.batch, w, theta)
-        return self.sampled.follower_objective(
-            found, self.batch, w, self.lam, self.beta
-        )
+        batches = BatchObjectives(self.sampled, self.players, self.lam, self.beta)
+        return batches.unbiased_objective(found, self.batch, w)
 
     def mean(self, w: Tensor, theta: Tensor) -> Tensor:
         found = self.players.at(self.batch, w, theta)

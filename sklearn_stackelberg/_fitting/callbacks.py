@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from sklearn.base import BaseEstimator
 
 from .._problem.dataset import OfflineProblem
 from ..solvers._base import Weights
 from .fitted_policy import Fitted
-from .hyperparameters import Hyperparameters
 
 try:  # from scikit-learn 1.9 on
     from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -26,7 +25,7 @@ except ImportError:
 
 Entry = dict[str, float]
 
-# Gives the policy and the Q-function as the solver has them then.
+# The policy and the Q-function as the solver has them then.
 Point = Callable[[], tuple[Weights, Weights]]
 
 # A true value stops the solver.
@@ -70,24 +69,12 @@ class Printer:
         self._seen += 1
 
 
-class ObservedFit(Protocol):
-    """What is used of a fit, `fits.Fit`."""
-
-    hp: Hyperparameters
-    problem: OfflineProblem
-
-    def fitted(self, policy: Weights, q_function: Weights) -> Fitted: ...
-
-    def reconstruction(self, fitted: Fitted) -> dict[str, object]: ...
-
-
 class CallbackBridge:
     """Hands scikit-learn's callbacks each evaluation as a task of the fit."""
 
-    # Contexts are duck-typed: their class is of scikit-learn 1.9 alone.
-    def __init__(
-        self, estimator: Any, fit: ObservedFit, data: dict[str, object]
-    ) -> None:
+    # Contexts are duck-typed: their class is of scikit-learn 1.9 alone. ``fit`` is a
+    # `fits.Fit`, of a module that need not be imported for its name.
+    def __init__(self, estimator: Any, fit: Any, data: dict[str, object]) -> None:
         self._estimator, self._fit, self._data = estimator, fit, data
         self._context = estimator._init_callback_context(max_subtasks=None)
         self._context.call_on_fit_task_begin(estimator=estimator, **data)
@@ -112,7 +99,7 @@ class CallbackBridge:
 
 
 def make_observer(
-    estimator: BaseEstimator, fit: ObservedFit, X: object, y: object
+    estimator: BaseEstimator, fit: Any, X: object, y: object
 ) -> tuple[ObserverGroup | None, Callable[[Fitted], None]]:
     """Who observes a fit, None if nobody does, and what to call with its result."""
     listeners: list[Listener] = []

@@ -85,6 +85,7 @@ class Fit(ABC):
         self.made_by = _described(hp.q_function), _described(hp.policy)
         inputs = state.inputs if state else None
         self.players = _make_players(hp, problem, actions, self.linear, inputs)
+        self.solver_problem = self._make_problem()
 
     def solve(self, lam: float, observe: Observer | None = None) -> FitResult:
         """The policy that the solver finds at one λ."""
@@ -121,6 +122,9 @@ class Fit(ABC):
         }
 
     @abstractmethod
+    def _make_problem(self) -> LSTDSystem | MinibatchGame: ...
+
+    @abstractmethod
     def _start(self) -> SolverState: ...
 
     @abstractmethod
@@ -138,16 +142,8 @@ class ClosedFormFit(Fit):
     linear = True
     solver_problem: LSTDSystem
 
-    def __init__(
-        self,
-        hp: Hyperparameters,
-        solver: Solver,
-        problem: OfflineProblem,
-        actions: Actions,
-        state: FitState | None = None,
-    ) -> None:
-        super().__init__(hp, solver, problem, actions, state)
-        self.solver_problem = self.players.linear_system()
+    def _make_problem(self) -> LSTDSystem:
+        return self.players.linear_system()
 
     def _start(self) -> SolverState:
         return SolverState(self.players.start_weights())
@@ -170,33 +166,24 @@ class StochasticFit(Fit):
     linear = False
     solver_problem: MinibatchGame
 
-    def __init__(
-        self,
-        hp: Hyperparameters,
-        solver: Solver,
-        problem: OfflineProblem,
-        actions: Actions,
-        state: FitState | None = None,
-    ) -> None:
-        super().__init__(hp, solver, problem, actions, state)
+    def _make_problem(self) -> MinibatchGame:
+        hp, state = self.hp, self.state
         # ρ is of the features' directions, game.bellman_error; a network has none.
         if hp.ridge and not self.players.linear_q:
             raise ValueError(
-                f"ridge={hp.ridge!r} is for a Q-function that is linear in "
-                "features, and q_function is a network. Set ridge=0.0; beta keeps a "
-                "network's weights small."
+                f"ridge={hp.ridge!r} is for a Q-function that is linear in features, "
+                "and q_function is a network. Set ridge=0.0."
             )
         if state and state.made_by != self.made_by:
             raise ValueError(
-                "The Q-function and the policy that are gone on with were made by "
-                f"{' and '.join(state.made_by)}, and "
-                f"{' and '.join(self.made_by)} are asked for now. Set "
-                "warm_start=False and call fit to begin anew."
+                "The last fit's Q-function and policy were made by "
+                f"{' and '.join(state.made_by)}, and {' and '.join(self.made_by)} are "
+                "asked for now. Set warm_start=False and call fit to begin anew."
             )
-        self.solver_problem = MinibatchGame(
+        return MinibatchGame(
             self.players.rows,
             self.players.minibatch_inputs(),
-            problem.discount,
+            self.problem.discount,
             ridge=self.players.ridge,
             dtype=getattr(torch, hp.dtype),
             device=_device(hp.device),
@@ -245,8 +232,8 @@ def _device(given: str) -> str:
     there = torch.cuda.is_available()
     if given == "cuda" and not there:
         raise ValueError(
-            "device='cuda' was given, and torch finds no GPU here. Set "
-            "device='auto' or 'cpu', or install a build of torch for your GPU."
+            "device='cuda' was given, and torch finds no GPU here. Set device='auto' "
+            "or 'cpu', or install a build of torch for your GPU."
         )
     return "cuda" if there and given != "cpu" else "cpu"
 
@@ -260,7 +247,6 @@ _NAMED: dict[str, type[ClosedForm] | type[Stochastic]] = {
 def _spec(
     hp: Hyperparameters, action_type: Literal["discrete", "continuous"]
 ) -> ProblemSpec:
-    """What the solver may ask before anything is built."""
     network = is_network(hp.policy)
     # Where actions move with the state, the policy has features of its own.
     distribution = CONTINUOUS_POLICIES[hp.action_distribution]
@@ -318,17 +304,15 @@ def _make_players(
     problem: OfflineProblem,
     actions: Actions,
     linear: bool,
-    inputs: PlayerInputs | None = None,
+    inputs: PlayerInputs | None,
 ) -> Players:
-    """The players of either kind of actions."""
     if isinstance(actions, DiscreteActions):
         return DiscretePlayers(hp, problem, actions, linear, inputs)
     # q = φ(s)ᵀw₁ + a w₂: no state could move the best action.
     if hp.q_function == "linear":
         raise ValueError(
             "q_function='linear' with continuous actions would be linear in the "
-            "action, whose best is then always one of the bounds. Use "
-            "q_function='kernel' (kernel='polynomial' for a curve of low degree), "
-            "or 'mlp'."
+            "action, whose best is then always a bound. Use q_function='kernel' "
+            "(kernel='polynomial' for a curve of low degree), or 'mlp'."
         )
     return ContinuousPlayers(hp, problem, actions, linear, inputs)

@@ -137,7 +137,6 @@ class DiscretePolicy:
         return self.classes_[_draw_codes(self.predict_proba(states), rng)]
 
     def q_values(self, states: ArrayLike, action: ArrayLike | None = None) -> Floats:
-        """Q of every action, (n, n_actions), or of given ones, (n,)."""
         # Q less its anchor is what was learned, see OfflineProblem.
         values = self.anchor + self.values(self._floats(states))
         if action is None:
@@ -167,17 +166,14 @@ class ActionDistribution:
         return np.broadcast_to(fixed, (len(weights), *fixed.shape)), weights
 
     def mode(self, states: Floats) -> Floats:
-        """The actions to recommend, (n, p)."""
-        found = [self.policy.mode(some) for some in self._read(states)]
-        return torch.cat(found).numpy()
+        return torch.cat([*map(self.policy.mode, self._read(states))]).numpy()
 
     def draw(self, states: Floats, rng: RandomState) -> Floats:
-        """Actions drawn as the policy would, (n, p)."""
         drawn = [self.policy.draw(some, rng) for some in self._read(states)]
         return torch.cat(drawn).numpy()
 
     def _read(self, states: Floats) -> Iterator[torch.Tensor]:
-        for batch in _batches(states):
+        for batch in gen_batches(len(states), _CONTINUOUS_BATCH_ROWS):
             yield torch.from_numpy(self.outputs(states[batch]))
 
 
@@ -193,13 +189,12 @@ class ContinuousPolicy:
 
     @property
     def action_bounds_(self) -> tuple[Floats, Floats]:
-        return self.actions.low, self.actions.high
+        return self.actions.bounds
 
     def action_nodes(self, states: ArrayLike) -> tuple[Floats, Floats]:
         """The policy as a finite mixture: actions (n, S, p), and weights (n, S)."""
         with torch.no_grad():
-            actions, weights = self.distribution.nodes(self._floats(states))
-        return actions, weights
+            return self.distribution.nodes(self._floats(states))
 
     def predict(self, states: ArrayLike) -> Floats:
         with torch.no_grad():
@@ -209,10 +204,8 @@ class ContinuousPolicy:
         """Probability of every candidate in each state, (n, C)."""
         if self.distribution.policy.has_moving_actions:
             raise ValueError(
-                "A Gaussian policy gives no single action a probability. "
-                "Use predict for the action to recommend, sample for a draw, "
-                "action_nodes for the distribution, or fit with "
-                "action_distribution='candidates'."
+                "A Gaussian policy gives no single action a probability. Use predict, "
+                "sample or action_nodes, or fit with action_distribution='candidates'."
             )
         return self.action_nodes(states)[1]
 
@@ -241,7 +234,7 @@ class ContinuousPolicy:
     def _values(self, states: Floats, action: Floats) -> Floats:
         out = np.empty(len(states))
         with torch.no_grad():
-            for batch in _batches(states):
+            for batch in gen_batches(len(states), _CONTINUOUS_BATCH_ROWS):
                 out[batch] = self.values(states[batch], action[batch])
         return self.anchor + out
 
@@ -265,7 +258,3 @@ def _draw_codes(probabilities: Floats, rng: RandomState) -> Index:
     drawn = rng.uniform(size=(len(cumulative), 1))
     # Rounding leaves the last sum a little off 1, which a draw must not pass.
     return (cumulative < drawn * cumulative[:, -1:]).sum(axis=1)
-
-
-def _batches(states: Floats) -> Iterator[slice]:
-    return gen_batches(len(states), _CONTINUOUS_BATCH_ROWS)

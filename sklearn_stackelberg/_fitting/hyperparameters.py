@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.random import RandomState
 from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator
 from sklearn.gaussian_process.kernels import Kernel
 from torch import nn
 
@@ -30,12 +31,6 @@ from ..policies._base import CONTINUOUS_POLICIES
 from ..solvers._base import Solver
 
 FunctionClass = str | Factory
-
-
-class HasParams(Protocol):
-    """An estimator, as far as its hyperparameters go."""
-
-    def get_params(self, deep: bool = ...) -> dict[str, Any]: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +62,7 @@ class Hyperparameters:
     callback: Callable[[dict[str, float]], object] | None
 
     @classmethod
-    def from_estimator(cls, estimator: HasParams) -> Hyperparameters:
+    def from_estimator(cls, estimator: BaseEstimator) -> Hyperparameters:
         """Those of an estimator, or a sentence about the first one out of range."""
         params = estimator.get_params(deep=False)
         check_discount(params["discount"])
@@ -148,26 +143,23 @@ def is_network(function_class: FunctionClass) -> bool:
 
 
 def _check_function_class(name: str, value: object) -> None:
-    """Refuse what is no class of functions."""
     # Callable too, so that it comes first: a module would be called as a factory.
     if isinstance(value, nn.Module):
         raise ValueError(
             f"{name} is a module, a {type(value).__name__}, which a fit would change: "
-            "give what makes one, a callable that takes the numbers of inputs and "
-            "outputs and returns a torch.nn.Module (the class itself, perhaps)."
+            "give a callable that makes one of the numbers of inputs and outputs."
         )
     known = value in ("kernel", "linear", "mlp") if isinstance(value, str) else None
     if known is False or (known is None and not callable(value)):
         raise ValueError(
-            f"{name} must be 'kernel', 'linear', 'mlp', an MLP(...), or a callable "
-            "that takes the numbers of inputs and outputs and returns a "
-            f"torch.nn.Module, got {value!r}."
+            f"{name} must be 'kernel', 'linear', 'mlp', an MLP(...), or a callable of "
+            f"n_inputs and n_outputs that returns a torch.nn.Module, got {value!r}."
         )
     # MLP for MLP(): a class that makes something else.
     if isinstance(value, type) and not issubclass(value, nn.Module):
         raise ValueError(
-            f"{name} is the class {value.__name__}, which makes no torch.nn.Module of "
-            f"numbers of inputs and outputs. Give an instance: {value.__name__}()."
+            f"{name} is the class {value.__name__}, which is no torch.nn.Module. Give "
+            f"an instance: {value.__name__}()."
         )
 
 

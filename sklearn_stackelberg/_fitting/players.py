@@ -1,8 +1,7 @@
 """The policy and the Q-function of a fit, for discrete and for continuous actions.
 
-`DiscretePlayers` and `ContinuousPlayers` hold all that differs between the two: the
-problem that a solver is given, what it starts from, and the functions of states that
-are made of what it finds.
+`DiscretePlayers` and `ContinuousPlayers` are all that differs between the two: what a
+solver is given, what it starts from, and the functions of states made of what it finds.
 """
 
 from __future__ import annotations
@@ -116,17 +115,15 @@ class Players(ABC):
 
     def minibatch_inputs(self) -> MinibatchInputs:
         """What is read of states and rows on the way, by their indices."""
-        policy, q_function = self.inputs.policy, self.inputs.q_function
-        return MinibatchInputs(
-            self._table(policy), self._table(q_function), self._embedding()
-        )
+        read = (self.inputs.policy, self.inputs.q_function)
+        policy, q_function = map(self._table, read)
+        return MinibatchInputs(policy, q_function, self._embedding())
 
     def _table(self, inputs: StateInputs) -> FeatureRows:
         """One table for each way to read states, whoever reads so."""
         if id(inputs) not in self._tables:
-            self._tables[id(inputs)] = feature_rows(
-                inputs.transform, self.problem.states, inputs.n_features_out_
-            )
+            states, width = self.problem.states, inputs.n_features_out_
+            self._tables[id(inputs)] = feature_rows(inputs.transform, states, width)
         return self._tables[id(inputs)]
 
     def _scaled(self, w: Tensor) -> LinearQ:
@@ -191,10 +188,8 @@ class DiscretePlayers(Players):
         return PlayerInputs(policy, q_function, embedded, seed=seed)
 
     def linear_system(self) -> DiscreteLSTD:
-        features = self._table(self.inputs.embedded)
-        return DiscreteLSTD(
-            self.rows, features, self.n_actions, self.problem.discount, self.ridge
-        )
+        features, discount = self._table(self.inputs.embedded), self.problem.discount
+        return DiscreteLSTD(self.rows, features, self.n_actions, discount, self.ridge)
 
     def start_weights(self) -> Tensor:
         # θ = 0 is uniform, where each action's advantage counts alike.
@@ -205,9 +200,8 @@ class DiscretePlayers(Players):
         return self.from_modules(SoftmaxPolicy(theta), DiscreteQ(LinearQ(w)))
 
     def _embedding(self) -> FeatureRows:
-        return discrete_embedding(
-            self._table(self.inputs.embedded), self.rows, self.n_actions
-        )
+        features = self._table(self.inputs.embedded)
+        return discrete_embedding(features, self.rows, self.n_actions)
 
     def start_policy(self) -> nn.Module:
         head = self._head(self.n_actions)
@@ -250,7 +244,7 @@ class ContinuousPlayers(Players):
     action: Floats
 
     def _fit_inputs(self, rng: RandomState) -> PlayerInputs:
-        hp, state, (low, high) = self.hp, self.problem.state, self._bounds
+        hp, state, (low, high) = self.hp, self.problem.state, self.actions.bounds
         embedded = StateActionFeatures(
             hp.kernel, random_state=rng, **hp.kernel_settings()
         ).fit(state, self.action)
@@ -274,10 +268,6 @@ class ContinuousPlayers(Players):
         seed = 0 if self.linear else draw_seed(rng)
         return PlayerInputs(policy, q_function, embedded, distribution, seed)
 
-    @property
-    def _bounds(self) -> tuple[Floats, Floats]:
-        return self.actions.low, self.actions.high
-
     @cached_property
     def _model(self) -> CandidatePolicyModel | GaussianPolicyModel:
         inputs = self.inputs
@@ -289,10 +279,8 @@ class ContinuousPlayers(Players):
         return GaussianPolicyModel(inputs.embedded, inputs.policy, policy)
 
     def linear_system(self) -> ContinuousLSTD:
-        problem = self.problem
-        return ContinuousLSTD(
-            self.rows, problem.states, self._model, problem.discount, self.ridge
-        )
+        states, discount = self.problem.states, self.problem.discount
+        return ContinuousLSTD(self.rows, states, self._model, discount, self.ridge)
 
     def start_weights(self) -> Tensor:
         return self._model.start()
@@ -303,7 +291,7 @@ class ContinuousPlayers(Players):
         outputs: KernelScores | NetworkFunction
         if isinstance(model, CandidatePolicyModel):
             # In single precision a candidate may be rounded past its bound.
-            candidates = model.gram.candidates.astype(float).clip(*self._bounds)
+            candidates = model.gram.candidates.astype(float).clip(*self.actions.bounds)
             policy = CandidateSoftmax(theta, torch.from_numpy(candidates))
             weights = features.landmark_weights(theta.numpy())
             outputs = KernelScores(model.gram, weights)
@@ -337,7 +325,7 @@ class ContinuousPlayers(Players):
             weight = self._zeros(embedded.n_features_out_, 1)
             features = DifferentiableFeatures(embedded)
             return ContinuousQ(LinearQ(weight).requires_grad_(), features)
-        pair = StateActionColumns(*self._bounds)
+        pair = StateActionColumns(*self.actions.bounds)
         examples = self._examples(self.inputs.q_function)
         # Any action within the bounds would do to try the network on.
         middle = torch.from_numpy(pair.center).to(examples)
@@ -363,7 +351,7 @@ class ContinuousPlayers(Players):
     ) -> Fitted:
         actions, problem = self.actions, self.problem
         shown = self._shown(policy, q_function) | {
-            "action_bounds_": self._bounds,
+            "action_bounds_": self.actions.bounds,
             "action_names_": actions.names,
         }
         if isinstance(policy, CandidateSoftmax):

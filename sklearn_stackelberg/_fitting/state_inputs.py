@@ -28,7 +28,6 @@ class StateColumns:
         self.dtype, self.standardise = dtype, standardise
 
     def fit(self, states: Floats) -> StateColumns:
-        """Learn means and standard deviations."""
         self.n_features_out_ = states.shape[1]
         self.center_ = np.zeros(states.shape[1])
         self.scale_ = np.ones(states.shape[1])
@@ -40,7 +39,6 @@ class StateColumns:
         return self
 
     def transform(self, states: Floats) -> Floats:
-        """The columns, (n, n_features_out_)."""
         if not self.standardise:
             # torch warns of arrays that it could not write to: of pandas, of a file.
             return states.astype(self.dtype, copy=not states.flags.writeable)
@@ -64,13 +62,11 @@ class LinearColumns(StateColumns):
         super().__init__(dtype, standardise=True)
 
     def fit(self, states: Floats) -> LinearColumns:
-        """Learn means and standard deviations."""
         super().fit(states)
         self.n_features_out_ += 1
         return self
 
     def transform(self, states: Floats) -> Floats:
-        """The columns behind a one, (n, d + 1)."""
         one = np.ones((len(states), 1), dtype=self.dtype)
         return np.hstack([one, super().transform(states)])
 
@@ -79,29 +75,10 @@ class LinearColumns(StateColumns):
         return weight
 
     def project(self, states: Floats, landmark_weights: Floats) -> Floats:
-        """The columns times weights, (n, c)."""
         return self.transform(states) @ landmark_weights.astype(self.dtype, copy=False)
 
 
 StateReader = LandmarkFeatures | StateColumns
-
-
-def state_features(
-    function_class: str,
-    hp: Hyperparameters,
-    states: Floats,
-    rng: RandomState,
-    n_action_columns: int = 0,
-) -> LandmarkFeatures | LinearColumns:
-    """Features that a ``"kernel"`` or a ``"linear"`` function is linear in."""
-    if function_class == "linear":
-        return LinearColumns(hp.dtype).fit(states)
-    settings = hp.kernel_settings()
-    # A bandwidth may have lengths for the columns of the action too.
-    both = (states.shape[1] + n_action_columns,)
-    if n_action_columns and np.shape(settings["bandwidth"]) == both:
-        settings["bandwidth"] = np.asarray(settings["bandwidth"])[: states.shape[1]]
-    return LandmarkFeatures(hp.kernel, random_state=rng, **settings).fit(states)
 
 
 class InputReaders:
@@ -127,7 +104,15 @@ class InputReaders:
         if key.endswith("columns"):
             columns = StateColumns(self._hp.dtype, standardise=key != "columns")
             return columns.fit(self._states)
-        return state_features(key, self._hp, self._states, self._rng, self._n_columns)
+        if key == "linear":
+            return LinearColumns(self._hp.dtype).fit(self._states)
+        settings, width = self._hp.kernel_settings(), self._states.shape[1]
+        # A bandwidth may have lengths for the columns of the action too.
+        both = (width + self._n_columns,)
+        if self._n_columns and np.shape(settings["bandwidth"]) == both:
+            settings["bandwidth"] = np.asarray(settings["bandwidth"])[:width]
+        features = LandmarkFeatures(self._hp.kernel, random_state=self._rng, **settings)
+        return features.fit(self._states)
 
 
 class StateActionColumns:
@@ -137,9 +122,7 @@ class StateActionColumns:
         self.center, self.half = 0.5 * (low + high), 0.5 * (high - low)
 
     def __call__(self, x: Tensor, action: Tensor) -> Tensor:
-        center, half = (
-            torch.from_numpy(part).to(x) for part in (self.center, self.half)
-        )
+        center, half = (torch.from_numpy(c).to(x) for c in (self.center, self.half))
         return torch.cat([x, (action.to(x) - center) / half], dim=1)
 
 

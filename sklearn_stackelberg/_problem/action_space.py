@@ -4,23 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._typing import Floats, Index
 from ..transitions._actions import action_type, check_action_names, check_bounds
-
-
-class LoggedActions(Protocol):
-    """A log, as far as its actions go."""
-
-    @property
-    def action(self) -> NDArray[Any]: ...
-
-    @property
-    def action_names(self) -> tuple[Hashable, ...] | None: ...
+from ..transitions._transitions import Transitions
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,22 +29,21 @@ class DiscreteActions:
         if len(classes) < 2:
             raise ValueError(
                 f"The log holds one class of action, {classes.tolist()[0]!r}, in all "
-                f"of its {len(action)} rows; a policy needs at least two to choose "
-                "from. Log another action too, or leave the decision as it is."
+                f"of its {len(action)} rows; a policy needs two to choose from. Log "
+                "another action too."
             )
         return cls(classes)
 
-    def read(self, log: LoggedActions) -> Index:
+    def read(self, log: Transitions) -> Index:
         """Codes of the logged actions, (n,); new ones are refused."""
         action = log.action
         # Of a part that is gone on with: weights have a column for each known action.
         new = np.setdiff1d(action, self.classes)
         if len(new):
             raise ValueError(
-                f"The log holds actions that the policy was not begun with: "
-                f"{new[:5].tolist()}; it knows {self.classes.tolist()}. Begin with a "
-                "log that has them all (fit, without warm_start), or leave these rows "
-                "out."
+                "The log holds actions that the policy was not begun with: "
+                f"{new[:5].tolist()}; it knows {self.classes.tolist()}. Fit anew, "
+                "without warm_start, or leave these rows out."
             )
         return np.searchsorted(self.classes, action)
 
@@ -63,9 +53,8 @@ class DiscreteActions:
         unknown = np.setdiff1d(given, self.classes)
         if len(unknown) or given.shape != (n,):
             raise ValueError(
-                f"action must be one label of {self.classes.tolist()} for each of "
-                f"the {n} states; got shape {given.shape}, with the unknown "
-                f"labels {unknown[:5].tolist()}."
+                f"action must be one label of {self.classes.tolist()} for each of the "
+                f"{n} states; got shape {given.shape}, unknown {unknown[:5].tolist()}."
             )
         return np.searchsorted(self.classes, given)
 
@@ -81,13 +70,18 @@ class ContinuousActions:
 
     type: ClassVar[Literal["continuous"]] = "continuous"
 
+    @property
+    def bounds(self) -> tuple[Floats, Floats]:
+        """The smallest and the largest actions, (p,) each."""
+        return self.low, self.high
+
     @classmethod
-    def of(cls, log: LoggedActions, bounds: Any) -> ContinuousActions:
+    def of(cls, log: Transitions, bounds: Any) -> ContinuousActions:
         """Those of a log, within its bounds or the user's."""
         low, high = check_bounds(log.action, bounds)
         return cls(low, high, log.action.ndim == 1, log.action_names)
 
-    def read(self, log: LoggedActions) -> Floats:
+    def read(self, log: Transitions) -> Floats:
         """Logged actions, (n, p); other columns and a crossed bound are refused."""
         action = log.action
         if action.dtype.kind not in "iuf":
@@ -103,7 +97,7 @@ class ContinuousActions:
                 f"The logged actions have {measured.shape[1]} columns; the policy was "
                 f"begun with {len(self.low)}."
             )
-        check_bounds(measured, (self.low, self.high))
+        check_bounds(measured, self.bounds)
         # check_bounds lets rounding pass, to which the bounds are held here.
         return np.clip(measured, self.low, self.high)
 
@@ -127,7 +121,7 @@ class ContinuousActions:
         if not np.isfinite(given).all():
             rows = np.flatnonzero(~np.isfinite(given).all(axis=1))[:5].tolist()
             raise ValueError(f"action is NaN or infinite in rows {rows}; give numbers.")
-        check_bounds(given, (self.low, self.high))
+        check_bounds(given, self.bounds)
         return given
 
     def as_logged(self, measured: Floats) -> Floats:
@@ -138,9 +132,7 @@ class ContinuousActions:
 Actions = DiscreteActions | ContinuousActions
 
 
-def read_actions(
-    log: LoggedActions, requested: str, bounds: Any
-) -> tuple[Actions, str]:
+def read_actions(log: Transitions, requested: str, bounds: Any) -> tuple[Actions, str]:
     """What the actions are, and a warning, empty if nothing is ambiguous.
 
     ``requested`` and ``bounds`` are the estimator's `action_type` and `action_bounds`.
@@ -151,8 +143,7 @@ def read_actions(
         return ContinuousActions.of(log, bounds), note
     if bounds is not None:
         raise ValueError(
-            f"action_bounds={bounds!r} were given, but the logged "
-            "actions are taken as labels, which have none. Set "
-            "action_type='continuous', or leave action_bounds=None."
+            f"action_bounds={bounds!r} were given, but the logged actions are taken as "
+            "labels, which have none. Set action_type='continuous' or no action_bounds."
         )
     return DiscreteActions.of(log.action), note

@@ -45,12 +45,9 @@ class ProblemSpec:
     Parameters
     ----------
     action_type : {"discrete", "continuous"}
-    linear_q : bool
-        Whether Q is linear in its weights: a kernel's, or of columns.
-    linear_policy : bool
-        Whether the policy is linear in the features of Q, or a Gaussian whose mean is
-        linear in features of its own.
-    network_policy : bool
+    linear_q, linear_policy, network_policy : bool
+        Whether Q is linear in its weights; whether the policy is linear in the features
+        of Q, or a Gaussian whose mean is linear in its own; whether it is a network.
     device : {"auto", "cpu", "cuda"}
     q_function, policy : str
         How messages name the two: what the estimator's parameters were set to.
@@ -129,10 +126,8 @@ class SolverState:
         Draws the minibatches; None begins one of seed 0.
     iteration : int
         Iterations done.
-    optimizers : dict
-        State of the optimisers of the policy and the Q-function.
-    batches : dict
-        Minibatches of rows and of initial states: where their epochs stand.
+    optimizers, batches : dict
+        State of both players' optimisers; where the minibatches' epochs stand.
     adjoint : Tensor of shape (p,) or None
         (∂²F)⁻¹ ∂_w v of the last iteration, from where the next one is solved.
     damping : float
@@ -160,10 +155,8 @@ class SolverResult:
 
     Parameters
     ----------
-    policy : Tensor or Module
-        As in the state that was started from.
-    q_function : Tensor or Module
-        Its best response.
+    policy, q_function : Tensor or Module
+        As in the state that was started from, and its best response.
     value : float
         v of the two, over all initial states.
     pessimism : float
@@ -174,8 +167,7 @@ class SolverResult:
     state : SolverState
         To go on from.
     shortfall : str
-        What was left undone, when the iterations ran out or because no best response
-        was found, in a sentence; empty if nothing.
+        What was left undone, in a sentence; empty if nothing.
     diverged : str
         Why the solver gave up, empty if it did not. All the rest is then of the last
         point whose values were finite.
@@ -196,14 +188,8 @@ class SolverResult:
 
 
 _COLUMNS = (
-    "value",
-    "pessimism",
-    "follower_objective",
-    "bellman_error",
-    "leader_gradient_norm",
-    "follower_gradient_norm",
-    "cg_residual",
-    "seconds",
+    *("value", "pessimism", "follower_objective", "bellman_error"),
+    *("leader_gradient_norm", "follower_gradient_norm", "cg_residual", "seconds"),
 )
 
 
@@ -235,7 +221,6 @@ class History:
             raise KeyError(f"History has no column {next(iter(entry))!r}.")
 
     def last(self) -> dict[str, float]:
-        """The newest entry."""
         return {name: column[-1] for name, column in self.entries.items()}
 
     def rescaled(self, anchor: float, unit: float) -> dict[str, list[float]]:

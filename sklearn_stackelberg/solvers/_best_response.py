@@ -78,17 +78,8 @@ class LSTDSystem(ABC):
         initial = self.rows.initial
         if len(initial) > n_rows:
             initial = rng.choice(initial, n_rows, replace=False)
-        state, after, action, reward, terminated, _ = self.rows
-        return self.on_rows(
-            Rows(
-                state[chosen],
-                after[chosen],
-                action[chosen],
-                reward[chosen],
-                terminated[chosen],
-                initial,
-            )
-        )
+        taken = {name: getattr(self.rows, name)[chosen] for name in Rows._fields[:-1]}
+        return self.on_rows(Rows(**taken, initial=initial))
 
 
 class BestResponse:

@@ -32,32 +32,27 @@ class ClosedForm(BaseEstimator):
     """Solve with the best response in closed form: mirror steps, then L-BFGS.
 
     For a Q-function that is linear in its weights and a policy that is linear in the
-    same features, of discrete or continuous actions, and on the CPU. The best response
-    of every policy is then the solution of a linear system, and v(w*(θ), θ) is
-    maximised directly.
+    same features, of discrete or continuous actions, and on the CPU: the best response
+    solves a linear system, and v(w*(θ), θ) is maximised directly.
 
-    v is not concave, and its derivative at a state is weighted by how often the policy
-    gets there: from a uniform policy on a long horizon it all but vanishes. A mirror
-    step θ += η w* improves the policy at every state at once, whether it is reached or
-    not; L-BFGS along the total derivative then finishes what mirror steps cannot
-    foresee, that the Q-function responds.
+    The derivative of v at a state is weighted by how often the policy gets there: from
+    a uniform policy on a long horizon it all but vanishes. A mirror step θ += η w*
+    improves the policy at every logged state at once; L-BFGS along the total derivative
+    finishes what mirror steps cannot foresee, that the Q-function responds.
 
     Parameters
     ----------
     leader_gradient : {"total", "individual"}, default="total"
         The derivative that is followed after the mirror steps. ``"individual"`` holds w
-        fixed while the policy steps: an ablation that is the gradient of nothing, and
-        so takes steps of a set length.
+        fixed while the policy steps, by a set length: an ablation.
     mirror_steps : int, default=40
-        At most so many mirror steps, with which every fit begins: they improve the
-        policy in all logged states at once, visited or not.
+        At most so many mirror steps, with which every fit begins.
     max_iter : int or None, default=None
         At most so many steps along the derivative after the mirror steps. None is 50
         for discrete actions, and 0 for continuous ones.
     tol : float, default=1e-2
-        Relative gain of the value under which a phase ends. Smaller goes further, which
-        raises ``policy_value_`` and, past what the log supports, not the policy's true
-        value.
+        Relative gain of the value under which a phase ends. Smaller raises
+        ``policy_value_`` and, past what the log supports, not the policy's true value.
 
     See Also
     --------
@@ -137,8 +132,8 @@ class ClosedForm(BaseEstimator):
         lam, beta : float
             λ and β of the Q-function's objective.
         observe : callable, default=None
-            Called after each evaluation with its entry of the history, a dict of str to
-            float, and a callable that gives θ and w; True ends the search.
+            Called with each entry of the history, a dict of str to float, and a
+            callable that gives θ and w; True ends the search.
 
         Returns
         -------
@@ -168,28 +163,21 @@ class ClosedForm(BaseEstimator):
 
 def _check_linear(spec: ProblemSpec) -> None:
     """Refuse a Q-function or a policy whose best response is no linear system."""
-    networks = [
-        name
-        for name, is_network in (
-            ("q_function", not spec.linear_q),
-            ("policy", spec.network_policy),
-        )
-        if is_network
-    ]
+    found = {"q_function": not spec.linear_q, "policy": spec.network_policy}
+    networks = [name for name, is_network in found.items() if is_network]
     if networks:
         raise ValueError(
-            f"solver='closed_form' needs a Q-function and a policy that are linear in "
+            "solver='closed_form' needs a Q-function and a policy that are linear in "
             f"their weights, and {' and '.join(networks)} "
             f"{'are networks' if len(networks) > 1 else 'is a network'}: its best "
             "response is no linear system. Set solver='auto' or 'stochastic', or "
-            + " and ".join(f"{name}='kernel'" for name in networks)
-            + "."
+            f"{' and '.join(networks)} to 'kernel'."
         )
     if not spec.linear_policy:
         raise ValueError(
-            f"solver='closed_form' needs both players in the same features, but "
-            f"q_function={spec.q_function} and policy={spec.policy}. "
-            "Make them equal, or set solver='auto' or 'stochastic'."
+            "solver='closed_form' needs both players in the same features, but "
+            f"q_function={spec.q_function} and policy={spec.policy}. Make them equal, "
+            "or set solver='auto' or 'stochastic'."
         )
 
 
@@ -216,14 +204,13 @@ class _Search:
         self.n_iter = 0
 
     def run(self, theta: Tensor) -> tuple[str, bool]:
-        """All phases: what they left undone, and whether the observer ended them."""
+        """What all phases left undone, and whether the observer ended them."""
         try:
             return self.phases(theta), False
         except _Stopped:
             return "", True
 
     def phases(self, theta: Tensor) -> str:
-        """All phases; what they left undone."""
         solver, part = self.solver, self.lstd.subsample()
         if part is self.lstd:
             # Mirror steps need w*(θ) of where they start.
@@ -243,7 +230,7 @@ class _Search:
         return shortfall
 
     def visit(self, theta: Tensor, derivative: Tensor | None = None) -> BestResponse:
-        """Evaluate θ, reached along a derivative, and keep it if it is the best."""
+        """Evaluate θ, reached along a derivative."""
         response = BestResponse(self.lstd, theta, self.lam, self.beta)
         self.record(response, derivative)
         return response

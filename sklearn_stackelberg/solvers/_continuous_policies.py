@@ -38,7 +38,6 @@ class CandidatePolicyModel:
         return torch.zeros(self._projection.shape[1], 1, dtype=torch.float64)
 
     def read(self, states: Floats) -> StateData:
-        """Gram rows of states."""
         return (self.gram.read(states),)
 
     def outputs(self, data: StateData, direction: Tensor) -> Tensor:
@@ -48,7 +47,6 @@ class CandidatePolicyModel:
         return self.gram.values(gram, landmark_weights.to(gram.dtype))[..., 0]
 
     def probabilities(self, data: StateData, theta: Tensor) -> Tensor:
-        """π(a_j|s), (k, C)."""
         return torch.softmax(self.outputs(data, theta), dim=1)
 
     def mean(self, data: StateData, theta: Tensor) -> Tensor:
@@ -102,7 +100,6 @@ class GaussianPolicyModel:
         return torch.zeros(shape, dtype=torch.float64)
 
     def read(self, states: Floats) -> StateData:
-        """Gram rows, and the policy's features."""
         inputs = torch.from_numpy(self.inputs.transform(states))
         return self.gram.read(states), inputs.to(self.dtype)
 

@@ -11,7 +11,14 @@ from torch import Tensor
 from .. import game
 from .._linalg import MatVec, Solution, conjugate_gradient
 from ..total_derivative import gauss_newton, total_derivative
-from ._minibatch_game import Batch, Choices, MinibatchGame, Players, flat
+from ._minibatch_game import (
+    Batch,
+    BatchEvaluation,
+    Choices,
+    MinibatchGame,
+    Players,
+    flat,
+)
 
 # Trials of a Gauss-Newton step, each damped ten times as much as the one before.
 _TRIALS = 8
@@ -55,18 +62,13 @@ class BatchObjectives:
         """v."""
         return self.problem.value(self.players.at(batch, w, theta))
 
-    def objective(
-        self,
-        batch: Batch,
-        w: Tensor,
-        theta: Tensor | None = None,
-        choices: Choices | None = None,
+    def unbiased_objective(
+        self, evaluation: BatchEvaluation, batch: Batch, w: Tensor
     ) -> Tensor:
         """F, estimated without bias by the batch."""
-        evaluation = self.players.at(batch, w, theta, choices)
-        return self.problem.follower_objective(
-            evaluation, batch, w, self.lam, self.beta
-        )
+        value = self.problem.value(evaluation)
+        error, n = self.problem.error(evaluation, batch, w), self.problem.n
+        return game.follower_objective(value, error, w, n, self.lam, self.beta)
 
     def biased_objective(
         self,
@@ -122,7 +124,9 @@ class BatchObjectives:
 
         derivative = total_derivative(
             lambda w, theta: self.value(batch, w, theta),
-            lambda w, theta: self.objective(batch, w, theta),
+            lambda w, theta: self.unbiased_objective(
+                self.players.at(batch, w, theta), batch, w
+            ),
             w,
             theta,
             solve=solve,

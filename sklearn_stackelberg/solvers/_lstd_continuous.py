@@ -117,7 +117,6 @@ class ContinuousLSTD(LSTDSystem):
         self._sum_fixed()
 
     def on_rows(self, rows: Rows) -> ContinuousLSTD:
-        """The same system of other rows, with the n of these."""
         return ContinuousLSTD(
             rows,
             self.states,
@@ -129,15 +128,12 @@ class ContinuousLSTD(LSTDSystem):
         )
 
     def weights(self, flat: Tensor) -> Tensor:
-        """w as the Q-function holds it, (m, 1)."""
         return flat[:, None]
 
     def mirror_step(self, theta: Tensor, flat_w: Tensor, size: float) -> Tensor:
-        """θ after a step of the policy towards what q_w prefers."""
         return self.policy.mirror_step(self.sample, theta, flat_w, size)
 
     def logit_scale(self, direction: Tensor) -> float:
-        """How far θ + direction moves an output of the policy: the 95 % quantile."""
         return abs_quantile(self.policy.outputs(self.sample, direction))
 
     @cached_property
@@ -147,7 +143,6 @@ class ContinuousLSTD(LSTDSystem):
         return self.policy.read(self.states[chosen])
 
     def __call__(self, theta: Tensor) -> LinearSystem:
-        """M(θ), b(θ) and c."""
         following = torch.zeros(self.n_features, len(self._projection)).double()
         first = torch.zeros(len(self._projection), dtype=torch.float64)
         # Eqs. (33) and (34) of docs/game.md over the landmarks, projected once: a

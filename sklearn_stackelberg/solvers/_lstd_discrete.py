@@ -92,7 +92,6 @@ class DiscreteLSTD(LSTDSystem):
         self._sum_fixed()
 
     def on_rows(self, rows: Rows) -> DiscreteLSTD:
-        """The same system of other rows, with the n of these."""
         return DiscreteLSTD(
             rows,
             self.features,
@@ -128,9 +127,8 @@ class DiscreteLSTD(LSTDSystem):
         for action, index in self._by_action(np.arange(self.n)):
             z = self.features(self.rows.state[index])  # (k, m)
             gram[action] += z.T @ z
-            reward[action] += z.T @ torch.as_tensor(
-                self.rows.reward[index], dtype=self.dtype
-            )
+            paid = torch.as_tensor(self.rows.reward[index], dtype=self.dtype)
+            reward[action] += z.T @ paid
         for chunk, z, after in self._read():
             following[chunk.action] += z.T @ (after * chunk.weight)
         prior = self.ridge * torch.eye(m, dtype=torch.float64)
@@ -138,7 +136,6 @@ class DiscreteLSTD(LSTDSystem):
         self.c = (reward / self.n).ravel()  # (A m,)
 
     def weights(self, flat: Tensor) -> Tensor:
-        """w as the Q-function holds it, a column per action, (m, A)."""
         return flat.reshape(self.n_actions, -1).T
 
     def mirror_step(self, theta: Tensor, flat_w: Tensor, size: float) -> Tensor:
@@ -151,7 +148,6 @@ class DiscreteLSTD(LSTDSystem):
         return theta + size / abs_quantile(advantage) * w
 
     def logit_scale(self, direction: Tensor) -> float:
-        """How far θ + direction moves a logit: the 95 % quantile."""
         return abs_quantile(self._sample @ direction)
 
     @cached_property
@@ -160,7 +156,6 @@ class DiscreteLSTD(LSTDSystem):
         return self.features(self.rows.state[chosen]).double()
 
     def __call__(self, theta: Tensor) -> LinearSystem:
-        """M(θ), b(θ) and c."""
         actions, m = self.n_actions, self.n_features
         theta = theta.to(self.dtype)
         # Eq. (13) of docs/game.md. Block [b, a] for all but the last action a: Σ_a
@@ -205,9 +200,8 @@ class DiscreteLSTD(LSTDSystem):
         for chunk, z, after in self._read():
             left = z @ torch.stack([x1[:, chunk.action], x2[:, chunk.action]], dim=1)
             right = after @ y  # (k, 2 A)
-            gradient = (
-                left[:, :1] * right[:, :actions] + left[:, 1:] * right[:, actions:]
-            )
+            first, second = right[:, :actions], right[:, actions:]
+            gradient = left[:, :1] * first + left[:, 1:] * second
             gradient = -chunk.weight / self.n * gradient  # Eq. (26), (k, A)
             probabilities = action_probabilities(after, theta)
             total = total + after.T @ softmax_vjp(probabilities, gradient)

@@ -26,12 +26,9 @@ class MinibatchInputs(NamedTuple):
     Parameters
     ----------
     policy, q_function : callable
-        ``policy(index)`` gives what the policy reads of the states at ``index``,
-        (k, d): kernel features, or the states themselves; likewise of the Q-function.
-        One object may serve as both.
+        What each reads of the states at an index, (k, d); one object may be both.
     embedding : callable
-        ``embedding(index)`` gives Z of the rows at ``index``, (k, p): the kernel's
-        features of the logged (s, a).
+        Z of the rows at an index, (k, p): the kernel's features of the logged (s, a).
     """
 
     policy: FeatureRows
@@ -173,31 +170,15 @@ class MinibatchGame:
 
     def error(self, evaluation: BatchEvaluation, batch: Batch, w: Tensor) -> Tensor:
         """E_K, estimated without bias by the batch's rows."""
-        # Networks have no ridge, and w is then not in the embedding's order.
-        weight = w if self.ridge else None
         return game.minibatch_bellman_error(
-            evaluation.residual, batch.embedding, self.n, weight, self.ridge
+            evaluation.residual, batch.embedding, self.n, w, self.ridge
         )
 
     def embedded(self, evaluation: BatchEvaluation, batch: Batch, w: Tensor) -> Tensor:
         """The mean of the residuals in the kernel's space, (q,)."""
-        weight = w if self.ridge else None
         return game.embedded_residual(
-            evaluation.residual, batch.embedding, weight, self.ridge
+            evaluation.residual, batch.embedding, w, self.ridge
         )
-
-    def follower_objective(
-        self,
-        evaluation: BatchEvaluation,
-        batch: Batch,
-        w: Tensor,
-        lam: float,
-        beta: float,
-    ) -> Tensor:
-        """F, estimated without bias by the batch."""
-        error = self.error(evaluation, batch, w)
-        value = self.value(evaluation)
-        return game.follower_objective(value, error, w, self.n, lam, beta)
 
 
 # Rows whose states' inputs are part of a checksum: an embedding of all would cost as
@@ -295,10 +276,7 @@ def _named(module: nn.Module, weights: Tensor, prefix: str) -> dict[str, Tensor]
 def discrete_embedding(
     features: FeatureRows, rows: Rows, n_actions: int
 ) -> Callable[[Index], Tensor]:
-    """Z of (s, a), (k, m n_actions): φ(s) ⊗ e_a, in the order of `LinearQ`'s weights.
-
-    ``features`` gives φ of states by index, (k, m).
-    """
+    """Z of (s, a), (k, m n_actions): φ(s) ⊗ e_a, ordered as `LinearQ`'s weights."""
 
     def embedding(index: Index) -> Tensor:
         phi = features(rows.state[index])

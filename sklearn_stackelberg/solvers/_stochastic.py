@@ -49,15 +49,14 @@ class Stochastic(BaseEstimator):
         F(w, θ) = v(w, θ) + λ n E_K(w, θ) + (β/2) |w|²,
 
     and then the policy follows the total derivative of v, which foresees how the
-    Q-function will respond. (∂²F)⁻¹ ∂_w v is solved by conjugate gradient on
-    Gauss-Newton products, from where the iteration before left it; no Hessian is
-    formed. ``docs/networks.md`` says more.
+    Q-function will respond: (∂²F)⁻¹ ∂_w v is solved by conjugate gradient on
+    Gauss-Newton products, and no Hessian is formed. ``docs/networks.md`` says more.
 
     F is badly conditioned: a bias of q that lasts changes the residuals by 1 − γ of
-    itself only. Plain gradient steps take very long to see it, so that the Q-function's
-    steps are damped Gauss-Newton steps unless an optimiser is named. And D_θ v weights
-    a state by how often the policy gets there, which on a long horizon hides what could
-    be better, so that a fit begins with mirror steps.
+    itself only. So the Q-function's steps are damped Gauss-Newton steps unless an
+    optimiser is named. And D_θ v weights a state by how often the policy gets there,
+    which hides what could be better on a long horizon, so that a fit begins with mirror
+    steps.
 
     Parameters
     ----------
@@ -65,8 +64,8 @@ class Stochastic(BaseEstimator):
         The derivative that the policy follows after its mirror steps. ``"individual"``
         holds w fixed while the policy steps: an ablation.
     mirror_steps : int, default=40
-        In so many of the first iterations the policy takes a mirror step, which
-        improves it in all logged states at once, visited or not.
+        So many of the first iterations are with a mirror step, which improves the
+        policy in all logged states at once.
     max_iter : int or None, default=None
         Iterations, those with mirror steps included. None is 20 more than
         `mirror_steps`.
@@ -74,23 +73,21 @@ class Stochastic(BaseEstimator):
         Relative change of the value under which a fit ends. Zero takes all iterations.
     batch_size : int or None, default=None
         Rows, and initial states, of a minibatch; all of them where there are fewer.
-        Larger is steadier and slower. The estimates of F's gradient have no bias;
-        Gauss-Newton steps take the batch for the log (they need an objective that has a
-        minimum), so give them many rows. None is 5,000.
+        Larger is steadier and slower. Gauss-Newton steps take the batch for the log, so
+        give them many rows. None is 5,000.
     learning_rate : float, default=1e-3
         Step size of the Q-function, falling as (1 + iteration / 100) ** -0.5. Larger is
         faster until it diverges. Gauss-Newton steps have none.
     leader_learning_rate : float or None, default=None
-        Step size of the policy, falling likewise, with which mirror steps are fitted
-        too. None is 3e-3 for networks, 0.1 for others.
+        Step size of the policy, falling likewise, also of mirror steps. None is 3e-3
+        for networks, 0.1 for others.
     follower_steps, leader_steps : int, default=1
         Steps of the Q-function and of the policy in an iteration. More steps of the
         Q-function bring it nearer to its best response before the policy moves.
     optimizer : str or callable, default="gauss-newton"
-        How the Q-function steps: ``"gauss-newton"``, damped and solved by conjugate
-        gradient, beside which the policy takes Adam's steps; or, for both, a name of
-        `torch.optim`, such as ``"adam"`` or ``"sgd"``, or a callable that takes
-        parameters and a step size and returns an optimiser.
+        How the Q-function steps: ``"gauss-newton"``, beside which the policy takes
+        Adam's steps; or, for both, a name of `torch.optim`, such as ``"sgd"``, or a
+        callable that takes parameters and a step size and returns an optimiser.
 
     See Also
     --------
@@ -160,8 +157,7 @@ class Stochastic(BaseEstimator):
         Raises
         ------
         ValueError
-            If a parameter is out of range, or the optimizer has no such name in
-            `torch.optim`.
+            If a parameter is out of range, or `torch.optim` has no such optimizer.
         """
         check_rules(self.get_params(), _RULES)
         named_optimizer(self.optimizer)
@@ -210,9 +206,8 @@ class Stochastic(BaseEstimator):
         ----------
         problem : MinibatchGame
         start : SolverState
-            Of modules that begin, or of an earlier `solve`, on the same rows or on
-            others. It is left as it is; the modules are copied, to the problem's device
-            and precision.
+            Of modules that begin, or of an earlier `solve`. It is left as it is; the
+            modules are copied, to the problem's device and precision.
         lam, beta : float
             λ and β of the Q-function's objective.
         observe : callable, default=None
@@ -222,15 +217,15 @@ class Stochastic(BaseEstimator):
         Returns
         -------
         SolverResult
-            On the CPU. The best response is brought to an end by Gauss-Newton steps on
-            the whole log (or 20,000 rows of it); the policy is the better of the last
-            one and the one of the largest v measured. Equal seeds give bit-identical
-            results on one machine.
+            On the CPU. The best response is brought to an end on the whole log (or
+            20,000 rows of it); the policy is the better of the last one and the one of
+            the largest v measured. Equal seeds give bit-identical results on one
+            machine.
         """
         if None in (self.max_iter, self.batch_size, self.leader_learning_rate):
             raise ValueError(
                 "max_iter, batch_size and leader_learning_rate of Stochastic must be "
-                "numbers when solve is called: call resolve first, which chooses them."
+                "numbers: call resolve first, which chooses them."
             )
         run = StochasticRun(self, problem, deepcopy(start), lam, beta, observe)
         last = run.iteration + (self.max_iter or 0)
@@ -263,10 +258,8 @@ def _result(run: StochasticRun, solver: Stochastic) -> SolverResult:
     if not has_responded:
         unanswered = (
             "The Q-function did not reach its best response to the policy: no step "
-            "lowered its objective, although its gradient is not zero, so that "
-            "policy_value_ may be too high. Raise "
-            f"beta={run.objectives.beta:g}, which makes the objective smoother, or "
-            f"batch_size={solver.batch_size}, so that its steps see more rows."
+            "lowered its objective, so that policy_value_ may be too high. Raise "
+            f"beta={run.objectives.beta:g} or batch_size={solver.batch_size}."
         )
         shortfall = f"{shortfall} {unanswered}".strip()
     run.restore(best.at)
@@ -288,11 +281,7 @@ def _result(run: StochasticRun, solver: Stochastic) -> SolverResult:
 
 
 def _responded(run: StochasticRun) -> tuple[BestPoint, bool]:
-    """The policy with its best response on the whole log, or nearly.
-
-    And whether it was found: False where no step made F fall although there is more to
-    gain.
-    """
+    """The policy with its best response on the whole log, and whether it was found."""
     batch = run.problem.fixed_batch(_RESPONSE_ROWS)
     step = GaussNewtonStep(flat(run.players.q_function), run.damping, 0.0)
     for _ in range(_RESPONSE_STEPS):

@@ -21,7 +21,6 @@ from ._base import (
     StochasticSettings,
     Weights,
 )
-from ._divergence import divergence
 from ._gauss_newton import BatchObjectives
 from ._minibatch_game import (
     Batch,
@@ -51,6 +50,9 @@ _PATIENCE = 5
 # is right to some tens of units in its last place (1e-7 in single precision): below
 # that, the residual that conjugate gradient keeps is not the true one any more.
 _CG_TOL = {torch.float64: 1e-8, torch.float32: 1e-5}
+
+# q beyond so many times what rewards allow is no pessimism any more.
+_EXPLODED = 1e3
 
 _NAMES = ("policy", "q_function")
 
@@ -180,13 +182,8 @@ class StochasticRun:
         def closure() -> float:
             optimizer.zero_grad()
             w = vector(parameters)
-            objective = self.problem.follower_objective(
-                self.players(batch, choices),
-                batch,
-                w,
-                self.objectives.lam,
-                self.objectives.beta,
-            )
+            evaluation = self.players(batch, choices)
+            objective = self.objectives.unbiased_objective(evaluation, batch, w)
             objective.backward()
             return float(objective.detach())
 
@@ -237,9 +234,7 @@ class StochasticRun:
             followed = objectives.individual_derivative(batch)
         w = flat(self.players.q_function).requires_grad_()
         evaluation = self.players.at(batch, w, choices=objectives.choices(batch))
-        objective = self.problem.follower_objective(
-            evaluation, batch, w, objectives.lam, objectives.beta
-        )
+        objective = objectives.unbiased_objective(evaluation, batch, w)
         (gradient,) = torch.autograd.grad(objective, w)
         self.history.add(
             value=self.problem.value(evaluation).detach(),
@@ -259,14 +254,7 @@ class StochasticRun:
 
     def _check(self) -> None:
         """Give up where weights or values are not finite any more."""
-        found = divergence(
-            self.players,
-            self.problem,
-            self.measured,
-            self.solver,
-            lam=self.objectives.lam,
-            beta=self.objectives.beta,
-        )
+        found = divergence(self)
         if found:
             what, remedy = found
             self.diverged = (
@@ -329,3 +317,34 @@ def _at_rest(module: nn.Module) -> nn.Module:
     module = deepcopy(module).cpu()
     module.zero_grad(set_to_none=True)
     return module
+
+
+def divergence(run: StochasticRun) -> tuple[str, str] | None:
+    """What went wrong, a clause, and what to change, a sentence; None if nothing."""
+    players, batch, solver = run.players, run.measured, run.solver
+    finite_policy, finite_q = (
+        bool(torch.isfinite(flat(getattr(players, name))).all()) for name in _NAMES
+    )
+    with torch.no_grad():
+        choice = players.policy(batch.policy_initial)
+        q = players.q_function.expected(batch.q_initial, choice)
+    largest, allowed = float(q.abs().max()), run.problem.largest_value
+    # Rewards of nothing leave room for pessimism too.
+    if finite_policy and finite_q and largest <= _EXPLODED * max(1.0, allowed):
+        return None
+    beta, lam = run.objectives.beta, run.objectives.lam
+    if finite_q and not finite_policy:
+        return (
+            "The policy's weights are not finite any more",
+            f"Lower leader_learning_rate={solver.leader_learning_rate:g}, or raise "
+            f"beta={beta:g} so that the Q-function responds more smoothly.",
+        )
+    rate = f"Lower learning_rate={solver.learning_rate:g}"
+    if solver.optimizer == GAUSS_NEWTON:
+        # Its steps have no size: what they lack is rows that are like the log.
+        rate = f"Raise batch_size={solver.batch_size}"
+    return (
+        f"Q grew to {largest:.3g} in scaled rewards, where rewards allow {allowed:.3g}",
+        f"{rate}, raise beta={beta:g}, which holds Q where the log is silent, or raise "
+        f"lam={lam:g}, which holds it to the log.",
+    )
