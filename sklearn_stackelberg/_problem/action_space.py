@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._typing import Floats, Index
 from ..transitions._actions import action_type, check_action_names, check_bounds
-from ..transitions._transitions import Transitions
+from ..transitions._tables import Log
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +34,7 @@ class DiscreteActions:
             )
         return cls(classes)
 
-    def read(self, log: Transitions) -> Index:
+    def read(self, log: Log) -> Index:
         """Codes of the logged actions, (n,); new ones are refused."""
         action = log.action
         # Of a part that is gone on with: weights have a column for each known action.
@@ -76,12 +76,12 @@ class ContinuousActions:
         return self.low, self.high
 
     @classmethod
-    def of(cls, log: Transitions, bounds: Any) -> ContinuousActions:
+    def of(cls, log: Log, bounds: Any) -> ContinuousActions:
         """Those of a log, within its bounds or the user's."""
         low, high = check_bounds(log.action, bounds)
         return cls(low, high, log.action.ndim == 1, log.action_names)
 
-    def read(self, log: Transitions) -> Floats:
+    def read(self, log: Log) -> Floats:
         """Logged actions, (n, p); other columns and a crossed bound are refused."""
         action = log.action
         if action.dtype.kind not in "iuf":
@@ -132,7 +132,7 @@ class ContinuousActions:
 Actions = DiscreteActions | ContinuousActions
 
 
-def read_actions(log: Transitions, requested: str, bounds: Any) -> tuple[Actions, str]:
+def read_actions(log: Log, requested: str, bounds: Any) -> tuple[Actions, str]:
     """What the actions are, and a warning, empty if nothing is ambiguous.
 
     ``requested`` and ``bounds`` are the estimator's `action_type` and `action_bounds`.

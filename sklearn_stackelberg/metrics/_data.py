@@ -13,7 +13,7 @@ from sklearn.utils import gen_batches
 
 from .._typing import Floats, Index
 from ..transitions._linking import encode
-from ..transitions._transitions import Transitions
+from ..transitions._tables import Log
 
 # Rows that are held at once: with a thousand features, 32 MiB.
 BATCH_ROWS = 4096
@@ -32,7 +32,7 @@ class EvaluationData:
     """
 
     policy: object  # without the search or the pipeline around it
-    log: Transitions  # rows that have a weight, transformed as in the policy's pipeline
+    log: Log  # rows that have a weight, transformed as in the policy's pipeline
     rows: Index  # (n,), where they stand in what the user gave
     weight: Floats  # (n,), sums to 1
     # States and next states, each once where a next state is the next row's state.
@@ -157,7 +157,7 @@ class EvaluationData:
         )
 
 
-def return_range(log: Transitions, discount: float) -> tuple[float, float]:
+def return_range(log: Log, discount: float) -> tuple[float, float]:
     """Where returns must lie if rewards are no others than those of a log."""
     low, high = float(log.reward.min()), float(log.reward.max())
     # The same reward for ever: the largest return, or the least.

@@ -13,7 +13,7 @@ from ..kernels._registry import KernelLike
 from ._data import EvaluationData
 from ._estimate import Figures, OffPolicyEstimate, clustered_error, effective_size
 from ._fitted_q import FittedQSystem, regressed_q
-from ._importance import (
+from ._importance_weights import (
     episode_folds,
     refuse_densities,
     step_ratios,

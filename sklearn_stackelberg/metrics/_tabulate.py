@@ -11,8 +11,7 @@ from sklearn.utils import check_array
 from .._problem.rows import index_states
 from .._typing import Floats, Index
 from ..transitions._actions import action_type, check_action_names
-from ..transitions._tables import shared_next_rows
-from ..transitions._transitions import Transitions
+from ..transitions._tables import Log, shared_next_rows
 from ._data import EvaluationData, as_numbers
 
 # A policy that gives more than this share of its probability to actions of which the
@@ -31,7 +30,7 @@ AnyPolicy = Any
 
 def tabulate_policy(
     policy: AnyPolicy,
-    log: Transitions,
+    log: Log,
     *,
     rows: Index | None = None,
     weight: Floats | None = None,

@@ -1,0 +1,249 @@
+"""Ratios of probabilities along whole episodes, and the sums that they weight."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.utils import check_random_state
+
+from .._typing import Floats, Index, RandomStateLike
+from .._validation import check_rules, integer
+from ..transitions._checks import rows_text
+from ._data import EvaluationData
+from ._estimate import clustered_error, effective_size
+from ._features import FeatureMap
+from ._settings import QSettings, fit_features
+from ._tabulate import like
+
+# Estimated probabilities are raised to this: one row shall not stand for a thousand.
+SMALLEST_PROPENSITY = 1e-3
+
+
+def episode_folds(
+    data: EvaluationData, n_folds: int, random_state: RandomStateLike
+) -> Index:
+    """The fold of each row, (n,): whole episodes, drawn at random."""
+    check_rules({"n_folds": n_folds}, {"n_folds": integer(2)})
+    if data.n_episodes < n_folds:
+        raise ValueError(
+            f"n_folds={n_folds} cannot be made of {data.counted}: each needs one at "
+            "least. Set n_folds lower, or log more episodes."
+        )
+    # Whole episodes, because rows of one know of each other.
+    drawn = check_random_state(random_state).permutation(data.n_episodes)
+    return (drawn % n_folds)[data.episode]
+
+
+def _propensities(
+    data: EvaluationData, model: object, n_folds: int, random_state: RandomStateLike
+) -> tuple[Floats, str]:
+    """Probabilities of the logged actions, (n,), and where they come from."""
+    if model is None and data.log.propensity is not None:
+        return np.asarray(data.log.propensity, dtype=float), "logged propensities"
+    states = data.log.state
+    if model is None:
+        features: FeatureMap = fit_features(data, QSettings(random_state=random_state))
+        states = features.transform(data.state)
+        # Weak shrinkage, of features of unit length; a probability needs three digits.
+        model = LogisticRegression(C=10.0, tol=1e-3, max_iter=1000)
+    elif hasattr(states, "columns"):
+        states = like(states, data.state)
+    fold = episode_folds(data, n_folds, random_state)
+    out = np.empty(len(data))
+    for number in range(n_folds):
+        held = np.flatnonzero(fold == number)
+        rest = np.flatnonzero(fold != number)
+        out[held] = _estimated(model, states, data.log.action, rest, held)
+    by = f"propensities estimated by {type(model).__name__} in {n_folds} folds"
+    # Logged propensities are taken as they are: they are known.
+    return np.maximum(out, SMALLEST_PROPENSITY), by
+
+
+def refuse_densities(data: EvaluationData) -> None:
+    """Refuse to weigh continuous actions by their probabilities, which are zero."""
+    if data.is_continuous:
+        raise ValueError(
+            "Importance sampling needs the probability of each logged action, and "
+            "continuous actions have densities. Use doubly_robust_value with "
+            "ratios='density' (DoublyRobustScorer), or fitted_q_value (FittedQScorer)."
+        )
+
+
+def step_ratios(
+    data: EvaluationData, model: object, n_folds: int, random_state: RandomStateLike
+) -> tuple[Floats, str]:
+    """π(a | s) / b(a | s) of the logged actions, (n,), and where b comes from."""
+    logger, source = _propensities(data, model, n_folds, random_state)
+    return data.logged_probability / logger, source
+
+
+# states: an array, or a DataFrame with names for the model.
+def _estimated(
+    model: object, states: Any, action: NDArray[Any], rest: Index, held: Index
+) -> Floats:
+    """Probabilities of the actions of the rows held out, by the rest."""
+    take = getattr(states, "iloc", states).__getitem__
+    # Classifiers refuse a single class; the logger took it with certainty.
+    if len(np.unique(action[rest])) < 2:
+        return (action[held] == action[rest][0]).astype(float)
+    fitted = clone(model).fit(take(rest), action[rest])
+    probabilities = np.asarray(fitted.predict_proba(take(held)), dtype=float)
+    # A class that the other folds lack has probability 0 there, and is raised later.
+    match = action[held, None] == np.asarray(fitted.classes_)[None, :]
+    return (probabilities * match).sum(axis=1)
+
+
+# Later rewards that no weighted episode holds may have at most this share of the
+# discounted horizon; they count as nothing.
+_LARGEST_UNKNOWN_SHARE = 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class EpisodeRows:
+    """Where the rows of a log stand in its episodes."""
+
+    episode: Index  # (n,), codes from 0
+    step: Index  # (n,), counted from the start of the episode
+
+    def spread(self, values: Floats, ended: float = 0.0) -> Floats:
+        """Values of rows, (n,), as (E, T), with another where an episode has ended."""
+        out = np.full((self.episode.max() + 1, self.step.max() + 1), ended)
+        out[self.episode, self.step] = values
+        return out
+
+    def cumulate(self, ratio: Floats, clip: float | None, discount: float) -> Floats:
+        """ρ_et = Π_{u ≤ t} π/b, (E, T): an ended episode keeps its last one."""
+        # 1 after the end: an ended episode keeps its weight among the others'.
+        steps = self.spread(ratio, 1.0)
+        # An overflow is no matter where it is clipped, and is refused where it is not.
+        with np.errstate(over="ignore"):
+            product = np.cumprod(steps, axis=1)
+        if clip is not None:
+            product = np.minimum(product, clip)
+        elif not np.isfinite(product).all():
+            raise ValueError(
+                "The importance weights overflow: the policy and the logger differ too "
+                "much for episodes this long. Set clip, or use fitted_q_value."
+            )
+        _refuse_unknown(product, discount)
+        return product
+
+
+def whole_episodes(data: EvaluationData) -> EpisodeRows:
+    """Order the rows by episode and step, and refuse episodes that are not whole."""
+    log = data.log
+    if not data.has_episodes:
+        # Rows that all end there are one-step episodes (a bandit).
+        if not log.terminated.all():
+            raise ValueError(
+                "The log does not say which episode each row belongs to: pass episode= "
+                "(and step=) to Transitions, or use fitted_q_value, which needs none."
+            )
+        return EpisodeRows(data.episode, np.zeros(len(data), dtype=np.intp))
+    episode = data.episode
+    given = np.zeros(len(data)) if log.step is None else log.step
+    order = np.lexsort((given, episode))  # stable: without steps, as they stand
+    ends = np.cumsum(np.bincount(episode))
+    start = np.repeat(np.r_[0, ends[:-1]], np.diff(np.r_[0, ends]))
+    step = np.empty(len(data), dtype=np.intp)
+    step[order] = np.arange(len(data)) - start
+    first = order[start[np.argsort(order)]]  # each row's first row
+    if log.step is not None:
+        _refuse(data, log.step - log.step[first] != step, "skip steps")
+    if log.is_initial.any():
+        _refuse(data, ~log.is_initial[first], "begin after their first step")
+    last = np.zeros(len(data), dtype=bool)
+    last[order[ends - 1]] = True
+    inside = log.terminated & ~last
+    if inside.any():
+        raise ValueError(
+            f"{rows_text(inside)} terminated inside an episode; only an episode's last "
+            "row may be terminated. Give what follows an episode name of its own."
+        )
+    return EpisodeRows(episode, step)
+
+
+def _refuse(data: EvaluationData, bad: NDArray[np.bool_], what: str) -> None:
+    if data.log.episode is None or not bad.any():
+        return
+    names = list(dict.fromkeys(data.log.episode[bad].tolist()))
+    shown = ", ".join(repr(name) for name in names[:5])
+    more = f", ... ({len(names):,} in all)" if len(names) > 5 else ""
+    raise ValueError(
+        f"Episodes {shown}{more} {what}, so their weights are not those of a "
+        "trajectory. Evaluate on whole episodes (EpisodeKFold keeps them), or use "
+        "fitted_q_value, which needs none."
+    )
+
+
+@dataclass(frozen=True)
+class WeightedSum:
+    """Σ_t γ^t Σ_e w_et x_et and how far each episode moves it."""
+
+    value: float
+    influence: Floats
+    effective_sample_size: float
+
+    def standard_error(self, extra: Floats | float = 0.0) -> float:
+        """By episode, with other contributions of the episodes added, (E,)."""
+        total = self.influence + extra
+        return clustered_error(total, np.arange(len(total)), len(total))
+
+
+def weighted_sum(
+    ratio: Floats, x: Floats, discount: float, *, weighted: bool
+) -> WeightedSum:
+    """Σ_t γ^t Σ_e w_et x_et with w_et = ρ_et / E, or, weighted, ρ_et / Σ_e ρ_et.
+
+    ``ratio`` is ρ, (E, T), that of an ended episode being its last, and ``x`` then 0.
+    The influences are what leaving each episode out would change.
+    """
+    # Weighted and per decision, this is the CWPDIS of Thomas (2015).
+    n_episodes, n_steps = ratio.shape
+    power = discount ** np.arange(n_steps)
+    if weighted:
+        total, gain = ratio.sum(axis=0), ratio * x  # (T,), (E, T)
+        mean = _quotient(gain.sum(axis=0), total)
+        # Leaving each episode out: the delta method takes an episode that carries most
+        # of a step's weight for one that explains its own mean.
+        without = _quotient(gain.sum(axis=0) - gain, total - ratio)
+        kept = total - ratio > 1e-12 * total  # alone, an episode cannot be left out
+        influence = np.where(kept, mean - without, mean / n_episodes) @ power
+        influence *= (n_episodes - 1) / n_episodes
+    else:
+        # A plain mean: leaving one out moves it by its distance from it.
+        mean = (ratio * x).mean(axis=0)
+        influence = (ratio * x - mean) @ power / n_episodes
+    # One size a step, averaged with the discounting that the rewards have.
+    sizes = np.array([effective_size(ratio[:, t]) for t in range(n_steps)])
+    return WeightedSum(
+        float(mean @ power), influence, float(sizes @ power / power.sum())
+    )
+
+
+def _quotient(gain: Floats, total: Floats) -> Floats:
+    """0 where no episode has a weight: `refuse_unknown` says when that matters."""
+    return np.divide(gain, total, out=np.zeros(np.shape(gain)), where=total > 0)
+
+
+def _refuse_unknown(ratio: Floats, discount: float) -> None:
+    """Refuse weights, (E, T), that are all zero at steps where there still are rows."""
+    # Each of the T steps has a row: that of the longest episode.
+    lost: NDArray[np.bool_] = ~np.any(ratio, axis=0)
+    power = discount ** np.arange(len(lost))
+    share = power[lost].sum() / power.sum()
+    if share <= _LARGEST_UNKNOWN_SHARE:
+        return
+    step = int(np.argmax(lost))
+    since = "any step" if step == 0 else f"more than {step} step{'s' * (step != 1)}"
+    raise ValueError(
+        f"No logged episode is one that the policy could have taken for {since}: all "
+        f"importance weights are zero from there on, which is {100 * share:.0f} % of "
+        "the discounted horizon, and what follows is not known. Evaluate the policy's "
+        "probabilities (greedy=False), or use fitted_q_value."
+    )
