@@ -76,8 +76,7 @@ def load_glucose(*, return_X_y: bool = False, as_frame: bool = True) -> Any:
         import pandas as pd
     except ImportError as error:
         raise ImportError(
-            "load_glucose needs pandas to read its table. Install it: "
-            "python -m pip install pandas"
+            "load_glucose needs pandas to read its table: pip install pandas"
         ) from error
     # By importlib: the package may lie in an archive.
     folder = files("sklearn_stackelberg") / "data"
