@@ -101,8 +101,8 @@ class EpisodeView(Generic[L]):
     def __getitem__(self, key: object) -> L:
         """Return the transitions of the chosen episodes, in the order chosen.
 
-        Where an episode is chosen twice, all chosen ones are renumbered 0, 1, ..., so
-        that (episode, step) still names one row; otherwise they keep their names.
+        Where an episode is chosen twice, all are renumbered 0, 1, ..., so that
+        (episode, step) still names one row.
         """
         chosen = np.arange(len(self))[as_rows(key, len(self))]
         # Each chosen episode fills a stretch of the rows drawn: shifting the numbers of
@@ -267,10 +267,7 @@ def warn_of_cut_episodes(
     origin: Origin,
     stacklevel: int,
 ) -> None:
-    """Warn, once for each log, of episodes with fewer or more rows than in the log.
-
-    `sizes` holds how many rows the log has of each row's episode.
-    """
+    """Warn, once for each log, of episodes with other numbers of rows than `sizes`."""
     if episode is None or sizes is None or origin.cuts_reported:
         return
     # More rows than in the log: a bootstrap of rows drew some of them twice.
