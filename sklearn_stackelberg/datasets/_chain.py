@@ -100,9 +100,8 @@ def _batch(
 ) -> NDArray[Any]:
     """Return episodes stepped together, sorted by episode and step.
 
-    Either all of them whole, or at least `missing` rows, of which the first
-    `missing` are whole episodes and the start of one. Keeping whatever ended first
-    instead would fill the log with short episodes.
+    All are whole, or the first `missing` rows are whole episodes and the start of one:
+    keeping whatever ended first would fill the log with short episodes.
     """
     initial, policy, transition = tables
     alive = np.arange(batch)

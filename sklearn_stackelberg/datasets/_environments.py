@@ -71,8 +71,8 @@ def new_environment(
     if callable(env):
         return env()
     raise TypeError(
-        f"env is {env!r}; expected a Gymnasium environment, an id such as "
-        "'CartPole-v1', or a function without arguments that returns an environment."
+        f"env is {env!r}; expected a Gymnasium environment, an id, or a function "
+        "without arguments that returns one."
     )
 
 
@@ -112,7 +112,6 @@ def _gymnasium() -> ModuleType:
         import gymnasium
     except ImportError as error:
         raise ImportError(
-            "Environments need the package gymnasium, which is not installed. "
-            "Install it with: pip install gymnasium"
+            "Environments need gymnasium, not installed: pip install gymnasium"
         ) from error
     return gymnasium

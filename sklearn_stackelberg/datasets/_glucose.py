@@ -23,11 +23,10 @@ def load_glucose(*, return_X_y: bool = False, as_frame: bool = True) -> Any:
     """Load the log of a simulated patient's insulin doses, a decision every half hour.
 
     One adult with type 1 diabetes, 105 days of 48 decisions among five doses; the
-    reward is the share of the following half hour with a glucose of 70 to 180 mg/dL,
-    larger is better. At half of the steps any dose was as likely as any other, at the
-    other half a noisy rule decided. Readings are missing where the sensor had gaps, and
-    one column holds text. Each day ends with a row without an action, which holds the
-    state in which the day was cut.
+    reward is the share of the following half hour with a glucose of 70 to 180 mg/dL. At
+    half of the steps any dose was equally likely, at the others a noisy rule decided.
+    Readings are missing where the sensor had gaps, and one column holds text. Each day
+    ends with a row without an action, for the state in which the day was cut.
 
     Parameters
     ----------
@@ -76,8 +75,7 @@ def load_glucose(*, return_X_y: bool = False, as_frame: bool = True) -> Any:
         import pandas as pd
     except ImportError as error:
         raise ImportError(
-            "load_glucose needs pandas to read its table. Install it: "
-            "python -m pip install pandas"
+            "load_glucose needs pandas to read its table: pip install pandas"
         ) from error
     # By importlib: the package may lie in an archive.
     folder = files("sklearn_stackelberg") / "data"

@@ -44,12 +44,11 @@ def log_episodes(
     Parameters
     ----------
     env : str or gymnasium.Env
-        An id such as ``"CartPole-v1"``, or an environment, which is reset and
-        stepped (and left open).
+        An id, or an environment, which is reset and stepped (and left open).
     policy : callable or fitted estimator
-        Either ``policy(observation, rng)``, given the environment's observation and a
-        numpy Generator, which returns an action or the tuple ``(action, propensity)``;
-        or an object whose ``predict`` takes 2-D states and returns actions.
+        Either ``policy(observation, rng)``, given a numpy Generator, which returns an
+        action or the tuple ``(action, propensity)``; or an object whose ``predict``
+        takes 2-D states and returns actions.
     n_transitions : int
         Number of rows. The last episode is cut there, which is a truncation.
     random_state : int, Generator, RandomState or None, default=None
@@ -142,9 +141,6 @@ def rollout_returns(
     horizon: int | None = None,
 ) -> NDArray[np.float64]:
     """Return what a policy earns in the real environment, episode by episode.
-
-    Many copies of the environment are stepped together, so that an estimator predicts
-    once a step for all of them.
 
     Parameters
     ----------

@@ -113,8 +113,7 @@ class _Scorer:
 class FittedQScorer(_Scorer):
     """Score a policy by `metrics.fitted_q_value`, on a fold or on a whole log.
 
-    On a fold alone this knows less than ``StackelbergPolicyEstimator.score``, which
-    brings what the training folds say; it takes policies of any kind.
+    It takes any policy; ``StackelbergPolicyEstimator.score`` knows the training too.
 
     Parameters
     ----------

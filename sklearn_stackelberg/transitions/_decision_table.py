@@ -1,7 +1,4 @@
-"""The columns of a decision table: which there are, and which were meant.
-
-Columns may be pandas' or numpy's: this module does not import pandas.
-"""
+"""The columns of a decision table, pandas' or numpy's, and the log that they make."""
 
 from __future__ import annotations
 

@@ -21,11 +21,9 @@ def as_rows(key: object, n: int) -> slice | NDArray[np.intp]:
     """Read what may stand in brackets as a slice or an array of row numbers."""
     if isinstance(key, tuple):
         # scikit-learn indexes the rows of whatever has a shape as X[rows, ...].
-        every = [
-            k is Ellipsis or (isinstance(k, slice) and k == slice(None))
-            for k in key[1:]
-        ]
-        if not key or not all(every):
+        rest = key[1:]
+        whole = [k is Ellipsis or (type(k) is slice and k == slice(None)) for k in rest]
+        if not key or not all(whole):
             raise IndexError(
                 "A log can be indexed by rows only, as log[rows]; choose columns with "
                 "OnStates(ColumnTransformer(...)) or in from_frame(state=[...])."
@@ -83,10 +81,7 @@ class EpisodeView(Generic[L]):
 
     def __init__(self, transitions: L) -> None:
         if transitions.episode is None:
-            raise ValueError(
-                "This log does not say which episode each row belongs to: pass "
-                "episode= to Transitions."
-            )
+            raise ValueError("This log has no episodes: pass episode= to Transitions.")
         self.transitions = transitions
         self.codes = encode(transitions.episode)
         self.lengths = np.bincount(self.codes)
@@ -106,8 +101,8 @@ class EpisodeView(Generic[L]):
     def __getitem__(self, key: object) -> L:
         """Return the transitions of the chosen episodes, in the order chosen.
 
-        Where an episode is chosen twice, all chosen ones are renumbered 0, 1, ..., so
-        that (episode, step) still names one row; otherwise they keep their names.
+        Where an episode is chosen twice, all are renumbered 0, 1, ..., so that
+        (episode, step) still names one row.
         """
         chosen = np.arange(len(self))[as_rows(key, len(self))]
         # Each chosen episode fills a stretch of the rows drawn: shifting the numbers of
@@ -133,9 +128,8 @@ class EpisodeView(Generic[L]):
 class LogSummary:
     """What a log holds; `str` gives it as text. Obtained from `describe()`.
 
-    `None` stands for what cannot be known, where the log has no episodes. Actions of
-    several numbers are not counted: `action_ranges` has each one's smallest, mean and
-    largest.
+    `None` stands for what cannot be known, where the log has no episodes. Of actions of
+    several numbers `action_ranges` has each one's smallest, mean and largest.
     """
 
     n_transitions: int
@@ -163,16 +157,12 @@ class LogSummary:
         episodes, ends = "not given", f"{self.n_terminated:,} terminated"
         if self.n_episodes is not None and self.episode_lengths is not None:
             short, median, long = self.episode_lengths
-            episodes = (
-                f"{self.n_episodes:,} of {short:,} to {long:,} steps, median {median:g}"
-            )
+            episodes = f"{self.n_episodes:,} of {short:,} to {long:,} steps"
+            episodes += f", median {median:g}"
             ends += f", {self.n_truncated:,} truncated"
         # Most likely a flag of something else, such as a visit's end.
-        if self.n_terminated_inside:
-            ends += (
-                f"; {self.n_terminated_inside:,} terminated rows are not the last of "
-                "their episode"
-            )
+        if inside := self.n_terminated_inside:
+            ends += f"; {inside:,} terminated rows are not the last of their episode"
         reasons = "".join(f"\n    {n:,} {why}" for why, n in self.left_out.items())
         lines = {
             "transitions": f"{self.n_transitions:,}",
@@ -277,10 +267,7 @@ def warn_of_cut_episodes(
     origin: Origin,
     stacklevel: int,
 ) -> None:
-    """Warn, once for each log, of episodes with fewer or more rows than in the log.
-
-    `sizes` holds how many rows the log has of each row's episode.
-    """
+    """Warn, once for each log, of episodes with other numbers of rows than `sizes`."""
     if episode is None or sizes is None or origin.cuts_reported:
         return
     # More rows than in the log: a bootstrap of rows drew some of them twice.

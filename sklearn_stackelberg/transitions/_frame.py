@@ -25,10 +25,7 @@ Names = Hashable | Sequence[Hashable]
 def frame_columns(
     df: Frame, states: Names, actions: Names, roles: Mapping[str, Hashable]
 ) -> tuple[Frame, dict[str, Column], tuple[Hashable, ...] | None]:
-    """Return the states, the other columns by role, and a wide action's column names.
-
-    `roles` gives each role's column, or None where there is none.
-    """
+    """Return the states, the other columns by role, and a wide action's names."""
     states, actions = _listed(states), _listed(actions)
     named = {role: name for role, name in roles.items() if name is not None}
     _check_columns(df, states, actions, named)

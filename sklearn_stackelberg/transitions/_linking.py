@@ -67,8 +67,7 @@ def count_steps(
 ) -> NDArray[np.int64]:
     """Count each episode's rows from 0 in the order in which they stand.
 
-    `jump(before, after)` may say how far apart two neighbours are; it is given the
-    arrays of the neighbours' rows.
+    `jump(before, after)`, of arrays of rows, may say how far apart neighbours are.
     """
     codes = encode(episode)
     order = np.argsort(codes, kind="stable")
@@ -118,9 +117,8 @@ def refuse_backward_steps(
 ) -> None:
     """Refuse steps that count down along the rows of every episode.
 
-    They may be a countdown, and then step + 1 is the row *before*. Rows in mixed order
-    pass, and so do rows that are only listed newest first: the ends of their episodes
-    have the largest steps.
+    They may be a countdown, and then step + 1 is the row *before*; where the ends of
+    episodes have the largest steps, the rows are only listed newest first.
     """
     codes = encode(episode)
     same = codes[1:] == codes[:-1]

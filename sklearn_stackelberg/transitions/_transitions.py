@@ -377,14 +377,9 @@ class Transitions(Log):
         >>> log.next_state["pulse"].tolist(), log.n_left_out
         ([75, 70, 95], 1)
         """
-        roles = {
-            "reward": reward,
-            "episode": episode,
-            "step": step,
-            "terminated": terminated,
-            "propensity": propensity,
-            "is_initial": is_initial,
-        }
+        roles = {"reward": reward, "episode": episode, "step": step}
+        roles |= {"terminated": terminated, "propensity": propensity}
+        roles["is_initial"] = is_initial
         states, columns, action_names = frame_columns(df, state, action, roles)
         return cls._from_columns(check_states(states), columns, action_names)[0]
 
