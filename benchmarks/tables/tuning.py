@@ -20,7 +20,7 @@ from sklearn_stackelberg._problem.rows import Rows as GameRows
 from sklearn_stackelberg._problem.rows import feature_rows
 from sklearn_stackelberg.game import anchored_reward
 from sklearn_stackelberg.metrics import bellman_error, doubly_robust_value
-from sklearn_stackelberg.metrics._fitted_q_value import fitted_q
+from sklearn_stackelberg.metrics._holdout import fitted_q
 from sklearn_stackelberg.metrics._lower_bound import lower_bound
 from sklearn_stackelberg.metrics._prepare import prepare_evaluation
 from sklearn_stackelberg.metrics._settings import QSettings

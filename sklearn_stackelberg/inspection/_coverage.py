@@ -17,7 +17,7 @@ from ..metrics._data import EvaluationData, batches
 from ..metrics._estimate import effective_size
 from ..metrics._features import DiscreteFeatures, node_batches
 from ..metrics._fitted_q import FittedQ
-from ..metrics._fitted_q_value import fitted_q
+from ..metrics._holdout import fitted_q
 from ..metrics._prepare import prepare_evaluation
 from ..metrics._settings import QSettings
 

@@ -11,9 +11,10 @@ from .._validation import check_rules, integer
 from ..kernels._registry import KernelLike
 from ._data import EvaluationData
 from ._estimate import Figures, OffPolicyEstimate
-from ._fitted_q import FittedQ, FittedQSystem, bootstrap_regressed, regressed_q
+from ._fitted_q import bootstrap_regressed, regressed_q
+from ._holdout import fitted_q
 from ._prepare import evaluate
-from ._settings import QSettings, fit_features
+from ._settings import QSettings
 
 
 def fitted_q_value(
@@ -160,15 +161,6 @@ def fitted_q_value(
     return evaluate(
         figures, policy, X, y, discount, confidence_level, greedy, sample_weight
     )
-
-
-def fitted_q(
-    data: EvaluationData, discount: float, settings: QSettings | None = None
-) -> FittedQ:
-    """Fit Q of the policy on its log, once for all that is read from it."""
-    settings = settings or QSettings()
-    features = fit_features(data, settings)
-    return FittedQSystem.from_kernel(data, discount, features, settings.ridge).solve()
 
 
 def _error_method(standard_error: str | None, regressor: object) -> str | None:

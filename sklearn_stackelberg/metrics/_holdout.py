@@ -11,7 +11,7 @@ from .._typing import Floats
 from ..transitions._transitions import Transitions
 from ._data import EvaluationData, return_range
 from ._features import evaluation_features
-from ._fitted_q import FittedQSystem
+from ._fitted_q import FittedQ, FittedQSystem
 from ._settings import QSettings, fit_features
 from ._tabulate import AnyPolicy, tabulate_policy
 
@@ -97,3 +97,12 @@ def _part(log: Transitions) -> Transitions:
         rows[0] = np.argmax(log.is_initial)
     # Episodes are cut by this, which the fit does not mind: it reads rows alone.
     return log[np.unique(rows)]
+
+
+def fitted_q(
+    data: EvaluationData, discount: float, settings: QSettings | None = None
+) -> FittedQ:
+    """Fit Q of the policy on its log, once for all that is read from it."""
+    settings = settings or QSettings()
+    features = fit_features(data, settings)
+    return FittedQSystem.from_kernel(data, discount, features, settings.ridge).solve()

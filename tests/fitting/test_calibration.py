@@ -11,7 +11,7 @@ from scipy.stats import norm
 from sklearn_stackelberg import Transitions
 from sklearn_stackelberg._fitting.calibration import LAMS
 from sklearn_stackelberg.metrics import fitted_q_value
-from sklearn_stackelberg.metrics._fitted_q_value import fitted_q
+from sklearn_stackelberg.metrics._holdout import fitted_q
 from sklearn_stackelberg.metrics._lower_bound import (
     LowerBound,
     guarded_error,

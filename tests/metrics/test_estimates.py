@@ -28,7 +28,7 @@ from sklearn_stackelberg.metrics import (
     importance_sampling_value,
 )
 from sklearn_stackelberg.metrics import _jackknife as jackknife
-from sklearn_stackelberg.metrics._fitted_q_value import fitted_q
+from sklearn_stackelberg.metrics._holdout import fitted_q
 from sklearn_stackelberg.metrics._lower_bound import lower_bound
 from sklearn_stackelberg.metrics._prepare import prepare_evaluation
 from sklearn_stackelberg.metrics._settings import QSettings, fit_features
