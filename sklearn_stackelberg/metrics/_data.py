@@ -13,10 +13,12 @@ from sklearn.utils import gen_batches
 
 from .._typing import Floats, Index
 from ..transitions._linking import encode
-from ..transitions._transitions import Transitions
 
 # Rows that are held at once: with a thousand features, 32 MiB.
 BATCH_ROWS = 4096
+
+# A `Transitions`, whose module imports too much to be imported for its name.
+LoggedRows = Any
 
 
 def batches(n: int) -> Iterator[slice]:
@@ -32,7 +34,7 @@ class EvaluationData:
     """
 
     policy: object  # without the search or the pipeline around it
-    log: Transitions  # rows that have a weight, transformed as in the policy's pipeline
+    log: LoggedRows  # rows that have a weight, transformed as in the policy's pipeline
     rows: Index  # (n,), where they stand in what the user gave
     weight: Floats  # (n,), sums to 1
     # States and next states, each once where a next state is the next row's state.
@@ -157,7 +159,7 @@ class EvaluationData:
         )
 
 
-def return_range(log: Transitions, discount: float) -> tuple[float, float]:
+def return_range(log: LoggedRows, discount: float) -> tuple[float, float]:
     """Where returns must lie if rewards are no others than those of a log."""
     low, high = float(log.reward.min()), float(log.reward.max())
     # The same reward for ever: the largest return, or the least.

@@ -12,8 +12,7 @@ from .._problem.rows import index_states
 from .._typing import Floats, Index
 from ..transitions._actions import action_type, check_action_names
 from ..transitions._tables import shared_next_rows
-from ..transitions._transitions import Transitions
-from ._data import EvaluationData, as_numbers
+from ._data import EvaluationData, LoggedRows, as_numbers
 
 # A policy that gives more than this share of its probability to actions of which the
 # log knows nothing is refused: whatever number came out would be made up.
@@ -31,7 +30,7 @@ AnyPolicy = Any
 
 def tabulate_policy(
     policy: AnyPolicy,
-    log: Transitions,
+    log: LoggedRows,
     *,
     rows: Index | None = None,
     weight: Floats | None = None,
