@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from .._typing import Floats
-from ..transitions._transitions import Transitions
-from ._data import EvaluationData, return_range
+from ._data import EvaluationData, LoggedRows, return_range
 from ._features import evaluation_features
 from ._fitted_q import FittedQ, FittedQSystem
 from ._settings import QSettings, fit_features
@@ -63,7 +62,7 @@ class HoldoutEvaluator:
 
 
 def fit_holdout_evaluator(
-    policy: AnyPolicy, log: Transitions, discount: float
+    policy: AnyPolicy, log: LoggedRows, discount: float
 ) -> HoldoutEvaluator | None:
     """Fit Q and the density ratios of a policy on the log that it was learned from.
 
@@ -87,7 +86,7 @@ def fit_holdout_evaluator(
     )
 
 
-def _part(log: Transitions) -> Transitions:
+def _part(log: LoggedRows) -> LoggedRows:
     """Some rows of a long log, drawn at random, and an initial one among them."""
     if len(log) <= _ROWS:
         return log
