@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from .._typing import Floats
-from ._data import EvaluationData, LoggedRows, return_range
+from ..transitions._tables import Log
+from ._data import EvaluationData, return_range
 from ._features import evaluation_features
 from ._fitted_q import FittedQ, FittedQSystem
 from ._settings import QSettings, fit_features
@@ -62,7 +63,7 @@ class HoldoutEvaluator:
 
 
 def fit_holdout_evaluator(
-    policy: AnyPolicy, log: LoggedRows, discount: float
+    policy: AnyPolicy, log: Log, discount: float
 ) -> HoldoutEvaluator | None:
     """Fit Q and the density ratios of a policy on the log that it was learned from.
 
@@ -86,7 +87,7 @@ def fit_holdout_evaluator(
     )
 
 
-def _part(log: LoggedRows) -> LoggedRows:
+def _part(log: Log) -> Log:
     """Some rows of a long log, drawn at random, and an initial one among them."""
     if len(log) <= _ROWS:
         return log

@@ -94,7 +94,11 @@ class PessimisticRefit:
     def _mean(self, cv_results: Results) -> NDArray[np.float64]:
         name = f"mean_test_{self.metric}"
         if name not in cv_results:
-            known = [k[10:] for k in cv_results if k.startswith("mean_test_")]
+            known = [
+                k.removeprefix("mean_test_")
+                for k in cv_results
+                if k.startswith("mean_test_")
+            ]
             raise ValueError(
                 f"The search has no metric {self.metric!r}; it has {known}: pass one."
             )

@@ -87,8 +87,10 @@ def check_states(values: object, name: str = "state") -> States:
             ".toarray(), or set OneHotEncoder(sparse_output=False)."
         )
     if is_frame(values):
-        if any(getattr(dtype, "kind", "") == "c" for dtype in values.dtypes):
-            _refuse_complex(name)
+        kinds = zip(values.columns, values.dtypes, strict=True)
+        named = [column for column, dtype in kinds if getattr(dtype, "kind", "") == "c"]
+        if named:
+            _refuse_complex(f"columns {named} of {name} are complex")
         return values
     # Tables of other libraries (polars, pyarrow) would be read as arrays of objects.
     if hasattr(values, "columns"):
@@ -99,7 +101,7 @@ def check_states(values: object, name: str = "state") -> States:
     # A memory map stays one: the rows may be larger than the memory.
     array = values if isinstance(values, np.memmap) else np.asarray(values)
     if array.dtype.kind == "c":
-        _refuse_complex(name)
+        _refuse_complex(f"{name} has dtype {array.dtype}")
     if array.ndim != 2:
         advice = "flatten each row with .reshape(len(states), -1)"
         if array.ndim < 2:
@@ -111,10 +113,10 @@ def check_states(values: object, name: str = "state") -> States:
     return array
 
 
-def _refuse_complex(name: str) -> NoReturn:
+def _refuse_complex(what: str) -> NoReturn:
     raise ValueError(
-        f"Complex data not supported: {name} holds complex numbers. Pass real and "
-        "imaginary parts as separate columns."
+        f"Complex data not supported: {what}. Pass real and imaginary parts as "
+        "separate columns."
     )
 
 
