@@ -407,11 +407,9 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
     ) -> StackelbergPolicyEstimator:
         """Set up the problem, solve it, and set what was found."""
         problem = self._problem(hp, log, state)
-        actions, note = (
-            (state.actions, "")
-            if state
-            else read_actions(log, hp.action_type, hp.action_bounds)
-        )
+        actions, note = state.actions if state else None, ""
+        if actions is None:
+            actions, note = read_actions(log, hp.action_type, hp.action_bounds)
         # stacklevel=3: the line that called fit or partial_fit is named.
         for text in filter(None, (*problem.notes, note)):
             warnings.warn(text, UserWarning, stacklevel=3)
@@ -429,8 +427,8 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         unfinished = "" if one_pass else found.shortfall
         for text in filter(None, (found.diverged, unfinished)):
             warnings.warn(text, ConvergenceWarning, stacklevel=3)
-        # Nothing after this line can fail, and only it and those after it set anything,
-        # so that a fit that fails leaves nothing that looks fitted.
+        # Only this line and those after it set anything, and they cannot fail, so that
+        # a fit that fails leaves nothing that looks fitted.
         validate_data(self, X=log.state, skip_check_array=True)
         # Candidates of an earlier fit would outlive a fit without any.
         for name in _NOT_ALWAYS_SET:
@@ -472,7 +470,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         """Conditions of a Stackelberg equilibrium where the fit ended, on a log.
 
         Fits in closed form have them as ``equilibrium_``. With networks they take
-        longer than the fit: every product with a curvature goes through both of them.
+        longer than the fit.
 
         Parameters
         ----------
@@ -624,8 +622,8 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If the log holds actions that the policy does not know, or if the policy
-            gives more than 5 % of its probability to actions that the log never holds.
+            If the policy does not know an action of the log, or gives more than 5 % of
+            its probability to actions that the log never holds.
         """
         check_is_fitted(self)
         # Only a part of a log, by partial_fit, can lack an action of the policy.

@@ -31,12 +31,7 @@ def td_residual(
 ) -> Tensor:
     """δ = r + γ (1 − terminated) q(s', π) − q(s, a), (n,).
 
-    Parameters
-    ----------
-    q_logged, next_value : Tensor of shape (n,)
-        q(s, a) of the logged actions, and q(s', π).
-    reward, terminated : Tensor of shape (n,)
-    discount : float
+    ``q_logged`` and ``next_value`` are q(s, a) of the logged actions, and q(s', π).
     """
     # Eq. (2) of docs/game.md.
     return reward + discount * (1.0 - terminated) * next_value - q_logged
@@ -78,16 +73,9 @@ def bellman_error(
     error on a log to which every direction e_j of the features adds ρ n rows with
     φ = e_j that end at once, with nothing.
 
-    Parameters
-    ----------
-    residual : Tensor of shape (n,)
-        δ.
-    embedding : Tensor of shape (n, p)
-        Z, the kernel's features of the logged (s, a).
-    weight : Tensor of shape (p,), default=None
-        w of a q linear in the same features; needed where there is a ridge.
-    ridge : float, default=0.0
-        ρ: larger draws q to zero where the log is thin, step after step.
+    ``residual`` is δ, (n,); ``embedding`` Z, the kernel's features of logged (s, a),
+    (n, p); ``weight`` w of a q linear in the same features, (p,), needed where there is
+    a ridge, which draws q to zero where the log is thin, step after step.
     """
     # Eq. (3) of docs/game.md.
     mean = embedded_residual(residual, embedding, weight, ridge)
@@ -156,19 +144,10 @@ def follower_objective(
 ) -> Tensor:
     """F = v + λ n E_K + (β/2) |w|², which the follower minimises.
 
-    Parameters
-    ----------
-    value, error : Tensor of shape ()
-        v, the leader's objective, and E_K.
-    weight : Tensor
-        w, the parameters of q.
-    n : int
-        Number of rows. n E_K at the truth does not shrink with n, so that one λ serves
-        logs of many sizes.
-    lam : float
-        λ: larger makes q agree more with the logged transitions.
-    beta : float
-        β: larger bends F more, and keeps q smaller where the log is silent.
+    ``value`` is v, ``error`` E_K and ``weight`` w; n is the rows' number: n E_K at the
+    truth does not shrink with it, so that one λ serves logs of many sizes. Larger λ
+    makes q agree more with the logged transitions; larger β bends F more, and keeps q
+    smaller where the log is silent.
     """
     # Eq. (5) of docs/game.md.
     return value + lam * n * error + 0.5 * beta * torch.sum(weight * weight)

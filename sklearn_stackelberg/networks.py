@@ -133,11 +133,9 @@ def build_network(
 
     Raises
     ------
-    TypeError
-        If the factory returns no module, or the module no tensor.
-    ValueError
-        If there is nothing to train, if it lies on several devices, if its outputs have
-        the wrong shape or are not finite, or if it fails on the inputs.
+    TypeError, ValueError
+        If the factory returns no module, or one that cannot be trained, lies on several
+        devices, or does not map the inputs to finite outputs of the right shape.
 
     Examples
     --------

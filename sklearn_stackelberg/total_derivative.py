@@ -36,15 +36,9 @@ def gauss_newton(
     one is positive definite wherever the follower stands. The products hold a graph
     over the rows.
 
-    Parameters
-    ----------
-    mean : callable
-        m(w), (p,) to (q,): the residuals in the kernel's space, Zᵀδ / B − ρ w, so that
-        λn |m|² is the follower's second term (`game.embedded_residual`).
-    w : Tensor of shape (p,)
-    scale : float
-        2λn.
-    beta : float
+    ``mean`` is m(w), (p,) to (q,): the residuals in the kernel's space, Zᵀδ / B − ρ w,
+    so that λn |m|² is the follower's second term (`game.embedded_residual`); ``scale``
+    is 2λn.
     """
     # ``w`` may be a leaf of the caller's graph, which these products are no part of.
     w = w.detach().clone().requires_grad_()

@@ -42,7 +42,6 @@ class ObserverGroup:
         self._problem, self._listeners = problem, listeners
 
     def __call__(self, entry: Entry, point: Point) -> bool:
-        """Whether anyone wants the solver to stop."""
         problem = self._problem
         shown = entry | {
             "value": problem.anchor + problem.unit * entry["value"],
@@ -80,13 +79,11 @@ class CallbackBridge:
         self._context.call_on_fit_task_begin(estimator=estimator, **data)
 
     def __call__(self, entry: Entry, point: Point) -> bool:
-        """Whether a callback wants the solver to stop."""
         task = self._context.subcontext(task_name="evaluation")
         task.call_on_fit_task_begin(estimator=self._estimator, **self._data)
         return self._end(task, lambda: self._fit.fitted(*point()))
 
     def finish(self, fitted: Fitted) -> None:
-        """The end of the fit."""
         self._end(self._context, lambda: fitted)
 
     def _end(self, task: Any, fitted: Callable[[], Fitted]) -> bool:

@@ -88,7 +88,6 @@ class Fit(ABC):
         self.solver_problem = self._make_problem()
 
     def solve(self, lam: float, observe: Observer | None = None) -> FitResult:
-        """The policy that the solver finds at one λ."""
         found = self.solver.solve(
             self.solver_problem,
             self.state.solver_state if self.state else self._start(),
@@ -221,7 +220,6 @@ class StochasticFit(Fit):
 
 
 def _described(function_class: FunctionClass) -> str:
-    """What a function was made by, in words that can be compared."""
     if isinstance(function_class, str | MLP):
         return repr(function_class)
     return getattr(function_class, "__qualname__", type(function_class).__name__)

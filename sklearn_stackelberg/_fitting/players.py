@@ -349,15 +349,11 @@ class ContinuousPlayers(Players):
         outputs: KernelScores | NetworkFunction,
         values: KernelValues | NetworkValues,
     ) -> Fitted:
-        actions, problem = self.actions, self.problem
-        shown = self._shown(policy, q_function) | {
-            "action_bounds_": self.actions.bounds,
-            "action_names_": actions.names,
-        }
+        actions, anchor = self.actions, self.problem.anchor
+        shown = self._shown(policy, q_function)
+        shown |= {"action_bounds_": actions.bounds, "action_names_": actions.names}
         if isinstance(policy, CandidateSoftmax):
             shown["candidates_"] = policy.exact.numpy()
         distribution = ActionDistribution(outputs, policy)
-        fitted = ContinuousPolicy(
-            actions, distribution, values, problem.anchor, self.hp.dtype
-        )
+        fitted = ContinuousPolicy(actions, distribution, values, anchor, self.hp.dtype)
         return Fitted(fitted, shown)

@@ -53,17 +53,8 @@ def index_states(
 ) -> tuple[Floats, Index, Index]:
     """One table for states and next states, where a state that is both stands once.
 
-    Parameters
-    ----------
-    state, next_state : array of shape (n, d)
-    shared : int array of shape (n,)
-        The row whose state is the next state, or -1.
-
-    Returns
-    -------
-    states : array of shape (n + number not shared, d)
-    state_index, next_index : int array of shape (n,)
-        Where each row's state and next state are in ``states``.
+    ``shared`` (n,) is the row whose state is the next state, or -1. Returned beside the
+    table is where each row's state and next state are in it, (n,) each.
     """
     alone = np.flatnonzero(shared < 0)
     next_index = shared.astype(np.intp)

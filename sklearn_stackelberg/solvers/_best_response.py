@@ -117,13 +117,9 @@ class BestResponse:
     @property
     def follower_objective(self) -> Tensor:
         """F at its minimum."""
+        error, n = self.bellman_error, self.lstd.log_length
         return game.follower_objective(
-            self.value,
-            self.bellman_error,
-            self.flat_w,
-            self.lstd.log_length,
-            self.lam,
-            self.beta,
+            self.value, error, self.flat_w, n, self.lam, self.beta
         )
 
     @property

@@ -214,11 +214,10 @@ class ContinuousLSTD(LSTDSystem):
         incoming = torch.zeros(len(needed), self.n_features, dtype=self.dtype)
         for index in self._batches(self._continued[low:high]):
             weight = self.discount * (1.0 - self.rows.terminated[index])
-            where = torch.from_numpy(
-                np.searchsorted(needed, self.rows.next_state[index])
-            )
+            where = np.searchsorted(needed, self.rows.next_state[index])
             weighted = torch.from_numpy(weight).to(self.dtype)[:, None]
-            incoming.index_add_(0, where, weighted * self._pairs(index))
+            weighted = weighted * self._pairs(index)
+            incoming.index_add_(0, torch.from_numpy(where), weighted)
         share = self._initial_share[start : start + self._chunk_rows]
         return _Chunk(
             self.policy.read(self.states[needed]),

@@ -60,16 +60,8 @@ class BatchEvaluation(NamedTuple):
 class MinibatchGame:
     """The problem of ``needs = "samples"``: batches, on one device, in one precision.
 
-    Parameters
-    ----------
-    rows : Rows
-    inputs : MinibatchInputs
-    discount : float
-    ridge : float, default=0.0
-        ρ, as in `game.bellman_error`: for a Q-function linear in the features that it
-        is embedded by, whose weights are in the embedding's order.
-    dtype : dtype, default=torch.float64
-    device : device or str, default="cpu"
+    ``ridge`` is ρ, as in `game.bellman_error`: for a Q-function linear in the features
+    that it is embedded by, whose weights are in the embedding's order.
     """
 
     def __init__(

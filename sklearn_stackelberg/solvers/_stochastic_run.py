@@ -114,11 +114,10 @@ class StochasticRun:
         self.last_finite, self.last_point = self.state(), self.point()
 
     def _started(self, module: Weights | None) -> nn.Module:
-        """A module on the problem's device, in its precision, to be trained."""
         if not isinstance(module, nn.Module):
             raise TypeError(
-                "Stochastic starts from a policy and a Q-function that are modules; "
-                f"one of them is of type {type(module).__name__}."
+                "Stochastic starts from a policy and a Q-function that are modules, "
+                f"got {type(module).__name__}."
             )
         if not trained(module):  # as results are, so that nobody trains them
             module.requires_grad_()
@@ -126,7 +125,6 @@ class StochasticRun:
 
     @property
     def over(self) -> bool:
-        """Nothing more to do."""
         return self.stopped or bool(self.diverged) or self._stands_still()
 
     def _draw(self) -> Batch:
@@ -286,7 +284,6 @@ class StochasticRun:
         )
 
     def _placed(self, adjoint: Tensor | None) -> Tensor | None:
-        """A saved adjoint on the problem's device, in its precision."""
         if adjoint is None:
             return None
         return adjoint.to(self.problem.device, self.problem.dtype)
