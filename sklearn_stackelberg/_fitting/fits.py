@@ -310,7 +310,7 @@ def _make_players(
     if hp.q_function == "linear":
         raise ValueError(
             "q_function='linear' with continuous actions would be linear in the "
-            "action, whose best is then always a bound. Use q_function='kernel' "
-            "(kernel='polynomial' for a curve of low degree), or 'mlp'."
+            "action, whose best is then always one of the bounds. Use "
+            "q_function='kernel' (kernel='polynomial' for a curve), or 'mlp'."
         )
     return ContinuousPlayers(hp, problem, actions, linear, inputs)
