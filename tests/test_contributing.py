@@ -24,6 +24,9 @@ from sklearn_stackelberg.kernels._registry import KERNELS
 from sklearn_stackelberg.policies._base import CONTINUOUS_POLICIES
 from sklearn_stackelberg.solvers import ClosedForm, Stochastic
 
+# Fits by the dozen: some minutes of a processor in all.
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "docs" / "contributing"
 PAGES = sorted(FOLDER.glob("*.md"))

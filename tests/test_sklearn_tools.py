@@ -51,7 +51,7 @@ from sklearn_stackelberg.metrics import (
     importance_sampling_value,
 )
 
-pytestmark = ignore_convergence
+pytestmark = [ignore_convergence, pytest.mark.slow]
 
 DISCOUNT = 0.9
 STATES = ["speed", "load", "heat"]

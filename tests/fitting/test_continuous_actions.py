@@ -308,7 +308,7 @@ def test_columns_of_amounts_keep_their_order():
     swapped = changed(log, action=table[["glucose", "insulin"]])
     policy = doser(candidates=5).fit(log)
     assert policy.action_names_ == ("insulin", "glucose")
-    words = r"columns \['glucose', 'insulin'\], and the policy was learned on \['insu"
+    words = r"columns \['glucose', 'insulin'\], the policy learned on \['insu"
     for ask in (
         lambda: policy.score(swapped),
         lambda: fitted_q_value(policy, swapped, discount=0.5),

@@ -21,7 +21,7 @@ from sklearn_stackelberg import EpisodeKFold, OnStates
 from sklearn_stackelberg.model_selection import FittedQScorer
 from sklearn_stackelberg.networks import MLP
 
-pytestmark = ignore_convergence
+pytestmark = [ignore_convergence, pytest.mark.slow]
 
 LOG = walk_log(n=120)
 DOSES = dose_log(n=120)

@@ -41,7 +41,7 @@ from sklearn_stackelberg.model_selection import (
     PessimisticRefit,
 )
 
-pytestmark = ignore_convergence
+pytestmark = [ignore_convergence, pytest.mark.slow]
 
 FAST = dict(mirror_steps=2, max_iter=1, n_components=10)
 FOLDS = EpisodeKFold(3)

@@ -44,6 +44,9 @@ from sklearn_stackelberg.solvers._minibatch_game import (
     flat,
 )
 
+# Fits by the dozen: some minutes of a processor in all.
+pytestmark = pytest.mark.slow
+
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 
 
