@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:  # matplotlib is needed by whoever draws, and by nobody else
-    from matplotlib.axes import Axes
-
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ._coverage import CoverageReport
 
-if TYPE_CHECKING:  # as in `_plotting`
-    from matplotlib.axes import Axes
-
-from collections.abc import Callable
-from typing import TYPE_CHECKING
-
-from numpy.typing import ArrayLike
-
-if TYPE_CHECKING:  # as in `_plotting`
+if TYPE_CHECKING:  # matplotlib is needed by whoever draws, and by nobody else
     from matplotlib.axes import Axes
 
 # Two of the palette of Okabe and Ito, which the colour-blind can distinguish.
