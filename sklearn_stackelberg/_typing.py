@@ -15,6 +15,3 @@ AnyArray = NDArray[Any]
 
 # What `sklearn.utils.check_random_state` takes.
 RandomStateLike = int | np.random.RandomState | None
-
-# The former name of Floats.
-Array = Floats

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-Array = NDArray[np.floating]
+Floats = NDArray[np.floating]
 
 
 def expected_value(q_values: Tensor, probabilities: Tensor) -> Tensor:
@@ -37,7 +37,7 @@ def td_residual(
     return reward + discount * (1.0 - terminated) * next_value - q_logged
 
 
-def average_value(reward: Array, terminated: Array, discount: float) -> float:
+def average_value(reward: Floats, terminated: Floats, discount: float) -> float:
     """q₀ = min(0, r̄ / (1 − γ (1 − t̄))): what to expect where the log is silent.
 
     Each step pays the log's mean reward r̄ and ends the episode as often as its rows do,
@@ -49,8 +49,8 @@ def average_value(reward: Array, terminated: Array, discount: float) -> float:
 
 
 def anchored_reward(
-    reward: Array, terminated: Array, anchor: float, discount: float
-) -> Array:
+    reward: Floats, terminated: Floats, anchor: float, discount: float
+) -> Floats:
     """r − (1 − γ (1 − terminated)) q₀: the rewards of what q adds to a constant q₀.
 
     q satisfies the Bellman equation of r where q − q₀ satisfies that of these rewards,
