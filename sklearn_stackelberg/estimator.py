@@ -273,6 +273,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         kernel_params: dict[str, Any] | None = None,
         n_components: int | None = 200,
         initial_states: str = "all",
+        support: float = 0.05,
         q_function: FunctionClass = "kernel",
         policy: FunctionClass = "kernel",
         action_type: str = "auto",
@@ -297,6 +298,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         self.kernel_params = kernel_params
         self.n_components = n_components
         self.initial_states = initial_states
+        self.support = support
         self.q_function = q_function
         self.policy = policy
         self.action_type = action_type

@@ -18,6 +18,7 @@ from .._typing import Floats, Index
 from ..kernels._state_action import CandidateGram, StateActionFeatures
 from ..policies._base import ContinuousPolicy as ContinuousPolicyModule
 from ..q_functions import ContinuousQ
+from .support import ActionSupport
 
 # States at once, of one action and of several: what a kernel or a network holds of
 # them, times the candidates, stays a few dozen megabytes.
@@ -70,6 +71,18 @@ class NetworkFunction:
                 columns = torch.from_numpy(self.inputs.transform(states[batch]))
                 found.append(self.module(columns).numpy())
         return self.scale * np.concatenate(found)
+
+
+@dataclass(frozen=True, eq=False)
+class SupportedLogits:
+    """Logits, (n, n_outputs), of the actions that a log supports; the others never."""
+
+    logits: StateFunction
+    support: ActionSupport
+
+    def __call__(self, states: Floats) -> Floats:
+        found = self.logits(states)
+        return found + self.support.log_prior(states).astype(found.dtype)
 
 
 @dataclass(frozen=True, eq=False)

@@ -47,6 +47,7 @@ class Hyperparameters:
     kernel_params: dict[str, object] | None
     n_components: int | None
     initial_states: str
+    support: float
     q_function: FunctionClass
     policy: FunctionClass
     action_type: str
@@ -114,6 +115,10 @@ RULES: Mapping[str, Rule] = {
         lambda x: isinstance(x, dict | None),
     ),
     "initial_states": one_of("first", "all"),
+    "support": Rule(
+        "a number in [0, 1), where 0 allows every action",
+        lambda x: _is_real(x) and 0 <= x < 1,
+    ),
     "action_type": one_of("auto", "discrete", "continuous"),
     # Read when it is checked: a policy class of the user's has its name by then.
     "action_distribution": Rule(

@@ -41,7 +41,9 @@ from .fitted_policy import (
     LinearFunction,
     NetworkFunction,
     NetworkValues,
+    StateFunction,
     StateInputs,
+    SupportedLogits,
 )
 from .hyperparameters import FunctionClass, Hyperparameters, is_network
 from .state_inputs import (
@@ -52,6 +54,7 @@ from .state_inputs import (
     StateColumns,
     draw_seed,
 )
+from .support import ActionSupport, has_few_states, nearest_candidates
 
 # States that a network is tried on before it is trained.
 _EXAMPLES = 3
@@ -117,7 +120,37 @@ class Players(ABC):
         """What is read of states and rows on the way, by their indices."""
         read = (self.inputs.policy, self.inputs.q_function)
         policy, q_function = map(self._table, read)
+        prior, inputs = self.log_prior, policy
+        if prior is not None:
+
+            def policy(index: Index) -> Tensor:
+                return torch.cat([inputs(index), prior[torch.from_numpy(index)]], dim=1)
+
         return MinibatchInputs(policy, q_function, self._embedding())
+
+    @cached_property
+    def log_prior(self) -> Tensor | None:
+        """What is added to the policy's logits in every state, (N, A); None if zero."""
+        support = self.inputs.support
+        if support is None:
+            return None
+        prior = torch.from_numpy(support.log_prior(self.problem.states))
+        return prior.to(getattr(torch, self.hp.dtype))
+
+    def _supported(self, logits: StateFunction) -> StateFunction:
+        """Logits of states, those of actions without support as good as −∞."""
+        support = self.inputs.support
+        return logits if support is None else SupportedLogits(logits, support)
+
+    def _fit_support(
+        self, codes: Index, n_actions: int, rng: RandomState
+    ) -> ActionSupport | None:
+        if not self.hp.support:
+            return None
+        states = self.problem.state
+        return ActionSupport(self.hp.support).fit(
+            states, codes, n_actions, has_few_states(states), rng
+        )
 
     def _table(self, inputs: StateInputs) -> FeatureRows:
         """One table for each way to read states, whoever reads so."""
@@ -185,11 +218,19 @@ class DiscretePlayers(Players):
         check_table_size(self.n_actions, embedded.n_features_out_)
         policy = readers.read(self.hp.policy)
         seed = 0 if self.linear else draw_seed(rng)
-        return PlayerInputs(policy, q_function, embedded, seed=seed)
+        support = self._fit_support(self.action, self.n_actions, rng)
+        return PlayerInputs(policy, q_function, embedded, seed=seed, support=support)
 
     def linear_system(self) -> DiscreteLSTD:
         features, discount = self._table(self.inputs.embedded), self.problem.discount
-        return DiscreteLSTD(self.rows, features, self.n_actions, discount, self.ridge)
+        return DiscreteLSTD(
+            self.rows,
+            features,
+            self.n_actions,
+            discount,
+            self.ridge,
+            log_prior=self.log_prior,
+        )
 
     def start_weights(self) -> Tensor:
         # θ = 0 is uniform, where each action's advantage counts alike.
@@ -206,8 +247,9 @@ class DiscretePlayers(Players):
     def start_policy(self) -> nn.Module:
         head = self._head(self.n_actions)
         if isinstance(head, LinearQ):
-            return SoftmaxPolicy(head.weight.detach()).requires_grad_()
-        return NetworkSoftmax(head)
+            weight, has_prior = head.weight.detach(), self.log_prior is not None
+            return SoftmaxPolicy(weight, has_prior).requires_grad_()
+        return NetworkSoftmax(head, 0 if self.log_prior is None else self.n_actions)
 
     def start_q_function(self) -> nn.Module:
         if not self.linear_q:
@@ -225,14 +267,20 @@ class DiscretePlayers(Players):
             logits = LinearFunction(inputs.policy, policy)
         else:
             assert isinstance(policy, NetworkSoftmax)
-            logits = NetworkFunction(inputs.policy, policy.outputs)
+            logits = NetworkFunction(inputs.policy, policy.module)
         if isinstance(module, LinearQ):
             module = self._scaled(module.weight.detach())
             values = LinearFunction(inputs.q_function, module)
         else:
             values = NetworkFunction(inputs.q_function, module, problem.scale)
         return Fitted(
-            DiscretePolicy(self.actions, logits, values, problem.anchor, self.hp.dtype),
+            DiscretePolicy(
+                self.actions,
+                self._supported(logits),
+                values,
+                problem.anchor,
+                self.hp.dtype,
+            ),
             self._shown(policy, module) | {"classes_": self.actions.classes},
         )
 
@@ -265,8 +313,13 @@ class ContinuousPlayers(Players):
         # The candidates' logits are linear in the joint features where Q is, of a
         # linear system; else they are functions of the state.
         policy = readers.read(hp.policy) if moving or not self.linear else None
-        seed = 0 if self.linear else draw_seed(rng)
-        return PlayerInputs(policy, q_function, embedded, distribution, seed)
+        seed, support = 0 if self.linear else draw_seed(rng), None
+        if isinstance(distribution, CandidateSoftmax):
+            # The likeliest candidate is the nearest to what was done.
+            candidates = distribution.exact.numpy()
+            codes = nearest_candidates(self.action, candidates)
+            support = self._fit_support(codes, len(candidates), rng)
+        return PlayerInputs(policy, q_function, embedded, distribution, seed, support)
 
     @cached_property
     def _model(self) -> CandidatePolicyModel | GaussianPolicyModel:
@@ -275,7 +328,8 @@ class ContinuousPlayers(Players):
         policy = inputs.distribution
         assert policy is not None
         if isinstance(policy, CandidateSoftmax):
-            return CandidatePolicyModel(inputs.embedded, policy.exact.numpy())
+            prior = None if inputs.support is None else inputs.support.log_prior
+            return CandidatePolicyModel(inputs.embedded, policy.exact.numpy(), prior)
         return GaussianPolicyModel(inputs.embedded, inputs.policy, policy)
 
     def linear_system(self) -> ContinuousLSTD:
@@ -288,13 +342,13 @@ class ContinuousPlayers(Players):
     def from_weights(self, theta: Tensor, w: Tensor) -> Fitted:
         features, model = self.inputs.embedded, self._model
         policy: ContinuousPolicyModule
-        outputs: KernelScores | NetworkFunction
+        outputs: StateFunction
         if isinstance(model, CandidatePolicyModel):
             # In single precision a candidate may be rounded past its bound.
             candidates = model.gram.candidates.astype(float).clip(*self.actions.bounds)
             policy = CandidateSoftmax(theta, torch.from_numpy(candidates))
             weights = features.landmark_weights(theta.numpy())
-            outputs = KernelScores(model.gram, weights)
+            outputs = self._supported(KernelScores(model.gram, weights))
         else:
             policy = model.policy.with_head(theta.to(model.dtype))
             outputs = NetworkFunction(model.inputs, policy.outputs)
@@ -315,7 +369,11 @@ class ContinuousPlayers(Players):
     def start_policy(self) -> nn.Module:
         policy = self.inputs.distribution
         assert policy is not None
-        return policy.with_head(self._head(policy.n_outputs))
+        head = self._head(policy.n_outputs)
+        if isinstance(policy, CandidateSoftmax):
+            has_prior = self.log_prior is not None
+            return CandidateSoftmax(head, policy.exact, has_prior)
+        return policy.with_head(head)
 
     def start_q_function(self) -> nn.Module:
         if self.linear_q:
@@ -338,7 +396,9 @@ class ContinuousPlayers(Players):
         if isinstance(module, LinearQ):
             module = self._scaled(module.weight.detach())
         assert isinstance(policy, ContinuousPolicyModule)
-        outputs = NetworkFunction(inputs.policy, policy.outputs)
+        outputs: StateFunction = NetworkFunction(inputs.policy, policy.outputs)
+        if isinstance(policy, CandidateSoftmax):
+            outputs = self._supported(NetworkFunction(inputs.policy, policy.head))
         values = NetworkValues(inputs.q_function, q_function, self.problem.scale)
         return self._fitted(policy, module, outputs, values)
 
@@ -346,7 +406,7 @@ class ContinuousPlayers(Players):
         self,
         policy: ContinuousPolicyModule,
         q_function: nn.Module,
-        outputs: KernelScores | NetworkFunction,
+        outputs: StateFunction,
         values: KernelValues | NetworkValues,
     ) -> Fitted:
         actions, anchor = self.actions, self.problem.anchor

@@ -16,6 +16,7 @@ from ..kernels._state_action import StateActionFeatures
 from ..networks import MLP
 from ..policies._base import ContinuousPolicy as ContinuousPolicyModule
 from .hyperparameters import FunctionClass, Hyperparameters
+from .support import ActionSupport
 
 
 class StateColumns:
@@ -144,7 +145,7 @@ class PlayerInputs:
     ``embedded`` are the features of the kernel that the Bellman error is measured by,
     of states or of states and actions; ``policy`` and ``q_function`` what each reads of
     states, None where it reads the embedded ones; ``seed`` is of the networks' first
-    weights and of the minibatches.
+    weights and of the minibatches; ``support`` says which actions the log supports.
     """
 
     policy: Any  # StateInputs, those of linear functions with landmark weights
@@ -153,6 +154,7 @@ class PlayerInputs:
     # Over continuous actions, its head still to come.
     distribution: ContinuousPolicyModule | None = None
     seed: int = 0
+    support: ActionSupport | None = None
 
 
 def draw_seed(rng: RandomState) -> int:

@@ -18,6 +18,11 @@ from .._typing import Floats, RandomStateLike
 from ._quadrature import Choice, Nodes
 
 
+# A logit that is as good as minus infinity, and whose products with zero are zero: the
+# probability is zero in either precision.
+NEVER = -1e9
+
+
 class Policy(nn.Module, ABC):
     """A policy whose choice is made from outputs: logits, or a location and a scale.
 
@@ -101,6 +106,11 @@ class ContinuousPolicy(Policy):
     @abstractmethod
     def draw(self, outputs: Tensor, rng: np.random.RandomState) -> Tensor:
         """Actions drawn as the policy would, (k, p), for predictions."""
+
+
+def split_prior(x: Tensor, n_prior: int) -> tuple[Tensor, Tensor | float]:
+    """Inputs (k, d + n_prior) as inputs (k, d) and a log prior; 0 of no columns."""
+    return (x[:, :-n_prior], x[:, -n_prior:]) if n_prior else (x, 0.0)
 
 
 def advantages(probabilities: Tensor, q_values: Tensor) -> Tensor:

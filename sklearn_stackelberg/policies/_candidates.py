@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .._sampling import fixed_sample
 from .._typing import Floats, RandomStateLike
-from ._base import ContinuousPolicy
+from ._base import ContinuousPolicy, split_prior
 from ._quadrature import Nodes, as_head, head_dtype
 
 # Candidates where the user asks for no number of them: in one dimension, and in more,
@@ -32,6 +32,9 @@ class CandidateSoftmax(ContinuousPolicy, name="candidates"):
         u of the scores φ(s, a_j)ᵀu, for inputs of shape (n, C, m); or a module that
         gives the scores, (n, C), from inputs of its own.
     candidates : Tensor of shape (C, p)
+    has_prior : bool, default=False
+        Whether the last C columns of a module's inputs are a log prior, which is added
+        to the scores.
 
     Examples
     --------
@@ -45,12 +48,15 @@ class CandidateSoftmax(ContinuousPolicy, name="candidates"):
     has_moving_actions = False
     candidates: Tensor
 
-    def __init__(self, head: Tensor | nn.Module, candidates: Tensor) -> None:
+    def __init__(
+        self, head: Tensor | nn.Module, candidates: Tensor, has_prior: bool = False
+    ) -> None:
         super().__init__()
         self.head = as_head(head)
         # In another precision they may lie outside the bounds: predictions give these.
         self.exact = candidates.double()
         self.n_outputs = len(candidates)
+        self.n_prior = self.n_outputs if has_prior else 0
         self.register_buffer("candidates", candidates.to(head_dtype(self.head)))
 
     @classmethod
@@ -73,8 +79,9 @@ class CandidateSoftmax(ContinuousPolicy, name="candidates"):
 
     def outputs(self, x: Tensor) -> Tensor:
         """Scores of the candidates, (n, C), of φ(s, a_j), (n, C, m), or a head's x."""
+        x, prior = split_prior(x, self.n_prior)
         scores = self.head(x)
-        return scores.squeeze(2) if scores.ndim == 3 else scores
+        return scores.squeeze(2) if scores.ndim == 3 else scores + prior
 
     def choice(self, outputs: Tensor) -> Nodes:
         """The candidates and their probabilities."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ._base import Policy
+from ._base import Policy, split_prior
 
 # Probabilities that a logarithm is taken of, in either precision.
 _TINY = 1e-30
@@ -19,6 +19,9 @@ class SoftmaxPolicy(Policy):
     weight : Tensor of shape (n_features, n_actions)
         θ, a column per action. Zero is the uniform policy; multiplying θ by a larger
         number makes every choice more decided.
+    has_prior : bool, default=False
+        Whether the last n_actions columns of its inputs are a log prior, which is added
+        to the logits.
 
     Examples
     --------
@@ -28,13 +31,15 @@ class SoftmaxPolicy(Policy):
     [0.5, 0.5]
     """
 
-    def __init__(self, weight: Tensor) -> None:
+    def __init__(self, weight: Tensor, has_prior: bool = False) -> None:
         super().__init__()
         self.weight = nn.Parameter(weight, requires_grad=False)
+        self.n_prior = weight.shape[1] if has_prior else 0
 
     def outputs(self, x: Tensor) -> Tensor:
         """Logits φ(s)ᵀθ, (k, n_actions), of features (k, n_features)."""
-        return x @ self.weight
+        x, prior = split_prior(x, self.n_prior)
+        return x @ self.weight + prior
 
     def choice(self, outputs: Tensor) -> Tensor:
         """Action probabilities, (k, n_actions)."""
@@ -53,6 +58,8 @@ class NetworkSoftmax(Policy):
     ----------
     module : Module
         (k, d) to (k, n_actions).
+    n_prior : int, default=0
+        Number of the inputs' last columns that are a log prior, added to the logits.
 
     Examples
     --------
@@ -62,22 +69,26 @@ class NetworkSoftmax(Policy):
     [[0.5, 0.5]]
     """
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, n_prior: int = 0) -> None:
         super().__init__()
-        self.module = module
+        self.module, self.n_prior = module, n_prior
 
     def outputs(self, x: Tensor) -> Tensor:
         """Logits, (k, n_actions)."""
-        return self.module(x)
+        x, prior = split_prior(x, self.n_prior)
+        return self.module(x) + prior
 
     def choice(self, outputs: Tensor) -> Tensor:
         """Action probabilities, (k, n_actions)."""
         return torch.softmax(outputs, dim=1)
 
 
-def action_probabilities(features: Tensor, weight: Tensor) -> Tensor:
+def action_probabilities(
+    features: Tensor, weight: Tensor, log_prior: Tensor | None = None
+) -> Tensor:
     """π_θ(·|s), (n, n_actions), of features (n, m), weights (m, n_actions)."""
-    return torch.softmax(features @ weight, dim=1)
+    logits = features @ weight
+    return torch.softmax(logits if log_prior is None else logits + log_prior, dim=1)
 
 
 def softmax_vjp(probabilities: Tensor, gradient: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ class LSTDSystem(ABC):
     dtype: torch.dtype
 
     def __init__(
-        self, rows: Rows, discount: float, ridge: float, log_length: int | None
+        self, rows: Rows, discount: float, ridge: float, log_length: float | None
     ) -> None:
         self.rows, self.discount, self.ridge = rows, discount, ridge
         self.n = len(rows.state)

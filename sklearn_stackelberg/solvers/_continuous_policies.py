@@ -7,6 +7,8 @@ then a product kernel costs one row of n_landmarks numbers a state, whatever the
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -14,7 +16,7 @@ from .._problem.rows import StateData, abs_quantile
 from .._typing import Floats
 from ..kernels._nystroem import LandmarkFeatures
 from ..kernels._state_action import CandidateGram, NodeGram, StateActionFeatures
-from ..policies._base import ContinuousPolicy, advantages
+from ..policies._base import NEVER, ContinuousPolicy, advantages
 from ..policies._softmax import softmax_vjp
 
 # A Gaussian's step reweights its nodes by no more than about e to this: longer ones
@@ -26,10 +28,18 @@ _RIDGE = 1e-4
 
 
 class CandidatePolicyModel:
-    """π(a_j|s) ∝ exp(φ(s, a_j)ᵀu) of C candidates, u of shape (m, 1)."""
+    """π(a_j|s) ∝ exp(φ(s, a_j)ᵀu) of C candidates, u of shape (m, 1).
 
-    def __init__(self, features: StateActionFeatures, candidates: Floats) -> None:
-        self.features = features
+    ``log_prior`` of states (k, d) is added to the logits, (k, C).
+    """
+
+    def __init__(
+        self,
+        features: StateActionFeatures,
+        candidates: Floats,
+        log_prior: Callable[[Floats], Floats] | None = None,
+    ) -> None:
+        self.features, self.log_prior = features, log_prior
         self.gram = CandidateGram(features, candidates)
         self._projection = torch.from_numpy(features.projection_)  # (L, m)
 
@@ -38,16 +48,20 @@ class CandidatePolicyModel:
         return torch.zeros(self._projection.shape[1], 1, dtype=torch.float64)
 
     def read(self, states: Floats) -> StateData:
-        return (self.gram.read(states),)
+        gram = self.gram.read(states)
+        if self.log_prior is None:
+            return (gram,)
+        return gram, torch.from_numpy(self.log_prior(states)).to(gram.dtype)
 
     def outputs(self, data: StateData, direction: Tensor) -> Tensor:
-        """Logits φ(s, a_j)ᵀu of the candidates, (k, C)."""
-        (gram,) = data
+        """φ(s, a_j)ᵀu of the candidates, (k, C)."""
+        gram = data[0]
         landmark_weights = self._projection @ direction.double()
         return self.gram.values(gram, landmark_weights.to(gram.dtype))[..., 0]
 
     def probabilities(self, data: StateData, theta: Tensor) -> Tensor:
-        return torch.softmax(self.outputs(data, theta), dim=1)
+        logits = self.outputs(data, theta)
+        return torch.softmax(logits + data[1] if len(data) > 1 else logits, dim=1)
 
     def mean(self, data: StateData, theta: Tensor) -> Tensor:
         """h = Σ_j π(a_j|s) k((s, a_j), L), (k, n_landmarks)."""
@@ -71,6 +85,9 @@ class CandidatePolicyModel:
         direction = w[:, None]
         values = self.outputs(data, direction)
         advantage = advantages(self.probabilities(data, theta), values)
+        if len(data) > 1:
+            # What is never chosen moves nothing: its advantage is not to count.
+            advantage = advantage[data[1] > NEVER / 2]
         return theta + size / abs_quantile(advantage) * direction  # Eq. (35)
 
 

@@ -24,7 +24,7 @@ from .._linalg import LinearSystem
 from .._problem.rows import FeatureRows, Rows, abs_quantile
 from .._sampling import fixed_sample
 from .._typing import Index
-from ..policies._base import advantages
+from ..policies._base import NEVER, advantages
 from ..policies._softmax import action_probabilities, softmax_vjp
 from ..total_derivative import Factors
 from ._best_response import STEP_ROWS, LSTDSystem
@@ -45,6 +45,8 @@ class _Chunk(NamedTuple):
     next_state: Index
     weight: Tensor  # γ (1 − terminated), (k, 1)
 
+    prior: Tensor | None  # of the policy's actions in the next states, (k, A)
+
     def read(self, features: FeatureRows) -> tuple[Tensor, Tensor]:
         """φ of the states and of the next states, (k, m) each."""
         return features(self.state), features(self.next_state)
@@ -53,8 +55,9 @@ class _Chunk(NamedTuple):
 class DiscreteLSTD(LSTDSystem):
     """M(θ) and b(θ), and their derivatives with respect to θ, of shape (m, A).
 
-    ``features(index)`` gives φ of the states at ``index``, (k, m). Larger chunks need
-    more memory; the sums are the same to rounding.
+    ``features(index)`` gives φ of the states at ``index``, (k, m); ``log_prior`` is
+    added to the policy's logits there, (N, A). Larger chunks need more memory; the sums
+    are the same to rounding.
     """
 
     def __init__(
@@ -65,10 +68,12 @@ class DiscreteLSTD(LSTDSystem):
         discount: float,
         ridge: float = 0.0,
         chunk_rows: int = CHUNK_ROWS,
-        log_length: int | None = None,
+        log_length: float | None = None,
+        log_prior: Tensor | None = None,
     ) -> None:
         super().__init__(rows, discount, ridge, log_length)
         self.features, self.n_actions = features, n_actions
+        self.log_prior = log_prior
         one = features(rows.state[:1])
         self.n_features, self.dtype = one.shape[1], one.dtype
         self._chunk_rows = chunk_rows
@@ -82,6 +87,7 @@ class DiscreteLSTD(LSTDSystem):
                 torch.as_tensor(
                     discount * (1.0 - rows.terminated[index]), dtype=self.dtype
                 )[:, None],
+                self._prior(rows.next_state[index]),
             )
             for action, index in self._by_action(np.flatnonzero(rows.terminated < 1.0))
         ]
@@ -100,7 +106,14 @@ class DiscreteLSTD(LSTDSystem):
             self.ridge,
             self._chunk_rows,
             self.log_length,
+            self.log_prior,
         )
+
+    def _prior(self, index: Index) -> Tensor | None:
+        """What is added to the logits in states at an index, (k, A)."""
+        if self.log_prior is None:
+            return None
+        return self.log_prior[torch.from_numpy(index)]
 
     def _by_action(self, which: Index) -> Iterator[tuple[int, Index]]:
         """Chunks of these rows that share their logged action."""
@@ -143,17 +156,21 @@ class DiscreteLSTD(LSTDSystem):
         w = self.weights(flat_w)
         # A softmax does not see what all actions share; θ would grow by it.
         w = w - w.mean(dim=1, keepdim=True)
-        probabilities = action_probabilities(self._sample, theta)
-        advantage = advantages(probabilities, self._sample @ w)
+        features, prior = self._sample
+        probabilities = action_probabilities(features, theta, prior)
+        advantage = advantages(probabilities, features @ w)
+        if prior is not None:
+            # What is never chosen moves nothing: its advantage is not to count.
+            advantage = advantage[prior > NEVER / 2]
         return theta + size / abs_quantile(advantage) * w
 
     def logit_scale(self, direction: Tensor) -> float:
-        return abs_quantile(self._sample @ direction)
+        return abs_quantile(self._sample[0] @ direction)
 
     @cached_property
-    def _sample(self) -> Tensor:
-        chosen = fixed_sample(self.n, STEP_ROWS)
-        return self.features(self.rows.state[chosen]).double()
+    def _sample(self) -> tuple[Tensor, Tensor | None]:
+        chosen = self.rows.state[fixed_sample(self.n, STEP_ROWS)]
+        return self.features(chosen).double(), self._prior(chosen)
 
     def __call__(self, theta: Tensor) -> LinearSystem:
         actions, m = self.n_actions, self.n_features
@@ -162,7 +179,7 @@ class DiscreteLSTD(LSTDSystem):
         # π(a|s') = 1 gives the last.
         moved = torch.zeros(actions, m, (actions - 1) * m, dtype=torch.float64)
         for chunk, z, after in self._read():  # (k, m) each
-            share = chunk.weight * action_probabilities(after, theta)  # (k, A)
+            share = chunk.weight * action_probabilities(after, theta, chunk.prior)
             spread = share[:, :-1, None] * after[:, None, :]  # (k, A - 1, m)
             block = z.T @ spread.reshape(len(z), -1)  # (m, (A - 1) m)
             moved[chunk.action] += block
@@ -177,14 +194,15 @@ class DiscreteLSTD(LSTDSystem):
     def _initial(self, theta: Tensor) -> Tensor:
         """b(θ), Eq. (14) of docs/game.md, (A m,)."""
         total = torch.zeros(self.n_actions, self.n_features, dtype=torch.float64)
-        for features in self._initial_features():
-            total = total + action_probabilities(features, theta).T @ features
+        for features, prior in self._initial_features():
+            total = total + action_probabilities(features, theta, prior).T @ features
         return (1.0 - self.discount) * (total / len(self.rows.initial)).ravel()
 
-    def _initial_features(self) -> Iterator[Tensor]:
+    def _initial_features(self) -> Iterator[tuple[Tensor, Tensor | None]]:
         initial = self.rows.initial
         for start in range(0, len(initial), self._chunk_rows):
-            yield self.features(initial[start : start + self._chunk_rows])
+            index = initial[start : start + self._chunk_rows]
+            yield self.features(index), self._prior(index)
 
     def vjp(self, theta: Tensor, factors: Factors, gradient_b: Tensor) -> Tensor:
         """D_θ v, from ∂v/∂M = x1 y1ᵀ + x2 y2ᵀ and ∂v/∂b.
@@ -203,11 +221,11 @@ class DiscreteLSTD(LSTDSystem):
             first, second = right[:, :actions], right[:, actions:]
             gradient = left[:, :1] * first + left[:, 1:] * second
             gradient = -chunk.weight / self.n * gradient  # Eq. (26), (k, A)
-            probabilities = action_probabilities(after, theta)
+            probabilities = action_probabilities(after, theta, chunk.prior)
             total = total + after.T @ softmax_vjp(probabilities, gradient)
         weight = gradient_b.reshape(actions, m).T.to(self.dtype)
         weight = (1.0 - self.discount) / len(self.rows.initial) * weight
-        for features in self._initial_features():
-            probabilities = action_probabilities(features, theta)
+        for features, prior in self._initial_features():
+            probabilities = action_probabilities(features, theta, prior)
             total = total + features.T @ softmax_vjp(probabilities, features @ weight)
         return total

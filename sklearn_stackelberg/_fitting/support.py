@@ -1,0 +1,107 @@
+"""Which actions a log supports in a state, by an estimate of its behaviour policy."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.random import RandomState
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.metrics import pairwise_distances_argmin
+
+from .._sampling import fixed_sample
+from .._typing import Floats, Index
+from ..policies._base import NEVER
+
+# Rows that the forest is grown on: more sharpen its thresholds by little.
+_FOREST_ROWS = 50_000
+
+# Visits of a state, in the mean, from which on its actions are counted.
+_VISITS = 10
+
+# Trees, and rows of a leaf.
+_TREES, _LEAF = 30, 5
+
+
+def has_few_states(states: Floats) -> bool:
+    """Whether a log visits few states many times, so that they can be counted."""
+    # The first rows show most logs of measured states to have more, without a sort.
+    few = len(states) // _VISITS
+    return (
+        len(np.unique(states[: 4 * few + 1], axis=0)) <= few
+        and len(np.unique(states, axis=0)) <= few
+    )
+
+
+def nearest_candidates(actions: Floats, candidates: Floats) -> Index:
+    """The nearest candidate (C, p) of every action (n, p), in units of their spread."""
+    spread = actions.std(axis=0)
+    spread[spread == 0] = 1.0
+    return pairwise_distances_argmin(actions / spread, candidates / spread)
+
+
+class ActionSupport:
+    """Actions that the estimated behaviour policy takes often enough in a state.
+
+    π̂_b is counted where states are few, and a random forest's where they are not. An
+    action is supported where π̂_b(a|s) >= ``threshold`` · max_b π̂_b(b|s), as in
+    batch-constrained Q-learning [1]_.
+
+    References
+    ----------
+    .. [1] S. Fujimoto, E. Conti, M. Ghavamzadeh, J. Pineau. "Benchmarking Batch Deep
+       Reinforcement Learning Algorithms", arXiv 1910.01708, 2019.
+    """
+
+    def __init__(self, threshold: float) -> None:
+        self.threshold = threshold
+
+    def fit(
+        self,
+        states: Floats,
+        codes: Index,
+        n_actions: int,
+        is_finite: bool,
+        rng: RandomState,
+    ) -> ActionSupport:
+        """Estimate π̂_b from logged states (n, d) and codes of actions (n,)."""
+        self.n_actions_ = n_actions
+        # Before single precision, in which trees compare, loses a large column.
+        self.center_ = states.mean(axis=0, dtype=np.float64)
+        spread = states.std(axis=0, dtype=np.float64)
+        self.scale_ = np.where(spread > 0, spread, 1.0)
+        if is_finite:
+            self.known_, where = np.unique(states, axis=0, return_inverse=True)
+            counts = np.zeros((len(self.known_), n_actions))
+            np.add.at(counts, (where.ravel(), codes), 1.0)
+            self.counts_ = counts
+            return self
+        chosen = fixed_sample(len(states), _FOREST_ROWS)
+        self.forest_ = RandomForestClassifier(
+            _TREES, min_samples_leaf=_LEAF, max_features=None, random_state=rng
+        ).fit(self._columns(states[chosen]), codes[chosen])
+        return self
+
+    def probabilities(self, states: Floats) -> Floats:
+        """π̂_b(a|s), (n, n_actions); equal where a state was never logged."""
+        if hasattr(self, "forest_"):
+            out = np.zeros((len(states), self.n_actions_))
+            if len(states):
+                found = self.forest_.predict_proba(self._columns(states))
+                out[:, self.forest_.classes_] = found
+            return out
+        _, where = np.unique(
+            np.concatenate([self.known_, states]), axis=0, return_inverse=True
+        )
+        where = where.ravel()
+        counts = np.ones((where.max() + 1, self.n_actions_))
+        counts[where[: len(self.known_)]] = self.counts_
+        counts = counts[where[len(self.known_) :]]
+        return counts / counts.sum(axis=1, keepdims=True)
+
+    def log_prior(self, states: Floats) -> Floats:
+        """What is added to a policy's logits, (n, n_actions): 0, or never."""
+        found = self.probabilities(states)
+        least = self.threshold * found.max(axis=1, keepdims=True)
+        return np.where((found >= least) & (found > 0.0), 0.0, NEVER)
+
+    def _columns(self, states: Floats) -> Floats:
+        return ((states - self.center_) / self.scale_).astype(np.float32)
