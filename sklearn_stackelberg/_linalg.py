@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -54,6 +54,25 @@ class Factor:
         return torch.linalg.solve_triangular(self.upper, half, upper=True)
 
 
+class Solvable(Protocol):
+    """A matrix that can be solved with."""
+
+    def solve(self, right: Tensor) -> Tensor:
+        """A⁻¹ applied to columns, of shape (q, k)."""
+
+
+class Operator(Protocol):
+    """A matrix M that is known by its products, with vectors or columns."""
+
+    @property
+    def T(self) -> Operator: ...
+
+    def __matmul__(self, x: Tensor, /) -> Tensor: ...
+
+    def factor(self, scale: float, beta: float) -> Solvable:
+        """2λn MᵀM + βI, ready to solve with; ``scale`` is 2λn."""
+
+
 @dataclass(frozen=True, eq=False)
 class LinearSystem:
     """M w = c, with a value v = bᵀw: the LSTD equations of one policy.
@@ -62,7 +81,7 @@ class LinearSystem:
     predicts of w, and b the mean features of the initial states.
     """
 
-    M: Tensor  # (p, p)
+    M: Tensor | Operator  # (p, p)
     b: Tensor  # (p,)
     c: Tensor  # (p,)
 
@@ -71,14 +90,18 @@ class LinearSystem:
         """The same of arrays, whose memory is shared."""
         return cls(*(torch.from_numpy(part) for part in (M, b, c)))
 
-    def best_response(self, scale: float, beta: float) -> tuple[Tensor, Tensor, Factor]:
+    def best_response(
+        self, scale: float, beta: float
+    ) -> tuple[Tensor, Tensor, Solvable]:
         """The w that minimises F, with (∂²_{ww}F)⁻¹ b and the factor of ∂²_{ww}F.
 
         F = bᵀw + ½ scale |c − M w|² + ½ β |w|² with scale = 2λn, so that ∂²_{ww}F is
         2λn MᵀM + βI, and w = (2λn MᵀM + βI)⁻¹ (2λn Mᵀc − b).
         """
         # Eqs. (17), (19) and (23) of docs/game.md; the two right-hand sides at once.
-        factor = Factor(self.M, scale, beta)
+        M = self.M
+        dense = isinstance(M, Tensor)
+        factor = Factor(M, scale, beta) if dense else M.factor(scale, beta)
         right = torch.stack([scale * (self.M.T @ self.c) - self.b, self.b], dim=1)
         w, adjoint = factor.solve(right).unbind(dim=1)
         return w, adjoint, factor

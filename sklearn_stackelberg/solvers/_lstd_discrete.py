@@ -28,10 +28,14 @@ from ..policies._base import NEVER, advantages
 from ..policies._softmax import action_probabilities, softmax_vjp
 from ..total_derivative import Factors
 from ._best_response import STEP_ROWS, LSTDSystem
+from ._few_rows import FewRows
 
 # Rows of a chunk: the features of one chunk and their products with the probabilities
 # stay in a processor's cache, and a matrix product is still large.
 CHUNK_ROWS = 512
+
+# Weights up to which M is formed, however few the rows: it costs next to nothing.
+SMALL_SIZE = 500
 
 # Features of rows gathered once and kept, if all of them take no more than this.
 _GATHERED_BYTES = 2**29
@@ -77,6 +81,9 @@ class DiscreteLSTD(LSTDSystem):
         one = features(rows.state[:1])
         self.n_features, self.dtype = one.shape[1], one.dtype
         self._chunk_rows = chunk_rows
+        size = n_actions * self.n_features
+        # With a ridge, M has other directions than those of the rows.
+        self.has_few_rows = max(self.n, SMALL_SIZE) < size and ridge == 0.0
         # Where the episode terminated, nothing of the next state enters any sum: such
         # rows have a part in the fixed sums alone.
         self._chunks = [
@@ -130,9 +137,34 @@ class DiscreteLSTD(LSTDSystem):
             else:
                 yield chunk, *self._gathered[number]
 
+    @cached_property
+    def _few_rows(self) -> FewRows:
+        rows = self.rows
+        order = np.argsort(rows.action, kind="stable")
+        state, next_state = rows.state[order], rows.next_state[order]
+        weight = self.discount * (1.0 - rows.terminated[order])
+        return FewRows(
+            self.features(state).double(),
+            self.features(next_state).double(),
+            torch.from_numpy(weight)[:, None],
+            torch.from_numpy(rows.action[order]),
+            self.n_actions,
+            self._prior(next_state),
+        )
+
     def _sum_fixed(self) -> None:
         """What θ does not move: c, ZᵀΦ/n + ρI and γ Zᵀ(1 − terminated)Φ'/n by block."""
         actions, m = self.n_actions, self.n_features
+        if self.has_few_rows:
+            # The blocks are never formed.
+            few = self._few_rows
+            reward = torch.zeros(actions, m, dtype=torch.float64)
+            order = np.argsort(self.rows.action, kind="stable")
+            paid = torch.as_tensor(self.rows.reward[order], dtype=torch.float64)
+            for action, block in few.blocks:
+                reward[action] = few.z[block].T @ paid[block]
+            self.c = (reward / self.n).ravel()
+            return
         # In float64, whatever the features: single sums of many rows would drift.
         gram = torch.zeros(actions, m, m, dtype=torch.float64)
         following = torch.zeros(actions, m, m, dtype=torch.float64)
@@ -174,6 +206,8 @@ class DiscreteLSTD(LSTDSystem):
 
     def __call__(self, theta: Tensor) -> LinearSystem:
         actions, m = self.n_actions, self.n_features
+        if self.has_few_rows:
+            return LinearSystem(self._few_rows(theta), self._initial(theta), self.c)
         theta = theta.to(self.dtype)
         # Eq. (13) of docs/game.md. Block [b, a] for all but the last action a: Σ_a
         # π(a|s') = 1 gives the last.
