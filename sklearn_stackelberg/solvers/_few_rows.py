@@ -22,6 +22,9 @@ from ..policies._softmax import action_probabilities
 # At λ = 300 and a discount of 0.99 the first brings D_θ v to 2e-6 of that by QR.
 _REFINEMENTS = 2
 
+# Rows up to which all blocks are multiplied at once.
+_FEW = 1000
+
 
 @dataclass(frozen=True, eq=False)
 class FewRows:
@@ -59,6 +62,11 @@ class FewRows:
             wide = z.shape[0] < z.shape[1]
             out.append(torch.linalg.qr(z.T, mode="r")[1].T if wide else z)
         return out
+
+    @cached_property
+    def dense_root(self) -> Tensor | None:
+        """L, (n, r), of so few rows that one product costs less than its blocks."""
+        return torch.block_diag(*self.roots) if len(self.z) <= _FEW else None
 
     @cached_property
     def gram(self) -> tuple[Tensor, Tensor]:
@@ -148,14 +156,18 @@ class RowFactor:
     def _pulled(self, u: Tensor) -> Tensor:
         """Lᵀu, of u (n,)."""
         rows = self.M.rows
+        if rows.dense_root is not None:
+            return rows.dense_root.T @ u
         parts = zip(rows.blocks, rows.roots, strict=True)
         return torch.cat([root.T @ u[block] for (_, block), root in parts])
 
     def _pushed(self, u: Tensor) -> Tensor:
         """L u, (n,)."""
-        roots = self.M.rows.roots
-        split = u.split([root.shape[1] for root in roots])
-        return torch.cat([root @ v for root, v in zip(roots, split, strict=True)])
+        rows = self.M.rows
+        if rows.dense_root is not None:
+            return rows.dense_root @ u
+        split = u.split([root.shape[1] for root in rows.roots])
+        return torch.cat([root @ v for root, v in zip(rows.roots, split, strict=True)])
 
     def _identity(self) -> Tensor:
         size = sum(root.shape[1] for root in self.M.rows.roots)

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from _problems import lstd, random_rows, random_theta, relative_error
-
 from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_stackelberg import StackelbergPolicyEstimator, Transitions
@@ -31,8 +30,8 @@ def both(monkeypatch, rows, discount=0.9, **kwargs):
     return few, formed
 
 
-# Of the smallest β, derivatives by either have half of their digits left: the residual that
-# they are of is nearly zero. To more digits, that by way of the rows is the nearer one.
+# Of the smallest β, derivatives by either have half of their digits left: the residual
+# that they are of is nearly zero. Against long doubles, the rows' is the nearer one.
 @pytest.mark.parametrize(("beta", "digits"), [(0.1, CLOSE), (1e-7, 1e-5)])
 @pytest.mark.parametrize("lam", [0.1, 3.0, 100.0])
 @pytest.mark.parametrize("discount", [0.0, 0.9, 0.99])
