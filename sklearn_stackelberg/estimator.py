@@ -73,19 +73,21 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
     ----------
     discount : float, default=0.99
         Weight of a reward one step later, in [0, 1). Larger looks further ahead.
-    lam : float or "calibrated", default=3.0
+    lam : float or "calibrated", default=10.0
         λ > 0, weight of the Bellman error. Larger makes the Q-function agree more with
         the log and be less pessimistic. The unit is the same for every log: rewards are
-        divided by their root mean square, and λ multiplies n E_K. ``"calibrated"``
-        tries a few, takes the one whose policy has the highest lower bound of its value
+        measured from their average and divided by their spread, and rows count for what
+        the kernel keeps apart and for how independent they are. ``"calibrated"`` tries a few, takes the one whose policy has the highest lower bound of its value
         at `confidence_level`, and reports that bound as ``policy_value_``: about three
         fits and as many evaluations.
     confidence_level : float, default=0.95
         In (0, 1), of the lower bound of ``lam="calibrated"`` alone. Larger puts it
         lower.
-    beta : float, default=1e-3
-        β > 0, curvature of the Q-function's objective. Larger keeps Q smaller where the
-        log is silent, and makes it respond more smoothly to the policy.
+    beta : float, default=10.0
+        β > 0, curvature of the Q-function's objective, in units of (1 − discount)².
+        Larger draws Q to `anchor_` where the log is thin, as beta / (2 lam) rows more of
+        each pair of state and action would, and makes it respond more smoothly to the
+        policy.
     ridge : float or None, default=None
         ρ >= 0: beside the n rows of the log, every direction of the features has ρ n
         rows after which the episode ends, worth `anchor_`. Larger draws the values
@@ -115,6 +117,13 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
     initial_states : {"first", "all"}, default="all"
         Where the value is counted from: the first state of each episode, as in [1]_, or
         every logged state, which steadies the learning where logs are short.
+    support : float, default=0.1
+        In [0, 1). An action is taken only where the policy that logged, as estimated
+        from the log, takes it at least so many times as often as its likeliest action;
+        where states are few, five rows of the state are enough. The policy starts at
+        that estimate. Larger stays nearer to the log; 0 allows every action everywhere,
+        which can be better where a log covers all of them. A Gaussian policy is held to
+        the range of what was logged near the state.
     q_function, policy : {"kernel", "linear", "mlp"}, MLP or callable, default="kernel"
         The functions that each is chosen from: linear in the kernel's features; linear
         in the standardised states; a perceptron of them (`networks.MLP` has its layers,
@@ -188,8 +197,12 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         over initial states of its Q-function; with ``lam="calibrated"``, the lower
         bound.
     pessimism_ : float
-        How far ``policy_value_`` lies below the ridge estimate of the same value; with
-        ``lam="calibrated"``, below its fitted-Q value.
+        How far ``policy_value_`` lies below the value of the same policy by a
+        Q-function that only fits the log; with ``lam="calibrated"``, below its fitted-Q
+        value.
+    shrinkage_ : float
+        β's part of it: what drawing Q to `anchor_` takes off the value; negative where
+        it adds to it.
     lam_ : float
         The weight λ of the fit.
     lower_bound_ : LowerBound or None
@@ -212,10 +225,13 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         total derivative's solution, relative, and ``seconds`` since the start. NaN is
         what the solver does not compute.
     reward_scale_ : float
-        What rewards were divided by: their root mean square.
+        What rewards were divided by: their spread about the average.
     anchor_ : float
-        What Q is drawn to where the log is silent: 0, or the discounted return of an
-        average row that terminates as often as the log's do, if that is less.
+        What rewards are measured from, and Q is drawn to: the discounted return of
+        an average row that terminates as often as the log's do.
+    design_effect_ : float
+        How many rows are worth an independent one: 1, or more where episodes have
+        a noise of their own. ``lam`` is divided by it.
     n_iter_ : int
         Steps of the policy, or iterations of the stochastic solver.
     n_features_in_ : int
@@ -264,16 +280,16 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         self,
         *,
         discount: float = 0.99,
-        lam: float | str = 3.0,
+        lam: float | str = 10.0,
         confidence_level: float = 0.95,
-        beta: float = 1e-3,
+        beta: float = 10.0,
         ridge: float | None = None,
         kernel: str | Callable[..., ArrayLike] | Kernel = "rbf",
         bandwidth: float | ArrayLike = "median",
         kernel_params: dict[str, Any] | None = None,
         n_components: int | None = 200,
         initial_states: str = "all",
-        support: float = 0.05,
+        support: float = 0.1,
         q_function: FunctionClass = "kernel",
         policy: FunctionClass = "kernel",
         action_type: str = "auto",

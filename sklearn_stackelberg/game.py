@@ -68,7 +68,7 @@ def curvature(beta: float, discount: float) -> float:
     Rewards of size one make q of size 1 / (1 − γ), so that this penalty of it is of the
     same size for every discount.
     """
-    # Eq. (10) of docs/game.md.
+    # Eq. (60) of docs/game.md.
     return beta * (1.0 - discount) ** 2
 
 

@@ -24,7 +24,7 @@ _TRIED_TREES, _TRIED_ROWS = 10, 4_000
 # The smallest probability that a logged action is given when forests are compared.
 _SURPRISE = 1e-3
 
-# Logged so often near a state an action is supported, however rare it is.
+# Logged so often in a state an action is supported, however rare it is.
 _ENOUGH = 5.0
 
 
@@ -48,10 +48,10 @@ def nearest_candidates(actions: Floats, candidates: Floats) -> Index:
 class ActionSupport:
     """Actions that the estimated behaviour policy takes often enough in a state.
 
-    N(s, a) counts a state's rows where states are few, and is π̂_b(a|s) times the rows
-    of a leaf where π̂_b is a random forest's. An action is supported where N(s, a) is at
-    least ``threshold`` · max_b N(s, b), as in batch-constrained Q-learning [1]_, or at
-    least 5.
+    π̂_b(a|s) is the share of a state's rows where states are few, and a random forest's
+    where they are not. An action is supported where π̂_b(a|s) is at least ``threshold`` ·
+    max_b π̂_b(b|s), as in batch-constrained Q-learning [1]_, or, where states are few,
+    in at least 5 rows of the state.
 
     References
     ----------
@@ -86,17 +86,16 @@ class ActionSupport:
         columns, taken = self._columns(states[chosen]), codes[chosen]
         leaf = _best_leaf(columns, taken, rng)
         self.forest_ = _forest(_TREES, leaf, rng).fit(columns, taken)
-        self.leaf_rows_ = _mean_leaf(self.forest_)
         return self
 
     def counts(self, states: Floats) -> Floats:
-        """N(s, a), (n, n_actions); equal where a state was never logged."""
+        """Rows, or their shares, (n, n_actions); equal where a state was never logged."""
         if hasattr(self, "forest_"):
             out = np.zeros((len(states), self.n_actions_))
             if len(states):
                 found = self.forest_.predict_proba(self._columns(states))
                 out[:, self.forest_.classes_] = found
-            return self.leaf_rows_ * out
+            return out
         _, where = np.unique(
             np.concatenate([self.known_, states]), axis=0, return_inverse=True
         )
@@ -106,10 +105,17 @@ class ActionSupport:
         return counts[where[len(self.known_) :]]
 
     def log_prior(self, states: Floats) -> Floats:
-        """What is added to a policy's logits, (n, n_actions): 0, or never."""
+        """log π̂_b, less its largest, (n, n_actions); never without support."""
         found = self.counts(states)
-        least = np.minimum(self.threshold * found.max(axis=1, keepdims=True), _ENOUGH)
-        return np.where((found >= least) & (found > 0.0), 0.0, NEVER)
+        largest = found.max(axis=1, keepdims=True)
+        least = self.threshold * largest
+        if not hasattr(self, "forest_"):
+            # Rows of the very state: a leaf's may lie beside it.
+            least = np.minimum(least, _ENOUGH)
+        supported = (found >= least) & (found > 0.0)
+        share = np.where(supported, found, largest) / largest
+        # Eq. (61) of docs/game.md.
+        return np.where(supported, np.log(share), NEVER)
 
     def _columns(self, states: Floats) -> Floats:
         return ((states - self.center_) / self.scale_).astype(np.float32)
@@ -136,12 +142,3 @@ def _best_leaf(columns: Floats, codes: Index, rng: RandomState) -> int:
         own = found[np.arange(len(found)), codes[held]]
         losses[leaf] = -np.log(np.maximum(own, _SURPRISE)).mean()
     return min(losses, key=losses.__getitem__)
-
-
-def _mean_leaf(forest: RandomForestClassifier) -> float:
-    """Rows of the leaf that a row falls into, in the mean over rows and trees."""
-    sizes = [
-        tree.tree_.weighted_n_node_samples[tree.tree_.children_left < 0]
-        for tree in forest.estimators_
-    ]
-    return float(np.mean([(size**2).sum() / size.sum() for size in sizes]))
