@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._checks import rows_text
+from ._checks import Column, Flags, Rows, check_flags, check_same_length, rows_text
+from ._tables import Index, Log, States, check_states, is_frame
 
 # Up to so many values are levels, such as doses that a protocol allows; so are fewer
 # than half as many values as rows.
@@ -144,3 +145,231 @@ def check_bounds(
             f"{logged[row].tolist()}). Widen the bounds, or leave these rows out."
         )
     return low, high
+
+
+# Of states (k, d), which actions are available there: (k, n_actions), or a DataFrame.
+AvailableRule = Callable[[States], ArrayLike]
+
+# How a mask's column is named beside a log's others, its action behind it.
+AVAILABLE = "available_"
+
+_NOT_DISCRETE = (
+    "available says which of a few discrete actions can be taken, and the {} actions "
+    "are continuous: leave available out and give action_bounds, or set "
+    "action_type='discrete'."
+)
+
+
+def refuse_masks(log: Log, whose: str = "logged") -> None:
+    """Refuse masks of continuous actions."""
+    if log.available is not None:
+        raise ValueError(_NOT_DISCRETE.format(whose))
+
+
+def read_mask(
+    given: ArrayLike, actions: NDArray[Any], name: str = "available"
+) -> tuple[Flags, NDArray[Any]]:
+    """Which actions are available, (n, K), and those of the columns, sorted, (K,).
+
+    A plain array's columns are ``actions``; those of a DataFrame are named by theirs.
+    """
+    columns: list[object]
+    if is_frame(given):
+        labels = _read_labels(given.columns, actions, name)
+        columns = [given.iloc[:, j] for j in range(len(labels))]
+    else:
+        table, labels = check_states(given, name), actions
+        if table.shape[1] != len(actions):
+            raise ValueError(
+                f"{name} has {table.shape[1]} columns, and {len(actions)} were "
+                f"expected, one for each of the actions {actions[:20].tolist()} in "
+                "this order. A DataFrame whose columns are named by the actions may "
+                "have others."
+            )
+        if table.dtype.kind == "b":
+            return table, labels
+        columns = [*table.T]
+    mask = [
+        check_flags(column, f"{name} of {label!r}")
+        for column, label in zip(columns, labels.tolist(), strict=True)
+    ]
+    order = np.argsort(labels)
+    return np.stack(mask, axis=1)[:, order], labels[order]
+
+
+def _read_labels(
+    names: Iterable[Hashable], actions: NDArray[Any], source: str
+) -> NDArray[Any]:
+    """Names of columns as actions of the type of the log's, (K,)."""
+    kind, texts = actions.dtype.kind, [*map(str, names)]
+    # As text, because that is what a file makes of the names of columns.
+    read = {"b": {"True": True, "False": False}.__getitem__, "i": int, "u": int}
+    try:
+        labels = [read.get(kind, float if kind == "f" else str)(t) for t in texts]
+    except (KeyError, ValueError):
+        raise ValueError(
+            f"{source} has the columns {texts}, which are not all actions of the type "
+            f"of the logged ones, such as {actions.tolist()[0]!r}. Name each column by "
+            "its action."
+        ) from None
+    unique, counts = np.unique(np.array(labels), return_counts=True)
+    if len(unique) < len(labels):
+        raise ValueError(
+            f"{source} has more than one column for the actions "
+            f"{unique[counts > 1].tolist()}; drop the others."
+        )
+    return np.array(labels)
+
+
+def read_mask_columns(
+    columns: dict[str, Column], fields: dict[str, Any], rows: Index, next_rows: Index
+) -> dict[str, Any]:
+    """The fields of the masks that a table holds by action, none if it holds none."""
+    names = [name for name in columns if name.startswith(AVAILABLE)]
+    if not names:
+        return {}
+    _refuse_vectors(fields["action"])
+    actions = np.unique(fields["action"])
+    texts = [name.removeprefix(AVAILABLE) for name in names]
+    labels = _read_labels(texts, actions, "The table of available actions")
+    ordered = [names[j] for j in np.argsort(labels)]
+
+    def read(rows: Index) -> Flags:
+        return np.stack([columns[n].read(check_flags, rows) for n in ordered], axis=1)
+
+    # What follows an end is not looked at: its row need not say what is available.
+    next_rows = np.where(fields["terminated"], rows, next_rows)
+    now = read(rows)
+    after = now if np.array_equal(rows, next_rows) else read(next_rows)
+    masks = _checked(now, after, np.sort(labels), fields, rows, next_rows)
+    return masks | {"available_rule": None}
+
+
+def read_masks(
+    log: Log, available: ArrayLike | AvailableRule | None, following: ArrayLike | None
+) -> dict[str, Any]:
+    """The fields of the masks that a user gives for states and next states."""
+    _refuse_vectors(log.action)
+    rule = available if callable(available) else None
+    if rule is not None:
+        if following is not None:
+            raise ValueError(
+                "next_available was given beside a callable, which says what is "
+                "available in the next states too: leave one of the two out."
+            )
+        after = log.next_or_own_state()
+        available = rule(log.state)
+        following = available if after is log.state else rule(after)
+    elif available is None:
+        raise ValueError("next_available was given without available; give both.")
+    elif following is None:
+        if not log.terminated.all():
+            raise ValueError(
+                "available was given without next_available, and is needed in the next "
+                f"states of {rows_text(~log.terminated)}, which are not terminated. "
+                "Give next_available too, a row for each; or a callable of states; or "
+                "a table in which next states are rows (from_frame)."
+            )
+        following = available
+    assert available is not None
+    assert following is not None
+    actions = np.unique(log.action)
+    now, labels = read_mask(available, actions)
+    after, next_labels = now, labels
+    if following is not available:
+        after, next_labels = read_mask(following, actions, "next_available")
+    if not np.array_equal(labels, next_labels):
+        raise ValueError(
+            f"available has columns for the actions {labels.tolist()}, and "
+            f"next_available for {next_labels.tolist()}; give both the same."
+        )
+    lengths = {"available": len(now), "next_available": len(after)}
+    if {*lengths.values()} != {len(log)}:
+        check_same_length({"action": len(log), **lengths})
+    fields = {"action": log.action, "terminated": log.terminated}
+    masks = _checked(now, after, labels, fields)
+    return masks | {"available_rule": rule}
+
+
+def _refuse_vectors(action: NDArray[Any]) -> None:
+    if action.ndim == 2:
+        raise ValueError(_NOT_DISCRETE.format("logged"))
+
+
+def _checked(
+    now: Flags,
+    after: Flags,
+    labels: NDArray[Any],
+    fields: dict[str, Any],
+    rows: Rows = None,
+    next_rows: Rows = None,
+) -> dict[str, Any]:
+    """The masks as fields of a log, or a sentence about the rows that refute them."""
+    action, terminated = fields["action"], fields["terminated"]
+    unknown = np.setdiff1d(action, labels)
+    if len(unknown):
+        raise ValueError(
+            f"available has no column for the logged actions {unknown[:5].tolist()}; "
+            f"it has some for {labels[:20].tolist()}."
+        )
+    if after is not now and terminated.any():
+        # As `next_or_own_state`: what follows an end is not looked at.
+        after = np.where(terminated[:, None], now, after)
+    for mask, name, known in (
+        (now, "available", rows),
+        (after, "next_available", next_rows),
+    ):
+        refuse_empty(mask, name, known)
+    impossible = ~now[np.arange(len(now)), np.searchsorted(labels, action)]
+    if impossible.any():
+        raise ValueError(
+            "The logged action is not available at "
+            f"{rows_text(impossible, rows)} (for example "
+            f"{action[impossible].tolist()[0]!r}). Correct available, or leave these "
+            "rows out."
+        )
+    return {"available": now, "next_available": after, "available_actions": labels}
+
+
+def refuse_empty(mask: Flags, name: str, rows: Rows = None, of: str = "") -> None:
+    """Refuse rows of a mask, (n, K), in which nothing is available."""
+    empty = ~mask.any(axis=1)
+    if empty.any():
+        raise ValueError(
+            f"{name} says that no action{of} can be taken at {rows_text(empty, rows)}. "
+            "Correct it, or leave these rows out."
+        )
+
+
+def masks_of(log: Log, classes: NDArray[Any]) -> tuple[Flags, Flags] | None:
+    """Masks of states and next states, (n, A), by the actions of a policy.
+
+    ``None`` where the log has none: everything is available.
+    """
+    labels, classes = log.available_actions, np.asarray(classes)
+    if log.available is None or log.next_available is None or labels is None:
+        return None
+    unknown = np.setdiff1d(classes, labels)
+    if len(unknown):
+        raise ValueError(
+            f"The log's masks have no column for {unknown[:5].tolist()}, which the "
+            f"policy may take; they have some for {labels[:20].tolist()}. Name all "
+            "actions in a DataFrame, available=, when the log is made."
+        )
+    columns = np.searchsorted(labels, classes)
+    masks = log.available[:, columns], log.next_available[:, columns]
+    for mask, name in zip(masks, ("available", "next_available"), strict=True):
+        refuse_empty(mask, name, of=f" of {classes[:20].tolist()}")
+    return masks
+
+
+def masks_at(
+    log: Log, classes: NDArray[Any], state_index: Index, next_index: Index, n: int
+) -> Flags | None:
+    """Masks in a table of n states, of which each row's are at the indices, (n, A)."""
+    masks = masks_of(log, classes)
+    if masks is None:
+        return None
+    out = np.empty((n, len(classes)), dtype=bool)
+    out[state_index], out[next_index] = masks
+    return out
