@@ -38,14 +38,15 @@ def td_residual(
 
 
 def average_value(reward: Floats, terminated: Floats, discount: float) -> float:
-    """q₀ = min(0, r̄ / (1 − γ (1 − t̄))): what to expect where the log is silent.
+    """q₀ = r̄ / (1 − γ (1 − t̄)), the return of an average row.
 
     Each step pays the log's mean reward r̄ and ends the episode as often as its rows do,
-    with frequency t̄; or there is nothing, if that is less.
+    with frequency t̄. It is what rewards are measured from, so that a constant added to
+    all rewards of a process that never ends adds to q₀ alone.
     """
     not_done = 1.0 - float(np.mean(terminated))
     # Eq. (8) of docs/game.md.
-    return min(0.0, float(np.mean(reward)) / (1.0 - discount * not_done))
+    return float(np.mean(reward)) / (1.0 - discount * not_done)
 
 
 def anchored_reward(
@@ -54,10 +55,21 @@ def anchored_reward(
     """r − (1 − γ (1 − terminated)) q₀: the rewards of what q adds to a constant q₀.
 
     q satisfies the Bellman equation of r where q − q₀ satisfies that of these rewards,
-    so a q that is drawn to zero on them is drawn to q₀, the ``anchor``, on r.
+    so a q that is drawn to zero on them is drawn to q₀, the ``anchor``, on r. Their mean
+    over the log is zero.
     """
     # Eq. (9) of docs/game.md.
     return reward - (1.0 - discount * (1.0 - terminated)) * anchor
+
+
+def curvature(beta: float, discount: float) -> float:
+    """β (1 − γ)²: what β/2 |w|² of F has for β.
+
+    Rewards of size one make q of size 1 / (1 − γ), so that this penalty of it is of the
+    same size for every discount.
+    """
+    # Eq. (10) of docs/game.md.
+    return beta * (1.0 - discount) ** 2
 
 
 def bellman_error(

@@ -17,6 +17,7 @@ from ..equilibrium import (
     measure_equilibrium,
     measure_stochastic_equilibrium,
 )
+from ..game import curvature
 from ..metrics._holdout import HoldoutEvaluator, fit_holdout_evaluator
 from ..networks import MLP
 from ..policies._base import CONTINUOUS_POLICIES
@@ -92,7 +93,7 @@ class Fit(ABC):
             self.solver_problem,
             self.state.solver_state if self.state else self._start(),
             lam=lam,
-            beta=self.hp.beta,
+            beta=self.beta,
             observe=observe,
         )
         state = FitState(
@@ -106,6 +107,11 @@ class Fit(ABC):
             made_by=self.made_by,
         )
         return FitResult(self.fitted(found.policy, found.q_function), found, state)
+
+    @property
+    def beta(self) -> float:
+        """The factor of |w|²/2 in F."""
+        return curvature(self.hp.beta, self.problem.discount)
 
     def evaluator(self, policy: FittedPolicy) -> HoldoutEvaluator | None:
         """What `score` starts from; None where the log, a part, lacks actions."""
@@ -155,7 +161,7 @@ class ClosedFormFit(Fit):
     def equilibrium(self, state: FitState, lam: float) -> Equilibrium:
         assert isinstance(state.policy, Tensor)
         return measure_equilibrium(
-            self.solver_problem, state.policy, lam=lam, beta=self.hp.beta
+            self.solver_problem, state.policy, lam=lam, beta=self.beta
         )
 
 
@@ -215,7 +221,7 @@ class StochasticFit(Fit):
             state.policy,
             state.q_function,
             lam=lam,
-            beta=self.hp.beta,
+            beta=self.beta,
         )
 
 

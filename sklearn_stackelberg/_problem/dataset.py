@@ -15,9 +15,13 @@ from ..transitions._transitions import Transitions
 from .rows import Rows, index_states
 
 
+# What rewards may differ by, as a share of the largest, for the rounding of sums.
+_ROUNDING = 1e-12
+
+
 @dataclass(frozen=True, eq=False)
 class OfflineProblem:
-    """The rows of a log, with rewards in units of their root mean square.
+    """The rows of a log, with rewards in units of their spread about their average.
 
     ``states`` holds states and next states, each once where a next state is the next
     row's state; ``state_index``, ``next_index`` and ``initial`` say where in it each
@@ -87,13 +91,11 @@ class OfflineProblem:
                     "set initial_states='all'.",
                 )
         terminated = log.terminated.astype(float)
-        # Units of the first log stay, so that what was learned keeps its meaning. The
-        # anchor is q₀ of docs/game.md, to which β draws Q where the log is silent.
-        anchor, scale = units or (
-            average_value(log.reward, terminated, discount),
-            _root_mean_square(log.reward),
-        )
-        reward = anchored_reward(log.reward, terminated, anchor, discount) / scale
+        # Units of the first log stay, so that what was learned keeps its meaning.
+        anchor = units[0] if units else average_value(log.reward, terminated, discount)
+        reward = anchored_reward(log.reward, terminated, anchor, discount)
+        scale = units[1] if units else _spread(reward, log.reward)
+        reward = reward / scale
         return cls(
             log=log,
             states=states,
@@ -162,10 +164,11 @@ def _refuse_missing(states: Floats, name: str) -> None:
     )
 
 
-def _root_mean_square(reward: Floats) -> float:
-    largest = float(np.abs(reward).max())
-    # Rewards of nothing stay what they are.
-    if largest == 0.0:
+def _spread(anchored: Floats, reward: Floats) -> float:
+    """Root mean square of anchored rewards, whose mean is zero."""
+    largest = float(np.abs(anchored).max())
+    # Rewards that are all the same, but for the rounding of their mean, stay so.
+    if largest <= _ROUNDING * float(np.abs(reward).max()):
         return 1.0
     # Divided first, so that squares of 1e200 or 1e-200 neither overflow nor vanish.
-    return largest * float(np.sqrt(np.mean((reward / largest) ** 2)))
+    return largest * float(np.sqrt(np.mean((anchored / largest) ** 2)))

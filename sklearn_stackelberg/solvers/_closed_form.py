@@ -27,6 +27,9 @@ from ._best_response import BestResponse, LSTDSystem
 # Steps in a row without a gain of ``tol`` after which a phase has nothing left to give.
 _PATIENCE = 10
 
+# What the search has gained at least, in units of v: less is rounding.
+_SMALLEST_GAIN = 1e-9
+
 
 class ClosedForm(BaseEstimator):
     """Solve with the best response in closed form: mirror steps, then L-BFGS.
@@ -51,8 +54,9 @@ class ClosedForm(BaseEstimator):
         At most so many steps along the derivative after the mirror steps. None is 50
         for discrete actions, and 0 for continuous ones.
     tol : float, default=1e-2
-        Relative gain of the value under which a phase ends. Smaller raises
-        ``policy_value_`` and, past what the log supports, not the policy's true value.
+        A phase ends where the value gains less than this share of all that it has
+        gained since the first policy. Smaller raises ``policy_value_`` and, past what
+        the log supports, not the policy's true value.
 
     See Also
     --------
@@ -272,8 +276,9 @@ class _Search:
     def quasi_newton(self) -> str:
         """L-BFGS on −v, from the best θ so far."""
         start = self.best.theta
-        # ftol is relative to max(|f|, 1): in units of v it is relative to v.
-        unit = max(abs(float(self.best.value)), 1e-12)
+        # ftol is relative to max(|f|, 1): in units of what was gained it is relative to
+        # that, and f begins at zero. v itself is measured from an arbitrary zero.
+        zero, unit = float(self.best.value), max(self._total_gain(), _SMALLEST_GAIN)
 
         def objective(flat: Floats) -> tuple[float, Floats]:
             # A copy, which the best point may keep: the array is scipy's to reuse.
@@ -281,7 +286,8 @@ class _Search:
             response = BestResponse(self.lstd, theta, self.lam, self.beta)
             derivative = response.total_derivative()
             self.record(response, derivative)
-            return -float(response.value) / unit, -derivative.numpy().ravel() / unit
+            loss = (zero - float(response.value)) / unit
+            return loss, -derivative.numpy().ravel() / unit
 
         found = minimize(
             objective,
@@ -313,8 +319,10 @@ class _Search:
 
     def _gained(self, before: Tensor) -> bool:
         # Of the best so far: what a worse point gains on a worse one is no progress.
-        gain = float(self.best.value - before)
-        return gain > self.solver.tol * abs(float(before))
+        return float(self.best.value - before) > self.solver.tol * self._total_gain()
+
+    def _total_gain(self) -> float:
+        return float(self.best.value) - self.history.entries["value"][0]
 
     def _shortfall(self, name: str, limit: int) -> str:
         if not limit:

@@ -266,7 +266,9 @@ class StochasticRun:
         first = self.iteration - _PATIENCE * self.solver._measure_every
         if len(values) <= _PATIENCE or first < self.solver.mirror_steps:
             return False
-        return max(values) - min(values) <= self.solver.tol * abs(values[-1])
+        # Against all that was gained: v itself is measured from an arbitrary zero.
+        gained = max(values) - self.history.entries["value"][0]
+        return max(values) - min(values) <= self.solver.tol * gained
 
     def state(self) -> SolverState:
         """A copy of where the run stands, on the CPU."""
