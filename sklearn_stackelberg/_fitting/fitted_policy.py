@@ -14,11 +14,21 @@ from sklearn.utils import gen_batches
 from torch import nn
 
 from .._problem.action_space import ContinuousActions, DiscreteActions
-from .._typing import Floats, Index
+from .._typing import Flags, Floats, Index
 from ..kernels._state_action import CandidateGram, StateActionFeatures
 from ..policies._base import ContinuousPolicy as ContinuousPolicyModule
 from ..q_functions import ContinuousQ
-from .support import ActionSupport
+from ..transitions._actions import (
+    AvailableRule,
+    masks_of,
+    read_mask,
+    refuse_empty,
+    refuse_masks,
+)
+from ..transitions._episodes import EpisodeView
+from ..transitions._tables import check_states
+from ..transitions._transitions import Transitions
+from .support import ActionSupport, action_prior
 
 # States at once, of one action and of several: what a kernel or a network holds of
 # them, times the candidates, stays a few dozen megabytes.
@@ -134,20 +144,79 @@ class DiscretePolicy:
     values: StateFunction
     anchor: float
     dtype: str  # of the states
+    support: ActionSupport | None = None
+    # Of the log's masks: the actions of their columns, and what they are computed by.
+    labels: NDArray[Any] | None = None
+    rule: AvailableRule | None = None
 
     @property
     def classes_(self) -> NDArray[Any]:
         return self.actions.classes
 
-    def predict(self, states: ArrayLike) -> NDArray[Any]:
-        return self.classes_[self.logits(self._floats(states)).argmax(axis=1)]
+    def predict(
+        self, states: ArrayLike, available: Flags | None = None
+    ) -> NDArray[Any]:
+        return self.classes_[self._logits(states, available).argmax(axis=1)]
 
-    def predict_proba(self, states: ArrayLike) -> Floats:
-        logits = torch.from_numpy(self.logits(self._floats(states)))
+    def predict_proba(
+        self, states: ArrayLike, available: Flags | None = None
+    ) -> Floats:
+        logits = torch.from_numpy(self._logits(states, available))
         return torch.softmax(logits, dim=1).numpy()
 
-    def sample(self, states: ArrayLike, rng: RandomState) -> NDArray[Any]:
-        return self.classes_[_draw_codes(self.predict_proba(states), rng)]
+    def sample(
+        self, states: ArrayLike, rng: RandomState, available: Flags | None = None
+    ) -> NDArray[Any]:
+        return self.classes_[_draw_codes(self.predict_proba(states, available), rng)]
+
+    def available(
+        self, X: Any, given: ArrayLike | AvailableRule | None = None
+    ) -> Flags | None:
+        """Which actions are available in states or a log, (n, A); None if all are.
+
+        ``given`` goes before the masks of a log, and these before the log's rule.
+        """
+        log = X.transitions if isinstance(X, EpisodeView) else X
+        states, labels = X, self.classes_
+        if isinstance(log, Transitions):
+            masks = masks_of(log, labels) if given is None else None
+            if masks is not None:
+                return masks[0]
+            states = log.state
+        if given is None:
+            if self.labels is None:
+                return None
+            if self.rule is None:
+                raise ValueError(
+                    "The policy was learned from a log with masks of available "
+                    "actions, and these states have none. Give available=, a column "
+                    f"for each of {labels[:20].tolist()}, or a Transitions that has "
+                    "it; or learn from a log whose available is a callable of states."
+                )
+            given, labels = self.rule, self.labels
+        if callable(given):
+            given = given(check_states(states))
+        mask, labels = read_mask(given, labels)
+        unknown = np.setdiff1d(self.classes_, labels)
+        if len(unknown):
+            raise ValueError(
+                f"available has no column for the actions {unknown[:5].tolist()}, "
+                "which the policy may take."
+            )
+        mask = mask[:, np.searchsorted(labels, self.classes_)]
+        if len(mask) != len(states):
+            raise ValueError(
+                f"available has {len(mask)} rows for {len(states)} states; one for "
+                "each was expected."
+            )
+        refuse_empty(mask, "available", of=f" of {self.classes_[:20].tolist()}")
+        return mask
+
+    def _logits(self, states: ArrayLike, available: Flags | None) -> Floats:
+        states = self._floats(states)
+        logits = self.logits(states)
+        prior = action_prior(self.support, states, available)
+        return logits if prior is None else logits + prior.astype(logits.dtype)
 
     def q_values(self, states: ArrayLike, action: ArrayLike | None = None) -> Floats:
         # Q less its anchor is what was learned, see OfflineProblem.
@@ -203,6 +272,12 @@ class ContinuousPolicy:
     @property
     def action_bounds_(self) -> tuple[Floats, Floats]:
         return self.actions.bounds
+
+    def available(self, X: Any, given: object = None) -> None:
+        """None: nothing but the bounds limits continuous actions."""
+        log = X.transitions if isinstance(X, EpisodeView) else X
+        own = log.available if isinstance(log, Transitions) else None
+        refuse_masks(own if given is None else given, "policy's")
 
     def action_nodes(self, states: ArrayLike) -> tuple[Floats, Floats]:
         """The policy as a finite mixture: actions (n, S, p), and weights (n, S)."""

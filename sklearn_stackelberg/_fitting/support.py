@@ -8,7 +8,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import pairwise_distances_argmin
 
 from .._sampling import fixed_sample
-from .._typing import Floats, Index
+from .._typing import Flags, Floats, Index
 from ..policies._base import NEVER
 
 # Rows that the forest is grown on: more sharpen its thresholds by little.
@@ -97,11 +97,25 @@ class ActionSupport:
         counts = counts[where[len(self.known_) :]]
         return counts / counts.sum(axis=1, keepdims=True)
 
-    def log_prior(self, states: Floats) -> Floats:
+    def log_prior(self, states: Floats, available: Flags | None = None) -> Floats:
         """What is added to a policy's logits, (n, n_actions): 0, or never."""
         found = self.probabilities(states)
+        if available is not None:
+            # Held to what can be taken; all of that, where none of it was logged.
+            found = np.where(available, found, 0.0)
+            nowhere = ~found.any(axis=1)
+            found[nowhere] = available[nowhere]
         least = self.threshold * found.max(axis=1, keepdims=True)
         return np.where((found >= least) & (found > 0.0), 0.0, NEVER)
 
     def _columns(self, states: Floats) -> Floats:
         return ((states - self.center_) / self.scale_).astype(np.float32)
+
+
+def action_prior(
+    support: ActionSupport | None, states: Floats, available: Flags | None
+) -> Floats | None:
+    """What is added to a policy's logits, (n, n_actions); None if zero."""
+    if support is not None:
+        return support.log_prior(states, available)
+    return None if available is None else np.where(available, 0.0, NEVER)

@@ -160,9 +160,9 @@ _NOT_DISCRETE = (
 )
 
 
-def refuse_masks(log: Log, whose: str = "logged") -> None:
+def refuse_masks(given: object, whose: str = "logged") -> None:
     """Refuse masks of continuous actions."""
-    if log.available is not None:
+    if given is not None:
         raise ValueError(_NOT_DISCRETE.format(whose))
 
 
