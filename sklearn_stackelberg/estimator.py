@@ -35,9 +35,9 @@ from .equilibrium import Equilibrium
 from .metrics._lower_bound import LowerBound
 from .metrics._prepare import prepare_evaluation
 from .solvers._base import Solver
-from .transitions._actions import AvailableRule
 from .transitions._as_transitions import as_transitions
 from .transitions._episodes import EpisodeView
+from .transitions._tables import AvailableRule
 from .transitions._transitions import Transitions
 
 # What `fit` takes: a log, or states; DataFrames are array-like.
@@ -664,12 +664,14 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         """Checked states, (n, d), and the mask of actions, if there is any."""
         check_is_fitted(self)
         states = self._states(X)
-        mask = self._fitted_policy.available(X, available)
+        # Not by way of `as_transitions`, which refuses a part of an episode.
+        X = X.transitions if isinstance(X, EpisodeView) else X
+        log = X if isinstance(X, Transitions) else None
+        mask = self._fitted_policy.available(log.state if log else X, log, available)
         return states, {} if mask is None else {"available": mask}
 
     def _states(self, X: Log) -> Floats:
         """Checked states, (n, d)."""
-        # Not by way of `as_transitions`, which refuses a part of an episode.
         if isinstance(X, (Transitions, EpisodeView)):
             X = (X.transitions if isinstance(X, EpisodeView) else X).state
         return validate_data(self, X, dtype=self.dtype, reset=False)

@@ -14,20 +14,12 @@ from sklearn.utils import gen_batches
 from torch import nn
 
 from .._problem.action_space import ContinuousActions, DiscreteActions
-from .._typing import Flags, Floats, Index
+from .._typing import AnyArray, Flags, Floats, Index
 from ..kernels._state_action import CandidateGram, StateActionFeatures
 from ..policies._base import ContinuousPolicy as ContinuousPolicyModule
 from ..q_functions import ContinuousQ
-from ..transitions._actions import (
-    AvailableRule,
-    masks_of,
-    read_mask,
-    refuse_empty,
-    refuse_masks,
-)
-from ..transitions._episodes import EpisodeView
-from ..transitions._tables import check_states
-from ..transitions._transitions import Transitions
+from ..transitions._actions import of_classes, read_mask, refuse_masks
+from ..transitions._tables import AvailableRule, Log, check_states
 from .support import ActionSupport, action_prior
 
 # States at once, of one action and of several: what a kernel or a network holds of
@@ -146,7 +138,7 @@ class DiscretePolicy:
     dtype: str  # of the states
     support: ActionSupport | None = None
     # Of the log's masks: the actions of their columns, and what they are computed by.
-    labels: NDArray[Any] | None = None
+    labels: AnyArray | None = None
     rule: AvailableRule | None = None
 
     @property
@@ -170,20 +162,19 @@ class DiscretePolicy:
         return self.classes_[_draw_codes(self.predict_proba(states, available), rng)]
 
     def available(
-        self, X: Any, given: ArrayLike | AvailableRule | None = None
+        self, states: Any, log: Log | None, given: ArrayLike | AvailableRule | None
     ) -> Flags | None:
-        """Which actions are available in states or a log, (n, A); None if all are.
+        """Which actions are available in states, (n, A); None if all are.
 
-        ``given`` goes before the masks of a log, and these before the log's rule.
+        What is given goes before the masks of the log that the states are of, if any,
+        and these before the rule of the log that was learned from.
         """
-        log = X.transitions if isinstance(X, EpisodeView) else X
-        states, labels = X, self.classes_
-        if isinstance(log, Transitions):
-            masks = masks_of(log, labels) if given is None else None
-            if masks is not None:
-                return masks[0]
-            states = log.state
+        labels = self.classes_
         if given is None:
+            if log is not None and log.available is not None:
+                assert log.available_actions is not None
+                own = log.available, log.available_actions
+                return of_classes(*own, labels, "available")
             if self.labels is None:
                 return None
             if self.rule is None:
@@ -197,20 +188,12 @@ class DiscretePolicy:
         if callable(given):
             given = given(check_states(states))
         mask, labels = read_mask(given, labels)
-        unknown = np.setdiff1d(self.classes_, labels)
-        if len(unknown):
-            raise ValueError(
-                f"available has no column for the actions {unknown[:5].tolist()}, "
-                "which the policy may take."
-            )
-        mask = mask[:, np.searchsorted(labels, self.classes_)]
         if len(mask) != len(states):
             raise ValueError(
                 f"available has {len(mask)} rows for {len(states)} states; one for "
                 "each was expected."
             )
-        refuse_empty(mask, "available", of=f" of {self.classes_[:20].tolist()}")
-        return mask
+        return of_classes(mask, labels, self.classes_, "available")
 
     def _logits(self, states: ArrayLike, available: Flags | None) -> Floats:
         states = self._floats(states)
@@ -273,10 +256,9 @@ class ContinuousPolicy:
     def action_bounds_(self) -> tuple[Floats, Floats]:
         return self.actions.bounds
 
-    def available(self, X: Any, given: object = None) -> None:
+    def available(self, states: object, log: Log | None, given: object) -> None:
         """None: nothing but the bounds limits continuous actions."""
-        log = X.transitions if isinstance(X, EpisodeView) else X
-        own = log.available if isinstance(log, Transitions) else None
+        own = None if log is None else log.available
         refuse_masks(own if given is None else given, "policy's")
 
     def action_nodes(self, states: ArrayLike) -> tuple[Floats, Floats]:

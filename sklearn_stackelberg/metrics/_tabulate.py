@@ -82,7 +82,7 @@ def tabulate_policy(
         available = masks_at(log, classes, state_index, next_index, len(states))
         probabilities = _probabilities(policy, seen, available)
         if available is not None:
-            impossible = ((probabilities > _ROUNDING) & ~available).any(axis=1)
+            impossible = np.any((probabilities > _ROUNDING) & ~available, axis=1)
             _refuse_impossible(impossible[state_index] | impossible[next_index], rows)
         if greedy:
             best = probabilities.argmax(axis=1)

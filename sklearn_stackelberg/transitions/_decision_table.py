@@ -10,7 +10,6 @@ from typing import Any, NamedTuple, NoReturn, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
-from ._actions import AVAILABLE, read_mask_columns
 from ._checks import (
     Column,
     check_actions,
@@ -29,7 +28,7 @@ from ._linking import (
     refuse_backward_steps,
     refuse_scattered_episodes,
 )
-from ._tables import States, is_frame, take_rows
+from ._tables import AVAILABLE, States, is_frame, take_rows
 
 _OPTIONAL = ("episode", "step", "terminated", "propensity", "is_initial")
 ROLES = ("action", "reward", *_OPTIONAL)
@@ -70,7 +69,7 @@ def find_columns(y: States) -> dict[str, Column]:
     # The index, too, may bear a role's name, and would be lost without a word.
     levels = [*getattr(getattr(y, "index", None), "names", [])]
     _refuse_unknown(known, levels, numbered)
-    masks = [name for name in known if str(name).startswith(AVAILABLE)]
+    masks = [str(name) for name in known if str(name).startswith(AVAILABLE)]
     # pandas allows it, and y[role] would then be a table.
     for role in (*ROLES, *numbered, *masks):
         if known.count(role) > 1:
@@ -259,7 +258,6 @@ def read_fields(
         fields["is_initial"] = columns["is_initial"].read(check_flags, rows)
     if "propensity" in columns:
         fields["propensity"] = columns["propensity"].read(check_propensities, rows)
-    fields |= read_mask_columns(columns, fields, rows, chain.next_rows)
     if chain.next_rows is rows and rows.size == len(states):
         # Episodes of one step: no copy of the table, and it is transformed once.
         return fields | {"state": states, "next_state": states}

@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._actions import AVAILABLE
 from ._checks import Column, check_same_length, rows_text
 from ._linking import count_steps, link
-from ._tables import Frame, Log, comparable, is_frame, rows_equal, stack
+from ._tables import AVAILABLE, Frame, Log, comparable, is_frame, rows_equal, stack
 
 # pandas' nullable types: a plain column of integers cannot hold the missing actions.
 _NULLABLE = {"i": "Int64", "u": "UInt64", "f": "Float64", "b": "boolean"}
@@ -40,7 +39,7 @@ def frame_columns(
     return df[states], columns, tuple(actions)
 
 
-def mask_roles(available: Mapping[Any, Hashable] | Names) -> dict[str, Hashable]:
+def mask_roles(available: Mapping[Any, Any] | Names) -> dict[str, Any]:
     """Columns of masks, given by action or named by the actions, by role."""
     if not isinstance(available, Mapping):
         available = {name: name for name in _listed(available)}
@@ -102,9 +101,10 @@ def write_frame(log: Log) -> Frame:
     }
     if log.propensity is not None:
         fields["propensity"] = column(log.propensity, np.nan)
-    for j, label in enumerate(() if log.available is None else log.available_actions):
-        last = log.next_available[closing, j]
-        fields[f"{AVAILABLE}{label}"] = column(log.available[:, j], last)
+    masks = log.available, log.next_available, log.available_actions
+    if masks[0] is not None and masks[1] is not None and masks[2] is not None:
+        for label, mask, after in zip(masks[2], masks[0].T, masks[1].T, strict=True):
+            fields[f"{AVAILABLE}{label}"] = column(mask, after[closing])
     states = stack([log.state, log[closing].next_state])
     if not is_frame(states):
         columns = [f"state_{j}" for j in range(log.n_features)]

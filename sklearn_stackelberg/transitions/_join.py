@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ._actions import AvailableRule
 from ._checks import check_actions, check_flags, check_reals, join_actions
 from ._linking import count_steps, encode
-from ._tables import FIELDS, Log, check_same_columns, check_states, stack
+from ._tables import FIELDS, AvailableRule, Log, check_same_columns, check_states, stack
 
 
 def chain_episodes(
@@ -113,11 +112,12 @@ def join_logs(logs: Sequence[Log]) -> tuple[dict[str, int], dict[str, Any]]:
     # Masks that some logs lack are refused above, as any field is.
     labels, rule = logs[0].available_actions, logs[0].available_rule
     for k, log in enumerate(logs):
-        if not np.array_equal(labels, log.available_actions):
+        theirs = log.available_actions
+        if labels is not None and not np.array_equal(labels, np.asarray(theirs)):
             raise ValueError(
                 f"The masks of the first log have columns for the actions {labels}, "
-                f"and those of log {k} for {log.available_actions}; give them as "
-                "DataFrames with the same columns."
+                f"and those of log {k} for {theirs}; give them as DataFrames with the "
+                "same columns."
             )
         rule = rule if log.available_rule == rule else None
     fields |= {"available_actions": labels, "available_rule": rule}

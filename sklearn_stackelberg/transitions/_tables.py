@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, Self, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import issparse
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Log(Protocol):
     available: NDArray[np.bool_] | None  # (n, K)
     next_available: NDArray[np.bool_] | None
     available_actions: AnyArray | None  # (K,)
-    available_rule: Callable[[Any], Any] | None
+    available_rule: AvailableRule | None
     action_names: tuple[Hashable, ...] | None
     left_out: dict[str, int]
 
@@ -72,6 +72,12 @@ class Log(Protocol):
     def action_columns(self) -> dict[Hashable, AnyArray]: ...
     def next_or_own_state(self) -> States: ...
 
+
+# Of states (k, d), which actions are available there: (k, n_actions), or a DataFrame.
+AvailableRule = Callable[[States], ArrayLike]
+
+# How a mask's column is named beside a log's others, its action behind it.
+AVAILABLE = "available_"
 
 # Those of a row, in the order of the arguments of `Transitions`.
 FIELDS = tuple(Log.__annotations__)[:11]
@@ -200,7 +206,8 @@ def shared_next_rows(
     next_row = np.full(len(state), -1, dtype=np.intp)
     same = rows_equal(next_state[:-1], state[1:])
     if log is not None and log.available is not None:
-        same &= (log.next_available[:-1] == log.available[1:]).all(axis=1)
+        assert log.next_available is not None
+        same &= rows_equal(log.next_available[:-1], log.available[1:])
     chained = np.flatnonzero(same)
     next_row[chained] = chained + 1
     return next_row

@@ -9,7 +9,7 @@ from typing import Any, NoReturn, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._actions import AvailableRule, read_masks
+from ._actions import read_mask_columns, read_masks
 from ._checks import (
     Column,
     check_actions,
@@ -36,6 +36,7 @@ from ._join import chain_episodes, join_logs
 from ._linking import link
 from ._tables import (
     FIELDS,
+    AvailableRule,
     Frame,
     Log,
     States,
@@ -209,6 +210,7 @@ class Transitions(Log):
         """Link the rows of a table; return also the row of each transition's state."""
         chain = chain_rows(columns)
         fields = read_fields(columns, chain, state) | {"action_names": action_names}
+        fields |= read_mask_columns(columns, fields, chain.rows, chain.next_rows)
         log = cls._from_checked(chain.left_out, chain.n_without_action, fields)
         return log, chain.rows
 
