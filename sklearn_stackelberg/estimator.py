@@ -445,12 +445,14 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         self.action_type_ = actions.type
         self.reward_scale_ = problem.scale
         self.anchor_ = problem.anchor
+        self.design_effect_ = fit.players.design_effect
         self.evaluation_ = evaluation
         self.lam_ = lam
         self.lower_bound_ = bound
         # v is of Q less its anchor, in scaled rewards: docs/game.md, "The players".
         self.policy_value_ = problem.anchor + found.value * problem.unit
-        self.pessimism_ = found.pessimism * problem.unit
+        self.shrinkage_ = found.shrinkage * problem.unit
+        self.pessimism_ = found.pessimism * problem.unit + self.shrinkage_
         if bound is not None:
             self.policy_value_, self.pessimism_ = bound.value, bound.pessimism
         self.history_ = found.history.rescaled(problem.anchor, problem.unit)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from functools import cached_property
 
+import numpy as np
 import torch
 from numpy.random import RandomState
 from sklearn.utils import check_random_state
@@ -16,7 +17,9 @@ from torch import Tensor, nn
 
 from .._problem.action_space import Actions, ContinuousActions, DiscreteActions
 from .._problem.dataset import OfflineProblem
+from .._problem.design_effect import design_effect, most_features
 from .._problem.rows import FeatureRows, feature_rows
+from .._sampling import fixed_sample
 from .._typing import Flags, Floats, Index
 from .._validation import check_table_size
 from ..kernels._state_action import StateActionFeatures
@@ -58,6 +61,12 @@ from .support import ActionSupport, action_prior, has_few_states, nearest_candid
 
 # States that a network is tried on before it is trained.
 _EXAMPLES = 3
+
+# Features and rows, of whole episodes, that the design effect is measured by.
+_DESIGN_FEATURES, _DESIGN_ROWS = 100, 20_000
+
+# Rows whose pairs show what the kernel keeps apart.
+_KERNEL_ROWS = 1_000
 
 
 class Players(ABC):
@@ -152,6 +161,51 @@ class Players(ABC):
             states, codes, n_actions, has_few_states(states), rng
         )
 
+    @cached_property
+    def n_distinct(self) -> float:
+        """E k(x, x)² / E k(x, x')²: how many logged pairs the kernel keeps apart.
+
+        K where there are K of them, equal or not and equally often logged.
+        """
+        index = fixed_sample(len(self.rows.state), _KERNEL_ROWS)
+        z = self._embedding()(index).double()
+        gram = z @ z.T
+        # Eq. (58) of docs/game.md.
+        return float(gram.diagonal().mean() ** 2 / (gram * gram).mean())
+
+    @cached_property
+    def design_effect(self) -> float:
+        """How many dependent rows are worth an independent one."""
+        log, rows = self.problem.log, self.rows
+        if log.episode is None:
+            return 1.0
+        _, episode = np.unique(log.episode, return_inverse=True)
+        wanted = min(most_features(int(episode.max()) + 1), _DESIGN_FEATURES)
+        if wanted == 0:
+            return 1.0
+        # Whole episodes, for as many rows as show how much they differ.
+        sizes = np.bincount(episode)
+        order = np.random.default_rng(0).permutation(len(sizes))
+        chosen = order[: 1 + np.searchsorted(sizes[order].cumsum(), _DESIGN_ROWS)]
+        index = np.flatnonzero(np.isin(episode, chosen))
+        # Where a row's next state is another row's state, that row follows.
+        place = np.full(len(episode) + 1, -1)
+        place[index] = np.arange(len(index))
+        follows = rows.next_state[index]
+        follows = np.where(follows < len(episode), follows, len(episode))
+        return design_effect(
+            self._leading_features(index, wanted),
+            place[follows],
+            rows.reward[index],
+            rows.terminated[index],
+            np.unique(episode[index], return_inverse=True)[1],
+            self.problem.discount,
+        )
+
+    @abstractmethod
+    def _leading_features(self, index: Index, wanted: int) -> Floats:
+        """The first features of logged pairs, which hold most of the kernel."""
+
     def _table(self, inputs: StateInputs) -> FeatureRows:
         """One table for each way to read states, whoever reads so."""
         if id(inputs) not in self._tables:
@@ -242,6 +296,12 @@ class DiscretePlayers(Players):
 
     def from_weights(self, theta: Tensor, w: Tensor) -> Fitted:
         return self.from_modules(SoftmaxPolicy(theta), DiscreteQ(LinearQ(w)))
+
+    def _leading_features(self, index: Index, wanted: int) -> Floats:
+        features = self._table(self.inputs.embedded)(self.rows.state[index]).numpy()
+        features = features[:, : max(1, wanted // self.n_actions)].astype(np.float64)
+        own = np.eye(self.n_actions)[self.action[index]]
+        return (own[:, :, None] * features[:, None, :]).reshape(len(index), -1)
 
     def _embedding(self) -> FeatureRows:
         features = self._table(self.inputs.embedded)
@@ -366,6 +426,11 @@ class ContinuousPlayers(Players):
         """Logits of states, those of actions without support as good as −∞."""
         support = self.inputs.support
         return logits if support is None else SupportedLogits(logits, support)
+
+    def _leading_features(self, index: Index, wanted: int) -> Floats:
+        states = self.problem.states[self.rows.state[index]]
+        found = self.inputs.embedded.transform(states, self.action[index])
+        return found[:, :wanted].astype(np.float64)
 
     def _embedding(self) -> FeatureRows:
         states, where = self.problem.states, self.problem.state_index

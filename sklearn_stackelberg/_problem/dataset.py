@@ -17,7 +17,6 @@ from ..transitions._tables import shared_next_rows
 from ..transitions._transitions import Transitions
 from .rows import Rows, index_states
 
-
 # What rewards may differ by, as a share of the largest, for the rounding of sums.
 _ROUNDING = 1e-12
 

@@ -271,6 +271,7 @@ def _result(run: StochasticRun, solver: Stochastic) -> SolverResult:
         q_function=q_function,
         value=best.value,
         pessimism=run.history.last()["pessimism"],
+        shrinkage=run.shrinkage,
         history=run.history,
         n_iter=state.iteration,
         state=state,
