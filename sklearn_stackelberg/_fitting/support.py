@@ -11,14 +11,21 @@ from .._sampling import fixed_sample
 from .._typing import Flags, Floats, Index
 from ..policies._base import NEVER
 
-# Rows that the forest is grown on: more sharpen its thresholds by little.
-_FOREST_ROWS = 50_000
+# Rows that forests are grown on: more sharpen their thresholds by little.
+_FOREST_ROWS = 20_000
 
 # Visits of a state, in the mean, from which on its actions are counted.
 _VISITS = 10
 
-# Trees, and rows of a leaf.
-_TREES, _LEAF = 30, 5
+# Trees, and the smallest numbers of rows in a leaf that are tried, by fewer of both.
+_TREES, _LEAVES = 30, (5, 25, 125, 625)
+_TRIED_TREES, _TRIED_ROWS = 10, 4_000
+
+# The smallest probability that a logged action is given when forests are compared.
+_SURPRISE = 1e-3
+
+# Logged so often near a state an action is supported, however rare it is.
+_ENOUGH = 5.0
 
 
 def has_few_states(states: Floats) -> bool:
@@ -41,9 +48,10 @@ def nearest_candidates(actions: Floats, candidates: Floats) -> Index:
 class ActionSupport:
     """Actions that the estimated behaviour policy takes often enough in a state.
 
-    π̂_b is counted where states are few, and a random forest's where they are not. An
-    action is supported where π̂_b(a|s) >= ``threshold`` · max_b π̂_b(b|s), as in
-    batch-constrained Q-learning [1]_.
+    N(s, a) counts a state's rows where states are few, and is π̂_b(a|s) times the rows
+    of a leaf where π̂_b is a random forest's. An action is supported where N(s, a) is at
+    least ``threshold`` · max_b N(s, b), as in batch-constrained Q-learning [1]_, or at
+    least 5.
 
     References
     ----------
@@ -75,37 +83,37 @@ class ActionSupport:
             self.counts_ = counts
             return self
         chosen = fixed_sample(len(states), _FOREST_ROWS)
-        self.forest_ = RandomForestClassifier(
-            _TREES, min_samples_leaf=_LEAF, max_features=None, random_state=rng
-        ).fit(self._columns(states[chosen]), codes[chosen])
+        columns, taken = self._columns(states[chosen]), codes[chosen]
+        leaf = _best_leaf(columns, taken, rng)
+        self.forest_ = _forest(_TREES, leaf, rng).fit(columns, taken)
+        self.leaf_rows_ = _mean_leaf(self.forest_)
         return self
 
-    def probabilities(self, states: Floats) -> Floats:
-        """π̂_b(a|s), (n, n_actions); equal where a state was never logged."""
+    def counts(self, states: Floats) -> Floats:
+        """N(s, a), (n, n_actions); equal where a state was never logged."""
         if hasattr(self, "forest_"):
             out = np.zeros((len(states), self.n_actions_))
             if len(states):
                 found = self.forest_.predict_proba(self._columns(states))
                 out[:, self.forest_.classes_] = found
-            return out
+            return self.leaf_rows_ * out
         _, where = np.unique(
             np.concatenate([self.known_, states]), axis=0, return_inverse=True
         )
         where = where.ravel()
         counts = np.ones((where.max() + 1, self.n_actions_))
         counts[where[: len(self.known_)]] = self.counts_
-        counts = counts[where[len(self.known_) :]]
-        return counts / counts.sum(axis=1, keepdims=True)
+        return counts[where[len(self.known_) :]]
 
     def log_prior(self, states: Floats, available: Flags | None = None) -> Floats:
         """What is added to a policy's logits, (n, n_actions): 0, or never."""
-        found = self.probabilities(states)
+        found = self.counts(states)
         if available is not None:
             # Held to what can be taken; all of that, where none of it was logged.
             found = np.where(available, found, 0.0)
             nowhere = ~found.any(axis=1)
             found[nowhere] = available[nowhere]
-        least = self.threshold * found.max(axis=1, keepdims=True)
+        least = np.minimum(self.threshold * found.max(axis=1, keepdims=True), _ENOUGH)
         return np.where((found >= least) & (found > 0.0), 0.0, NEVER)
 
     def _columns(self, states: Floats) -> Floats:
@@ -119,3 +127,35 @@ def action_prior(
     if support is not None:
         return support.log_prior(states, available)
     return None if available is None else np.where(available, 0.0, NEVER)
+
+
+def _forest(trees: int, leaf: int, rng: RandomState) -> RandomForestClassifier:
+    # All columns are tried at each split: what is available often hangs on one.
+    return RandomForestClassifier(
+        trees, min_samples_leaf=leaf, max_features=None, random_state=rng
+    )
+
+
+def _best_leaf(columns: Floats, codes: Index, rng: RandomState) -> int:
+    """The leaf size by which a forest foretells held-out actions best."""
+    step = -(-len(codes) // (2 * _TRIED_ROWS))
+    columns, codes = columns[::step], codes[::step]
+    # Alternate rows: those of a time are in both halves.
+    seen, held = slice(0, None, 2), slice(1, None, 2)
+    losses = {}
+    for leaf in _LEAVES:
+        forest = _forest(_TRIED_TREES, leaf, rng).fit(columns[seen], codes[seen])
+        found = np.zeros((len(codes[held]), codes.max() + 1))
+        found[:, forest.classes_] = forest.predict_proba(columns[held])
+        own = found[np.arange(len(found)), codes[held]]
+        losses[leaf] = -np.log(np.maximum(own, _SURPRISE)).mean()
+    return min(losses, key=losses.__getitem__)
+
+
+def _mean_leaf(forest: RandomForestClassifier) -> float:
+    """Rows of the leaf that a row falls into, in the mean over rows and trees."""
+    sizes = [
+        tree.tree_.weighted_n_node_samples[tree.tree_.children_left < 0]
+        for tree in forest.estimators_
+    ]
+    return float(np.mean([(size**2).sum() / size.sum() for size in sizes]))
