@@ -37,10 +37,14 @@ from .metrics._prepare import prepare_evaluation
 from .solvers._base import Solver
 from .transitions._as_transitions import as_transitions
 from .transitions._episodes import EpisodeView
+from .transitions._tables import AvailableRule
 from .transitions._transitions import Transitions
 
 # What `fit` takes: a log, or states; DataFrames are array-like.
 Log = Transitions | EpisodeView | ArrayLike
+
+# Which actions can be taken.
+Available = ArrayLike | AvailableRule | None
 
 # What a fit sets or leaves unset, depending on actions, solver and policy.
 _NOT_ALWAYS_SET = (
@@ -77,17 +81,18 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         λ > 0, weight of the Bellman error. Larger makes the Q-function agree more with
         the log and be less pessimistic. The unit is the same for every log: rewards are
         measured from their average and divided by their spread, and rows count for what
-        the kernel keeps apart and for how independent they are. ``"calibrated"`` tries a few, takes the one whose policy has the highest lower bound of its value
-        at `confidence_level`, and reports that bound as ``policy_value_``: about three
+        the kernel keeps apart and for how independent they are. ``"calibrated"`` tries
+        a few, takes the one whose policy has the highest lower bound of its value at
+        `confidence_level`, and reports that bound as ``policy_value_``: about three
         fits and as many evaluations.
     confidence_level : float, default=0.95
         In (0, 1), of the lower bound of ``lam="calibrated"`` alone. Larger puts it
         lower.
     beta : float, default=10.0
         β > 0, curvature of the Q-function's objective, in units of (1 − discount)².
-        Larger draws Q to `anchor_` where the log is thin, as beta / (2 lam) rows more of
-        each pair of state and action would, and makes it respond more smoothly to the
-        policy.
+        Larger draws Q to `anchor_` where the log is thin, as beta / (2 lam) rows more
+        of each pair of state and action would, and makes it respond more smoothly to
+        the policy.
     ridge : float or None, default=None
         ρ >= 0: beside the n rows of the log, every direction of the features has ρ n
         rows after which the episode ends, worth `anchor_`. Larger draws the values
@@ -371,8 +376,9 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         y : DataFrame or structured array of shape (n,), or 1-D array-like, default=None
             With states: a table of what was done in them, with the columns ``action``
             and ``reward`` and, where there are any, ``episode``, ``step``,
-            ``terminated``, ``propensity`` and ``is_initial`` (see `as_transitions`); or
-            the actions alone, each of which then counts as a success.
+            ``terminated``, ``propensity``, ``is_initial`` and, of masks, ``available_``
+            with each action behind it (see `as_transitions`); or the actions alone,
+            each of which then counts as a success.
 
         Returns
         -------
@@ -525,28 +531,40 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         finish(result.fitted)
         return lam, result, bound
 
-    def predict(self, X: Log) -> NDArray[Any]:
+    def predict(self, X: Log, available: Available = None) -> NDArray[Any]:
         """The most probable action in each state; a Gaussian's median.
 
         Parameters
         ----------
         X : array-like or DataFrame of shape (n, n_features), or Transitions
             States, or a log whose states are taken.
+        available : array-like or DataFrame of bool of shape (n, n_actions), or \
+                callable, default=None
+            Which actions can be taken, the others having probability 0: columns in the
+            order of ``classes_``, or named by them; or a callable that returns either
+            for states. None takes the masks of a log, or asks the callable of the log
+            of `fit` again.
 
         Returns
         -------
         ndarray of shape (n,) or (n, n_action_columns)
             Of ``classes_``; or continuous actions, in the shape of the log's.
-        """
-        check_is_fitted(self)
-        return self._fitted_policy.predict(self._states(X))
 
-    def predict_proba(self, X: Log) -> Floats:
+        Raises
+        ------
+        ValueError
+            If the log of `fit` had masks, and nothing says what is available here.
+        """
+        states, masks = self._inputs(X, available)
+        return self._fitted_policy.predict(states, **masks)
+
+    def predict_proba(self, X: Log, available: Available = None) -> Floats:
         """Probability of every action in each state.
 
         Parameters
         ----------
-        X : array-like or DataFrame of shape (n, n_features), or Transitions
+        X, available
+            As in `predict`.
 
         Returns
         -------
@@ -556,10 +574,10 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If the policy is a Gaussian.
+            As in `predict`, and if the policy is a Gaussian.
         """
-        check_is_fitted(self)
-        return self._fitted_policy.predict_proba(self._states(X))
+        states, masks = self._inputs(X, available)
+        return self._fitted_policy.predict_proba(states, **masks)
 
     @available_if(_is_continuous)
     def action_nodes(self, X: Log) -> tuple[Floats, Floats]:
@@ -596,7 +614,10 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         return self._fitted_policy.q_values(self._states(X), action)
 
     def sample(
-        self, X: Log, random_state: int | RandomState | None = None
+        self,
+        X: Log,
+        random_state: int | RandomState | None = None,
+        available: Available = None,
     ) -> NDArray[Any]:
         """Draw an action in each state, as the policy would.
 
@@ -604,16 +625,17 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         ----------
         X : array-like or DataFrame of shape (n, n_features), or Transitions
         random_state : int, RandomState instance or None, default=None
+        available
+            As in `predict`.
 
         Returns
         -------
         ndarray of shape (n,) or (n, n_action_columns)
             As `predict` returns them.
         """
-        check_is_fitted(self)
-        return self._fitted_policy.sample(
-            self._states(X), check_random_state(random_state)
-        )
+        states, masks = self._inputs(X, available)
+        rng = check_random_state(random_state)
+        return self._fitted_policy.sample(states, rng, **masks)
 
     def score(
         self, X: Log, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
@@ -657,9 +679,18 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
             prepare_evaluation(self, X, y, sample_weight=sample_weight)
         )
 
+    def _inputs(self, X: Log, available: Available) -> tuple[Floats, dict[str, Any]]:
+        """Checked states, (n, d), and the mask of actions, if there is any."""
+        check_is_fitted(self)
+        states = self._states(X)
+        # Not by way of `as_transitions`, which refuses a part of an episode.
+        X = X.transitions if isinstance(X, EpisodeView) else X
+        log = X if isinstance(X, Transitions) else None
+        mask = self._fitted_policy.available(log.state if log else X, log, available)
+        return states, {} if mask is None else {"available": mask}
+
     def _states(self, X: Log) -> Floats:
         """Checked states, (n, d)."""
-        # Not by way of `as_transitions`, which refuses a part of an episode.
         if isinstance(X, (Transitions, EpisodeView)):
             X = (X.transitions if isinstance(X, EpisodeView) else X).state
         return validate_data(self, X, dtype=self.dtype, reset=False)

@@ -20,7 +20,7 @@ from .._problem.dataset import OfflineProblem
 from .._problem.design_effect import design_effect, most_features
 from .._problem.rows import FeatureRows, feature_rows
 from .._sampling import fixed_sample
-from .._typing import Floats, Index
+from .._typing import Flags, Floats, Index
 from .._validation import check_table_size
 from ..kernels._state_action import StateActionFeatures
 from ..networks import MLP, build_network
@@ -57,7 +57,7 @@ from .state_inputs import (
     StateColumns,
     draw_seed,
 )
-from .support import ActionSupport, has_few_states, nearest_candidates
+from .support import ActionSupport, action_prior, has_few_states, nearest_candidates
 
 # States that a network is tried on before it is trained.
 _EXAMPLES = 3
@@ -140,16 +140,16 @@ class Players(ABC):
     @cached_property
     def log_prior(self) -> Tensor | None:
         """What is added to the policy's logits in every state, (N, A); None if zero."""
-        support = self.inputs.support
-        if support is None:
+        prior = action_prior(
+            self.inputs.support, self.problem.states, self._available()
+        )
+        if prior is None:
             return None
-        prior = torch.from_numpy(support.log_prior(self.problem.states))
-        return prior.to(getattr(torch, self.hp.dtype))
+        return torch.from_numpy(prior).to(getattr(torch, self.hp.dtype))
 
-    def _supported(self, logits: StateFunction) -> StateFunction:
-        """Logits of states, those of actions without support as good as −∞."""
-        support = self.inputs.support
-        return logits if support is None else SupportedLogits(logits, support)
+    def _available(self) -> Flags | None:
+        """Which actions are available in every state, (N, A); None if all are."""
+        return None
 
     def _fit_support(
         self, codes: Index, n_actions: int, rng: RandomState
@@ -275,6 +275,9 @@ class DiscretePlayers(Players):
         support = self._fit_support(self.action, self.n_actions, rng)
         return PlayerInputs(policy, q_function, embedded, seed=seed, support=support)
 
+    def _available(self) -> Flags | None:
+        return self.problem.available(self.actions.classes)
+
     def linear_system(self) -> DiscreteLSTD:
         features, discount = self._table(self.inputs.embedded), self.problem.discount
         return DiscreteLSTD(
@@ -333,16 +336,18 @@ class DiscretePlayers(Players):
             values = LinearFunction(inputs.q_function, module)
         else:
             values = NetworkFunction(inputs.q_function, module, problem.scale)
-        return Fitted(
-            DiscretePolicy(
-                self.actions,
-                self._supported(logits),
-                values,
-                problem.anchor,
-                self.hp.dtype,
-            ),
-            self._shown(policy, module) | {"classes_": self.actions.classes},
+        fitted = DiscretePolicy(
+            self.actions,
+            logits,
+            values,
+            problem.anchor,
+            self.hp.dtype,
+            inputs.support,
+            problem.log.available_actions,
+            problem.log.available_rule,
         )
+        shown = self._shown(policy, module) | {"classes_": self.actions.classes}
+        return Fitted(fitted, shown)
 
 
 class ContinuousPlayers(Players):
@@ -416,6 +421,11 @@ class ContinuousPlayers(Players):
         weights = features.landmark_weights(q_function.weight.numpy())
         values = KernelValues(features, weights)
         return self._fitted(policy, q_function, outputs, values)
+
+    def _supported(self, logits: StateFunction) -> StateFunction:
+        """Logits of states, those of actions without support as good as −∞."""
+        support = self.inputs.support
+        return logits if support is None else SupportedLogits(logits, support)
 
     def _leading_features(self, index: Index, wanted: int) -> Floats:
         states = self.problem.states[self.rows.state[index]]

@@ -8,7 +8,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import pairwise_distances_argmin
 
 from .._sampling import fixed_sample
-from .._typing import Floats, Index
+from .._typing import Flags, Floats, Index
 from ..policies._base import NEVER
 
 # Rows that forests are grown on: more sharpen their thresholds by little.
@@ -48,7 +48,7 @@ def nearest_candidates(actions: Floats, candidates: Floats) -> Index:
 class ActionSupport:
     """Actions that the estimated behaviour policy takes often enough in a state.
 
-    π̂_b(a|s) is the share of a state's rows where states are few, and a random forest's
+    π̂_b(a|s) is a share of the state's rows where states are few, and a random forest's
     where they are not. An action is supported where π̂_b(a|s) is at least ``threshold`` ·
     max_b π̂_b(b|s), as in batch-constrained Q-learning [1]_, or, where states are few,
     in at least 5 rows of the state.
@@ -89,7 +89,7 @@ class ActionSupport:
         return self
 
     def counts(self, states: Floats) -> Floats:
-        """Rows, or their shares, (n, n_actions); equal where a state was never logged."""
+        """Rows of a state or their shares, (n, n_actions); equal if it is not logged."""
         if hasattr(self, "forest_"):
             out = np.zeros((len(states), self.n_actions_))
             if len(states):
@@ -104,9 +104,14 @@ class ActionSupport:
         counts[where[: len(self.known_)]] = self.counts_
         return counts[where[len(self.known_) :]]
 
-    def log_prior(self, states: Floats) -> Floats:
+    def log_prior(self, states: Floats, available: Flags | None = None) -> Floats:
         """log π̂_b, less its largest, (n, n_actions); never without support."""
         found = self.counts(states)
+        if available is not None:
+            # Held to what can be taken; all of that, where none of it was logged.
+            found = np.where(available, found, 0.0)
+            nowhere = ~found.any(axis=1)
+            found[nowhere] = available[nowhere]
         largest = found.max(axis=1, keepdims=True)
         least = self.threshold * largest
         if not hasattr(self, "forest_"):
@@ -119,6 +124,15 @@ class ActionSupport:
 
     def _columns(self, states: Floats) -> Floats:
         return ((states - self.center_) / self.scale_).astype(np.float32)
+
+
+def action_prior(
+    support: ActionSupport | None, states: Floats, available: Flags | None
+) -> Floats | None:
+    """What is added to a policy's logits, (n, n_actions); None if zero."""
+    if support is not None:
+        return support.log_prior(states, available)
+    return None if available is None else np.where(available, 0.0, NEVER)
 
 
 def _forest(trees: int, leaf: int, rng: RandomState) -> RandomForestClassifier:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_array
 
-from .._typing import Floats, Index
+from .._typing import Flags, Floats, Index
 from ..game import anchored_reward, average_value
+from ..transitions._actions import masks_at
 from ..transitions._tables import shared_next_rows
 from ..transitions._transitions import Transitions
 from .rows import Rows, index_states
@@ -75,7 +78,7 @@ class OfflineProblem:
         """
         state, next_state = _checked_states(log, dtype, estimator)
         states, state_index, next_index = index_states(
-            state, next_state, shared_next_rows(state, next_state)
+            state, next_state, shared_next_rows(state, next_state, log)
         )
         initial: Index = state_index
         notes: tuple[str, ...] = ()
@@ -107,6 +110,12 @@ class OfflineProblem:
             anchor=anchor,
             scale=scale,
             notes=notes,
+        )
+
+    def available(self, classes: NDArray[Any]) -> Flags | None:
+        """Which actions are available in ``states``, (N, A); None if all are."""
+        return masks_at(
+            self.log, classes, self.state_index, self.next_index, len(self.states)
         )
 
     def rows(self, action: Index | Floats) -> Rows:

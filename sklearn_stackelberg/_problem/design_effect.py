@@ -1,4 +1,4 @@
-"""How many rows the episodes of a log are worth, where their rows are not independent."""
+"""How many rows of a log are worth one that is independent of all others."""
 
 from __future__ import annotations
 
