@@ -49,9 +49,9 @@ class ActionSupport:
     """Actions that the estimated behaviour policy takes often enough in a state.
 
     π̂_b(a|s) is a share of the state's rows where states are few, and a random forest's
-    where they are not. An action is supported where π̂_b(a|s) is at least ``threshold`` ·
-    max_b π̂_b(b|s), as in batch-constrained Q-learning [1]_, or, where states are few,
-    in at least 5 rows of the state.
+    where they are not. An action is supported where π̂_b(a|s) is at least ``threshold``
+    times the largest, as in batch-constrained Q-learning [1]_, or, where states are
+    few, in at least 5 rows of the state.
 
     References
     ----------
@@ -89,7 +89,7 @@ class ActionSupport:
         return self
 
     def counts(self, states: Floats) -> Floats:
-        """Rows of a state or their shares, (n, n_actions); equal if it is not logged."""
+        """Rows or their shares, (n, n_actions); equal where nothing was logged."""
         if hasattr(self, "forest_"):
             out = np.zeros((len(states), self.n_actions_))
             if len(states):
