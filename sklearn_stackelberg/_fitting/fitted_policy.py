@@ -18,7 +18,7 @@ from .._typing import Floats, Index
 from ..kernels._state_action import CandidateGram, StateActionFeatures
 from ..policies._base import ContinuousPolicy as ContinuousPolicyModule
 from ..q_functions import ContinuousQ
-from .support import ActionSupport
+from .support import ActionRange, ActionSupport
 
 # States at once, of one action and of several: what a kernel or a network holds of
 # them, times the candidates, stays a few dozen megabytes.
@@ -83,6 +83,18 @@ class SupportedLogits:
     def __call__(self, states: Floats) -> Floats:
         found = self.logits(states)
         return found + self.support.log_prior(states).astype(found.dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class RangedOutputs:
+    """Outputs, (n, n_outputs), and behind them the range that a log supports."""
+
+    outputs: StateFunction
+    range: ActionRange
+
+    def __call__(self, states: Floats) -> Floats:
+        found = self.outputs(states)
+        return np.hstack([found, self.range(states).astype(found.dtype)])
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,6 +7,7 @@ solver is given, what it starts from, and the functions of states made of what i
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from functools import cached_property
 
 import torch
@@ -14,6 +15,7 @@ from numpy.random import RandomState
 from sklearn.utils import check_random_state
 from torch import Tensor, nn
 
+from .._action_scale import ActionScale
 from .._problem.action_space import Actions, ContinuousActions, DiscreteActions
 from .._problem.dataset import OfflineProblem
 from .._problem.rows import FeatureRows, feature_rows
@@ -41,6 +43,7 @@ from .fitted_policy import (
     LinearFunction,
     NetworkFunction,
     NetworkValues,
+    RangedOutputs,
     StateFunction,
     StateInputs,
     SupportedLogits,
@@ -54,7 +57,12 @@ from .state_inputs import (
     StateColumns,
     draw_seed,
 )
-from .support import ActionSupport, has_few_states, nearest_candidates
+from .support import (
+    ActionRange,
+    ActionSupport,
+    has_few_states,
+    nearest_candidates,
+)
 
 # States that a network is tried on before it is trained.
 _EXAMPLES = 3
@@ -313,12 +321,15 @@ class ContinuousPlayers(Players):
         # The candidates' logits are linear in the joint features where Q is, of a
         # linear system; else they are functions of the state.
         policy = readers.read(hp.policy) if moving or not self.linear else None
-        seed, support = 0 if self.linear else draw_seed(rng), None
+        seed = 0 if self.linear else draw_seed(rng)
+        support: ActionSupport | ActionRange | None = None
         if isinstance(distribution, CandidateSoftmax):
             # The likeliest candidate is the nearest to what was done.
             candidates = distribution.exact.numpy()
             codes = nearest_candidates(self.action, candidates)
             support = self._fit_support(codes, len(candidates), rng)
+        elif distribution.takes_range and hp.support:
+            support = ActionRange(hp.support).fit(state, self.action, rng)
         return PlayerInputs(policy, q_function, embedded, distribution, seed, support)
 
     @cached_property
@@ -328,9 +339,31 @@ class ContinuousPlayers(Players):
         policy = inputs.distribution
         assert policy is not None
         if isinstance(policy, CandidateSoftmax):
-            prior = None if inputs.support is None else inputs.support.log_prior
-            return CandidatePolicyModel(inputs.embedded, policy.exact.numpy(), prior)
-        return GaussianPolicyModel(inputs.embedded, inputs.policy, policy)
+            candidates = policy.exact.numpy()
+            return CandidatePolicyModel(inputs.embedded, candidates, self._support)
+        return GaussianPolicyModel(
+            inputs.embedded, inputs.policy, policy, self._support
+        )
+
+    @property
+    def _support(self) -> Callable[[Floats], Floats] | None:
+        """Of states, the candidates' log prior or the range of a Gaussian."""
+        support = self.inputs.support
+        return support.log_prior if isinstance(support, ActionSupport) else support
+
+    @cached_property
+    def log_prior(self) -> Tensor | None:
+        """What `_support` gives of every state; None where all is allowed."""
+        if self._support is None:
+            return None
+        columns = torch.from_numpy(self._support(self.problem.states))
+        return columns.to(getattr(torch, self.hp.dtype))
+
+    def _supported(self, outputs: StateFunction) -> StateFunction:
+        support = self.inputs.support
+        if isinstance(support, ActionRange):
+            return RangedOutputs(outputs, support)
+        return super()._supported(outputs)
 
     def linear_system(self) -> ContinuousLSTD:
         states, discount = self.problem.states, self.problem.discount
@@ -352,6 +385,7 @@ class ContinuousPlayers(Players):
         else:
             policy = model.policy.with_head(theta.to(model.dtype))
             outputs = NetworkFunction(model.inputs, policy.outputs)
+            outputs = self._supported(outputs)
         q_function = self._scaled(w)
         weights = features.landmark_weights(q_function.weight.numpy())
         values = KernelValues(features, weights)
@@ -373,6 +407,8 @@ class ContinuousPlayers(Players):
         if isinstance(policy, CandidateSoftmax):
             has_prior = self.log_prior is not None
             return CandidateSoftmax(head, policy.exact, has_prior)
+        if self.log_prior is not None:
+            return policy.with_head(head, has_range=True)
         return policy.with_head(head)
 
     def start_q_function(self) -> nn.Module:
@@ -383,7 +419,8 @@ class ContinuousPlayers(Players):
             weight = self._zeros(embedded.n_features_out_, 1)
             features = DifferentiableFeatures(embedded)
             return ContinuousQ(LinearQ(weight).requires_grad_(), features)
-        pair = StateActionColumns(*self.actions.bounds)
+        scale = ActionScale.of(self.action)
+        pair = StateActionColumns(*self.actions.bounds, scale)
         examples = self._examples(self.inputs.q_function)
         # Any action within the bounds would do to try the network on.
         middle = torch.from_numpy(pair.center).to(examples)
@@ -396,9 +433,8 @@ class ContinuousPlayers(Players):
         if isinstance(module, LinearQ):
             module = self._scaled(module.weight.detach())
         assert isinstance(policy, ContinuousPolicyModule)
-        outputs: StateFunction = NetworkFunction(inputs.policy, policy.outputs)
-        if isinstance(policy, CandidateSoftmax):
-            outputs = self._supported(NetworkFunction(inputs.policy, policy.head))
+        head = policy.head if inputs.support else policy.outputs
+        outputs = self._supported(NetworkFunction(inputs.policy, head))
         values = NetworkValues(inputs.q_function, q_function, self.problem.scale)
         return self._fitted(policy, module, outputs, values)
 
