@@ -117,7 +117,7 @@ class Process:
     grid: Sequence[Act]
     discount: float = 0.95
 
-    def play(
+    def simulate(
         self, act: Act | None, n: int, n_steps: int, seed: int
     ) -> tuple[Array, Array, Array]:
         """States, doses and rewards of n copies, step by step; None is the logger."""
@@ -134,8 +134,8 @@ class Process:
         return states, doses, rewards
 
     def log(self, seed: int) -> Transitions:
-        played = self.play(None, self.n_episodes, self.n_steps + 1, seed)
-        states, doses, rewards = (np.swapaxes(part, 0, 1) for part in played)
+        simulated = self.simulate(None, self.n_episodes, self.n_steps + 1, seed)
+        states, doses, rewards = (np.swapaxes(part, 0, 1) for part in simulated)
         d, n = states.shape[2], self.n_episodes * self.n_steps
         return Transitions(
             states[:, :-1].reshape(n, d),
@@ -148,7 +148,7 @@ class Process:
 
     def _discounted(self, act: Act | None, n: int = 400) -> float:
         # 0.95 ** 120 is 0.002.
-        _, _, rewards = self.play(act, n, 120, 2**31)
+        _, _, rewards = self.simulate(act, n, 120, 2**31)
         return float((self.discount ** np.arange(120) @ rewards).mean())
 
     def value(self, policy: Any) -> float:

@@ -39,8 +39,10 @@ class ActionScale:
     @classmethod
     def of(cls, actions: Floats) -> ActionScale:
         """That of logged actions (n, p)."""
-        lowest = np.array([column.min() if _spans(column) else 0 for column in actions.T])
-        return cls(lowest)
+        columns = np.asarray(actions, dtype=np.float64).T
+        return cls(
+            np.array([column.min() if _spans(column) else 0 for column in columns])
+        )
 
     @property
     def is_log(self) -> np.ndarray:
@@ -76,10 +78,7 @@ class ActionScale:
 
 def _spans(column: Floats) -> bool:
     """Whether a column of doses spans decades."""
-    column = np.asarray(column, dtype=np.float64)
     if not column.min() > 0:
         return False
     low, high = np.quantile(column, [_TAIL, 1 - _TAIL])
-    return bool(
-        high > _DECADES * low and abs(skew(np.log(column))) < abs(skew(column))
-    )
+    return bool(high > _DECADES * low and abs(skew(np.log(column))) < abs(skew(column)))

@@ -26,6 +26,7 @@ from ..networks import MLP, build_network
 from ..policies._base import CONTINUOUS_POLICIES
 from ..policies._base import ContinuousPolicy as ContinuousPolicyModule
 from ..policies._candidates import CandidateSoftmax
+from ..policies._gaussian import SquashedGaussian
 from ..policies._softmax import NetworkSoftmax, SoftmaxPolicy
 from ..q_functions import ContinuousQ, DiscreteQ, LinearQ
 from ..solvers._best_response import LSTDSystem
@@ -142,13 +143,17 @@ class Players(ABC):
         support = self.inputs.support
         if support is None:
             return None
+        assert isinstance(support, ActionSupport)
         prior = torch.from_numpy(support.log_prior(self.problem.states))
         return prior.to(getattr(torch, self.hp.dtype))
 
     def _supported(self, logits: StateFunction) -> StateFunction:
         """Logits of states, those of actions without support as good as −∞."""
         support = self.inputs.support
-        return logits if support is None else SupportedLogits(logits, support)
+        if support is None:
+            return logits
+        assert isinstance(support, ActionSupport)
+        return SupportedLogits(logits, support)
 
     def _fit_support(
         self, codes: Index, n_actions: int, rng: RandomState
@@ -328,7 +333,7 @@ class ContinuousPlayers(Players):
             candidates = distribution.exact.numpy()
             codes = nearest_candidates(self.action, candidates)
             support = self._fit_support(codes, len(candidates), rng)
-        elif distribution.takes_range and hp.support:
+        elif isinstance(distribution, SquashedGaussian) and hp.support:
             support = ActionRange(hp.support).fit(state, self.action, rng)
         return PlayerInputs(policy, q_function, embedded, distribution, seed, support)
 
@@ -407,8 +412,8 @@ class ContinuousPlayers(Players):
         if isinstance(policy, CandidateSoftmax):
             has_prior = self.log_prior is not None
             return CandidateSoftmax(head, policy.exact, has_prior)
-        if self.log_prior is not None:
-            return policy.with_head(head, has_range=True)
+        if isinstance(policy, SquashedGaussian):
+            return policy.with_head(head, has_range=self.log_prior is not None)
         return policy.with_head(head)
 
     def start_q_function(self) -> nn.Module:
@@ -433,7 +438,9 @@ class ContinuousPlayers(Players):
         if isinstance(module, LinearQ):
             module = self._scaled(module.weight.detach())
         assert isinstance(policy, ContinuousPolicyModule)
-        head = policy.head if inputs.support else policy.outputs
+        # The head's outputs alone: what the log supports is added here.
+        supported = inputs.support is not None or isinstance(policy, CandidateSoftmax)
+        head = policy.get_submodule("head") if supported else policy.outputs
         outputs = self._supported(NetworkFunction(inputs.policy, head))
         values = NetworkValues(inputs.q_function, q_function, self.problem.scale)
         return self._fitted(policy, module, outputs, values)

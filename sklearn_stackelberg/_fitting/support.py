@@ -124,7 +124,6 @@ class ActionSupport:
         return np.where((found >= least) & (found > 0.0), 0.0, NEVER)
 
 
-
 class ActionRange:
     """A range of continuous actions that the log supports in a state.
 
@@ -155,7 +154,8 @@ class ActionRange:
             order = np.argsort(leaf, kind="stable")
             nodes, starts = np.unique(leaf[order], return_index=True)
             for node, rows in zip(nodes, np.split(order, starts[1:]), strict=True):
-                ends[node] = np.quantile(actions[rows], [tail, 1 - tail], axis=0).ravel()
+                found = np.quantile(actions[rows], [tail, 1 - tail], axis=0)
+                ends[node] = found.ravel()
             self.ends_.append(ends)
         return self
 

@@ -19,8 +19,8 @@ class StateActionFeatures(KernelFeatures):
     """Features φ of states and actions with φ(s, a)ᵀφ(s', a') = k((s, a), (s', a')).
 
     The Nyström features of `LandmarkFeatures`, on the columns of the state and of the
-    action side by side; landmarks are logged pairs. ``"rbf"`` and ``"laplacian"``, which
-    are of distances, compare doses that span decades by their logarithm.
+    action side by side; landmarks are logged pairs. ``"rbf"`` and ``"laplacian"``, of
+    distances, compare doses that span decades by their logarithm.
 
     Parameters
     ----------

@@ -67,9 +67,6 @@ class ContinuousPolicy(Policy):
     # Whether its actions depend on the state, so that their derivatives, and therefore
     # the kernel's, are needed; otherwise it is a softmax over actions fixed once.
     has_moving_actions: ClassVar[bool]
-    # Whether ``with_head`` takes ``has_range=True``, for a range of each state behind
-    # the inputs, so that the policy can be held to what the log supports there.
-    takes_range: ClassVar[bool] = False
     n_outputs: int
 
     def __init_subclass__(cls, name: str, **kwargs: object) -> None:

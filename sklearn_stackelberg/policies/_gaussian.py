@@ -55,7 +55,6 @@ class SquashedGaussian(ContinuousPolicy, name="gaussian"):
     """
 
     has_moving_actions = True
-    takes_range = True
     low: Tensor
     high: Tensor
     epsilon: Tensor
