@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks import ours
 from benchmarks.continuous_problems import (
     PENDULUM,
     POINT_MASS,
@@ -26,8 +27,17 @@ Act = Callable[[Array], Array]  # states (n, d) to doses (n,)
 class DoseProblem(Protocol):
     """A log, and the true value of acting in a way."""
 
-    name: str
-    discount: float
+    @property
+    def name(self) -> str:
+        """In the table."""
+
+    @property
+    def discount(self) -> float:
+        """By which it is fitted."""
+
+    @property
+    def setting(self) -> Mapping[str, Any]:
+        """Hyperparameters that are not the defaults."""
 
     def log(self, seed: int) -> Transitions:
         """The logged rows."""
@@ -65,6 +75,7 @@ class DoseBandit:
     reward: Callable[[Array, Array], Array]
     noise: float = 0.0
     discount: float = 0.0
+    setting: Mapping[str, Any] = field(default_factory=dict)
 
     def log(self, seed: int) -> Transitions:
         rng = np.random.default_rng(seed)
@@ -116,6 +127,7 @@ class Process:
     step: Callable[[Array, Array, Array, np.random.Generator], tuple[Array, Array]]
     grid: Sequence[Act]
     discount: float = 0.95
+    setting: Mapping[str, Any] = field(default_factory=dict)
 
     def simulate(
         self, act: Act | None, n: int, n_steps: int, seed: int
@@ -172,6 +184,7 @@ class Control:
     problem: ContinuousProblem
     controller: Callable[[], Any]
     discount: float = 0.99
+    setting: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -317,7 +330,15 @@ class _SwingUp:
         return np.array([np.clip(swing_up(state), -2.0, 2.0) for state in states])
 
 
-TORQUE = Control(replace(PENDULUM, n_transitions=10_000), _SwingUp)
+# At the median's bandwidth no setting of the table is better than the logger.
+TORQUE = Control(
+    replace(PENDULUM, n_transitions=10_000),
+    _SwingUp,
+    setting={
+        name: ours.TORQUE[name] for name in ("bandwidth", "action_bounds", "ridge")
+    }
+    | dict(ours.PENDULUM_GRID[0]),
+)
 FORCE = Control(replace(POINT_MASS, n_transitions=10_000), OptimalForce)
 
 # Defaults were chosen by these,
