@@ -113,7 +113,8 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         smoother. ``"median"`` gives each column its standard deviation, times the
         median distance between states so scaled, so that no scaler is needed.
         Continuous actions have the median, unless an array has their lengths behind
-        those of the states.
+        those of the states. Without lengths of their own ``"rbf"`` and ``"laplacian"``
+        compare doses that span decades by their logarithm.
     kernel_params : dict, default=None
         The kernel's other parameters, such as ``{"degree": 2}``.
     n_components : int or None, default=200
@@ -148,9 +149,10 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
     candidates : int or array-like of shape (n_candidates, n_action_columns), \
             default=None
         Actions to choose among, or how many: all that were logged, if they are no more;
-        else an even grid between the bounds where there is one column, k-means centres
-        of the logged actions where there are more. More are finer and cost as much more
-        time. None is 5 or 16.
+        else quantiles of the logged actions where there is one column, k-means centres
+        where there are more. More are finer and cost as much more time. None is 9 or
+        16. An array may hold any action in the bounds, as the extremes, which quantiles
+        leave out.
     action_bounds : (low, high) or None, default=None
         Numbers, or one for each column, that no action crosses. None takes the log's.
     solver : {"auto", "closed_form", "stochastic"} or a solver, default="auto"

@@ -20,7 +20,7 @@ from ..policies._base import ContinuousPolicy as ContinuousPolicyModule
 from ..q_functions import ContinuousQ
 from ..transitions._actions import of_classes, read_mask, refuse_masks
 from ..transitions._tables import AvailableRule, Log, check_states
-from .support import ActionSupport, action_prior
+from .support import ActionRange, ActionSupport, action_prior
 
 # States at once, of one action and of several: what a kernel or a network holds of
 # them, times the candidates, stays a few dozen megabytes.
@@ -85,6 +85,18 @@ class SupportedLogits:
     def __call__(self, states: Floats) -> Floats:
         found = self.logits(states)
         return found + self.support.log_prior(states).astype(found.dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class RangedOutputs:
+    """Outputs, (n, n_outputs), and behind them the range that a log supports."""
+
+    outputs: StateFunction
+    range: ActionRange
+
+    def __call__(self, states: Floats) -> Floats:
+        found = self.outputs(states)
+        return np.hstack([found, self.range(states).astype(found.dtype)])
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,13 +10,14 @@ import torch
 from numpy.random import RandomState
 from torch import Tensor
 
+from .._action_scale import ActionScale
 from .._typing import Floats
 from ..kernels._nystroem import LandmarkFeatures
 from ..kernels._state_action import StateActionFeatures
 from ..networks import MLP
 from ..policies._base import ContinuousPolicy as ContinuousPolicyModule
 from .hyperparameters import FunctionClass, Hyperparameters
-from .support import ActionSupport
+from .support import ActionRange, ActionSupport
 
 
 class StateColumns:
@@ -119,12 +120,15 @@ class InputReaders:
 class StateActionColumns:
     """Columns of the state beside actions in units of half their range, (k, d + p)."""
 
-    def __init__(self, low: Floats, high: Floats) -> None:
+    def __init__(self, low: Floats, high: Floats, scale: ActionScale) -> None:
+        self.action_scale = scale
+        low, high = scale.transform(low), scale.transform(high)
         self.center, self.half = 0.5 * (low + high), 0.5 * (high - low)
 
     def __call__(self, x: Tensor, action: Tensor) -> Tensor:
         center, half = (torch.from_numpy(c).to(x) for c in (self.center, self.half))
-        return torch.cat([x, (action.to(x) - center) / half], dim=1)
+        action = self.action_scale.transform_tensor(action.to(x))
+        return torch.cat([x, (action - center) / half], dim=1)
 
 
 class DifferentiableFeatures:
@@ -134,7 +138,7 @@ class DifferentiableFeatures:
         self.features = features
 
     def __call__(self, x: Tensor, action: Tensor) -> Tensor:
-        gram = self.features.torch_gram(torch.cat([x, action.to(x)], dim=1))
+        gram = self.features.torch_gram(x, action.to(x))
         return gram @ torch.from_numpy(self.features.projection_).to(x)
 
 
@@ -145,7 +149,8 @@ class PlayerInputs:
     ``embedded`` are the features of the kernel that the Bellman error is measured by,
     of states or of states and actions; ``policy`` and ``q_function`` what each reads of
     states, None where it reads the embedded ones; ``seed`` is of the networks' first
-    weights and of the minibatches; ``support`` says which actions the log supports.
+    weights and of the minibatches; ``support`` says which actions the log supports, of
+    a few or in a range.
     """
 
     policy: Any  # StateInputs, those of linear functions with landmark weights
@@ -154,7 +159,7 @@ class PlayerInputs:
     # Over continuous actions, its head still to come.
     distribution: ContinuousPolicyModule | None = None
     seed: int = 0
-    support: ActionSupport | None = None
+    support: ActionSupport | ActionRange | None = None
 
 
 def draw_seed(rng: RandomState) -> int:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.random import RandomState
-from sklearn.ensemble import RandomForestClassifier
+from scipy.special import ndtr
+from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.metrics import pairwise_distances_argmin
 
+from .._action_scale import ActionScale
 from .._sampling import fixed_sample
 from .._typing import Flags, Floats, Index
 from ..policies._base import NEVER
@@ -27,6 +29,9 @@ _SURPRISE = 1e-3
 # Logged so often in a state an action is supported, however rare it is.
 _ENOUGH = 5.0
 
+# Rows of a leaf whose actions have a range.
+_RANGE_LEAF = 20
+
 
 def has_few_states(states: Floats) -> bool:
     """Whether a log visits few states many times, so that they can be counted."""
@@ -39,10 +44,31 @@ def has_few_states(states: Floats) -> bool:
 
 
 def nearest_candidates(actions: Floats, candidates: Floats) -> Index:
-    """The nearest candidate (C, p) of every action (n, p), in units of their spread."""
-    spread = actions.std(axis=0)
-    spread[spread == 0] = 1.0
+    """The nearest candidate (C, p) of every action (n, p), on the scale of the actions.
+
+    Columns are in units of their spread, doses over decades by their logarithm.
+    """
+    scale = ActionScale.of(actions)
+    actions, candidates = scale.transform(actions), scale.transform(candidates)
+    spread = _spread(actions)
     return pairwise_distances_argmin(actions / spread, candidates / spread)
+
+
+def _spread(columns: Floats) -> Floats:
+    """Standard deviations, (d,); 1 of constant columns."""
+    spread = columns.std(axis=0, dtype=np.float64)
+    return np.where(spread > 0, spread, 1.0)
+
+
+class Standardiser:
+    """Columns of mean 0 and standard deviation 1, in the precision of trees."""
+
+    def __init__(self, states: Floats) -> None:
+        # Before single precision, in which trees compare, loses a large column.
+        self.center, self.scale = states.mean(axis=0, dtype=np.float64), _spread(states)
+
+    def __call__(self, states: Floats) -> Floats:
+        return ((states - self.center) / self.scale).astype(np.float32)
 
 
 class ActionSupport:
@@ -72,10 +98,7 @@ class ActionSupport:
     ) -> ActionSupport:
         """Estimate π̂_b from logged states (n, d) and codes of actions (n,)."""
         self.n_actions_ = n_actions
-        # Before single precision, in which trees compare, loses a large column.
-        self.center_ = states.mean(axis=0, dtype=np.float64)
-        spread = states.std(axis=0, dtype=np.float64)
-        self.scale_ = np.where(spread > 0, spread, 1.0)
+        self.columns_ = Standardiser(states)
         if is_finite:
             self.known_, where = np.unique(states, axis=0, return_inverse=True)
             counts = np.zeros((len(self.known_), n_actions))
@@ -83,7 +106,7 @@ class ActionSupport:
             self.counts_ = counts
             return self
         chosen = fixed_sample(len(states), _FOREST_ROWS)
-        columns, taken = self._columns(states[chosen]), codes[chosen]
+        columns, taken = self.columns_(states[chosen]), codes[chosen]
         leaf = _best_leaf(columns, taken, rng)
         self.forest_ = _forest(_TREES, leaf, rng).fit(columns, taken)
         return self
@@ -93,7 +116,7 @@ class ActionSupport:
         if hasattr(self, "forest_"):
             out = np.zeros((len(states), self.n_actions_))
             if len(states):
-                found = self.forest_.predict_proba(self._columns(states))
+                found = self.forest_.predict_proba(self.columns_(states))
                 out[:, self.forest_.classes_] = found
             return out
         _, where = np.unique(
@@ -121,9 +144,6 @@ class ActionSupport:
         share = np.where(supported, found, largest) / largest
         # Eq. (61) of docs/game.md.
         return np.where(supported, np.log(share), NEVER)
-
-    def _columns(self, states: Floats) -> Floats:
-        return ((states - self.center_) / self.scale_).astype(np.float32)
 
 
 def action_prior(
@@ -156,3 +176,45 @@ def _best_leaf(columns: Floats, codes: Index, rng: RandomState) -> int:
         own = found[np.arange(len(found)), codes[held]]
         losses[leaf] = -np.log(np.maximum(own, _SURPRISE)).mean()
     return min(losses, key=losses.__getitem__)
+
+
+class ActionRange:
+    """A range of continuous actions that the log supports in a state.
+
+    A Gaussian behaviour policy has the density ``threshold`` · (its largest) where the
+    quantiles q and 1 − q are, q = Φ(−(−2 log threshold)^½). The range is between these
+    quantiles of the logged actions in a leaf of a tree that predicts the action from
+    the state, a mean over the trees of a random forest.
+    """
+
+    def __init__(self, threshold: float) -> None:
+        self.threshold = threshold
+
+    def fit(self, states: Floats, actions: Floats, rng: RandomState) -> ActionRange:
+        """Of logged states (n, d) and actions (n, p), on their scale."""
+        self.columns_ = Standardiser(states)
+        chosen = fixed_sample(len(states), _FOREST_ROWS)
+        actions = ActionScale.of(actions).transform(actions)[chosen]
+        x = self.columns_(states[chosen])
+        targets = actions / _spread(actions)
+        self.forest_ = RandomForestRegressor(
+            _TREES, min_samples_leaf=_RANGE_LEAF, random_state=rng
+        ).fit(x, targets if targets.shape[1] > 1 else targets[:, 0])
+        tail = ndtr(-np.sqrt(-2.0 * np.log(self.threshold)))
+        self.ends_ = []  # of each tree's leaves, (n_nodes, 2 p)
+        trees = self.forest_.estimators_
+        for tree, leaf in zip(trees, self.forest_.apply(x).T, strict=True):
+            ends = np.zeros((tree.tree_.node_count, 2 * actions.shape[1]))
+            order = np.argsort(leaf, kind="stable")
+            nodes, starts = np.unique(leaf[order], return_index=True)
+            for node, rows in zip(nodes, np.split(order, starts[1:]), strict=True):
+                found = np.quantile(actions[rows], [tail, 1 - tail], axis=0)
+                ends[node] = found.ravel()
+            self.ends_.append(ends)
+        return self
+
+    def __call__(self, states: Floats) -> Floats:
+        """The lower ends and the upper ones, (n, 2 p)."""
+        leaf = self.forest_.apply(self.columns_(states))
+        found = [ends[where] for ends, where in zip(self.ends_, leaf.T, strict=True)]
+        return np.mean(found, axis=0)

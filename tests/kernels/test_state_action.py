@@ -94,6 +94,44 @@ def test_derivatives_are_finite_where_points_meet_or_are_zero(kernel):
     assert torch.isfinite(autograd(lambda x: FORMS[kernel](x, y).sum(), y)).all()
 
 
+# Doses over decades.
+
+
+def skewed_pairs(n=60):
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(n, 2)), rng.lognormal(2.0, 1.5, size=(n, 1))
+
+
+@pytest.mark.parametrize("kernel", ["rbf", "laplacian"])
+def test_doses_over_decades_are_compared_by_their_logarithm(kernel):
+    states, doses = skewed_pairs()
+    features = fit(kernel, states, doses)
+    logs = fit(kernel, states, np.log(doses))
+    assert features.action_scale_.is_log.all()
+    assert not logs.action_scale_.is_log.any()
+    assert_allclose(features.bandwidth_, logs.bandwidth_)
+    for name in ("transform", "gram", "similarity_to_itself"):
+        found = getattr(features, name)(states, doses)
+        assert_allclose(found, getattr(logs, name)(states, np.log(doses)))
+    found, expected = features.action_gram(doses), logs.action_gram(np.log(doses))
+    assert_allclose(found, expected)
+    x, a = torch.from_numpy(states), torch.from_numpy(doses)
+    assert_allclose(features.torch_gram(x, a), logs.torch_gram(x, a.log()))
+    assert_allclose(features.torch_action_gram(a), expected)
+
+
+def test_no_logarithm_where_the_user_says_how_to_compare():
+    states, doses = skewed_pairs()
+    for settings in (
+        dict(kernel="polynomial"),
+        dict(kernel=RBF(1.0)),
+        dict(kernel="rbf", bandwidth=[1.0, 1.0, 5.0]),
+    ):
+        features = fit(states=states, actions=doses, **settings)
+        assert not features.action_scale_.is_log.any()
+    assert fit("rbf", states, doses, bandwidth=[1.0, 2.0]).action_scale_.is_log.all()
+
+
 # Joint features.
 
 
