@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numpy as np
 from numpy.random import RandomState
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
@@ -461,7 +462,6 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
             log,
             discount=hp.discount,
             initial_states=hp.initial_states,
-            dtype=hp.dtype,
             estimator=self,
             units=state.units if state else None,
         )
@@ -642,4 +642,4 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         # Not by way of `as_transitions`, which refuses a part of an episode.
         if isinstance(X, (Transitions, EpisodeView)):
             X = (X.transitions if isinstance(X, EpisodeView) else X).state
-        return validate_data(self, X, dtype=self.dtype, reset=False)
+        return validate_data(self, X, dtype=np.float64, reset=False)

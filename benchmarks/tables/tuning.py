@@ -88,7 +88,6 @@ def pessimistic_value(policy: Any, X: Any) -> float:
         log,
         discount=estimator.discount,
         initial_states=estimator.initial_states,
-        dtype=estimator.dtype,
     )
     features, anchor = estimator.features_, estimator.anchor_
     reward = anchored_reward(log.reward, log.terminated, anchor, estimator.discount)

@@ -232,7 +232,7 @@ class DiscretePlayers(Players):
         else:
             values = NetworkFunction(inputs.q_function, module, problem.scale)
         return Fitted(
-            DiscretePolicy(self.actions, logits, values, problem.anchor, self.hp.dtype),
+            DiscretePolicy(self.actions, logits, values, problem.anchor),
             self._shown(policy, module) | {"classes_": self.actions.classes},
         )
 
@@ -254,7 +254,9 @@ class ContinuousPlayers(Players):
         readers = InputReaders(hp, state, own, len(low))
         if not self.linear:
             q_function = (
-                StateColumns(hp.dtype, standardise=False).fit(state)
+                StateColumns(
+                    hp.dtype, False, DifferentiableFeatures(embedded).center
+                ).fit(state)
                 if self.linear_q
                 else readers.read(hp.q_function)
             )
@@ -355,5 +357,5 @@ class ContinuousPlayers(Players):
         if isinstance(policy, CandidateSoftmax):
             shown["candidates_"] = policy.exact.numpy()
         distribution = ActionDistribution(outputs, policy)
-        fitted = ContinuousPolicy(actions, distribution, values, anchor, self.hp.dtype)
+        fitted = ContinuousPolicy(actions, distribution, values, anchor)
         return Fitted(fitted, shown)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .._typing import Floats
 from ..kernels._nystroem import LandmarkFeatures
+from ..kernels._registry import center_and_spread
 from ..kernels._state_action import StateActionFeatures
 from ..networks import MLP
 from ..policies._base import ContinuousPolicy as ContinuousPolicyModule
@@ -21,25 +22,25 @@ from .hyperparameters import FunctionClass, Hyperparameters
 class StateColumns:
     """The columns of the states, for a network.
 
-    Standardised, each has mean 0 and standard deviation 1 in the log.
+    Standardised, each has mean 0 and standard deviation 1 in the log; else it is less
+    ``center``, or as it is.
     """
 
-    def __init__(self, dtype: str, standardise: bool) -> None:
-        self.dtype, self.standardise = dtype, standardise
+    def __init__(
+        self, dtype: str, standardise: bool, center: Floats | None = None
+    ) -> None:
+        self.dtype, self.standardise, self.center = dtype, standardise, center
 
     def fit(self, states: Floats) -> StateColumns:
         self.n_features_out_ = states.shape[1]
-        self.center_ = np.zeros(states.shape[1])
-        self.scale_ = np.ones(states.shape[1])
         if self.standardise:
-            self.center_ = states.mean(axis=0, dtype=np.float64)
-            spread = states.std(axis=0, dtype=np.float64)
-            # A constant column is centred and no more.
-            self.scale_ = np.where(spread > 0, spread, 1.0)
+            self.center_, self.scale_ = center_and_spread(states)
         return self
 
     def transform(self, states: Floats) -> Floats:
         if not self.standardise:
+            if self.center is not None:
+                states = states - self.center
             # torch warns of arrays that it could not write to: of pandas, of a file.
             return states.astype(self.dtype, copy=not states.flags.writeable)
         return ((states - self.center_) / self.scale_).astype(self.dtype)
@@ -127,14 +128,24 @@ class StateActionColumns:
 
 
 class DifferentiableFeatures:
-    """Kernel features of state and action, differentiable in the action, (k, m)."""
+    """Kernel features of state and action, differentiable in the action, (k, m).
+
+    x are states less ``center``: minibatches hold them in the features' precision.
+    """
 
     def __init__(self, features: StateActionFeatures) -> None:
-        self.features = features
+        self.projection, self.rows = features.projection_, features.landmarks_
+        center = features.center_
+        if center is None:
+            center = np.zeros(self.rows.shape[1])
+        self.center, self.action_center = np.split(center, [features.n_state_columns_])
+        self.kernel = replace(features.bound_kernel(), center=None)
+        self.rows = self.rows - center
 
     def __call__(self, x: Tensor, action: Tensor) -> Tensor:
-        gram = self.features.torch_gram(torch.cat([x, action.to(x)], dim=1))
-        return gram @ torch.from_numpy(self.features.projection_).to(x)
+        action = action.to(x) - torch.from_numpy(self.action_center).to(x)
+        gram = self.kernel.in_torch(torch.cat([x, action], dim=1), self.rows)
+        return gram @ torch.from_numpy(self.projection).to(x)
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,6 +15,7 @@ from ._registry import (
     KernelLike,
     KernelParams,
     bind_kernel,
+    center_and_spread,
     check_kernel,
     kernel_names,
     median_bandwidth,
@@ -35,6 +36,7 @@ class KernelFeatures:
     landmarks_: Floats
     projection_: Floats
     bandwidth_: Floats | None
+    center_: Floats | None
     n_features_out_: int
 
     def __init__(
@@ -71,13 +73,21 @@ class KernelFeatures:
         return self.projection_ @ weight
 
     def bound_kernel(self) -> BoundKernel:
-        """The kernel with its parameters and bandwidth."""
-        return bind_kernel(self.kernel, self.kernel_params, self.bandwidth_)
+        """The kernel with its parameters, bandwidth and centre."""
+        return bind_kernel(
+            self.kernel,
+            self.kernel_params,
+            self.bandwidth_,
+            self.center_,
+            self.dtype,
+        )
 
     def _fit(self, rows: Floats, n_states: int) -> None:
         """Bandwidth, landmarks and projection; the first columns are the state's."""
         check_kernel(self.kernel)
         rng = check_random_state(self.random_state)
+        stationary = record_of(self.kernel).is_stationary
+        self.center_ = center_and_spread(rows)[0] if stationary else None
         self.bandwidth_ = self._resolve_bandwidth(rows, n_states, rng)
         self.landmarks_ = choose_landmarks(rows, self.n_components, rng, self.kernel)
         gram = self.bound_kernel()(self.landmarks_, self.landmarks_)
@@ -176,6 +186,8 @@ class LandmarkFeatures(KernelFeatures):
     projection_ : array of shape (n_landmarks, n_features_out_)
         U Λ^(-1/2).
     bandwidth_ : array of shape (d,) or None
+    center_ : array of shape (d,) or None
+        The columns' means, which kernels of differences alone are computed less of.
     n_features_out_ : int
 
     Examples

@@ -31,7 +31,7 @@ class StateActionFeatures(KernelFeatures):
     ----------
     landmarks_ : array of shape (n_landmarks, d + p)
     projection_ : array of shape (n_landmarks, n_features_out_)
-    bandwidth_ : array of shape (d + p,) or None
+    bandwidth_, center_ : array of shape (d + p,) or None
     n_features_out_ : int
     n_state_columns_ : int
         d.
@@ -207,11 +207,10 @@ class StateActionFeatures(KernelFeatures):
         return self.bound_kernel().of_columns(columns, self.landmarks_.shape[1])
 
     def _gram_of(self, points: Floats, columns: slice) -> Floats:
-        points = np.asarray(points, dtype=self.dtype)
         return self._factor(columns)(points, self.landmarks_[:, columns])
 
     def _pairs(self, states: Floats, actions: Floats) -> Floats:
-        return np.concatenate([states, actions], axis=1, dtype=self.dtype)
+        return np.concatenate([states, actions], axis=1)
 
 
 class CandidateGram:
@@ -279,12 +278,12 @@ class NodeGram:
     def read(self, states: Floats) -> Tensor:
         """What is kept of states, (n, width)."""
         features = self.features
-        states = np.asarray(states, dtype=features.dtype)
-        # Without a product there is nothing of k to compute before actions are known.
-        if features.is_product:
-            gram, dtype = features.state_gram, features.dtype
-            states = in_batches(gram, states, self.width, dtype)
-        return torch.from_numpy(states)
+        # Without a product there is nothing of k to compute before actions are known;
+        # in full precision, as they are still to be centred.
+        if not features.is_product:
+            return torch.from_numpy(np.array(states, dtype=np.float64))
+        gram, dtype = features.state_gram, features.dtype
+        return torch.from_numpy(in_batches(gram, states, self.width, dtype))
 
     def values(self, rows: Tensor, actions: Tensor, landmark_weights: Tensor) -> Tensor:
         """k((s, a), L) of actions (n, S, p) times weights (L, c), (n, S, c)."""

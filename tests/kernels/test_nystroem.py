@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.testing import assert_allclose, assert_array_equal
-from sklearn.gaussian_process.kernels import RBF, DotProduct, WhiteKernel
+from sklearn.gaussian_process.kernels import RBF, DotProduct, Matern, WhiteKernel
 from sklearn.metrics.pairwise import (
     chi2_kernel,
     laplacian_kernel,
@@ -420,6 +420,37 @@ def test_the_median_of_many_states_is_that_of_some():
     assert_allclose(a, b, rtol=0.1)
 
 
+# Large columns.
+
+STATIONARY = ["rbf", "laplacian", RBF(0.5), Matern(0.5, nu=2.5) * 2.0]
+# Multiples of 1/1024, which 1e9 more or less does not round.
+GRID = np.round(1024 * np.random.default_rng(0).normal(size=(30, 2))) / 1024
+FAR = np.array([1e9, -1.7e9])
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("kernel", STATIONARY, ids=str)
+def test_an_offset_changes_nothing_of_a_function_of_differences(kernel, dtype):
+    expected = fit(kernel, GRID, dtype=dtype)
+    found = fit(kernel, GRID + FAR, dtype=dtype)
+    moved = GRID[:5] + 1 / 8
+    gram = gram_of(expected, GRID, moved)
+    atol = {"float64": 1e-8, "float32": 1e-3}[dtype]
+    assert_allclose(gram_of(found, GRID + FAR, moved + FAR), gram, atol=atol)
+    # Columns that are the same in every row, exactly or but for rounding.
+    for column in (np.full(30, 1.7e9), 0.1 * 3 + np.resize([0.0, 5e-17], 30)):
+        wide = np.column_stack([GRID, column])
+        more = np.column_stack([moved, column[:5]])
+        gram_of_wide = gram_of(fit(kernel, wide, dtype=dtype), wide, more)
+        assert_allclose(gram_of_wide, gram, atol=atol)
+
+
+def test_kernels_that_are_not_of_differences_are_not_moved():
+    for kernel in ("linear", "cosine", "polynomial", "chi2", "delta", DotProduct()):
+        states = kernel_states(kernel, np.random.default_rng(0))
+        assert fit(kernel, states).center_ is None
+
+
 # What cannot be used, in a sentence.
 
 
@@ -577,7 +608,7 @@ def test_a_callable_is_its_named_namesake():
     states = np.random.default_rng(0).normal(size=(10, 2))
     by_call = fit(callable_kernel, states)
     by_name = fit("rbf", states, kernel_params={"gamma": 0.7})
-    assert_allclose(by_call.transform(states), by_name.transform(states))
+    assert_allclose(gram_of(by_call, states), gram_of(by_name, states))
 
 
 @pytest.mark.parametrize("kernel", ["linear", "cosine", WhiteKernel(1.0)], ids=repr)
