@@ -102,12 +102,13 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         `sklearn.gaussian_process.kernels.Kernel`. Discrete actions are equal or not;
         with continuous ones it is the similarity of state and action, side by side.
     bandwidth : float, array-like of shape (n_features,) or "median", default="median"
-        Length scale of ``"rbf"``, ``"laplacian"`` and ``"chi2"``, in the units of the
-        states: one for all columns, or one for each. Larger makes Q and the policy
-        smoother. ``"median"`` gives each column its standard deviation, times the
-        median distance between states so scaled, so that no scaler is needed.
-        Continuous actions have the median, unless an array has their lengths behind
-        those of the states.
+        Length scale of ``"rbf"``, ``"laplacian"`` and ``"chi2"``. Larger makes Q and
+        the policy smoother. ``"median"`` gives each column its standard deviation,
+        times the median distance between states so scaled, so that no scaler is needed.
+        A number is a multiple of that, with 1.0 for ``"median"``, so that a search may
+        try [0.5, 1.0, 2.0] on any log; an array has a length for each column, in its
+        unit. Continuous actions have the median, unless an array has their lengths
+        behind those of the states.
     kernel_params : dict, default=None
         The kernel's other parameters, such as ``{"degree": 2}``.
     n_components : int or None, default=200

@@ -126,7 +126,7 @@ def _search(problem: TuningProblem, seed: int) -> dict[str, Any]:
     with Clock() as clock:
         search = GridSearchCV(
             problem.pipeline(),
-            problem.grid(log),
+            problem.grid(),
             scoring=Criteria(log, compared, dear),
             cv=EpisodeKFold(N_FOLDS),
             refit=False,

@@ -172,6 +172,6 @@ def _check_bandwidth(bandwidth: Any) -> None:
         if lengths.dtype.kind in "iuf" and np.all((lengths > 0) & (lengths < np.inf)):
             return
     raise ValueError(
-        "bandwidth must be a positive finite number, one such number for each column, "
-        f"or 'median', got {bandwidth!r}."
+        "bandwidth must be a positive finite multiple of the median lengths, such a "
+        f"length for each column, or 'median', got {bandwidth!r}."
     )

@@ -18,6 +18,7 @@ from ._registry import (
     center_and_spread,
     check_kernel,
     kernel_names,
+    length_scales,
     median_bandwidth,
     record_of,
 )
@@ -120,21 +121,20 @@ class KernelFeatures:
             )
         if record.metric is None or has_gamma:
             return None
-        if is_median:
-            return median_bandwidth(rows, record.metric, rng)
-        given, n_actions = np.asarray(bandwidth, float), rows.shape[1] - n_states
-        if given.shape not in ((), (n_states,), (rows.shape[1],)):
+        shape, n_actions = np.shape(bandwidth), rows.shape[1] - n_states
+        if shape not in ((), (n_states,), (rows.shape[1],)):
             and_actions = f" and the actions {n_actions}" if n_actions else ""
             raise ValueError(
-                f"bandwidth has shape {given.shape}, but the states have {n_states} "
-                f"columns{and_actions}: give one number, or one for each column (those "
-                "of the actions may be left to the median)."
+                f"bandwidth has shape {shape}, but the states have {n_states} "
+                f"columns{and_actions}: give a multiple of the median lengths, or a "
+                "length for each column (those of the actions may be left out)."
             )
-        if not n_actions or given.shape == (rows.shape[1],):
-            return np.broadcast_to(given, rows.shape[1]).copy()
-        # A length in the states' unit says nothing of the actions', such as a dose.
+        lengths = length_scales(rows, bandwidth, record.metric, rng)
+        if shape == (rows.shape[1],) or len(lengths) == rows.shape[1]:
+            return lengths
+        # Lengths of the states say nothing of the actions, such as doses.
         median = median_bandwidth(rows, record.metric, rng)
-        return np.concatenate([np.broadcast_to(given, n_states), median[n_states:]])
+        return np.concatenate([lengths, median[n_states:]])
 
     def _project(self, rows: Floats, landmark_weights: Floats) -> Floats:
         kernel, landmarks = self.bound_kernel(), self.landmarks_
@@ -167,10 +167,10 @@ class LandmarkFeatures(KernelFeatures):
         is positive semi-definite, ``"delta"`` (equal rows or not), or a callable
         ``kernel(X, Y)`` that returns the Gram matrix.
     bandwidth : float, array-like of shape (d,) or "median", default="median"
-        Length scale in the units of the states, one for all columns or one for each,
-        for ``"rbf"``, ``"laplacian"`` and ``"chi2"``: larger is smoother. ``"median"``
-        gives each column its standard deviation, times the median distance between
-        states so scaled; the other kernels have no bandwidth and ignore it.
+        Length scale of ``"rbf"``, ``"laplacian"`` and ``"chi2"``: larger is smoother.
+        ``"median"`` gives each column its standard deviation, times the median distance
+        between states so scaled; a number is a multiple of that, and an array has a
+        length for each column, in its unit. The other kernels ignore ``"median"``.
     kernel_params : dict, default=None
         The kernel's other parameters, such as ``degree``.
     n_components : int or None, default=200
@@ -194,7 +194,7 @@ class LandmarkFeatures(KernelFeatures):
     --------
     >>> import numpy as np
     >>> states = np.array([[0.0], [1.0], [3.0]])
-    >>> features = LandmarkFeatures("rbf", bandwidth=1.0).fit(states)
+    >>> features = LandmarkFeatures("rbf", bandwidth=[1.0]).fit(states)
     >>> gram = features.transform(states) @ features.transform(states).T
     >>> bool(np.allclose(gram, np.exp(-((states - states.T) ** 2) / 2)))
     True

@@ -345,3 +345,13 @@ def median_bandwidth(states: Floats, metric: str, rng: np.random.RandomState) ->
     distances = distances[distances > 0]
     middle = float(np.median(distances)) if len(distances) else 1.0
     return middle * spread
+
+
+def length_scales(
+    rows: Floats, bandwidth: ArrayLike, metric: str, rng: np.random.RandomState
+) -> Floats:
+    """Lengths as given, or for all columns "median" or a multiple of it."""
+    if np.ndim(bandwidth) == 1:
+        return np.array(bandwidth, dtype=np.float64)
+    multiple = 1.0 if isinstance(bandwidth, str) else float(np.asarray(bandwidth))
+    return multiple * median_bandwidth(rows, metric, rng)

@@ -23,9 +23,8 @@ class StateActionFeatures(KernelFeatures):
         As in `LandmarkFeatures`, with pairs for states; a callable kernel is given rows
         of d + p columns.
     bandwidth : float, array-like of shape (d + p,) or (d,), default="median"
-        Length scale, larger is smoother. ``"median"`` gives each column its standard
-        deviation, times the median distance between pairs so scaled. A number, or one
-        for each column of the state, leaves the columns of the action to the median.
+        As in `LandmarkFeatures`, of all d + p columns. Lengths of the state's columns
+        alone leave those of the action to the median.
 
     Attributes
     ----------

@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state
 from .._typing import Floats, RandomStateLike
 from .._validation import Rule, check_rules, integer, positive
 from ..kernels._nystroem import LandmarkFeatures
-from ..kernels._registry import KernelLike, median_bandwidth
+from ..kernels._registry import KernelLike, length_scales
 from ..kernels._state_action import StateActionFeatures
 from ._data import EvaluationData
 
@@ -28,7 +28,7 @@ _RULES = {
     "ridge": positive(),
     "n_components": integer(1, None),
     "bandwidth": Rule(
-        "a positive number, one for each column, or 'median'",
+        "a multiple of the median lengths, one length for each column, or 'median'",
         lambda value: not isinstance(value, str) or value == "median",
     ),
 }
@@ -73,8 +73,7 @@ def fit_features(
     if auto and _are_finite(data.state, n_components):
         kernel, bandwidth = "delta", "median"
     elif auto:
-        if isinstance(bandwidth, str):
-            bandwidth = median_bandwidth(data.state, "euclidean", rng)
+        bandwidth = length_scales(data.state, bandwidth, "euclidean", rng)
         # The bandwidth is the kernel's own; `LandmarkFeatures` shall add none.
         kernel, bandwidth = Matern(bandwidth, nu=2.5), "median"
     return LandmarkFeatures(

@@ -151,7 +151,7 @@ def test_features_are_ordered_by_the_kernels_eigenvalues():
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_directions_that_hold_only_rounding_are_dropped(dtype):
     line = np.linspace(0.0, 1.0, 50)[:, None]
-    features = fit("rbf", line, bandwidth=5.0, dtype=dtype)
+    features = fit("rbf", line, bandwidth=[5.0], dtype=dtype)
     assert features.n_features_out_ < 10
     close = line + 1e-4
     moved = features.transform(close) - features.transform(line)
@@ -160,8 +160,8 @@ def test_directions_that_hold_only_rounding_are_dropped(dtype):
 
 def test_float32_keeps_no_direction_that_it_cannot_tell_from_rounding():
     line = np.linspace(0.0, 1.0, 50, dtype=np.float32)[:, None]
-    single = fit("rbf", line, bandwidth=1.0, dtype="float32")
-    double = fit("rbf", line.astype(float), bandwidth=1.0)
+    single = fit("rbf", line, bandwidth=[1.0], dtype="float32")
+    double = fit("rbf", line.astype(float), bandwidth=[1.0])
     assert 3 <= single.n_features_out_ < double.n_features_out_
     # Features of one and the same projection, in either precision.
     there = np.linspace(-0.5, 1.5, 31, dtype=np.float32)[:, None]
@@ -227,7 +227,7 @@ def test_every_distinct_state_is_a_landmark_where_there_is_room(
 ):
     states = np.repeat(np.arange(float(distinct)), copies)[:, None]
     states = np.random.default_rng(0).permutation(states)
-    features = fit("rbf", states, bandwidth=0.3, n_components=wanted)
+    features = fit("rbf", states, bandwidth=[0.3], n_components=wanted)
     if wanted is None or wanted >= distinct:
         assert_array_equal(features.landmarks_[:, 0], np.arange(distinct))
         gram = rbf_kernel(states, gamma=0.5 / 0.09)
@@ -281,7 +281,7 @@ def test_a_gram_that_would_not_fit_is_refused_before_it_is_built(n_components):
 
 
 @given(bandwidth=st.floats(0.05, 20.0))
-def test_a_number_becomes_the_kernels_own_parameter(bandwidth):
+def test_a_length_becomes_the_kernels_own_parameter(bandwidth):
     states = np.random.default_rng(0).random((12, 2))
     h = bandwidth
     for kernel, expected in (
@@ -289,7 +289,7 @@ def test_a_number_becomes_the_kernels_own_parameter(bandwidth):
         ("laplacian", laplacian_kernel(states, gamma=1 / h)),
         ("chi2", chi2_kernel(states, gamma=1 / h)),
     ):
-        found = gram_of(fit(kernel, states, bandwidth=h), states)
+        found = gram_of(fit(kernel, states, bandwidth=[h, h]), states)
         assert_allclose(found, expected, atol=1e-8, err_msg=kernel)
 
 
@@ -348,6 +348,14 @@ def test_kernel_params_reach_the_kernel():
     assert_allclose(gram_of(features, states), 3.0 * states @ states.T, atol=1e-9)
     with pytest.raises(TypeError, match="no_such"):
         fit("rbf", states, kernel_params={"no_such": 1})
+
+
+@pytest.mark.parametrize("kernel", HAVE_BANDWIDTH)
+def test_a_number_is_a_multiple_of_the_median(kernel):
+    states = np.random.default_rng(0).random((30, 2)) * [1.0, 1e3]
+    median = fit(kernel, states).bandwidth_
+    assert_array_equal(fit(kernel, states, bandwidth=1.0).bandwidth_, median)
+    assert_array_equal(fit(kernel, states, bandwidth=0.5).bandwidth_, 0.5 * median)
 
 
 # The median.

@@ -56,7 +56,7 @@ def test_scikit_learns_kernels_have_records():
 def test_an_added_kernel_has_bandwidths_and_parameters(added):
     states = np.random.default_rng(0).normal(size=(30, 2))
     median = median_bandwidth(states, "euclidean", np.random.RandomState(0))
-    for bandwidth, scale in (("median", median), (0.5, [0.5, 0.5])):
+    for bandwidth, scale in (("median", median), ([0.5, 0.5], [0.5, 0.5])):
         settings = dict(bandwidth=bandwidth, n_components=None, random_state=0)
         found = LandmarkFeatures("matern32", **settings).fit(states)
         assert_array_equal(found.bandwidth_, scale)
