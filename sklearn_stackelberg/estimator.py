@@ -274,6 +274,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         bandwidth: float | ArrayLike = "median",
         kernel_params: dict[str, Any] | None = None,
         n_components: int | None = 200,
+        linear_terms: bool = False,
         initial_states: str = "all",
         q_function: FunctionClass = "kernel",
         policy: FunctionClass = "kernel",
@@ -298,6 +299,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         self.bandwidth = bandwidth
         self.kernel_params = kernel_params
         self.n_components = n_components
+        self.linear_terms = linear_terms
         self.initial_states = initial_states
         self.q_function = q_function
         self.policy = policy

@@ -11,73 +11,12 @@ from numpy.random import RandomState
 from torch import Tensor
 
 from .._typing import Floats
+from ..kernels._columns import LinearColumns, StateColumns
 from ..kernels._nystroem import LandmarkFeatures
-from ..kernels._registry import center_and_spread
 from ..kernels._state_action import StateActionFeatures
 from ..networks import MLP
 from ..policies._base import ContinuousPolicy as ContinuousPolicyModule
 from .hyperparameters import FunctionClass, Hyperparameters
-
-
-class StateColumns:
-    """The columns of the states, for a network.
-
-    Standardised, each has mean 0 and standard deviation 1 in the log; else it is less
-    ``center``, or as it is.
-    """
-
-    def __init__(
-        self, dtype: str, standardise: bool, center: Floats | None = None
-    ) -> None:
-        self.dtype, self.standardise, self.center = dtype, standardise, center
-
-    def fit(self, states: Floats) -> StateColumns:
-        self.n_features_out_ = states.shape[1]
-        if self.standardise:
-            self.center_, self.scale_ = center_and_spread(states)
-        return self
-
-    def transform(self, states: Floats) -> Floats:
-        if not self.standardise:
-            if self.center is not None:
-                states = states - self.center
-            # torch warns of arrays that it could not write to: of pandas, of a file.
-            return states.astype(self.dtype, copy=not states.flags.writeable)
-        return ((states - self.center_) / self.scale_).astype(self.dtype)
-
-
-class LinearColumns(StateColumns):
-    """Standardised columns behind a one: features of functions linear in the states.
-
-    Examples
-    --------
-    >>> columns = LinearColumns("float64").fit(np.array([[1.0], [3.0]]))
-    >>> columns.transform(np.array([[1.0], [2.0]]))
-    array([[ 1., -1.],
-           [ 1.,  0.]])
-    """
-
-    bandwidth_ = None
-
-    def __init__(self, dtype: str) -> None:
-        super().__init__(dtype, standardise=True)
-
-    def fit(self, states: Floats) -> LinearColumns:
-        super().fit(states)
-        self.n_features_out_ += 1
-        return self
-
-    def transform(self, states: Floats) -> Floats:
-        one = np.ones((len(states), 1), dtype=self.dtype)
-        return np.hstack([one, super().transform(states)])
-
-    def landmark_weights(self, weight: Floats) -> Floats:
-        """The weights as they are: as of `LandmarkFeatures`, without landmarks."""
-        return weight
-
-    def project(self, states: Floats, landmark_weights: Floats) -> Floats:
-        return self.transform(states) @ landmark_weights.astype(self.dtype, copy=False)
-
 
 StateReader = LandmarkFeatures | StateColumns
 
@@ -112,7 +51,14 @@ class InputReaders:
         both = (width + self._n_columns,)
         if self._n_columns and np.shape(settings["bandwidth"]) == both:
             settings["bandwidth"] = np.asarray(settings["bandwidth"])[:width]
-        features = LandmarkFeatures(self._hp.kernel, random_state=self._rng, **settings)
+        # Linear terms of states are for values that each action has of its own.
+        linear_terms = self._hp.linear_terms and not self._n_columns
+        features = LandmarkFeatures(
+            self._hp.kernel,
+            linear_terms=linear_terms,
+            random_state=self._rng,
+            **settings,
+        )
         return features.fit(self._states)
 
 

@@ -12,7 +12,6 @@ from functools import partial
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from scipy.spatial.distance import pdist
 from sklearn.gaussian_process.kernels import Kernel
 from sklearn.metrics.pairwise import pairwise_kernels
 from torch import Tensor
@@ -293,65 +292,3 @@ def bind_kernel(
     # Rounded, states that differ would be equal.
     own = None if record.needs_every_state else dtype
     return BoundKernel(function, record.form, params, bandwidth, center, own)
-
-
-def center_and_spread(states: Floats) -> tuple[Floats, Floats]:
-    """Mean and standard deviation of each column, (d,) each; 1 where it is constant."""
-    # Less the first row, which is exact where all are near 1.7e9, or equal.
-    first = states[0].astype(np.float64)
-    center = first + (states - first).mean(axis=0)
-    spread = (states - center).std(axis=0)
-    # A spread of a few units in the last place is rounding and no column's own.
-    noise = _ROUNDED_ULPS * np.finfo(float).eps * np.abs(center)
-    return center, np.where(spread > noise, spread, 1.0)
-
-
-_ROUNDED_ULPS = 4
-
-
-# Rows among which the median distance is taken: 1,000 give it to within about 1 %.
-_MEDIAN_ROWS = 1000
-
-
-def median_bandwidth(states: Floats, metric: str, rng: np.random.RandomState) -> Floats:
-    """A length scale for each column, from the spread of the states.
-
-    Parameters
-    ----------
-    states : array of shape (n, d)
-    metric : str
-        A metric of `scipy.spatial.distance.pdist`.
-    rng : numpy RandomState
-        Draws the states that are compared, where there are more than 1,000.
-
-    Returns
-    -------
-    array of shape (d,)
-        Standard deviations times the median distance between states divided by them;
-        a constant column's standard deviation counts as 1.
-
-    Examples
-    --------
-    >>> states = np.array([[0.0, 0.0], [1.0, 100.0]])
-    >>> median_bandwidth(states, "cityblock", np.random.RandomState(0))
-    array([  2., 200.])
-    """
-    center, spread = center_and_spread(states)
-    if len(states) > _MEDIAN_ROWS:
-        states = states[rng.choice(len(states), _MEDIAN_ROWS, replace=False)]
-    # Not by way of inner products, which leave rounding between equal states.
-    distances = pdist((states - center) / spread, metric)
-    # Repeated states would pull the median to zero, and the kernel to the identity.
-    distances = distances[distances > 0]
-    middle = float(np.median(distances)) if len(distances) else 1.0
-    return middle * spread
-
-
-def length_scales(
-    rows: Floats, bandwidth: ArrayLike, metric: str, rng: np.random.RandomState
-) -> Floats:
-    """Lengths as given, or for all columns "median" or a multiple of it."""
-    if np.ndim(bandwidth) == 1:
-        return np.array(bandwidth, dtype=np.float64)
-    multiple = 1.0 if isinstance(bandwidth, str) else float(np.asarray(bandwidth))
-    return multiple * median_bandwidth(rows, metric, rng)

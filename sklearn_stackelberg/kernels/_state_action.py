@@ -12,7 +12,7 @@ from ._registry import BoundKernel, kernel_names, record_of
 
 
 class StateActionFeatures(KernelFeatures):
-    """Features φ of states and actions with φ(s, a)ᵀφ(s', a') = k((s, a), (s', a')).
+    """Features φ of (s, a) with φ(s, a)ᵀφ(s', a') = k((s, a), (s', a')) / κ.
 
     The Nyström features of `LandmarkFeatures`, on the columns of the state and of the
     action side by side; landmarks are logged pairs.
@@ -100,7 +100,7 @@ class StateActionFeatures(KernelFeatures):
         return self._project(self._pairs(states, actions), landmark_weights)
 
     def similarity_to_itself(self, states: Floats, actions: Floats) -> Floats:
-        """k((s, a), (s, a)).
+        """k((s, a), (s, a)) / κ.
 
         Parameters
         ----------
@@ -116,7 +116,7 @@ class StateActionFeatures(KernelFeatures):
     @property
     def is_product(self) -> bool:
         """Whether k((s, a), (s', a')) = k(s, s') k(a, a')."""
-        return record_of(self.kernel).is_product
+        return record_of(self.kernel_).is_product
 
     def gram(self, states: Floats, actions: Floats) -> Floats:
         """k((s, a), L).
@@ -166,10 +166,10 @@ class StateActionFeatures(KernelFeatures):
         ValueError
             In a sentence that lists the kernels there are.
         """
-        if record_of(self.kernel).form is None:
+        if record_of(self.kernel_).form is None:
             raise ValueError(
-                f"kernel={self.kernel!r} cannot be differentiated in the action, which "
-                "a Gaussian policy is learned by. Use one of "
+                f"kernel={self.kernel_!r} cannot be differentiated in the action, "
+                "which a Gaussian policy is learned by. Use one of "
                 f"{kernel_names(lambda record: record.form)}, or "
                 "action_distribution='candidates', which takes any kernel."
             )

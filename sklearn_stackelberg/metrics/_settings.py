@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.gaussian_process.kernels import Matern
 from sklearn.utils import check_random_state
 
-from .._typing import Floats, RandomStateLike
+from .._typing import RandomStateLike
 from .._validation import Rule, check_rules, integer, positive
+from ..kernels._columns import are_finite, length_scales
 from ..kernels._nystroem import LandmarkFeatures
-from ..kernels._registry import KernelLike, length_scales
+from ..kernels._registry import KernelLike
 from ..kernels._state_action import StateActionFeatures
 from ._data import EvaluationData
-
-# Finite states get one feature each where this many rows stand for each on average.
-_ROWS_PER_STATE = 10
 
 # Pairs of states and continuous actions need more landmarks than states alone. With as
 # many, 95 % intervals held the truth of a problem of two actions in 86 %.
@@ -70,7 +67,7 @@ def fit_features(
             n_components=n_components and _LANDMARKS_OF_PAIRS * n_components,
             random_state=rng,
         ).fit(data.state, data.actions)
-    if auto and _are_finite(data.state, n_components):
+    if auto and are_finite(data.state, n_components):
         kernel, bandwidth = "delta", "median"
     elif auto:
         bandwidth = length_scales(data.state, bandwidth, "euclidean", rng)
@@ -79,13 +76,3 @@ def fit_features(
     return LandmarkFeatures(
         kernel, bandwidth=bandwidth, n_components=n_components, random_state=rng
     ).fit(data.state)
-
-
-def _are_finite(state: Floats, n_components: int | None) -> bool:
-    """Whether one feature a state is what the log can bear."""
-    limit = len(state) // _ROWS_PER_STATE
-    limit = limit if n_components is None else min(limit, n_components)
-    # Most logs of measured states show more in their first rows.
-    if len(np.unique(state[: 4 * limit + 1], axis=0)) > limit:
-        return False
-    return len(np.unique(state, axis=0)) <= limit

@@ -59,7 +59,8 @@ def fit(kernel, states, **kwargs):
 
 
 def gram_of(features, X, Y=None):
-    return features.transform(X) @ features.transform(X if Y is None else Y).T
+    scale = features.mean_similarity_
+    return scale * features.transform(X) @ features.transform(X if Y is None else Y).T
 
 
 def named_gram(features, X, Y=None):
@@ -94,7 +95,8 @@ def test_features_reproduce_the_gram_on_landmarks(kernel, d, dtype):
     found = features.transform(states)
     assert found.dtype == dtype
     assert found.shape == (25, features.n_features_out_)
-    assert_allclose(found @ found.T, gram, rtol=0, atol=atol)
+    gram_found = features.mean_similarity_ * found @ found.T
+    assert_allclose(gram_found, gram, rtol=0, atol=atol)
 
 
 @pytest.mark.parametrize("kernel", KERNELS, ids=kernel_id)
@@ -134,7 +136,8 @@ def test_the_linear_kernel_is_linear_features(n_components):
     features = fit("linear", states, n_components=n_components)
     # A rotation of the states: same inner products, same linear functions.
     rotation = features.transform(np.eye(3))
-    assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-11)
+    scale = features.mean_similarity_
+    assert_allclose(scale * rotation @ rotation.T, np.eye(3), atol=1e-11)
     assert_allclose(features.transform(other), other @ rotation, atol=1e-11)
 
 
@@ -168,6 +171,17 @@ def test_float32_keeps_no_direction_that_it_cannot_tell_from_rounding():
     gram = rbf_kernel(there.astype(float), line.astype(float), gamma=0.5)
     expected = gram @ single.projection_
     assert_allclose(single.transform(there), expected, atol=2e-3)
+
+
+@pytest.mark.parametrize("kernel", ["linear", "polynomial"])
+def test_the_unit_of_a_kernel_is_none(kernel):
+    states = np.random.default_rng(0).normal(size=(40, 2))
+    features = fit(kernel, states)
+    assert_allclose(features.similarity_to_itself(states).mean(), 1.0)
+    thrice = fit(lambda X, Y: 9.0 * pairwise_kernels(X, Y, metric=kernel), states)
+    assert_allclose(gram_of(thrice, states) / 9, gram_of(features, states), atol=1e-9)
+    z, other = features.transform(states), thrice.transform(states)
+    assert_allclose(z @ z.T, other @ other.T, atol=1e-9)
 
 
 # The delta kernel.
