@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numpy as np
 from numpy.random import RandomState
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
@@ -108,13 +109,14 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         `sklearn.gaussian_process.kernels.Kernel`. Discrete actions are equal or not;
         with continuous ones it is the similarity of state and action, side by side.
     bandwidth : float, array-like of shape (n_features,) or "median", default="median"
-        Length scale of ``"rbf"``, ``"laplacian"`` and ``"chi2"``, in the units of the
-        states: one for all columns, or one for each. Larger makes Q and the policy
-        smoother. ``"median"`` gives each column its standard deviation, times the
-        median distance between states so scaled, so that no scaler is needed.
-        Continuous actions have the median, unless an array has their lengths behind
-        those of the states. Without lengths of their own ``"rbf"`` and ``"laplacian"``
-        compare doses that span decades by their logarithm.
+        Length scale of ``"rbf"``, ``"laplacian"`` and ``"chi2"``. Larger makes Q and
+        the policy smoother. ``"median"`` gives each column its standard deviation,
+        times the median distance between states so scaled, so that no scaler is needed.
+        A number is a multiple of that, with 1.0 for ``"median"``, so that a search may
+        try [0.5, 1.0, 2.0] on any log; an array has a length for each column, in its
+        unit. Continuous actions have the median, unless an array has their lengths
+        behind those of the states. Without lengths of their own ``"rbf"`` and
+        ``"laplacian"`` compare doses that span decades by their logarithm.
     kernel_params : dict, default=None
         The kernel's other parameters, such as ``{"degree": 2}``.
     n_components : int or None, default=200
@@ -295,6 +297,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         bandwidth: float | ArrayLike = "median",
         kernel_params: dict[str, Any] | None = None,
         n_components: int | None = 200,
+        linear_terms: bool = False,
         initial_states: str = "all",
         support: float = 0.1,
         q_function: FunctionClass = "kernel",
@@ -320,6 +323,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         self.bandwidth = bandwidth
         self.kernel_params = kernel_params
         self.n_components = n_components
+        self.linear_terms = linear_terms
         self.initial_states = initial_states
         self.support = support
         self.q_function = q_function
@@ -489,7 +493,6 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
             log,
             discount=hp.discount,
             initial_states=hp.initial_states,
-            dtype=hp.dtype,
             estimator=self,
             units=state.units if state else None,
         )
@@ -695,4 +698,4 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         """Checked states, (n, d)."""
         if isinstance(X, (Transitions, EpisodeView)):
             X = (X.transitions if isinstance(X, EpisodeView) else X).state
-        return validate_data(self, X, dtype=self.dtype, reset=False)
+        return validate_data(self, X, dtype=np.float64, reset=False)

@@ -29,6 +29,11 @@ _BATCH_ROWS, _CONTINUOUS_BATCH_ROWS = 10_000, 2_000
 StateFunction = Callable[[Floats], Floats]
 
 
+def as_states(states: ArrayLike) -> Floats:
+    """States in full precision, whatever that of the features."""
+    return np.asarray(states, dtype=np.float64)
+
+
 class StateInputs(Protocol):
     """Inputs (k, n_features_out_) of states (k, d)."""
 
@@ -147,7 +152,6 @@ class DiscretePolicy:
     logits: StateFunction
     values: StateFunction
     anchor: float
-    dtype: str  # of the states
     support: ActionSupport | None = None
     # Of the log's masks: the actions of their columns, and what they are computed by.
     labels: AnyArray | None = None
@@ -208,21 +212,18 @@ class DiscretePolicy:
         return of_classes(mask, labels, self.classes_, "available")
 
     def _logits(self, states: ArrayLike, available: Flags | None) -> Floats:
-        states = self._floats(states)
+        states = as_states(states)
         logits = self.logits(states)
         prior = action_prior(self.support, states, available)
         return logits if prior is None else logits + prior.astype(logits.dtype)
 
     def q_values(self, states: ArrayLike, action: ArrayLike | None = None) -> Floats:
         # Q less its anchor is what was learned, see OfflineProblem.
-        values = self.anchor + self.values(self._floats(states))
+        values = self.anchor + self.values(as_states(states))
         if action is None:
             return values
         codes = self.actions.codes(action, len(values))
         return values[np.arange(len(values)), codes]
-
-    def _floats(self, states: ArrayLike) -> Floats:
-        return np.asarray(states, dtype=self.dtype)
 
 
 @dataclass(frozen=True, eq=False)
@@ -262,7 +263,6 @@ class ContinuousPolicy:
     distribution: ActionDistribution
     values: Callable[[Floats, Floats], Floats]
     anchor: float
-    dtype: str  # of the states
 
     @property
     def action_bounds_(self) -> tuple[Floats, Floats]:
@@ -276,11 +276,11 @@ class ContinuousPolicy:
     def action_nodes(self, states: ArrayLike) -> tuple[Floats, Floats]:
         """The policy as a finite mixture: actions (n, S, p), and weights (n, S)."""
         with torch.no_grad():
-            return self.distribution.nodes(self._floats(states))
+            return self.distribution.nodes(as_states(states))
 
     def predict(self, states: ArrayLike) -> Floats:
         with torch.no_grad():
-            return self.actions.as_logged(self.distribution.mode(self._floats(states)))
+            return self.actions.as_logged(self.distribution.mode(as_states(states)))
 
     def predict_proba(self, states: ArrayLike) -> Floats:
         """Probability of every candidate in each state, (n, C)."""
@@ -293,12 +293,12 @@ class ContinuousPolicy:
 
     def sample(self, states: ArrayLike, rng: RandomState) -> Floats:
         with torch.no_grad():
-            drawn = self.distribution.draw(self._floats(states), rng)
+            drawn = self.distribution.draw(as_states(states), rng)
         return self.actions.as_logged(drawn)
 
     def q_values(self, states: ArrayLike, action: ArrayLike | None = None) -> Floats:
         """Q of given actions, (n,); without any, of every candidate, (n, C)."""
-        states = self._floats(states)
+        states = as_states(states)
         if action is not None:
             return self._values(states, self.actions.measurements(action, len(states)))
         if self.distribution.policy.has_moving_actions:
@@ -319,9 +319,6 @@ class ContinuousPolicy:
             for batch in gen_batches(len(states), _CONTINUOUS_BATCH_ROWS):
                 out[batch] = self.values(states[batch], action[batch])
         return self.anchor + out
-
-    def _floats(self, states: ArrayLike) -> Floats:
-        return np.asarray(states, dtype=self.dtype)
 
 
 FittedPolicy = DiscretePolicy | ContinuousPolicy

@@ -276,11 +276,17 @@ class DiscretePlayers(Players):
         support = self._fit_support(self.action, self.n_actions, rng)
         return PlayerInputs(policy, q_function, embedded, seed=seed, support=support)
 
+    @property
+    def _support(self) -> ActionSupport | None:
+        support = self.inputs.support
+        assert not isinstance(support, ActionRange)
+        return support
+
     @cached_property
     def log_prior(self) -> Tensor | None:
         """What is added to the policy's logits in every state, (N, A); None if zero."""
         available = self.problem.available(self.actions.classes)
-        prior = action_prior(self.inputs.support, self.problem.states, available)
+        prior = action_prior(self._support, self.problem.states, available)
         if prior is None:
             return None
         return torch.from_numpy(prior).to(getattr(torch, self.hp.dtype))
@@ -348,8 +354,7 @@ class DiscretePlayers(Players):
             logits,
             values,
             problem.anchor,
-            self.hp.dtype,
-            inputs.support,
+            self._support,
             problem.log.available_actions,
             problem.log.available_rule,
         )
@@ -374,7 +379,9 @@ class ContinuousPlayers(Players):
         readers = InputReaders(hp, state, own, len(low))
         if not self.linear:
             q_function = (
-                StateColumns(hp.dtype, standardise=False).fit(state)
+                StateColumns(
+                    hp.dtype, False, DifferentiableFeatures(embedded).center
+                ).fit(state)
                 if self.linear_q
                 else readers.read(hp.q_function)
             )
@@ -523,5 +530,5 @@ class ContinuousPlayers(Players):
         if isinstance(policy, CandidateSoftmax):
             shown["candidates_"] = policy.exact.numpy()
         distribution = ActionDistribution(outputs, policy)
-        fitted = ContinuousPolicy(actions, distribution, values, anchor, self.hp.dtype)
+        fitted = ContinuousPolicy(actions, distribution, values, anchor)
         return Fitted(fitted, shown)

@@ -66,7 +66,6 @@ class OfflineProblem:
         *,
         discount: float,
         initial_states: str,
-        dtype: str,
         estimator: BaseEstimator | None = None,
         units: tuple[float, float] | None = None,
     ) -> OfflineProblem:
@@ -76,7 +75,7 @@ class OfflineProblem:
         one goes on with. A state that is missing or infinite is refused, and a log of
         fewer than two rows.
         """
-        state, next_state = _checked_states(log, dtype, estimator)
+        state, next_state = _checked_states(log, estimator)
         states, state_index, next_index = index_states(
             state, next_state, shared_next_rows(state, next_state, log)
         )
@@ -138,7 +137,7 @@ class OfflineProblem:
 
 
 def _checked_states(
-    log: Transitions, dtype: str, estimator: BaseEstimator | None
+    log: Transitions, estimator: BaseEstimator | None
 ) -> tuple[Floats, Floats]:
     """Checked states and next states, (n, d) each."""
     # What follows a terminated row is never used, and often not even recorded.
@@ -146,7 +145,9 @@ def _checked_states(
     state, next_state = (
         check_array(
             values,
-            dtype=dtype,
+            # As precise as they are given: in single precision 1.7e9 is known to 128,
+            # so that features are centred before they are cast.
+            dtype=(np.float64, np.float32),
             ensure_all_finite=False,
             ensure_min_samples=2,
             estimator=estimator,

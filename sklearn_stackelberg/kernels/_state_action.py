@@ -16,7 +16,7 @@ _OF_DISTANCES = ("rbf", "laplacian")
 
 
 class StateActionFeatures(KernelFeatures):
-    """Features φ of states and actions with φ(s, a)ᵀφ(s', a') = k((s, a), (s', a')).
+    """Features φ of (s, a) with φ(s, a)ᵀφ(s', a') = k((s, a), (s', a')) / κ.
 
     The Nyström features of `LandmarkFeatures`, on the columns of the state and of the
     action side by side; landmarks are logged pairs. ``"rbf"`` and ``"laplacian"``, of
@@ -28,9 +28,8 @@ class StateActionFeatures(KernelFeatures):
         As in `LandmarkFeatures`, with pairs for states; a callable kernel is given rows
         of d + p columns.
     bandwidth : float, array-like of shape (d + p,) or (d,), default="median"
-        Length scale, larger is smoother. ``"median"`` gives each column its standard
-        deviation, times the median distance between pairs so scaled. A number, or one
-        for each column of the state, leaves the columns of the action to the median.
+        As in `LandmarkFeatures`, of all d + p columns. Lengths of the state's columns
+        alone leave those of the action to the median.
         Lengths that are given for the action are in its units: no column of it is then
         compared by its logarithm.
 
@@ -41,7 +40,7 @@ class StateActionFeatures(KernelFeatures):
     landmarks_ : array of shape (n_landmarks, d + p)
         Their actions on that scale.
     projection_ : array of shape (n_landmarks, n_features_out_)
-    bandwidth_ : array of shape (d + p,) or None
+    bandwidth_, center_ : array of shape (d + p,) or None
     n_features_out_ : int
     n_state_columns_ : int
         d.
@@ -116,7 +115,7 @@ class StateActionFeatures(KernelFeatures):
         return self._project(self._pairs(states, actions), landmark_weights)
 
     def similarity_to_itself(self, states: Floats, actions: Floats) -> Floats:
-        """k((s, a), (s, a)).
+        """k((s, a), (s, a)) / κ.
 
         Parameters
         ----------
@@ -132,7 +131,7 @@ class StateActionFeatures(KernelFeatures):
     @property
     def is_product(self) -> bool:
         """Whether k((s, a), (s', a')) = k(s, s') k(a, a')."""
-        return record_of(self.kernel).is_product
+        return record_of(self.kernel_).is_product
 
     def gram(self, states: Floats, actions: Floats) -> Floats:
         """k((s, a), L).
@@ -183,10 +182,10 @@ class StateActionFeatures(KernelFeatures):
         ValueError
             In a sentence that lists the kernels there are.
         """
-        if record_of(self.kernel).form is None:
+        if record_of(self.kernel_).form is None:
             raise ValueError(
-                f"kernel={self.kernel!r} cannot be differentiated in the action, which "
-                "a Gaussian policy is learned by. Use one of "
+                f"kernel={self.kernel_!r} cannot be differentiated in the action, "
+                "which a Gaussian policy is learned by. Use one of "
                 f"{kernel_names(lambda record: record.form)}, or "
                 "action_distribution='candidates', which takes any kernel."
             )
@@ -226,12 +225,11 @@ class StateActionFeatures(KernelFeatures):
         return self.bound_kernel().of_columns(columns, self.landmarks_.shape[1])
 
     def _gram_of(self, points: Floats, columns: slice) -> Floats:
-        points = np.asarray(points, dtype=self.dtype)
         return self._factor(columns)(points, self.landmarks_[:, columns])
 
     def _pairs(self, states: Floats, actions: Floats) -> Floats:
         actions = self.action_scale_.transform(actions)
-        return np.concatenate([states, actions], axis=1, dtype=self.dtype)
+        return np.concatenate([states, actions], axis=1)
 
 
 class CandidateGram:
@@ -299,12 +297,12 @@ class NodeGram:
     def read(self, states: Floats) -> Tensor:
         """What is kept of states, (n, width)."""
         features = self.features
-        states = np.asarray(states, dtype=features.dtype)
-        # Without a product there is nothing of k to compute before actions are known.
-        if features.is_product:
-            gram, dtype = features.state_gram, features.dtype
-            states = in_batches(gram, states, self.width, dtype)
-        return torch.from_numpy(states)
+        # Without a product there is nothing of k to compute before actions are known;
+        # in full precision, as they are still to be centred.
+        if not features.is_product:
+            return torch.from_numpy(np.array(states, dtype=np.float64))
+        gram, dtype = features.state_gram, features.dtype
+        return torch.from_numpy(in_batches(gram, states, self.width, dtype))
 
     def values(self, rows: Tensor, actions: Tensor, landmark_weights: Tensor) -> Tensor:
         """k((s, a), L) of actions (n, S, p) times weights (L, c), (n, S, c)."""
