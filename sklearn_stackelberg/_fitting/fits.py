@@ -92,7 +92,7 @@ class Fit(ABC):
         found = self.solver.solve(
             self.solver_problem,
             self.state.solver_state if self.state else self._start(),
-            lam=lam,
+            lam=self.weight(lam),
             beta=self.beta,
             observe=observe,
         )
@@ -107,6 +107,15 @@ class Fit(ABC):
             made_by=self.made_by,
         )
         return FitResult(self.fitted(found.policy, found.q_function), found, state)
+
+    def weight(self, lam: float) -> float:
+        """The factor of n E_K in F: λ, times n_distinct, over the design effect.
+
+        By the first it does not depend on how many states and actions there are, by the
+        second not on how noisy episodes are.
+        """
+        # Eq. (59) of docs/game.md.
+        return lam * self.players.n_distinct / self.players.design_effect
 
     @property
     def beta(self) -> float:
@@ -161,7 +170,7 @@ class ClosedFormFit(Fit):
     def equilibrium(self, state: FitState, lam: float) -> Equilibrium:
         assert isinstance(state.policy, Tensor)
         return measure_equilibrium(
-            self.solver_problem, state.policy, lam=lam, beta=self.beta
+            self.solver_problem, state.policy, lam=self.weight(lam), beta=self.beta
         )
 
 
@@ -220,7 +229,7 @@ class StochasticFit(Fit):
             self.solver_problem,
             state.policy,
             state.q_function,
-            lam=lam,
+            lam=self.weight(lam),
             beta=self.beta,
         )
 

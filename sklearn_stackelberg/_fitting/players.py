@@ -7,16 +7,21 @@ solver is given, what it starts from, and the functions of states made of what i
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from functools import cached_property
 
+import numpy as np
 import torch
 from numpy.random import RandomState
 from sklearn.utils import check_random_state
 from torch import Tensor, nn
 
+from .._action_scale import ActionScale
 from .._problem.action_space import Actions, ContinuousActions, DiscreteActions
 from .._problem.dataset import OfflineProblem
+from .._problem.design_effect import design_effect, most_features
 from .._problem.rows import FeatureRows, feature_rows
+from .._sampling import fixed_sample
 from .._typing import Floats, Index
 from .._validation import check_table_size
 from ..kernels._state_action import StateActionFeatures
@@ -24,6 +29,7 @@ from ..networks import MLP, build_network
 from ..policies._base import CONTINUOUS_POLICIES
 from ..policies._base import ContinuousPolicy as ContinuousPolicyModule
 from ..policies._candidates import CandidateSoftmax
+from ..policies._gaussian import SquashedGaussian
 from ..policies._softmax import NetworkSoftmax, SoftmaxPolicy
 from ..q_functions import ContinuousQ, DiscreteQ, LinearQ
 from ..solvers._best_response import LSTDSystem
@@ -41,6 +47,7 @@ from .fitted_policy import (
     LinearFunction,
     NetworkFunction,
     NetworkValues,
+    RangedOutputs,
     StateFunction,
     StateInputs,
     SupportedLogits,
@@ -54,10 +61,22 @@ from .state_inputs import (
     StateColumns,
     draw_seed,
 )
-from .support import ActionSupport, has_few_states, nearest_candidates
+from .support import (
+    ActionRange,
+    ActionSupport,
+    action_prior,
+    has_few_states,
+    nearest_candidates,
+)
 
 # States that a network is tried on before it is trained.
 _EXAMPLES = 3
+
+# Features and rows, of whole episodes, that the design effect is measured by.
+_DESIGN_FEATURES, _DESIGN_ROWS = 100, 20_000
+
+# Rows whose pairs show what the kernel keeps apart.
+_KERNEL_ROWS = 1_000
 
 
 class Players(ABC):
@@ -128,19 +147,10 @@ class Players(ABC):
 
         return MinibatchInputs(policy, q_function, self._embedding())
 
-    @cached_property
+    @property
+    @abstractmethod
     def log_prior(self) -> Tensor | None:
-        """What is added to the policy's logits in every state, (N, A); None if zero."""
-        support = self.inputs.support
-        if support is None:
-            return None
-        prior = torch.from_numpy(support.log_prior(self.problem.states))
-        return prior.to(getattr(torch, self.hp.dtype))
-
-    def _supported(self, logits: StateFunction) -> StateFunction:
-        """Logits of states, those of actions without support as good as −∞."""
-        support = self.inputs.support
-        return logits if support is None else SupportedLogits(logits, support)
+        """Columns behind the policy's inputs, of what the log supports in a state."""
 
     def _fit_support(
         self, codes: Index, n_actions: int, rng: RandomState
@@ -151,6 +161,51 @@ class Players(ABC):
         return ActionSupport(self.hp.support).fit(
             states, codes, n_actions, has_few_states(states), rng
         )
+
+    @cached_property
+    def n_distinct(self) -> float:
+        """E k(x, x)² / E k(x, x')²: how many logged pairs the kernel keeps apart.
+
+        K where there are K of them, equal or not and equally often logged.
+        """
+        index = fixed_sample(len(self.rows.state), _KERNEL_ROWS)
+        z = self._embedding()(index).double()
+        gram = z @ z.T
+        # Eq. (58) of docs/game.md.
+        return float(gram.diagonal().mean() ** 2 / (gram * gram).mean())
+
+    @cached_property
+    def design_effect(self) -> float:
+        """How many dependent rows are worth an independent one."""
+        log, rows = self.problem.log, self.rows
+        if log.episode is None:
+            return 1.0
+        _, episode = np.unique(log.episode, return_inverse=True)
+        wanted = min(most_features(int(episode.max()) + 1), _DESIGN_FEATURES)
+        if wanted == 0:
+            return 1.0
+        # Whole episodes, for as many rows as show how much they differ.
+        sizes = np.bincount(episode)
+        order = np.random.default_rng(0).permutation(len(sizes))
+        chosen = order[: 1 + np.searchsorted(sizes[order].cumsum(), _DESIGN_ROWS)]
+        index = np.flatnonzero(np.isin(episode, chosen))
+        # Where a row's next state is another row's state, that row follows.
+        place = np.full(len(episode) + 1, -1)
+        place[index] = np.arange(len(index))
+        follows = rows.next_state[index]
+        follows = np.where(follows < len(episode), follows, len(episode))
+        return design_effect(
+            self._leading_features(index, wanted),
+            place[follows],
+            rows.reward[index],
+            rows.terminated[index],
+            np.unique(episode[index], return_inverse=True)[1],
+            self.problem.discount,
+        )
+
+    @abstractmethod
+    def _leading_features(self, index: Index, wanted: int) -> Floats:
+        """The first features of logged pairs, which hold most of the kernel."""
 
     def _table(self, inputs: StateInputs) -> FeatureRows:
         """One table for each way to read states, whoever reads so."""
@@ -223,6 +278,21 @@ class DiscretePlayers(Players):
         support = self._fit_support(self.action, self.n_actions, rng)
         return PlayerInputs(policy, q_function, embedded, seed=seed, support=support)
 
+    @property
+    def _support(self) -> ActionSupport | None:
+        support = self.inputs.support
+        assert not isinstance(support, ActionRange)
+        return support
+
+    @cached_property
+    def log_prior(self) -> Tensor | None:
+        """What is added to the policy's logits in every state, (N, A); None if zero."""
+        available = self.problem.available(self.actions.classes)
+        prior = action_prior(self._support, self.problem.states, available)
+        if prior is None:
+            return None
+        return torch.from_numpy(prior).to(getattr(torch, self.hp.dtype))
+
     def linear_system(self) -> DiscreteLSTD:
         features, discount = self._table(self.inputs.embedded), self.problem.discount
         return DiscreteLSTD(
@@ -241,6 +311,12 @@ class DiscretePlayers(Players):
 
     def from_weights(self, theta: Tensor, w: Tensor) -> Fitted:
         return self.from_modules(SoftmaxPolicy(theta), DiscreteQ(LinearQ(w)))
+
+    def _leading_features(self, index: Index, wanted: int) -> Floats:
+        features = self._table(self.inputs.embedded)(self.rows.state[index]).numpy()
+        features = features[:, : max(1, wanted // self.n_actions)].astype(np.float64)
+        own = np.eye(self.n_actions)[self.action[index]]
+        return (own[:, :, None] * features[:, None, :]).reshape(len(index), -1)
 
     def _embedding(self) -> FeatureRows:
         features = self._table(self.inputs.embedded)
@@ -275,16 +351,17 @@ class DiscretePlayers(Players):
             values = LinearFunction(inputs.q_function, module)
         else:
             values = NetworkFunction(inputs.q_function, module, problem.scale)
-        return Fitted(
-            DiscretePolicy(
-                self.actions,
-                self._supported(logits),
-                values,
-                problem.anchor,
-                self.hp.dtype,
-            ),
-            self._shown(policy, module) | {"classes_": self.actions.classes},
+        fitted = DiscretePolicy(
+            self.actions,
+            logits,
+            values,
+            problem.anchor,
+            self._support,
+            problem.log.available_actions,
+            problem.log.available_rule,
         )
+        shown = self._shown(policy, module) | {"classes_": self.actions.classes}
+        return Fitted(fitted, shown)
 
 
 class ContinuousPlayers(Players):
@@ -304,7 +381,9 @@ class ContinuousPlayers(Players):
         readers = InputReaders(hp, state, own, len(low))
         if not self.linear:
             q_function = (
-                StateColumns(hp.dtype, standardise=False).fit(state)
+                StateColumns(
+                    hp.dtype, False, DifferentiableFeatures(embedded).center
+                ).fit(state)
                 if self.linear_q
                 else readers.read(hp.q_function)
             )
@@ -315,12 +394,15 @@ class ContinuousPlayers(Players):
         # The candidates' logits are linear in the joint features where Q is, of a
         # linear system; else they are functions of the state.
         policy = readers.read(hp.policy) if moving or not self.linear else None
-        seed, support = 0 if self.linear else draw_seed(rng), None
+        seed = 0 if self.linear else draw_seed(rng)
+        support: ActionSupport | ActionRange | None = None
         if isinstance(distribution, CandidateSoftmax):
             # The likeliest candidate is the nearest to what was done.
             candidates = distribution.exact.numpy()
             codes = nearest_candidates(self.action, candidates)
             support = self._fit_support(codes, len(candidates), rng)
+        elif isinstance(distribution, SquashedGaussian) and hp.support:
+            support = ActionRange(hp.support).fit(state, self.action, rng)
         return PlayerInputs(policy, q_function, embedded, distribution, seed, support)
 
     @cached_property
@@ -330,9 +412,32 @@ class ContinuousPlayers(Players):
         policy = inputs.distribution
         assert policy is not None
         if isinstance(policy, CandidateSoftmax):
-            prior = None if inputs.support is None else inputs.support.log_prior
-            return CandidatePolicyModel(inputs.embedded, policy.exact.numpy(), prior)
-        return GaussianPolicyModel(inputs.embedded, inputs.policy, policy)
+            candidates = policy.exact.numpy()
+            return CandidatePolicyModel(inputs.embedded, candidates, self._support)
+        return GaussianPolicyModel(
+            inputs.embedded, inputs.policy, policy, self._support
+        )
+
+    @property
+    def _support(self) -> Callable[[Floats], Floats] | None:
+        """Of states, the candidates' log prior or the range of a Gaussian."""
+        support = self.inputs.support
+        return support.log_prior if isinstance(support, ActionSupport) else support
+
+    @cached_property
+    def log_prior(self) -> Tensor | None:
+        """What `_support` gives of every state; None where all is allowed."""
+        if self._support is None:
+            return None
+        columns = torch.from_numpy(self._support(self.problem.states))
+        return columns.to(getattr(torch, self.hp.dtype))
+
+    def _supported(self, outputs: StateFunction) -> StateFunction:
+        """Outputs of states, and what the log supports there."""
+        support = self.inputs.support
+        if isinstance(support, ActionRange):
+            return RangedOutputs(outputs, support)
+        return outputs if support is None else SupportedLogits(outputs, support)
 
     def linear_system(self) -> ContinuousLSTD:
         states, discount = self.problem.states, self.problem.discount
@@ -354,10 +459,16 @@ class ContinuousPlayers(Players):
         else:
             policy = model.policy.with_head(theta.to(model.dtype))
             outputs = NetworkFunction(model.inputs, policy.outputs)
+            outputs = self._supported(outputs)
         q_function = self._scaled(w)
         weights = features.landmark_weights(q_function.weight.numpy())
         values = KernelValues(features, weights)
         return self._fitted(policy, q_function, outputs, values)
+
+    def _leading_features(self, index: Index, wanted: int) -> Floats:
+        states = self.problem.states[self.rows.state[index]]
+        found = self.inputs.embedded.transform(states, self.action[index])
+        return found[:, :wanted].astype(np.float64)
 
     def _embedding(self) -> FeatureRows:
         states, where = self.problem.states, self.problem.state_index
@@ -375,6 +486,8 @@ class ContinuousPlayers(Players):
         if isinstance(policy, CandidateSoftmax):
             has_prior = self.log_prior is not None
             return CandidateSoftmax(head, policy.exact, has_prior)
+        if isinstance(policy, SquashedGaussian):
+            return policy.with_head(head, has_range=self.log_prior is not None)
         return policy.with_head(head)
 
     def start_q_function(self) -> nn.Module:
@@ -385,7 +498,8 @@ class ContinuousPlayers(Players):
             weight = self._zeros(embedded.n_features_out_, 1)
             features = DifferentiableFeatures(embedded)
             return ContinuousQ(LinearQ(weight).requires_grad_(), features)
-        pair = StateActionColumns(*self.actions.bounds)
+        scale = ActionScale.of(self.action)
+        pair = StateActionColumns(*self.actions.bounds, scale)
         examples = self._examples(self.inputs.q_function)
         # Any action within the bounds would do to try the network on.
         middle = torch.from_numpy(pair.center).to(examples)
@@ -398,9 +512,10 @@ class ContinuousPlayers(Players):
         if isinstance(module, LinearQ):
             module = self._scaled(module.weight.detach())
         assert isinstance(policy, ContinuousPolicyModule)
-        outputs: StateFunction = NetworkFunction(inputs.policy, policy.outputs)
-        if isinstance(policy, CandidateSoftmax):
-            outputs = self._supported(NetworkFunction(inputs.policy, policy.head))
+        # The head's outputs alone: what the log supports is added here.
+        supported = inputs.support is not None or isinstance(policy, CandidateSoftmax)
+        head = policy.get_submodule("head") if supported else policy.outputs
+        outputs = self._supported(NetworkFunction(inputs.policy, head))
         values = NetworkValues(inputs.q_function, q_function, self.problem.scale)
         return self._fitted(policy, module, outputs, values)
 
@@ -417,5 +532,5 @@ class ContinuousPlayers(Players):
         if isinstance(policy, CandidateSoftmax):
             shown["candidates_"] = policy.exact.numpy()
         distribution = ActionDistribution(outputs, policy)
-        fitted = ContinuousPolicy(actions, distribution, values, anchor, self.hp.dtype)
+        fitted = ContinuousPolicy(actions, distribution, values, anchor)
         return Fitted(fitted, shown)

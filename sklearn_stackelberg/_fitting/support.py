@@ -4,21 +4,34 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.random import RandomState
-from sklearn.ensemble import RandomForestClassifier
+from scipy.special import ndtr
+from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.metrics import pairwise_distances_argmin
 
+from .._action_scale import ActionScale
 from .._sampling import fixed_sample
-from .._typing import Floats, Index
+from .._typing import Flags, Floats, Index
+from ..kernels._columns import StateColumns, center_and_spread
 from ..policies._base import NEVER
 
-# Rows that the forest is grown on: more sharpen its thresholds by little.
-_FOREST_ROWS = 50_000
+# Rows that forests are grown on: more sharpen their thresholds by little.
+_FOREST_ROWS = 20_000
 
 # Visits of a state, in the mean, from which on its actions are counted.
 _VISITS = 10
 
-# Trees, and rows of a leaf.
-_TREES, _LEAF = 30, 5
+# Trees, and the smallest numbers of rows in a leaf that are tried, by fewer of both.
+_TREES, _LEAVES = 30, (5, 25, 125, 625)
+_TRIED_TREES, _TRIED_ROWS = 10, 4_000
+
+# The smallest probability that a logged action is given when forests are compared.
+_SURPRISE = 1e-3
+
+# Logged so often in a state an action is supported, however rare it is.
+_ENOUGH = 5.0
+
+# Rows of a leaf whose actions have a range.
+_RANGE_LEAF = 20
 
 
 def has_few_states(states: Floats) -> bool:
@@ -32,18 +45,28 @@ def has_few_states(states: Floats) -> bool:
 
 
 def nearest_candidates(actions: Floats, candidates: Floats) -> Index:
-    """The nearest candidate (C, p) of every action (n, p), in units of their spread."""
-    spread = actions.std(axis=0)
-    spread[spread == 0] = 1.0
+    """The nearest candidate (C, p) of every action (n, p), on the scale of the actions.
+
+    Columns are in units of their spread, doses over decades by their logarithm.
+    """
+    scale = ActionScale.of(actions)
+    actions, candidates = scale.transform(actions), scale.transform(candidates)
+    _, spread = center_and_spread(actions)
     return pairwise_distances_argmin(actions / spread, candidates / spread)
+
+
+def _tree_columns(states: Floats) -> StateColumns:
+    """Standardised before single precision, in which trees compare, rounds them."""
+    return StateColumns("float32", standardise=True).fit(states)
 
 
 class ActionSupport:
     """Actions that the estimated behaviour policy takes often enough in a state.
 
-    π̂_b is counted where states are few, and a random forest's where they are not. An
-    action is supported where π̂_b(a|s) >= ``threshold`` · max_b π̂_b(b|s), as in
-    batch-constrained Q-learning [1]_.
+    π̂_b(a|s) is a share of the state's rows where states are few, and a random forest's
+    where they are not. An action is supported where π̂_b(a|s) is at least ``threshold``
+    times the largest, as in batch-constrained Q-learning [1]_, or, where states are
+    few, in at least 5 rows of the state.
 
     References
     ----------
@@ -64,10 +87,7 @@ class ActionSupport:
     ) -> ActionSupport:
         """Estimate π̂_b from logged states (n, d) and codes of actions (n,)."""
         self.n_actions_ = n_actions
-        # Before single precision, in which trees compare, loses a large column.
-        self.center_ = states.mean(axis=0, dtype=np.float64)
-        spread = states.std(axis=0, dtype=np.float64)
-        self.scale_ = np.where(spread > 0, spread, 1.0)
+        self.columns_ = _tree_columns(states)
         if is_finite:
             self.known_, where = np.unique(states, axis=0, return_inverse=True)
             counts = np.zeros((len(self.known_), n_actions))
@@ -75,17 +95,17 @@ class ActionSupport:
             self.counts_ = counts
             return self
         chosen = fixed_sample(len(states), _FOREST_ROWS)
-        self.forest_ = RandomForestClassifier(
-            _TREES, min_samples_leaf=_LEAF, max_features=None, random_state=rng
-        ).fit(self._columns(states[chosen]), codes[chosen])
+        columns, taken = self.columns_.transform(states[chosen]), codes[chosen]
+        leaf = _best_leaf(columns, taken, rng)
+        self.forest_ = _forest(_TREES, leaf, rng).fit(columns, taken)
         return self
 
-    def probabilities(self, states: Floats) -> Floats:
-        """π̂_b(a|s), (n, n_actions); equal where a state was never logged."""
+    def counts(self, states: Floats) -> Floats:
+        """Rows or their shares, (n, n_actions); equal where nothing was logged."""
         if hasattr(self, "forest_"):
             out = np.zeros((len(states), self.n_actions_))
             if len(states):
-                found = self.forest_.predict_proba(self._columns(states))
+                found = self.forest_.predict_proba(self.columns_.transform(states))
                 out[:, self.forest_.classes_] = found
             return out
         _, where = np.unique(
@@ -94,14 +114,101 @@ class ActionSupport:
         where = where.ravel()
         counts = np.ones((where.max() + 1, self.n_actions_))
         counts[where[: len(self.known_)]] = self.counts_
-        counts = counts[where[len(self.known_) :]]
-        return counts / counts.sum(axis=1, keepdims=True)
+        return counts[where[len(self.known_) :]]
 
-    def log_prior(self, states: Floats) -> Floats:
-        """What is added to a policy's logits, (n, n_actions): 0, or never."""
-        found = self.probabilities(states)
-        least = self.threshold * found.max(axis=1, keepdims=True)
-        return np.where((found >= least) & (found > 0.0), 0.0, NEVER)
+    def log_prior(self, states: Floats, available: Flags | None = None) -> Floats:
+        """log π̂_b, less its largest, (n, n_actions); never without support."""
+        found = self.counts(states)
+        if available is not None:
+            # Held to what can be taken; all of that, where none of it was logged.
+            found = np.where(available, found, 0.0)
+            nowhere = ~found.any(axis=1)
+            found[nowhere] = available[nowhere]
+        largest = found.max(axis=1, keepdims=True)
+        least = self.threshold * largest
+        if not hasattr(self, "forest_"):
+            # Rows of the very state: a leaf's may lie beside it.
+            least = np.minimum(least, _ENOUGH)
+        supported = (found >= least) & (found > 0.0)
+        share = np.where(supported, found, largest) / largest
+        # Eq. (61) of docs/game.md.
+        return np.where(supported, np.log(share), NEVER)
 
-    def _columns(self, states: Floats) -> Floats:
-        return ((states - self.center_) / self.scale_).astype(np.float32)
+
+def action_prior(
+    support: ActionSupport | None, states: Floats, available: Flags | None
+) -> Floats | None:
+    """What is added to a policy's logits, (n, n_actions); None if zero."""
+    if support is not None:
+        return support.log_prior(states, available)
+    return None if available is None else np.where(available, 0.0, NEVER)
+
+
+def _forest(trees: int, leaf: int, rng: RandomState) -> RandomForestClassifier:
+    # All columns are tried at each split: what is available often hangs on one. And
+    # entropy parts actions that are rare from those that are never taken.
+    return RandomForestClassifier(
+        trees,
+        min_samples_leaf=leaf,
+        max_features=None,
+        criterion="entropy",
+        random_state=rng,
+    )
+
+
+def _best_leaf(columns: Floats, codes: Index, rng: RandomState) -> int:
+    """The leaf size by which a forest foretells held-out actions best."""
+    step = -(-len(codes) // (2 * _TRIED_ROWS))
+    columns, codes = columns[::step], codes[::step]
+    # Alternate rows: those of a time are in both halves.
+    seen, held = slice(0, None, 2), slice(1, None, 2)
+    losses = {}
+    for leaf in _LEAVES:
+        forest = _forest(_TRIED_TREES, leaf, rng).fit(columns[seen], codes[seen])
+        found = np.zeros((len(codes[held]), codes.max() + 1))
+        found[:, forest.classes_] = forest.predict_proba(columns[held])
+        own = found[np.arange(len(found)), codes[held]]
+        losses[leaf] = -np.log(np.maximum(own, _SURPRISE)).mean()
+    return min(losses, key=losses.__getitem__)
+
+
+class ActionRange:
+    """A range of continuous actions that the log supports in a state.
+
+    A Gaussian behaviour policy has the density ``threshold`` · (its largest) where the
+    quantiles q and 1 − q are, q = Φ(−(−2 log threshold)^½). The range is between these
+    quantiles of the logged actions in a leaf of a tree that predicts the action from
+    the state, a mean over the trees of a random forest.
+    """
+
+    def __init__(self, threshold: float) -> None:
+        self.threshold = threshold
+
+    def fit(self, states: Floats, actions: Floats, rng: RandomState) -> ActionRange:
+        """Of logged states (n, d) and actions (n, p), on their scale."""
+        self.columns_ = _tree_columns(states)
+        chosen = fixed_sample(len(states), _FOREST_ROWS)
+        actions = ActionScale.of(actions).transform(actions)[chosen]
+        x = self.columns_.transform(states[chosen])
+        targets = actions / center_and_spread(actions)[1]
+        self.forest_ = RandomForestRegressor(
+            _TREES, min_samples_leaf=_RANGE_LEAF, random_state=rng
+        ).fit(x, targets if targets.shape[1] > 1 else targets[:, 0])
+        tail = ndtr(-np.sqrt(-2.0 * np.log(self.threshold)))
+        self.ends_ = []  # of each tree's leaves, (n_nodes, 2 p)
+        trees = self.forest_.estimators_
+        for tree, leaf in zip(trees, self.forest_.apply(x).T, strict=True):
+            ends = np.zeros((tree.tree_.node_count, 2 * actions.shape[1]))
+            order = np.argsort(leaf, kind="stable")
+            nodes, starts = np.unique(leaf[order], return_index=True)
+            for node, rows in zip(nodes, np.split(order, starts[1:]), strict=True):
+                found = np.quantile(actions[rows], [tail, 1 - tail], axis=0)
+                ends[node] = found.ravel()
+            self.ends_.append(ends)
+        return self
+
+    def __call__(self, states: Floats) -> Floats:
+        """The lower ends and the upper ones, (n, 2 p)."""
+        leaf = self.forest_.apply(self.columns_.transform(states))
+        found = [ends[where] for ends, where in zip(self.ends_, leaf.T, strict=True)]
+        return np.mean(found, axis=0)

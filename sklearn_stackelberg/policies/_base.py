@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from .._typing import Floats, RandomStateLike
 from ._quadrature import Choice, Nodes
 
-
 # A logit that is as good as minus infinity, and whose products with zero are zero: the
 # probability is zero in either precision.
 NEVER = -1e9

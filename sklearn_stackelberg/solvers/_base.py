@@ -161,6 +161,8 @@ class SolverResult:
         v of the two, over all initial states.
     pessimism : float
         (∂_w v)ᵀ (∂²F)⁻¹ ∂_w v: where Q is linear, what v lies below the ridge estimate.
+    shrinkage : float
+        What the ridge estimate lies below the one with hardly any β, where Q is linear.
     history : History
     n_iter : int
         Iterations, those before the state that was started from included.
@@ -179,6 +181,7 @@ class SolverResult:
     q_function: Weights
     value: float
     pessimism: float
+    shrinkage: float
     history: History
     n_iter: int
     state: SolverState

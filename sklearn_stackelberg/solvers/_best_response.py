@@ -22,6 +22,11 @@ STEP_ROWS = 2000
 PART_ROWS = 50_000
 
 
+# Of β, what is left of it where its effect is measured: none at all would leave what
+# the log does not show undetermined.
+_LITTLE = 1e-4
+
+
 class LSTDSystem(ABC):
     """The problem of ``needs = "linear"``: M(θ), b(θ) and c, a policy's LSTD equations.
 
@@ -34,7 +39,7 @@ class LSTDSystem(ABC):
     dtype: torch.dtype
 
     def __init__(
-        self, rows: Rows, discount: float, ridge: float, log_length: float | None
+        self, rows: Rows, discount: float, ridge: float, log_length: int | None
     ) -> None:
         self.rows, self.discount, self.ridge = rows, discount, ridge
         self.n = len(rows.state)
@@ -102,6 +107,16 @@ class BestResponse:
         # docs/game.md.
         self.value = self.system.b @ self.flat_w
         self.pessimism = self.system.b @ self.adjoint
+
+    @property
+    def shrinkage(self) -> Tensor:
+        """What β takes off v, its part in the pessimism apart: bᵀ(w_0 − w_β), ().
+
+        w_β is the ridge solution w* + (∂²F)⁻¹ b, and w_0 the one with hardly any β.
+        """
+        found = self.system.best_response(self.scale, _LITTLE * self.beta)
+        little = self.system.b @ (found[0] + found[1])
+        return little - (self.value + self.pessimism)
 
     @property
     def w(self) -> Tensor:

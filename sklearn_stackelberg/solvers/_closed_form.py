@@ -157,6 +157,7 @@ class ClosedForm(BaseEstimator):
             q_function=best.w,
             value=float(best.value),
             pessimism=float(best.pessimism),
+            shrinkage=float(best.shrinkage),
             history=search.history,
             n_iter=search.n_iter,
             state=SolverState(best.theta, best.w),

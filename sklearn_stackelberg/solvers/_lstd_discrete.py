@@ -75,7 +75,7 @@ class DiscreteLSTD(LSTDSystem):
         discount: float,
         ridge: float = 0.0,
         chunk_rows: int = CHUNK_ROWS,
-        log_length: float | None = None,
+        log_length: int | None = None,
         log_prior: Tensor | None = None,
     ) -> None:
         super().__init__(rows, discount, ridge, log_length)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from .._sampling import Minibatches
 from ..policies._base import Policy
+from ..q_functions import LinearQ
 from ._base import (
     STEP_GROWTH,
     BestPoint,
@@ -71,6 +72,7 @@ class StochasticRun:
     ) -> None:
         self.solver, self.problem, self.observe = solver, problem, observe
         self.history, self.stopped, self.diverged = History(), False, ""
+        self.shrinkage = 0.0  # of a Q-function that is linear, measured with v
         self.players = Players(
             self._started(state.policy),
             self._started(state.q_function),
@@ -243,6 +245,10 @@ class StochasticRun:
             follower_gradient_norm=gradient.norm(),
             cg_residual=found.cg_residual,
         )
+        if isinstance(getattr(self.players.q_function, "module", None), LinearQ):
+            # To first order in β: what it takes off bᵀw, w the ridge solution.
+            ridge_solution = w.detach() + found.adjoint
+            self.shrinkage = float(objectives.beta * found.adjoint @ ridge_solution)
         entry = self.history.last()
         if self.best is None or entry["value"] > self.best.value:
             self.best = BestPoint(entry["value"], self.point())
