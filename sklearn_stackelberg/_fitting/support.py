@@ -145,9 +145,14 @@ def action_prior(
 
 
 def _forest(trees: int, leaf: int, rng: RandomState) -> RandomForestClassifier:
-    # All columns are tried at each split: what is available often hangs on one.
+    # All columns are tried at each split: what is available often hangs on one. And
+    # entropy parts actions that are rare from those that are never taken.
     return RandomForestClassifier(
-        trees, min_samples_leaf=leaf, max_features=None, random_state=rng
+        trees,
+        min_samples_leaf=leaf,
+        max_features=None,
+        criterion="entropy",
+        random_state=rng,
     )
 
 
