@@ -26,6 +26,7 @@ TABLES = (
     "throughput",
     "predict",
     "defaults",
+    "features",
     "ope_peers",
     "intervals",
     "search",
