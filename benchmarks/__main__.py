@@ -27,6 +27,7 @@ TABLES = (
     "throughput",
     "predict",
     "defaults",
+    "features",
     "ope_peers",
     "intervals",
     "search",

@@ -60,6 +60,7 @@ from .state_inputs import (
     StateActionColumns,
     StateColumns,
     draw_seed,
+    with_relevance,
 )
 from .support import (
     ActionRange,
@@ -266,7 +267,8 @@ class DiscretePlayers(Players):
         return len(self.actions.classes)
 
     def _fit_inputs(self, rng: RandomState) -> PlayerInputs:
-        readers = InputReaders(self.hp, self.problem.state, rng)
+        hp = with_relevance(self.hp, self.problem.states, self.rows, rng)
+        readers = InputReaders(hp, self.problem.state, rng)
         q_function = readers.read(self.hp.q_function)
         # A linear Q is in the features that its own error is measured by.
         embedded = q_function if self.linear_q else readers.read("kernel")
