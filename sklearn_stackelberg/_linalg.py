@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.linalg import eigvalsh_tridiagonal, lu_solve
-from scipy.linalg.lapack import dgecon, dgetrf
+from scipy.linalg.blas import dsyrk
+from scipy.linalg.lapack import dgecon, dgetrf, dpotrf
 from torch import Tensor
 
 # Written out, so that what solves linear systems imports none of ours.
@@ -37,21 +38,75 @@ class Factor:
     # has the square root of that condition, for about four times the work.
     _CONDITION = 1e-8
 
+    # The same for more columns than these, where a QR takes minutes: a factor with a
+    # few digits left will do, as solves of the residual, which never forms MᵀM, give
+    # back the others ("corrected semi-normal equations", Björck 1987).
+    _MANY, _CORRECTED = 1000, 1e-13
+    _CORRECTIONS = 2
+
     def __init__(self, M: Tensor, scale: float, beta: float) -> None:
-        identity = torch.eye(M.shape[1], dtype=M.dtype)
-        normal = scale * (M.T @ M) + beta * identity
-        upper, failed = torch.linalg.cholesky_ex(normal, upper=True)
-        diagonal = upper.diagonal()
-        if failed or diagonal.min() ** 2 < self._CONDITION * diagonal.max() ** 2:
+        upper, failed = _cholesky(M, scale, beta)
+        diagonal = upper.diagonal().detach()
+        ratio = 0.0 if failed else float((diagonal.min() / diagonal.max()) ** 2)
+        self._corrected = M.shape[1] > self._MANY and ratio < self._CONDITION
+        if self._corrected:
+            self._M, self._scale, self._beta = M, scale, beta
+        if ratio < (self._CORRECTED if self._corrected else self._CONDITION):
             # RᵀR of the stacked matrix is A, and its QR never forms MᵀM.
+            identity = torch.eye(M.shape[1], dtype=M.dtype)
             stacked = torch.cat([scale**0.5 * M, beta**0.5 * identity])
             upper = torch.linalg.qr(stacked)[1]
         self.upper = upper
 
     def solve(self, right: Tensor) -> Tensor:
         """A⁻¹ applied to columns, of shape (q, k)."""
+        out = self._solve_once(right)
+        for _ in range(self._CORRECTIONS if self._corrected else 0):
+            product = self._scale * (self._M.T @ (self._M @ out)) + self._beta * out
+            out = out + self._solve_once(right - product)
+        return out
+
+    def _solve_once(self, right: Tensor) -> Tensor:
         half = torch.linalg.solve_triangular(self.upper.T, right, upper=False)
         return torch.linalg.solve_triangular(self.upper, half, upper=True)
+
+
+# Columns from which on half of MᵀM is worth a call of its own.
+_HALF_FROM = 256
+
+
+def _cholesky(M: Tensor, scale: float, beta: float) -> tuple[Tensor, bool]:
+    """R of RᵀR = scale MᵀM + βI, and whether there is none."""
+    if M.requires_grad or M.shape[1] < _HALF_FROM:
+        identity = torch.eye(M.shape[1], dtype=M.dtype)
+        normal = scale * (M.T @ M) + beta * identity
+        upper, failed = torch.linalg.cholesky_ex(normal, upper=True)
+        return upper, bool(failed)
+    # MᵀM is symmetric: half of it is half of the work, and is factorised where it is.
+    left = M.numpy().T
+    normal = dsyrk(scale, left, lower=1)
+    np.fill_diagonal(normal, normal.diagonal() + beta)
+    lower, info = dpotrf(normal, lower=1, clean=1, overwrite_a=1)
+    return torch.from_numpy(lower).T, info != 0
+
+
+class Solvable(Protocol):
+    """A matrix that can be solved with."""
+
+    def solve(self, right: Tensor) -> Tensor:
+        """A⁻¹ applied to columns, of shape (q, k)."""
+
+
+class Operator(Protocol):
+    """A matrix M that is known by its products, with vectors or columns."""
+
+    @property
+    def T(self) -> Operator: ...
+
+    def __matmul__(self, x: Tensor, /) -> Tensor: ...
+
+    def factor(self, scale: float, beta: float) -> Solvable:
+        """2λn MᵀM + βI, ready to solve with; ``scale`` is 2λn."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +117,7 @@ class LinearSystem:
     predicts of w, and b the mean features of the initial states.
     """
 
-    M: Tensor  # (p, p)
+    M: Tensor | Operator  # (p, p)
     b: Tensor  # (p,)
     c: Tensor  # (p,)
 
@@ -71,14 +126,18 @@ class LinearSystem:
         """The same of arrays, whose memory is shared."""
         return cls(*(torch.from_numpy(part) for part in (M, b, c)))
 
-    def best_response(self, scale: float, beta: float) -> tuple[Tensor, Tensor, Factor]:
+    def best_response(
+        self, scale: float, beta: float
+    ) -> tuple[Tensor, Tensor, Solvable]:
         """The w that minimises F, with (∂²_{ww}F)⁻¹ b and the factor of ∂²_{ww}F.
 
         F = bᵀw + ½ scale |c − M w|² + ½ β |w|² with scale = 2λn, so that ∂²_{ww}F is
         2λn MᵀM + βI, and w = (2λn MᵀM + βI)⁻¹ (2λn Mᵀc − b).
         """
         # Eqs. (17), (19) and (23) of docs/game.md; the two right-hand sides at once.
-        factor = Factor(self.M, scale, beta)
+        M = self.M
+        dense = isinstance(M, Tensor)
+        factor = Factor(M, scale, beta) if dense else M.factor(scale, beta)
         right = torch.stack([scale * (self.M.T @ self.c) - self.b, self.b], dim=1)
         w, adjoint = factor.solve(right).unbind(dim=1)
         return w, adjoint, factor

@@ -89,10 +89,16 @@ def check_level(confidence_level: object) -> None:
         )
 
 
-def check_table_size(n_actions: int, n_features: int) -> None:
-    """Refuse a game whose matrices would not fit in memory, before they are built."""
-    # Four float64 matrices, each square in the weights of Q.
-    size = 4 * 8 * (n_actions * n_features) ** 2
+def check_table_size(
+    n_actions: int, n_features: int, n_rows: int | None = None
+) -> None:
+    """Refuse a game whose matrices would not fit in memory, before they are built.
+
+    ``n_rows`` is that of the log, where it has no more directions than rows.
+    """
+    # Four float64 matrices, each square in the weights of Q or in the rows.
+    n_weights = n_actions * n_features
+    size = 4 * 8 * min(n_weights, n_rows or n_weights) ** 2
     if size > _GAME_BYTES:
         raise ValueError(
             f"{n_actions} actions times {n_features} features need matrices of "

@@ -272,7 +272,9 @@ class DiscretePlayers(Players):
         q_function = readers.read(self.hp.q_function)
         # A linear Q is in the features that its own error is measured by.
         embedded = q_function if self.linear_q else readers.read("kernel")
-        check_table_size(self.n_actions, embedded.n_features_out_)
+        if self.linear:
+            n_rows = None if self.ridge else len(self.action)
+            check_table_size(self.n_actions, embedded.n_features_out_, n_rows)
         policy = readers.read(self.hp.policy)
         seed = 0 if self.linear else draw_seed(rng)
         support = self._fit_support(self.action, self.n_actions, rng)

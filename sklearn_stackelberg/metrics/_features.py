@@ -16,6 +16,9 @@ from ._data import EvaluationData, batches
 
 RowsLike = Index | slice
 
+# Weights of Q up to which all directions are kept: they cost next to nothing.
+SMALL_SIZE = 500
+
 # Entries of the Gram matrix of nodes that are held at once: 32 MiB.
 _GRAM_ENTRIES = 2**22
 
@@ -89,6 +92,21 @@ def evaluation_features(
     return kind(data, kernel_features)
 
 
+def spanned_features(
+    data: EvaluationData, kernel_features: FeatureMap
+) -> EvaluationFeatures:
+    """The same, but for directions that no row of the log has, where those are many.
+
+    The equations of Q and of ω have w, and ω of the log's own rows, in the span of the
+    logged features alone: what is left out changes neither.
+    """
+    if data.is_continuous:
+        return ContinuousFeatures(data, kernel_features)
+    if max(len(data), SMALL_SIZE) >= data.n_actions * kernel_features.n_features_out_:
+        return DiscreteFeatures(data, kernel_features)
+    return SpannedFeatures(data, kernel_features)
+
+
 class DiscreteFeatures(EvaluationFeatures):
     """z = e_a ⊗ φ(s): one copy of the states' features, ``phi``, for each action."""
 
@@ -138,8 +156,13 @@ class DiscreteFeatures(EvaluationFeatures):
     def values(
         self, weight: Floats, anchor: float, limits: tuple[float, float] | None = None
     ) -> tuple[Floats, Floats]:
-        data, weight = self.data, weight.reshape(self.shape)
-        q = np.empty((len(data.states), self.shape[0]))
+        return self._values_of(weight.reshape(self.shape), anchor, limits)
+
+    def _values_of(
+        self, weight: Floats, anchor: float, limits: tuple[float, float] | None
+    ) -> tuple[Floats, Floats]:
+        data = self.data
+        q = np.empty((len(data.states), data.n_actions))
         for batch in batches(len(q)):
             q[batch] = self.phi(np.arange(len(q))[batch]) @ weight.T
         q += anchor
@@ -168,6 +191,65 @@ class DiscreteFeatures(EvaluationFeatures):
         phi, codes = self._own(rows)
         out.reshape(len(out), *self.shape)[np.arange(len(out)), codes] += phi
         return out
+
+
+class SpannedFeatures(DiscreteFeatures):
+    """z = B_aᵀφ(s) in block a: B_a is a basis of the logged features of action a.
+
+    ``basis`` holds the B_a side by side, (m, r), and ``owner`` whose each column is.
+    """
+
+    def __init__(
+        self,
+        data: EvaluationData,
+        kernel_features: FeatureMap,
+        phi: FeatureRows | None = None,
+        basis: Floats | None = None,
+        owner: Index | None = None,
+    ) -> None:
+        super().__init__(data, kernel_features, phi)
+        if basis is None or owner is None:
+            basis, owner = self._spans()
+        self.basis, self.owner, self.shape = basis, owner, (len(owner),)
+
+    def _spans(self) -> tuple[Floats, Index]:
+        codes, parts = self.data.codes, []
+        actions = np.unique(codes)
+        for action in actions:
+            own = self.phi(self.data.state_index[codes == action])
+            # (m, min(n_a, m)), orthonormal whatever the rank.
+            parts.append(np.linalg.qr(own.T)[0])
+        widths = [part.shape[1] for part in parts]
+        return np.hstack(parts), np.repeat(actions, widths)
+
+    def logged(self, rows: RowsLike) -> Floats:
+        phi, codes = self._own(rows)
+        return (phi @ self.basis) * (codes[:, None] == self.owner)
+
+    def times(self, rows: RowsLike, matrix: Floats) -> Floats:
+        return self.logged(rows) @ matrix
+
+    def crossed(self, rows: RowsLike, weight: Floats, right: Floats) -> Floats:
+        return (self.logged(rows) * weight[:, None]).T @ right
+
+    def difference(self, rows: RowsLike, carried: Floats) -> Floats:
+        mean = self.mean(self.data.next_index[rows])
+        return self.logged(rows) - carried[:, None] * mean
+
+    def mean(self, index: Index) -> Floats:
+        share = self.data.probabilities[index][:, self.owner]
+        return share * (self.phi(index) @ self.basis)
+
+    def values(
+        self, weight: Floats, anchor: float, limits: tuple[float, float] | None = None
+    ) -> tuple[Floats, Floats]:
+        full = np.zeros((self.data.n_actions, len(self.basis)))
+        np.add.at(full, self.owner, (self.basis * weight.ravel()).T)
+        return self._values_of(full, anchor, limits)
+
+    def of(self, data: EvaluationData) -> SpannedFeatures:
+        owner = self.owner
+        return SpannedFeatures(data, self.kernel_features, self._phi, self.basis, owner)
 
 
 class ContinuousFeatures(EvaluationFeatures):

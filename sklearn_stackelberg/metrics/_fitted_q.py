@@ -19,8 +19,8 @@ from ._features import (
     EvaluationFeatures,
     FeatureMap,
     RowsLike,
-    evaluation_features,
     node_batches,
+    spanned_features,
 )
 
 
@@ -53,9 +53,10 @@ class FittedQSystem:
         kernel_features: FeatureMap,
         ridge: float,
     ) -> FittedQSystem:
+        """In landmark features, for what is read off the same log."""
         copies = 1 if data.is_continuous else data.n_actions
-        check_table_size(copies, kernel_features.n_features_out_)
-        features = evaluation_features(data, kernel_features)
+        check_table_size(copies, kernel_features.n_features_out_, len(data))
+        features = spanned_features(data, kernel_features)
         return cls(data, discount, features, ridge)
 
     def on(self, data: EvaluationData) -> FittedQSystem:

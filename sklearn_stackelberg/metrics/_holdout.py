@@ -79,7 +79,8 @@ def fit_holdout_evaluator(
     features = fit_features(data, settings)
     finite = isinstance(features.kernel_, str) and features.kernel_ == "delta"
     ridge = _RIDGE["delta" if finite else "smooth"]
-    system = FittedQSystem.from_kernel(data, discount, features, ridge)
+    # Of all directions: the ratios are of other rows than those of the log.
+    system = FittedQSystem(data, discount, evaluation_features(data, features), ridge)
     fit = system.solve()
     highest = return_range(log, discount)[1]
     return HoldoutEvaluator(

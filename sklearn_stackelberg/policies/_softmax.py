@@ -88,7 +88,10 @@ def action_probabilities(
 ) -> Tensor:
     """π_θ(·|s), (n, n_actions), of features (n, m), weights (m, n_actions)."""
     logits = features @ weight
-    return torch.softmax(logits if log_prior is None else logits + log_prior, dim=1)
+    if log_prior is not None:
+        logits = logits + log_prior
+    # A softmax over the rows of a matrix, of which few are long, is the slower one.
+    return torch.softmax(logits.T.contiguous(), dim=0).T.contiguous()
 
 
 def softmax_vjp(probabilities: Tensor, gradient: Tensor) -> Tensor:

@@ -146,6 +146,10 @@ class BestResponse:
         fit = M.T @ (M @ self.flat_w - c)
         return self.scale * fit + self.beta * self.flat_w + b
 
+    def release(self) -> None:
+        """Let go of M and of the factor: θ, w, v and what they are measured by stay."""
+        del self.system, self.factor
+
     def total_derivative(self) -> Tensor:
         """D_θ v, shaped as θ."""
         factors, gradient_b = moment_gradients(

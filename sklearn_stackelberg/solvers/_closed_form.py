@@ -252,6 +252,8 @@ class _Search:
             bellman_error=response.bellman_error,
             leader_gradient_norm=norm,
         )
+        # Of many actions, matrices of two points at once are most of all memory.
+        response.release()
         if self.observe is not None and self.observe(
             self.history.last(), lambda: (response.theta, response.w)
         ):

@@ -28,10 +28,17 @@ from ..policies._base import NEVER, advantages
 from ..policies._softmax import action_probabilities, softmax_vjp
 from ..total_derivative import Factors
 from ._best_response import STEP_ROWS, LSTDSystem
+from ._few_rows import FewRows
 
 # Rows of a chunk: the features of one chunk and their products with the probabilities
 # stay in a processor's cache, and a matrix product is still large.
 CHUNK_ROWS = 512
+
+# Weights up to which M is formed, however few the rows: it costs next to nothing.
+SMALL_SIZE = 500
+
+# Columns of a chunk's features times probabilities, so that they stay in a cache.
+_SPREAD_COLUMNS = 800
 
 # Features of rows gathered once and kept, if all of them take no more than this.
 _GATHERED_BYTES = 2**29
@@ -77,6 +84,9 @@ class DiscreteLSTD(LSTDSystem):
         one = features(rows.state[:1])
         self.n_features, self.dtype = one.shape[1], one.dtype
         self._chunk_rows = chunk_rows
+        size = n_actions * self.n_features
+        # With a ridge, M has other directions than those of the rows.
+        self.has_few_rows = max(self.n, SMALL_SIZE) <= size and ridge == 0.0
         # Where the episode terminated, nothing of the next state enters any sum: such
         # rows have a part in the fixed sums alone.
         self._chunks = [
@@ -91,10 +101,14 @@ class DiscreteLSTD(LSTDSystem):
             )
             for action, index in self._by_action(np.flatnonzero(rows.terminated < 1.0))
         ]
+        self._kept: tuple[Tensor | None, list[Tensor]] = None, []
         self._gathered: list[tuple[Tensor, Tensor]] | None = None
-        size = 2 * self.n * self.n_features * self.dtype.itemsize
-        if size <= _GATHERED_BYTES:
+        self._initial_chunks: list[tuple[Tensor, Tensor | None]] = []
+        row = self.n_features * self.dtype.itemsize
+        if 2 * self.n * row <= _GATHERED_BYTES:
             self._gathered = [chunk.read(features) for chunk in self._chunks]
+        if (2 * self.n + len(rows.initial)) * row <= _GATHERED_BYTES:
+            self._initial_chunks = list(self._read_initial())
         self._sum_fixed()
 
     def on_rows(self, rows: Rows) -> DiscreteLSTD:
@@ -130,9 +144,34 @@ class DiscreteLSTD(LSTDSystem):
             else:
                 yield chunk, *self._gathered[number]
 
+    @cached_property
+    def _few_rows(self) -> FewRows:
+        rows = self.rows
+        order = np.argsort(rows.action, kind="stable")
+        state, next_state = rows.state[order], rows.next_state[order]
+        weight = self.discount * (1.0 - rows.terminated[order])
+        return FewRows(
+            self.features(state).double(),
+            self.features(next_state).double(),
+            torch.from_numpy(weight)[:, None],
+            torch.from_numpy(rows.action[order]),
+            self.n_actions,
+            self._prior(next_state),
+        )
+
     def _sum_fixed(self) -> None:
         """What θ does not move: c, ZᵀΦ/n + ρI and γ Zᵀ(1 − terminated)Φ'/n by block."""
         actions, m = self.n_actions, self.n_features
+        if self.has_few_rows:
+            # The blocks are never formed.
+            few = self._few_rows
+            reward = torch.zeros(actions, m, dtype=torch.float64)
+            order = np.argsort(self.rows.action, kind="stable")
+            paid = torch.as_tensor(self.rows.reward[order], dtype=torch.float64)
+            for action, block in few.blocks:
+                reward[action] = few.z[block].T @ paid[block]
+            self.c = (reward / self.n).ravel()
+            return
         # In float64, whatever the features: single sums of many rows would drift.
         gram = torch.zeros(actions, m, m, dtype=torch.float64)
         following = torch.zeros(actions, m, m, dtype=torch.float64)
@@ -174,31 +213,49 @@ class DiscreteLSTD(LSTDSystem):
 
     def __call__(self, theta: Tensor) -> LinearSystem:
         actions, m = self.n_actions, self.n_features
-        theta = theta.to(self.dtype)
+        if self.has_few_rows:
+            return LinearSystem(self._few_rows(theta), self._initial(theta), self.c)
+        theta_given, theta = theta, theta.to(self.dtype)
         # Eq. (13) of docs/game.md. Block [b, a] for all but the last action a: Σ_a
-        # π(a|s') = 1 gives the last.
-        moved = torch.zeros(actions, m, (actions - 1) * m, dtype=torch.float64)
+        # π(a|s') = 1 gives the last. Summed where it stays: of many actions a copy of M
+        # is a large share of all memory.
+        M = torch.zeros(actions, m, actions, m, dtype=torch.float64)
+        flat = M.view(actions, m, actions * m)
+        # For the derivative at the same θ: an exponential costs more than its memory.
+        kept: list[Tensor] = []
+        self._kept = theta_given, kept
+        wide = max(1, _SPREAD_COLUMNS // m)
         for chunk, z, after in self._read():  # (k, m) each
-            share = chunk.weight * action_probabilities(after, theta, chunk.prior)
-            spread = share[:, :-1, None] * after[:, None, :]  # (k, A - 1, m)
-            block = z.T @ spread.reshape(len(z), -1)  # (m, (A - 1) m)
-            moved[chunk.action] += block
-        part = moved.reshape(actions, m, actions - 1, m) / self.n
-        last = self._following - part.sum(dim=2)  # (A, m, m)
-        M = -torch.cat([part, last[:, :, None, :]], dim=2)  # (A, m, A, m)
+            probabilities = action_probabilities(after, theta, chunk.prior)
+            kept.append(probabilities)
+            share = probabilities * (chunk.weight / -self.n)
+            for first in range(0, actions - 1, wide):
+                last = min(first + wide, actions - 1)
+                spread = share[:, first:last, None] * after[:, None, :]
+                spread = spread.reshape(len(z), -1)  # (k, (last - first) m)
+                block = flat[chunk.action, :, first * m : last * m]
+                if self.dtype == block.dtype:
+                    block.addmm_(z.T, spread)
+                else:
+                    block += z.T @ spread
+        M[:, :, -1] = -self._following - M[:, :, :-1].sum(dim=2)
         # ZᵀΦ has blocks on the diagonal alone: a row's z and φ share their action.
-        own = torch.eye(actions, dtype=torch.float64)[:, None, :, None]
-        M = (M + own * self._gram[:, :, None, :]).reshape(actions * m, actions * m)
+        for action in range(actions):
+            M[action, :, action] += self._gram[action]
+        M = M.view(actions * m, actions * m)
         return LinearSystem(M, self._initial(theta), self.c)
 
     def _initial(self, theta: Tensor) -> Tensor:
         """b(θ), Eq. (14) of docs/game.md, (A m,)."""
         total = torch.zeros(self.n_actions, self.n_features, dtype=torch.float64)
         for features, prior in self._initial_features():
-            total = total + action_probabilities(features, theta, prior).T @ features
+            total += action_probabilities(features, theta, prior).T @ features
         return (1.0 - self.discount) * (total / len(self.rows.initial)).ravel()
 
     def _initial_features(self) -> Iterator[tuple[Tensor, Tensor | None]]:
+        return iter(self._initial_chunks or self._read_initial())
+
+    def _read_initial(self) -> Iterator[tuple[Tensor, Tensor | None]]:
         initial = self.rows.initial
         for start in range(0, len(initial), self._chunk_rows):
             index = initial[start : start + self._chunk_rows]
@@ -211,21 +268,25 @@ class DiscreteLSTD(LSTDSystem):
         ∂v/∂π(a|s') = −γ (1 − terminated) (zᵀx1_b · φ'ᵀy1_a + zᵀx2_b · φ'ᵀy2_a) / n.
         """
         actions, m = self.n_actions, self.n_features
-        theta = theta.to(self.dtype)
+        theta_given, theta = theta, theta.to(self.dtype)
         x1, y1, x2, y2 = (f.reshape(actions, m).T.to(self.dtype) for f in factors)
         y = torch.cat([y1, y2], dim=1)  # (m, 2 A)
         total = torch.zeros(m, actions, dtype=torch.float64)
-        for chunk, z, after in self._read():
+        kept_at, kept = self._kept
+        for number, (chunk, z, after) in enumerate(self._read()):
             left = z @ torch.stack([x1[:, chunk.action], x2[:, chunk.action]], dim=1)
             right = after @ y  # (k, 2 A)
             first, second = right[:, :actions], right[:, actions:]
             gradient = left[:, :1] * first + left[:, 1:] * second
             gradient = -chunk.weight / self.n * gradient  # Eq. (26), (k, A)
-            probabilities = action_probabilities(after, theta, chunk.prior)
-            total = total + after.T @ softmax_vjp(probabilities, gradient)
+            if kept_at is theta_given:
+                probabilities = kept[number]
+            else:
+                probabilities = action_probabilities(after, theta, chunk.prior)
+            total += after.T @ softmax_vjp(probabilities, gradient)
         weight = gradient_b.reshape(actions, m).T.to(self.dtype)
         weight = (1.0 - self.discount) / len(self.rows.initial) * weight
         for features, prior in self._initial_features():
             probabilities = action_probabilities(features, theta, prior)
-            total = total + features.T @ softmax_vjp(probabilities, features @ weight)
+            total += features.T @ softmax_vjp(probabilities, features @ weight)
         return total
