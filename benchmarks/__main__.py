@@ -21,6 +21,7 @@ TABLES = (
     "cartpole_default",
     "pendulum",
     "continuous_lq",
+    "doses",
     "total_derivative",
     "stochastic",
     "scaling",

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from benchmarks.peers import Method, as_floats, grid
+from benchmarks.peers import Method, grid
 from benchmarks.problems import DISCOUNT
 from sklearn_stackelberg import StackelbergPolicyEstimator, Transitions
 from sklearn_stackelberg.networks import MLP
@@ -72,30 +69,6 @@ def estimator(**setting: Any) -> StackelbergPolicyEstimator:
     return StackelbergPolicyEstimator(solver=solver.set_params(**own), **setting)
 
 
-class ScaledStates:
-    """A policy on states divided by their standard deviation in the log."""
-
-    def __init__(self, log: Transitions, estimator: StackelbergPolicyEstimator) -> None:
-        state, next_state = as_floats(log.state), as_floats(log.next_state)
-        self.scale = state.std(axis=0)
-        self.scale[self.scale == 0.0] = 1.0
-        scaled = Transitions(
-            state / self.scale,
-            log.action,
-            log.reward,
-            next_state / self.scale,
-            log.terminated,
-            is_initial=log.is_initial,
-            episode=log.episode,
-            step=log.step,
-        )
-        self.estimator = estimator.fit(scaled)
-
-    def predict(self, states: NDArray[Any]) -> NDArray[Any]:
-        """The action of each state."""
-        return self.estimator.predict(as_floats(states) / self.scale)
-
-
 def fit_frozen_lake(log: Transitions, random_state: int, **setting: Any) -> Any:
     """Fit on one-hot states, where a linear kernel is exact."""
     return estimator(
@@ -107,33 +80,20 @@ def fit_frozen_lake(log: Transitions, random_state: int, **setting: Any) -> Any:
     ).fit(log)
 
 
-def fit_control(
-    log: Transitions, random_state: int, *, bandwidth: float, **setting: Any
-) -> ScaledStates:
-    """Fit on scaled states; the bandwidth is in medians of their distances."""
-    return ScaledStates(
-        log,
-        estimator(
-            discount=DISCOUNT,
-            bandwidth=bandwidth * median_distance(log),
-            random_state=random_state,
-            **{**CONTROL_SETTING, **setting},
-        ),
-    )
+def fit_control(log: Transitions, random_state: int, **setting: Any) -> Any:
+    """Fit on the states as they are: the bandwidth is in medians of each column."""
+    return estimator(
+        discount=DISCOUNT,
+        random_state=random_state,
+        **{**CONTROL_SETTING, **setting},
+    ).fit(log)
 
 
-def fit_control_mlp(
-    log: Transitions, random_state: int, **setting: Any
-) -> ScaledStates:
-    """Fit networks on scaled states."""
-    return ScaledStates(
-        log,
-        estimator(
-            discount=DISCOUNT,
-            random_state=random_state,
-            **{**MLP_SETTING, **setting},
-        ),
-    )
+def fit_control_mlp(log: Transitions, random_state: int, **setting: Any) -> Any:
+    """Fit networks."""
+    return estimator(
+        discount=DISCOUNT, random_state=random_state, **{**MLP_SETTING, **setting}
+    ).fit(log)
 
 
 def fit_torque(log: Transitions, random_state: int, **setting: Any) -> Any:
@@ -150,19 +110,6 @@ def fit_force(log: Transitions, random_state: int, **setting: Any) -> Any:
     return estimator(
         discount=DISCOUNT, random_state=random_state, **{**FORCE, **setting}
     ).fit(log)
-
-
-def median_distance(log: Transitions, n_rows: int = 1_000) -> float:
-    """Median distance between scaled states, on a sample of the rows."""
-    state = as_floats(log.state)
-    scale = state.std(axis=0)
-    scale[scale == 0.0] = 1.0
-    rows = np.random.default_rng(0).choice(
-        len(state), size=min(n_rows, len(state)), replace=False
-    )
-    few = state[rows] / scale
-    square = ((few[:, None, :] - few[None, :, :]) ** 2).sum(axis=2)
-    return float(np.sqrt(np.median(square[np.triu_indices(len(few), 1)])))
 
 
 def fit_default(log: Transitions, random_state: int) -> Any:

@@ -7,7 +7,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from scipy.spatial.distance import pdist
 from sklearn.compose import make_column_transformer
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -85,18 +84,12 @@ class TuningProblem:
             ]
         )
 
-    def grid(self, log: Transitions) -> dict[str, list[float]]:
-        """The 27 candidates: λ, β, and bandwidths around the states' distances."""
-        state = np.asarray(OnStates(self.preparation).fit_transform(log).state, float)
-        rows = np.random.default_rng(0).choice(
-            len(state), size=min(1_000, len(state)), replace=False
-        )
-        distances = pdist(state[rows])
-        median = float(np.median(distances[distances > 0]))
+    def grid(self) -> dict[str, list[float]]:
+        """The 27 candidates: λ, β, and bandwidths around the median."""
         return {
             "policy__lam": list(LAMS),
             "policy__beta": list(BETAS),
-            "policy__bandwidth": [scale * median for scale in BANDWIDTHS],
+            "policy__bandwidth": list(BANDWIDTHS),
         }
 
 

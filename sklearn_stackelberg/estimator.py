@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numpy as np
 from numpy.random import RandomState
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
@@ -37,10 +38,14 @@ from .metrics._prepare import prepare_evaluation
 from .solvers._base import Solver
 from .transitions._as_transitions import as_transitions
 from .transitions._episodes import EpisodeView
+from .transitions._tables import AvailableRule
 from .transitions._transitions import Transitions
 
 # What `fit` takes: a log, or states; DataFrames are array-like.
 Log = Transitions | EpisodeView | ArrayLike
+
+# Which actions can be taken.
+Available = ArrayLike | AvailableRule | None
 
 # What a fit sets or leaves unset, depending on actions, solver and policy.
 _NOT_ALWAYS_SET = (
@@ -73,19 +78,22 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
     ----------
     discount : float, default=0.99
         Weight of a reward one step later, in [0, 1). Larger looks further ahead.
-    lam : float or "calibrated", default=3.0
+    lam : float or "calibrated", default=10.0
         λ > 0, weight of the Bellman error. Larger makes the Q-function agree more with
         the log and be less pessimistic. The unit is the same for every log: rewards are
-        divided by their root mean square, and λ multiplies n E_K. ``"calibrated"``
-        tries a few, takes the one whose policy has the highest lower bound of its value
-        at `confidence_level`, and reports that bound as ``policy_value_``: about three
+        measured from their average and divided by their spread, and rows count for what
+        the kernel keeps apart and for how independent they are. ``"calibrated"`` tries
+        a few, takes the one whose policy has the highest lower bound of its value at
+        `confidence_level`, and reports that bound as ``policy_value_``: about three
         fits and as many evaluations.
     confidence_level : float, default=0.95
         In (0, 1), of the lower bound of ``lam="calibrated"`` alone. Larger puts it
         lower.
-    beta : float, default=1e-3
-        β > 0, curvature of the Q-function's objective. Larger keeps Q smaller where the
-        log is silent, and makes it respond more smoothly to the policy.
+    beta : float, default=10.0
+        β > 0, curvature of the Q-function's objective, in units of (1 − discount)².
+        Larger draws Q to `anchor_` where the log is thin, as beta / (2 lam) rows more
+        of each pair of state and action would, and makes it respond more smoothly to
+        the policy.
     ridge : float or None, default=None
         ρ >= 0: beside the n rows of the log, every direction of the features has ρ n
         rows after which the episode ends, worth `anchor_`. Larger draws the values
@@ -101,12 +109,14 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         `sklearn.gaussian_process.kernels.Kernel`. Discrete actions are equal or not;
         with continuous ones it is the similarity of state and action, side by side.
     bandwidth : float, array-like of shape (n_features,) or "median", default="median"
-        Length scale of ``"rbf"``, ``"laplacian"`` and ``"chi2"``, in the units of the
-        states: one for all columns, or one for each. Larger makes Q and the policy
-        smoother. ``"median"`` gives each column its standard deviation, times the
-        median distance between states so scaled, so that no scaler is needed.
-        Continuous actions have the median, unless an array has their lengths behind
-        those of the states.
+        Length scale of ``"rbf"``, ``"laplacian"`` and ``"chi2"``. Larger makes Q and
+        the policy smoother. ``"median"`` gives each column its standard deviation,
+        times the median distance between states so scaled, so that no scaler is needed.
+        A number is a multiple of that, with 1.0 for ``"median"``, so that a search may
+        try [0.5, 1.0, 2.0] on any log; an array has a length for each column, in its
+        unit. Continuous actions have the median, unless an array has their lengths
+        behind those of the states. Without lengths of their own ``"rbf"`` and
+        ``"laplacian"`` compare doses that span decades by their logarithm.
     kernel_params : dict, default=None
         The kernel's other parameters, such as ``{"degree": 2}``.
     n_components : int or None, default=200
@@ -115,6 +125,13 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
     initial_states : {"first", "all"}, default="all"
         Where the value is counted from: the first state of each episode, as in [1]_, or
         every logged state, which steadies the learning where logs are short.
+    support : float, default=0.1
+        In [0, 1). An action is taken only where the policy that logged, as estimated
+        from the log, takes it at least so many times as often as its likeliest action;
+        where states are few, five rows of the state are enough. The policy starts at
+        that estimate. Larger stays nearer to the log; 0 allows every action everywhere,
+        which can be better where a log covers all of them. A Gaussian policy is held to
+        the range of what was logged near the state.
     q_function, policy : {"kernel", "linear", "mlp"}, MLP or callable, default="kernel"
         The functions that each is chosen from: linear in the kernel's features; linear
         in the standardised states; a perceptron of them (`networks.MLP` has its layers,
@@ -134,9 +151,10 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
     candidates : int or array-like of shape (n_candidates, n_action_columns), \
             default=None
         Actions to choose among, or how many: all that were logged, if they are no more;
-        else an even grid between the bounds where there is one column, k-means centres
-        of the logged actions where there are more. More are finer and cost as much more
-        time. None is 5 or 16.
+        else quantiles of the logged actions where there is one column, k-means centres
+        where there are more. More are finer and cost as much more time. None is 9 or
+        16. An array may hold any action in the bounds, as the extremes, which quantiles
+        leave out.
     action_bounds : (low, high) or None, default=None
         Numbers, or one for each column, that no action crosses. None takes the log's.
     solver : {"auto", "closed_form", "stochastic"} or a solver, default="auto"
@@ -188,8 +206,12 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         over initial states of its Q-function; with ``lam="calibrated"``, the lower
         bound.
     pessimism_ : float
-        How far ``policy_value_`` lies below the ridge estimate of the same value; with
-        ``lam="calibrated"``, below its fitted-Q value.
+        How far ``policy_value_`` lies below the value of the same policy by a
+        Q-function that only fits the log; with ``lam="calibrated"``, below its fitted-Q
+        value.
+    shrinkage_ : float
+        β's part of it: what drawing Q to `anchor_` takes off the value; negative where
+        it adds to it.
     lam_ : float
         The weight λ of the fit.
     lower_bound_ : LowerBound or None
@@ -212,10 +234,13 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         total derivative's solution, relative, and ``seconds`` since the start. NaN is
         what the solver does not compute.
     reward_scale_ : float
-        What rewards were divided by: their root mean square.
+        What rewards were divided by: their spread about the average.
     anchor_ : float
-        What Q is drawn to where the log is silent: 0, or the discounted return of an
-        average row that terminates as often as the log's do, if that is less.
+        What rewards are measured from, and Q is drawn to: the discounted return of
+        an average row that terminates as often as the log's do.
+    design_effect_ : float
+        How many rows are worth an independent one: 1, or more where episodes have
+        a noise of their own. ``lam`` is divided by it.
     n_iter_ : int
         Steps of the policy, or iterations of the stochastic solver.
     n_features_in_ : int
@@ -264,16 +289,17 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         self,
         *,
         discount: float = 0.99,
-        lam: float | str = 3.0,
+        lam: float | str = 10.0,
         confidence_level: float = 0.95,
-        beta: float = 1e-3,
+        beta: float = 10.0,
         ridge: float | None = None,
         kernel: str | Callable[..., ArrayLike] | Kernel = "rbf",
         bandwidth: float | ArrayLike = "median",
         kernel_params: dict[str, Any] | None = None,
         n_components: int | None = 200,
+        linear_terms: bool = False,
         initial_states: str = "all",
-        support: float = 0.05,
+        support: float = 0.1,
         q_function: FunctionClass = "kernel",
         policy: FunctionClass = "kernel",
         action_type: str = "auto",
@@ -297,6 +323,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         self.bandwidth = bandwidth
         self.kernel_params = kernel_params
         self.n_components = n_components
+        self.linear_terms = linear_terms
         self.initial_states = initial_states
         self.support = support
         self.q_function = q_function
@@ -355,8 +382,9 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         y : DataFrame or structured array of shape (n,), or 1-D array-like, default=None
             With states: a table of what was done in them, with the columns ``action``
             and ``reward`` and, where there are any, ``episode``, ``step``,
-            ``terminated``, ``propensity`` and ``is_initial`` (see `as_transitions`); or
-            the actions alone, each of which then counts as a success.
+            ``terminated``, ``propensity``, ``is_initial`` and, of masks, ``available_``
+            with each action behind it (see `as_transitions`); or the actions alone,
+            each of which then counts as a success.
 
         Returns
         -------
@@ -465,7 +493,6 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
             log,
             discount=hp.discount,
             initial_states=hp.initial_states,
-            dtype=hp.dtype,
             estimator=self,
             units=state.units if state else None,
         )
@@ -509,28 +536,40 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         finish(result.fitted)
         return lam, result, bound
 
-    def predict(self, X: Log) -> NDArray[Any]:
+    def predict(self, X: Log, available: Available = None) -> NDArray[Any]:
         """The most probable action in each state; a Gaussian's median.
 
         Parameters
         ----------
         X : array-like or DataFrame of shape (n, n_features), or Transitions
             States, or a log whose states are taken.
+        available : array-like or DataFrame of bool of shape (n, n_actions), or \
+                callable, default=None
+            Which actions can be taken, the others having probability 0: columns in the
+            order of ``classes_``, or named by them; or a callable that returns either
+            for states. None takes the masks of a log, or asks the callable of the log
+            of `fit` again.
 
         Returns
         -------
         ndarray of shape (n,) or (n, n_action_columns)
             Of ``classes_``; or continuous actions, in the shape of the log's.
-        """
-        check_is_fitted(self)
-        return self._fitted_policy.predict(self._states(X))
 
-    def predict_proba(self, X: Log) -> Floats:
+        Raises
+        ------
+        ValueError
+            If the log of `fit` had masks, and nothing says what is available here.
+        """
+        states, masks = self._inputs(X, available)
+        return self._fitted_policy.predict(states, **masks)
+
+    def predict_proba(self, X: Log, available: Available = None) -> Floats:
         """Probability of every action in each state.
 
         Parameters
         ----------
-        X : array-like or DataFrame of shape (n, n_features), or Transitions
+        X, available
+            As in `predict`.
 
         Returns
         -------
@@ -540,10 +579,10 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If the policy is a Gaussian.
+            As in `predict`, and if the policy is a Gaussian.
         """
-        check_is_fitted(self)
-        return self._fitted_policy.predict_proba(self._states(X))
+        states, masks = self._inputs(X, available)
+        return self._fitted_policy.predict_proba(states, **masks)
 
     @available_if(_is_continuous)
     def action_nodes(self, X: Log) -> tuple[Floats, Floats]:
@@ -580,7 +619,10 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         return self._fitted_policy.q_values(self._states(X), action)
 
     def sample(
-        self, X: Log, random_state: int | RandomState | None = None
+        self,
+        X: Log,
+        random_state: int | RandomState | None = None,
+        available: Available = None,
     ) -> NDArray[Any]:
         """Draw an action in each state, as the policy would.
 
@@ -588,16 +630,17 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         ----------
         X : array-like or DataFrame of shape (n, n_features), or Transitions
         random_state : int, RandomState instance or None, default=None
+        available
+            As in `predict`.
 
         Returns
         -------
         ndarray of shape (n,) or (n, n_action_columns)
             As `predict` returns them.
         """
-        check_is_fitted(self)
-        return self._fitted_policy.sample(
-            self._states(X), check_random_state(random_state)
-        )
+        states, masks = self._inputs(X, available)
+        rng = check_random_state(random_state)
+        return self._fitted_policy.sample(states, rng, **masks)
 
     def score(
         self, X: Log, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
@@ -641,9 +684,18 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
             prepare_evaluation(self, X, y, sample_weight=sample_weight)
         )
 
+    def _inputs(self, X: Log, available: Available) -> tuple[Floats, dict[str, Any]]:
+        """Checked states, (n, d), and the mask of actions, if there is any."""
+        check_is_fitted(self)
+        states = self._states(X)
+        # Not by way of `as_transitions`, which refuses a part of an episode.
+        X = X.transitions if isinstance(X, EpisodeView) else X
+        log = X if isinstance(X, Transitions) else None
+        mask = self._fitted_policy.available(log.state if log else X, log, available)
+        return states, {} if mask is None else {"available": mask}
+
     def _states(self, X: Log) -> Floats:
         """Checked states, (n, d)."""
-        # Not by way of `as_transitions`, which refuses a part of an episode.
         if isinstance(X, (Transitions, EpisodeView)):
             X = (X.transitions if isinstance(X, EpisodeView) else X).state
-        return validate_data(self, X, dtype=self.dtype, reset=False)
+        return validate_data(self, X, dtype=np.float64, reset=False)

@@ -55,8 +55,8 @@ def anchored_reward(
     """r − (1 − γ (1 − terminated)) q₀: the rewards of what q adds to a constant q₀.
 
     q satisfies the Bellman equation of r where q − q₀ satisfies that of these rewards,
-    so a q that is drawn to zero on them is drawn to q₀, the ``anchor``, on r. Their mean
-    over the log is zero.
+    so a q that is drawn to zero on them is drawn to q₀, the ``anchor``, on r. The mean
+    of these rewards over the log is zero.
     """
     # Eq. (9) of docs/game.md.
     return reward - (1.0 - discount * (1.0 - terminated)) * anchor
@@ -68,7 +68,7 @@ def curvature(beta: float, discount: float) -> float:
     Rewards of size one make q of size 1 / (1 − γ), so that this penalty of it is of the
     same size for every discount.
     """
-    # Eq. (10) of docs/game.md.
+    # Eq. (60) of docs/game.md.
     return beta * (1.0 - discount) ** 2
 
 

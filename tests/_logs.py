@@ -185,3 +185,31 @@ def held_out_value(policy, X, y=None, sample_weight=None) -> float:
     first = np.average(value[start], weights=weight[start])
     value = first + weight @ (ratio * residual)
     return min(value, 2 * learned.highest - value)
+
+
+def staged_rule(states):
+    """a and b in the first stage, c and d in the second."""
+    second = np.asarray(states)[:, 0] > 0.5
+    return np.column_stack([~second, ~second, second, second])
+
+
+def staged_log(n=100, seed=0, labels="abcd", **fields) -> Transitions:
+    """Episodes of two stages, each with two treatments of its own."""
+    rng = np.random.default_rng(seed)
+    stage, code = np.tile([0, 1], n), rng.integers(2, size=2 * n)
+    x = rng.integers(2, size=2 * n)
+    # The second stage's x is mostly what was done in the first.
+    x[1::2] = np.where(rng.random(n) < 0.8, code[::2], x[1::2])
+    state = np.column_stack([stage, x]).astype(float)
+    reward = (code == x) * (1.0 + stage) + 0.1 * rng.normal(size=2 * n)
+    given = dict(
+        state=state,
+        action=np.array([*labels])[2 * stage + code],
+        reward=reward,
+        next_state=np.concatenate([state[1:], state[-1:]]),
+        terminated=stage == 1,
+        episode=np.arange(2 * n) // 2,
+        step=stage,
+        available=staged_rule,
+    )
+    return Transitions(**given | fields)

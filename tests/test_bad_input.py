@@ -101,7 +101,7 @@ BAD = {
         [*SOME, 0, -3, 2.5],
     ),
     "bandwidth": (
-        "bandwidth must be a positive finite number, one such number for each column",
+        "bandwidth must be a positive finite multiple of the median lengths",
         [0, -1.0, np.nan, np.inf, True, None, "mean", "1.0", 1j, [1.0, 0.0]],
     ),
     "initial_states": (

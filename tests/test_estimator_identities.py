@@ -16,6 +16,7 @@ from _logs import (
     walk_log,
 )
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.gaussian_process.kernels import Matern
 from sklearn.linear_model import LinearRegression
 
 from sklearn_stackelberg.datasets import FiniteMDP, log_episodes
@@ -249,6 +250,35 @@ def test_columns_in_other_units(column):
     assert_array_equal(right.predict(STATES * units), left.predict(STATES))
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("kernel", ["rbf", "laplacian", Matern([1.0, 1.0, 2e3])])
+def test_a_large_column_changes_no_action(kernel, dtype):
+    log, rng = walk_log(), np.random.default_rng(3)
+    seconds = np.round(7200 * rng.random((len(log), 1)))  # of two hours
+    state, after = (
+        np.hstack([np.round(1024 * s) / 1024, seconds])
+        for s in (log.state, log.next_state)
+    )
+    # Mirror steps alone: L-BFGS would make rounding grow.
+    settings = dict(kernel=kernel, bandwidth="median", dtype=dtype, max_iter=0)
+    settings |= dict(n_components=50, beta=1e-2)
+
+    def actions_and_score(units, offset):
+        moved = [s * units + offset for s in (state, after)]
+        moved = changed(log, state=moved[0], next_state=moved[1])
+        policy = estimator(**settings).fit(moved)
+        return policy.predict(moved), policy.score(moved)
+
+    actions, score = actions_and_score(np.ones(3), np.zeros(3))
+    cases = [(np.ones(3), np.array([2.0**30, 0.0, 1.7e9]))]
+    if isinstance(kernel, str):  # a callable has its own length scale
+        cases.append((np.array([1.0, 2.0**20, 1.0]), np.zeros(3)))
+    for case in cases:
+        found, other = actions_and_score(*case)
+        assert_array_equal(found, actions)
+        assert_allclose(other, score, rtol=1e-3 if dtype == "float32" else 1e-6)
+
+
 # ---------------------------------------------------------------- precision
 
 
@@ -272,7 +302,7 @@ def test_single_precision_takes_the_same_actions(seed):
     for policy, dtype in ((double, np.float64), (single, np.float32)):
         assert policy.predict_proba(states).dtype == dtype
         assert policy.q_values(states).dtype == dtype
-        assert policy.features_.landmarks_.dtype == dtype
+        assert policy.features_.transform(states.state).dtype == dtype
         assert policy.classes_.dtype == log.action.dtype
         assert type(policy.policy_value_) is float
 

@@ -35,7 +35,7 @@ def run(rows: Rows, side: str = "both", seeds: int | None = None) -> str:
 
 def _measure(seed: int) -> dict[str, Any]:
     log = PROBLEM.log(seed)
-    return measure(log, PROBLEM.grid(log))
+    return measure(log, PROBLEM.grid())
 
 
 def measure(log: Transitions, grid: Mapping[str, Sequence[float]]) -> dict[str, Any]:

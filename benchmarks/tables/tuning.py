@@ -88,7 +88,6 @@ def pessimistic_value(policy: Any, X: Any) -> float:
         log,
         discount=estimator.discount,
         initial_states=estimator.initial_states,
-        dtype=estimator.dtype,
     )
     features, anchor = estimator.features_, estimator.anchor_
     reward = anchored_reward(log.reward, log.terminated, anchor, estimator.discount)
@@ -127,7 +126,7 @@ def _search(problem: TuningProblem, seed: int) -> dict[str, Any]:
     with Clock() as clock:
         search = GridSearchCV(
             problem.pipeline(),
-            problem.grid(log),
+            problem.grid(),
             scoring=Criteria(log, compared, dear),
             cv=EpisodeKFold(N_FOLDS),
             refit=False,

@@ -114,6 +114,7 @@ class Fit(ABC):
         By the first it does not depend on how many states and actions there are, by the
         second not on how noisy episodes are.
         """
+        # Eq. (59) of docs/game.md.
         return lam * self.players.n_distinct / self.players.design_effect
 
     @property

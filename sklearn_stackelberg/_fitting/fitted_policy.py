@@ -14,17 +14,24 @@ from sklearn.utils import gen_batches
 from torch import nn
 
 from .._problem.action_space import ContinuousActions, DiscreteActions
-from .._typing import Floats, Index
+from .._typing import AnyArray, Flags, Floats, Index
 from ..kernels._state_action import CandidateGram, StateActionFeatures
 from ..policies._base import ContinuousPolicy as ContinuousPolicyModule
 from ..q_functions import ContinuousQ
-from .support import ActionSupport
+from ..transitions._actions import of_classes, read_mask, refuse_masks
+from ..transitions._tables import AvailableRule, Log, check_states
+from .support import ActionRange, ActionSupport, action_prior
 
 # States at once, of one action and of several: what a kernel or a network holds of
 # them, times the candidates, stays a few dozen megabytes.
 _BATCH_ROWS, _CONTINUOUS_BATCH_ROWS = 10_000, 2_000
 
 StateFunction = Callable[[Floats], Floats]
+
+
+def as_states(states: ArrayLike) -> Floats:
+    """States in full precision, whatever that of the features."""
+    return np.asarray(states, dtype=np.float64)
 
 
 class StateInputs(Protocol):
@@ -86,6 +93,18 @@ class SupportedLogits:
 
 
 @dataclass(frozen=True, eq=False)
+class RangedOutputs:
+    """Outputs, (n, n_outputs), and behind them the range that a log supports."""
+
+    outputs: StateFunction
+    range: ActionRange
+
+    def __call__(self, states: Floats) -> Floats:
+        found = self.outputs(states)
+        return np.hstack([found, self.range(states).astype(found.dtype)])
+
+
+@dataclass(frozen=True, eq=False)
 class KernelScores:
     """Logits φ(s, a_j)ᵀu of the candidates, (n, C), with u on the landmarks."""
 
@@ -133,32 +152,78 @@ class DiscretePolicy:
     logits: StateFunction
     values: StateFunction
     anchor: float
-    dtype: str  # of the states
+    support: ActionSupport | None = None
+    # Of the log's masks: the actions of their columns, and what they are computed by.
+    labels: AnyArray | None = None
+    rule: AvailableRule | None = None
 
     @property
     def classes_(self) -> NDArray[Any]:
         return self.actions.classes
 
-    def predict(self, states: ArrayLike) -> NDArray[Any]:
-        return self.classes_[self.logits(self._floats(states)).argmax(axis=1)]
+    def predict(
+        self, states: ArrayLike, available: Flags | None = None
+    ) -> NDArray[Any]:
+        return self.classes_[self._logits(states, available).argmax(axis=1)]
 
-    def predict_proba(self, states: ArrayLike) -> Floats:
-        logits = torch.from_numpy(self.logits(self._floats(states)))
+    def predict_proba(
+        self, states: ArrayLike, available: Flags | None = None
+    ) -> Floats:
+        logits = torch.from_numpy(self._logits(states, available))
         return torch.softmax(logits, dim=1).numpy()
 
-    def sample(self, states: ArrayLike, rng: RandomState) -> NDArray[Any]:
-        return self.classes_[_draw_codes(self.predict_proba(states), rng)]
+    def sample(
+        self, states: ArrayLike, rng: RandomState, available: Flags | None = None
+    ) -> NDArray[Any]:
+        return self.classes_[_draw_codes(self.predict_proba(states, available), rng)]
+
+    def available(
+        self, states: Any, log: Log | None, given: ArrayLike | AvailableRule | None
+    ) -> Flags | None:
+        """Which actions are available in states, (n, A); None if all are.
+
+        What is given goes before the masks of the log that the states are of, if any,
+        and these before the rule of the log that was learned from.
+        """
+        labels = self.classes_
+        if given is None:
+            if log is not None and log.available is not None:
+                assert log.available_actions is not None
+                own = log.available, log.available_actions
+                return of_classes(*own, labels, "available")
+            if self.labels is None:
+                return None
+            if self.rule is None:
+                raise ValueError(
+                    "The policy was learned from a log with masks of available "
+                    "actions, and these states have none. Give available=, a column "
+                    f"for each of {labels[:20].tolist()}, or a Transitions that has "
+                    "it; or learn from a log whose available is a callable of states."
+                )
+            given, labels = self.rule, self.labels
+        if callable(given):
+            given = given(check_states(states))
+        mask, labels = read_mask(given, labels)
+        if len(mask) != len(states):
+            raise ValueError(
+                f"available has {len(mask)} rows for {len(states)} states; one for "
+                "each was expected."
+            )
+        return of_classes(mask, labels, self.classes_, "available")
+
+    def _logits(self, states: ArrayLike, available: Flags | None) -> Floats:
+        states = as_states(states)
+        logits = self.logits(states)
+        prior = action_prior(self.support, states, available)
+        return logits if prior is None else logits + prior.astype(logits.dtype)
 
     def q_values(self, states: ArrayLike, action: ArrayLike | None = None) -> Floats:
         # Q less its anchor is what was learned, see OfflineProblem.
-        values = self.anchor + self.values(self._floats(states))
+        values = self.anchor + self.values(as_states(states))
         if action is None:
             return values
         codes = self.actions.codes(action, len(values))
         return values[np.arange(len(values)), codes]
-
-    def _floats(self, states: ArrayLike) -> Floats:
-        return np.asarray(states, dtype=self.dtype)
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,20 +263,24 @@ class ContinuousPolicy:
     distribution: ActionDistribution
     values: Callable[[Floats, Floats], Floats]
     anchor: float
-    dtype: str  # of the states
 
     @property
     def action_bounds_(self) -> tuple[Floats, Floats]:
         return self.actions.bounds
 
+    def available(self, states: object, log: Log | None, given: object) -> None:
+        """None: nothing but the bounds limits continuous actions."""
+        own = None if log is None else log.available
+        refuse_masks(own if given is None else given, "policy's")
+
     def action_nodes(self, states: ArrayLike) -> tuple[Floats, Floats]:
         """The policy as a finite mixture: actions (n, S, p), and weights (n, S)."""
         with torch.no_grad():
-            return self.distribution.nodes(self._floats(states))
+            return self.distribution.nodes(as_states(states))
 
     def predict(self, states: ArrayLike) -> Floats:
         with torch.no_grad():
-            return self.actions.as_logged(self.distribution.mode(self._floats(states)))
+            return self.actions.as_logged(self.distribution.mode(as_states(states)))
 
     def predict_proba(self, states: ArrayLike) -> Floats:
         """Probability of every candidate in each state, (n, C)."""
@@ -224,12 +293,12 @@ class ContinuousPolicy:
 
     def sample(self, states: ArrayLike, rng: RandomState) -> Floats:
         with torch.no_grad():
-            drawn = self.distribution.draw(self._floats(states), rng)
+            drawn = self.distribution.draw(as_states(states), rng)
         return self.actions.as_logged(drawn)
 
     def q_values(self, states: ArrayLike, action: ArrayLike | None = None) -> Floats:
         """Q of given actions, (n,); without any, of every candidate, (n, C)."""
-        states = self._floats(states)
+        states = as_states(states)
         if action is not None:
             return self._values(states, self.actions.measurements(action, len(states)))
         if self.distribution.policy.has_moving_actions:
@@ -250,9 +319,6 @@ class ContinuousPolicy:
             for batch in gen_batches(len(states), _CONTINUOUS_BATCH_ROWS):
                 out[batch] = self.values(states[batch], action[batch])
         return self.anchor + out
-
-    def _floats(self, states: ArrayLike) -> Floats:
-        return np.asarray(states, dtype=self.dtype)
 
 
 FittedPolicy = DiscretePolicy | ContinuousPolicy

@@ -46,6 +46,7 @@ class Hyperparameters:
     bandwidth: float | Floats | str
     kernel_params: dict[str, object] | None
     n_components: int | None
+    linear_terms: bool
     initial_states: str
     support: float
     q_function: FunctionClass
@@ -72,7 +73,8 @@ class Hyperparameters:
         for name in ("q_function", "policy"):
             _check_function_class(name, params[name])
         _check_bandwidth(params["bandwidth"])
-        check_kernel(params["kernel"])
+        if not (isinstance(params["kernel"], str) and params["kernel"] == "auto"):
+            check_kernel(params["kernel"])
         return cls(**{field.name: params[field.name] for field in fields(cls)})
 
     def ridge_for(self, action_type: str) -> float:
@@ -136,6 +138,7 @@ RULES: Mapping[str, Rule] = {
         "a callable that takes the newest entry of the history, or None",
         lambda x: x is None or callable(x),
     ),
+    "linear_terms": Rule("True or False", _is_flag),
     "warm_start": Rule("True or False", _is_flag),
     # True is as good as 1 here, as in scikit-learn.
     "verbose": Rule(_LINES.expected, lambda x: _is_flag(x) or _LINES.holds(x)),
@@ -177,6 +180,6 @@ def _check_bandwidth(bandwidth: Any) -> None:
         if lengths.dtype.kind in "iuf" and np.all((lengths > 0) & (lengths < np.inf)):
             return
     raise ValueError(
-        "bandwidth must be a positive finite number, one such number for each column, "
-        f"or 'median', got {bandwidth!r}."
+        "bandwidth must be a positive finite multiple of the median lengths, such a "
+        f"length for each column, or 'median', got {bandwidth!r}."
     )

@@ -7,6 +7,7 @@ solver is given, what it starts from, and the functions of states made of what i
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from functools import cached_property
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.random import RandomState
 from sklearn.utils import check_random_state
 from torch import Tensor, nn
 
+from .._action_scale import ActionScale
 from .._problem.action_space import Actions, ContinuousActions, DiscreteActions
 from .._problem.dataset import OfflineProblem
 from .._problem.design_effect import design_effect, most_features
@@ -27,6 +29,7 @@ from ..networks import MLP, build_network
 from ..policies._base import CONTINUOUS_POLICIES
 from ..policies._base import ContinuousPolicy as ContinuousPolicyModule
 from ..policies._candidates import CandidateSoftmax
+from ..policies._gaussian import SquashedGaussian
 from ..policies._softmax import NetworkSoftmax, SoftmaxPolicy
 from ..q_functions import ContinuousQ, DiscreteQ, LinearQ
 from ..solvers._best_response import LSTDSystem
@@ -44,6 +47,7 @@ from .fitted_policy import (
     LinearFunction,
     NetworkFunction,
     NetworkValues,
+    RangedOutputs,
     StateFunction,
     StateInputs,
     SupportedLogits,
@@ -57,7 +61,13 @@ from .state_inputs import (
     StateColumns,
     draw_seed,
 )
-from .support import ActionSupport, has_few_states, nearest_candidates
+from .support import (
+    ActionRange,
+    ActionSupport,
+    action_prior,
+    has_few_states,
+    nearest_candidates,
+)
 
 # States that a network is tried on before it is trained.
 _EXAMPLES = 3
@@ -137,19 +147,10 @@ class Players(ABC):
 
         return MinibatchInputs(policy, q_function, self._embedding())
 
-    @cached_property
+    @property
+    @abstractmethod
     def log_prior(self) -> Tensor | None:
-        """What is added to the policy's logits in every state, (N, A); None if zero."""
-        support = self.inputs.support
-        if support is None:
-            return None
-        prior = torch.from_numpy(support.log_prior(self.problem.states))
-        return prior.to(getattr(torch, self.hp.dtype))
-
-    def _supported(self, logits: StateFunction) -> StateFunction:
-        """Logits of states, those of actions without support as good as −∞."""
-        support = self.inputs.support
-        return logits if support is None else SupportedLogits(logits, support)
+        """Columns behind the policy's inputs, of what the log supports in a state."""
 
     def _fit_support(
         self, codes: Index, n_actions: int, rng: RandomState
@@ -275,6 +276,21 @@ class DiscretePlayers(Players):
         support = self._fit_support(self.action, self.n_actions, rng)
         return PlayerInputs(policy, q_function, embedded, seed=seed, support=support)
 
+    @property
+    def _support(self) -> ActionSupport | None:
+        support = self.inputs.support
+        assert not isinstance(support, ActionRange)
+        return support
+
+    @cached_property
+    def log_prior(self) -> Tensor | None:
+        """What is added to the policy's logits in every state, (N, A); None if zero."""
+        available = self.problem.available(self.actions.classes)
+        prior = action_prior(self._support, self.problem.states, available)
+        if prior is None:
+            return None
+        return torch.from_numpy(prior).to(getattr(torch, self.hp.dtype))
+
     def linear_system(self) -> DiscreteLSTD:
         features, discount = self._table(self.inputs.embedded), self.problem.discount
         return DiscreteLSTD(
@@ -333,16 +349,17 @@ class DiscretePlayers(Players):
             values = LinearFunction(inputs.q_function, module)
         else:
             values = NetworkFunction(inputs.q_function, module, problem.scale)
-        return Fitted(
-            DiscretePolicy(
-                self.actions,
-                self._supported(logits),
-                values,
-                problem.anchor,
-                self.hp.dtype,
-            ),
-            self._shown(policy, module) | {"classes_": self.actions.classes},
+        fitted = DiscretePolicy(
+            self.actions,
+            logits,
+            values,
+            problem.anchor,
+            self._support,
+            problem.log.available_actions,
+            problem.log.available_rule,
         )
+        shown = self._shown(policy, module) | {"classes_": self.actions.classes}
+        return Fitted(fitted, shown)
 
 
 class ContinuousPlayers(Players):
@@ -362,7 +379,9 @@ class ContinuousPlayers(Players):
         readers = InputReaders(hp, state, own, len(low))
         if not self.linear:
             q_function = (
-                StateColumns(hp.dtype, standardise=False).fit(state)
+                StateColumns(
+                    hp.dtype, False, DifferentiableFeatures(embedded).center
+                ).fit(state)
                 if self.linear_q
                 else readers.read(hp.q_function)
             )
@@ -373,12 +392,15 @@ class ContinuousPlayers(Players):
         # The candidates' logits are linear in the joint features where Q is, of a
         # linear system; else they are functions of the state.
         policy = readers.read(hp.policy) if moving or not self.linear else None
-        seed, support = 0 if self.linear else draw_seed(rng), None
+        seed = 0 if self.linear else draw_seed(rng)
+        support: ActionSupport | ActionRange | None = None
         if isinstance(distribution, CandidateSoftmax):
             # The likeliest candidate is the nearest to what was done.
             candidates = distribution.exact.numpy()
             codes = nearest_candidates(self.action, candidates)
             support = self._fit_support(codes, len(candidates), rng)
+        elif isinstance(distribution, SquashedGaussian) and hp.support:
+            support = ActionRange(hp.support).fit(state, self.action, rng)
         return PlayerInputs(policy, q_function, embedded, distribution, seed, support)
 
     @cached_property
@@ -388,9 +410,32 @@ class ContinuousPlayers(Players):
         policy = inputs.distribution
         assert policy is not None
         if isinstance(policy, CandidateSoftmax):
-            prior = None if inputs.support is None else inputs.support.log_prior
-            return CandidatePolicyModel(inputs.embedded, policy.exact.numpy(), prior)
-        return GaussianPolicyModel(inputs.embedded, inputs.policy, policy)
+            candidates = policy.exact.numpy()
+            return CandidatePolicyModel(inputs.embedded, candidates, self._support)
+        return GaussianPolicyModel(
+            inputs.embedded, inputs.policy, policy, self._support
+        )
+
+    @property
+    def _support(self) -> Callable[[Floats], Floats] | None:
+        """Of states, the candidates' log prior or the range of a Gaussian."""
+        support = self.inputs.support
+        return support.log_prior if isinstance(support, ActionSupport) else support
+
+    @cached_property
+    def log_prior(self) -> Tensor | None:
+        """What `_support` gives of every state; None where all is allowed."""
+        if self._support is None:
+            return None
+        columns = torch.from_numpy(self._support(self.problem.states))
+        return columns.to(getattr(torch, self.hp.dtype))
+
+    def _supported(self, outputs: StateFunction) -> StateFunction:
+        """Outputs of states, and what the log supports there."""
+        support = self.inputs.support
+        if isinstance(support, ActionRange):
+            return RangedOutputs(outputs, support)
+        return outputs if support is None else SupportedLogits(outputs, support)
 
     def linear_system(self) -> ContinuousLSTD:
         states, discount = self.problem.states, self.problem.discount
@@ -412,6 +457,7 @@ class ContinuousPlayers(Players):
         else:
             policy = model.policy.with_head(theta.to(model.dtype))
             outputs = NetworkFunction(model.inputs, policy.outputs)
+            outputs = self._supported(outputs)
         q_function = self._scaled(w)
         weights = features.landmark_weights(q_function.weight.numpy())
         values = KernelValues(features, weights)
@@ -438,6 +484,8 @@ class ContinuousPlayers(Players):
         if isinstance(policy, CandidateSoftmax):
             has_prior = self.log_prior is not None
             return CandidateSoftmax(head, policy.exact, has_prior)
+        if isinstance(policy, SquashedGaussian):
+            return policy.with_head(head, has_range=self.log_prior is not None)
         return policy.with_head(head)
 
     def start_q_function(self) -> nn.Module:
@@ -448,7 +496,8 @@ class ContinuousPlayers(Players):
             weight = self._zeros(embedded.n_features_out_, 1)
             features = DifferentiableFeatures(embedded)
             return ContinuousQ(LinearQ(weight).requires_grad_(), features)
-        pair = StateActionColumns(*self.actions.bounds)
+        scale = ActionScale.of(self.action)
+        pair = StateActionColumns(*self.actions.bounds, scale)
         examples = self._examples(self.inputs.q_function)
         # Any action within the bounds would do to try the network on.
         middle = torch.from_numpy(pair.center).to(examples)
@@ -461,9 +510,10 @@ class ContinuousPlayers(Players):
         if isinstance(module, LinearQ):
             module = self._scaled(module.weight.detach())
         assert isinstance(policy, ContinuousPolicyModule)
-        outputs: StateFunction = NetworkFunction(inputs.policy, policy.outputs)
-        if isinstance(policy, CandidateSoftmax):
-            outputs = self._supported(NetworkFunction(inputs.policy, policy.head))
+        # The head's outputs alone: what the log supports is added here.
+        supported = inputs.support is not None or isinstance(policy, CandidateSoftmax)
+        head = policy.get_submodule("head") if supported else policy.outputs
+        outputs = self._supported(NetworkFunction(inputs.policy, head))
         values = NetworkValues(inputs.q_function, q_function, self.problem.scale)
         return self._fitted(policy, module, outputs, values)
 
@@ -480,5 +530,5 @@ class ContinuousPlayers(Players):
         if isinstance(policy, CandidateSoftmax):
             shown["candidates_"] = policy.exact.numpy()
         distribution = ActionDistribution(outputs, policy)
-        fitted = ContinuousPolicy(actions, distribution, values, anchor, self.hp.dtype)
+        fitted = ContinuousPolicy(actions, distribution, values, anchor)
         return Fitted(fitted, shown)

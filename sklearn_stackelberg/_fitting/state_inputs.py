@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,74 +10,15 @@ import torch
 from numpy.random import RandomState
 from torch import Tensor
 
+from .._action_scale import ActionScale
 from .._typing import Floats
+from ..kernels._columns import LinearColumns, StateColumns
 from ..kernels._nystroem import LandmarkFeatures
 from ..kernels._state_action import StateActionFeatures
 from ..networks import MLP
 from ..policies._base import ContinuousPolicy as ContinuousPolicyModule
 from .hyperparameters import FunctionClass, Hyperparameters
-from .support import ActionSupport
-
-
-class StateColumns:
-    """The columns of the states, for a network.
-
-    Standardised, each has mean 0 and standard deviation 1 in the log.
-    """
-
-    def __init__(self, dtype: str, standardise: bool) -> None:
-        self.dtype, self.standardise = dtype, standardise
-
-    def fit(self, states: Floats) -> StateColumns:
-        self.n_features_out_ = states.shape[1]
-        self.center_ = np.zeros(states.shape[1])
-        self.scale_ = np.ones(states.shape[1])
-        if self.standardise:
-            self.center_ = states.mean(axis=0, dtype=np.float64)
-            spread = states.std(axis=0, dtype=np.float64)
-            # A constant column is centred and no more.
-            self.scale_ = np.where(spread > 0, spread, 1.0)
-        return self
-
-    def transform(self, states: Floats) -> Floats:
-        if not self.standardise:
-            # torch warns of arrays that it could not write to: of pandas, of a file.
-            return states.astype(self.dtype, copy=not states.flags.writeable)
-        return ((states - self.center_) / self.scale_).astype(self.dtype)
-
-
-class LinearColumns(StateColumns):
-    """Standardised columns behind a one: features of functions linear in the states.
-
-    Examples
-    --------
-    >>> columns = LinearColumns("float64").fit(np.array([[1.0], [3.0]]))
-    >>> columns.transform(np.array([[1.0], [2.0]]))
-    array([[ 1., -1.],
-           [ 1.,  0.]])
-    """
-
-    bandwidth_ = None
-
-    def __init__(self, dtype: str) -> None:
-        super().__init__(dtype, standardise=True)
-
-    def fit(self, states: Floats) -> LinearColumns:
-        super().fit(states)
-        self.n_features_out_ += 1
-        return self
-
-    def transform(self, states: Floats) -> Floats:
-        one = np.ones((len(states), 1), dtype=self.dtype)
-        return np.hstack([one, super().transform(states)])
-
-    def landmark_weights(self, weight: Floats) -> Floats:
-        """The weights as they are: as of `LandmarkFeatures`, without landmarks."""
-        return weight
-
-    def project(self, states: Floats, landmark_weights: Floats) -> Floats:
-        return self.transform(states) @ landmark_weights.astype(self.dtype, copy=False)
-
+from .support import ActionRange, ActionSupport
 
 StateReader = LandmarkFeatures | StateColumns
 
@@ -112,30 +53,51 @@ class InputReaders:
         both = (width + self._n_columns,)
         if self._n_columns and np.shape(settings["bandwidth"]) == both:
             settings["bandwidth"] = np.asarray(settings["bandwidth"])[:width]
-        features = LandmarkFeatures(self._hp.kernel, random_state=self._rng, **settings)
+        # Linear terms of states are for values that each action has of its own.
+        linear_terms = self._hp.linear_terms and not self._n_columns
+        features = LandmarkFeatures(
+            self._hp.kernel,
+            linear_terms=linear_terms,
+            random_state=self._rng,
+            **settings,
+        )
         return features.fit(self._states)
 
 
 class StateActionColumns:
     """Columns of the state beside actions in units of half their range, (k, d + p)."""
 
-    def __init__(self, low: Floats, high: Floats) -> None:
+    def __init__(self, low: Floats, high: Floats, scale: ActionScale) -> None:
+        self.action_scale = scale
+        low, high = scale.transform(low), scale.transform(high)
         self.center, self.half = 0.5 * (low + high), 0.5 * (high - low)
 
     def __call__(self, x: Tensor, action: Tensor) -> Tensor:
         center, half = (torch.from_numpy(c).to(x) for c in (self.center, self.half))
-        return torch.cat([x, (action.to(x) - center) / half], dim=1)
+        action = self.action_scale.transform_tensor(action.to(x))
+        return torch.cat([x, (action - center) / half], dim=1)
 
 
 class DifferentiableFeatures:
-    """Kernel features of state and action, differentiable in the action, (k, m)."""
+    """Kernel features of state and action, differentiable in the action, (k, m).
+
+    x are states less ``center``: minibatches hold them in the features' precision.
+    """
 
     def __init__(self, features: StateActionFeatures) -> None:
-        self.features = features
+        self.projection, self.rows = features.projection_, features.landmarks_
+        self.scale, center = features.action_scale_, features.center_
+        if center is None:
+            center = np.zeros(self.rows.shape[1])
+        self.center, self.action_center = np.split(center, [features.n_state_columns_])
+        self.kernel = replace(features.bound_kernel(), center=None)
+        self.rows = self.rows - center
 
     def __call__(self, x: Tensor, action: Tensor) -> Tensor:
-        gram = self.features.torch_gram(torch.cat([x, action.to(x)], dim=1))
-        return gram @ torch.from_numpy(self.features.projection_).to(x)
+        scaled = self.scale.transform_tensor(action.to(x))
+        action = scaled - torch.from_numpy(self.action_center).to(x)
+        gram = self.kernel.in_torch(torch.cat([x, action], dim=1), self.rows)
+        return gram @ torch.from_numpy(self.projection).to(x)
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +107,8 @@ class PlayerInputs:
     ``embedded`` are the features of the kernel that the Bellman error is measured by,
     of states or of states and actions; ``policy`` and ``q_function`` what each reads of
     states, None where it reads the embedded ones; ``seed`` is of the networks' first
-    weights and of the minibatches; ``support`` says which actions the log supports.
+    weights and of the minibatches; ``support`` says which actions the log supports, of
+    a few or in a range.
     """
 
     policy: Any  # StateInputs, those of linear functions with landmark weights
@@ -154,7 +117,7 @@ class PlayerInputs:
     # Over continuous actions, its head still to come.
     distribution: ContinuousPolicyModule | None = None
     seed: int = 0
-    support: ActionSupport | None = None
+    support: ActionSupport | ActionRange | None = None
 
 
 def draw_seed(rng: RandomState) -> int:

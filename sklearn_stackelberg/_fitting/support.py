@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.random import RandomState
-from sklearn.ensemble import RandomForestClassifier
+from scipy.special import ndtr
+from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.metrics import pairwise_distances_argmin
 
+from .._action_scale import ActionScale
 from .._sampling import fixed_sample
-from .._typing import Floats, Index
+from .._typing import Flags, Floats, Index
 from ..policies._base import NEVER
 
 # Rows that forests are grown on: more sharpen their thresholds by little.
@@ -24,8 +26,11 @@ _TRIED_TREES, _TRIED_ROWS = 10, 4_000
 # The smallest probability that a logged action is given when forests are compared.
 _SURPRISE = 1e-3
 
-# Logged so often near a state an action is supported, however rare it is.
+# Logged so often in a state an action is supported, however rare it is.
 _ENOUGH = 5.0
+
+# Rows of a leaf whose actions have a range.
+_RANGE_LEAF = 20
 
 
 def has_few_states(states: Floats) -> bool:
@@ -39,19 +44,40 @@ def has_few_states(states: Floats) -> bool:
 
 
 def nearest_candidates(actions: Floats, candidates: Floats) -> Index:
-    """The nearest candidate (C, p) of every action (n, p), in units of their spread."""
-    spread = actions.std(axis=0)
-    spread[spread == 0] = 1.0
+    """The nearest candidate (C, p) of every action (n, p), on the scale of the actions.
+
+    Columns are in units of their spread, doses over decades by their logarithm.
+    """
+    scale = ActionScale.of(actions)
+    actions, candidates = scale.transform(actions), scale.transform(candidates)
+    spread = _spread(actions)
     return pairwise_distances_argmin(actions / spread, candidates / spread)
+
+
+def _spread(columns: Floats) -> Floats:
+    """Standard deviations, (d,); 1 of constant columns."""
+    spread = columns.std(axis=0, dtype=np.float64)
+    return np.where(spread > 0, spread, 1.0)
+
+
+class Standardiser:
+    """Columns of mean 0 and standard deviation 1, in the precision of trees."""
+
+    def __init__(self, states: Floats) -> None:
+        # Before single precision, in which trees compare, loses a large column.
+        self.center, self.scale = states.mean(axis=0, dtype=np.float64), _spread(states)
+
+    def __call__(self, states: Floats) -> Floats:
+        return ((states - self.center) / self.scale).astype(np.float32)
 
 
 class ActionSupport:
     """Actions that the estimated behaviour policy takes often enough in a state.
 
-    N(s, a) counts a state's rows where states are few, and is π̂_b(a|s) times the rows
-    of a leaf where π̂_b is a random forest's. An action is supported where N(s, a) is at
-    least ``threshold`` · max_b N(s, b), as in batch-constrained Q-learning [1]_, or at
-    least 5.
+    π̂_b(a|s) is a share of the state's rows where states are few, and a random forest's
+    where they are not. An action is supported where π̂_b(a|s) is at least ``threshold``
+    times the largest, as in batch-constrained Q-learning [1]_, or, where states are
+    few, in at least 5 rows of the state.
 
     References
     ----------
@@ -72,10 +98,7 @@ class ActionSupport:
     ) -> ActionSupport:
         """Estimate π̂_b from logged states (n, d) and codes of actions (n,)."""
         self.n_actions_ = n_actions
-        # Before single precision, in which trees compare, loses a large column.
-        self.center_ = states.mean(axis=0, dtype=np.float64)
-        spread = states.std(axis=0, dtype=np.float64)
-        self.scale_ = np.where(spread > 0, spread, 1.0)
+        self.columns_ = Standardiser(states)
         if is_finite:
             self.known_, where = np.unique(states, axis=0, return_inverse=True)
             counts = np.zeros((len(self.known_), n_actions))
@@ -83,20 +106,19 @@ class ActionSupport:
             self.counts_ = counts
             return self
         chosen = fixed_sample(len(states), _FOREST_ROWS)
-        columns, taken = self._columns(states[chosen]), codes[chosen]
+        columns, taken = self.columns_(states[chosen]), codes[chosen]
         leaf = _best_leaf(columns, taken, rng)
         self.forest_ = _forest(_TREES, leaf, rng).fit(columns, taken)
-        self.leaf_rows_ = _mean_leaf(self.forest_)
         return self
 
     def counts(self, states: Floats) -> Floats:
-        """N(s, a), (n, n_actions); equal where a state was never logged."""
+        """Rows or their shares, (n, n_actions); equal where nothing was logged."""
         if hasattr(self, "forest_"):
             out = np.zeros((len(states), self.n_actions_))
             if len(states):
-                found = self.forest_.predict_proba(self._columns(states))
+                found = self.forest_.predict_proba(self.columns_(states))
                 out[:, self.forest_.classes_] = found
-            return self.leaf_rows_ * out
+            return out
         _, where = np.unique(
             np.concatenate([self.known_, states]), axis=0, return_inverse=True
         )
@@ -105,14 +127,32 @@ class ActionSupport:
         counts[where[: len(self.known_)]] = self.counts_
         return counts[where[len(self.known_) :]]
 
-    def log_prior(self, states: Floats) -> Floats:
-        """What is added to a policy's logits, (n, n_actions): 0, or never."""
+    def log_prior(self, states: Floats, available: Flags | None = None) -> Floats:
+        """log π̂_b, less its largest, (n, n_actions); never without support."""
         found = self.counts(states)
-        least = np.minimum(self.threshold * found.max(axis=1, keepdims=True), _ENOUGH)
-        return np.where((found >= least) & (found > 0.0), 0.0, NEVER)
+        if available is not None:
+            # Held to what can be taken; all of that, where none of it was logged.
+            found = np.where(available, found, 0.0)
+            nowhere = ~found.any(axis=1)
+            found[nowhere] = available[nowhere]
+        largest = found.max(axis=1, keepdims=True)
+        least = self.threshold * largest
+        if not hasattr(self, "forest_"):
+            # Rows of the very state: a leaf's may lie beside it.
+            least = np.minimum(least, _ENOUGH)
+        supported = (found >= least) & (found > 0.0)
+        share = np.where(supported, found, largest) / largest
+        # Eq. (61) of docs/game.md.
+        return np.where(supported, np.log(share), NEVER)
 
-    def _columns(self, states: Floats) -> Floats:
-        return ((states - self.center_) / self.scale_).astype(np.float32)
+
+def action_prior(
+    support: ActionSupport | None, states: Floats, available: Flags | None
+) -> Floats | None:
+    """What is added to a policy's logits, (n, n_actions); None if zero."""
+    if support is not None:
+        return support.log_prior(states, available)
+    return None if available is None else np.where(available, 0.0, NEVER)
 
 
 def _forest(trees: int, leaf: int, rng: RandomState) -> RandomForestClassifier:
@@ -138,10 +178,43 @@ def _best_leaf(columns: Floats, codes: Index, rng: RandomState) -> int:
     return min(losses, key=losses.__getitem__)
 
 
-def _mean_leaf(forest: RandomForestClassifier) -> float:
-    """Rows of the leaf that a row falls into, in the mean over rows and trees."""
-    sizes = [
-        tree.tree_.weighted_n_node_samples[tree.tree_.children_left < 0]
-        for tree in forest.estimators_
-    ]
-    return float(np.mean([(size**2).sum() / size.sum() for size in sizes]))
+class ActionRange:
+    """A range of continuous actions that the log supports in a state.
+
+    A Gaussian behaviour policy has the density ``threshold`` · (its largest) where the
+    quantiles q and 1 − q are, q = Φ(−(−2 log threshold)^½). The range is between these
+    quantiles of the logged actions in a leaf of a tree that predicts the action from
+    the state, a mean over the trees of a random forest.
+    """
+
+    def __init__(self, threshold: float) -> None:
+        self.threshold = threshold
+
+    def fit(self, states: Floats, actions: Floats, rng: RandomState) -> ActionRange:
+        """Of logged states (n, d) and actions (n, p), on their scale."""
+        self.columns_ = Standardiser(states)
+        chosen = fixed_sample(len(states), _FOREST_ROWS)
+        actions = ActionScale.of(actions).transform(actions)[chosen]
+        x = self.columns_(states[chosen])
+        targets = actions / _spread(actions)
+        self.forest_ = RandomForestRegressor(
+            _TREES, min_samples_leaf=_RANGE_LEAF, random_state=rng
+        ).fit(x, targets if targets.shape[1] > 1 else targets[:, 0])
+        tail = ndtr(-np.sqrt(-2.0 * np.log(self.threshold)))
+        self.ends_ = []  # of each tree's leaves, (n_nodes, 2 p)
+        trees = self.forest_.estimators_
+        for tree, leaf in zip(trees, self.forest_.apply(x).T, strict=True):
+            ends = np.zeros((tree.tree_.node_count, 2 * actions.shape[1]))
+            order = np.argsort(leaf, kind="stable")
+            nodes, starts = np.unique(leaf[order], return_index=True)
+            for node, rows in zip(nodes, np.split(order, starts[1:]), strict=True):
+                found = np.quantile(actions[rows], [tail, 1 - tail], axis=0)
+                ends[node] = found.ravel()
+            self.ends_.append(ends)
+        return self
+
+    def __call__(self, states: Floats) -> Floats:
+        """The lower ends and the upper ones, (n, 2 p)."""
+        leaf = self.forest_.apply(self.columns_(states))
+        found = [ends[where] for ends, where in zip(self.ends_, leaf.T, strict=True)]
+        return np.mean(found, axis=0)

@@ -10,7 +10,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._typing import Floats, Index
-from ..transitions._actions import action_type, check_action_names, check_bounds
+from ..transitions._actions import (
+    action_type,
+    check_action_names,
+    check_bounds,
+    refuse_masks,
+)
 from ..transitions._tables import Log
 
 
@@ -19,12 +24,14 @@ class DiscreteActions:
     """Actions that are equal or not, and no more, sorted."""
 
     classes: NDArray[Any]  # (n_actions,)
+    masked: bool = False  # whether the log said which of them are available
 
     type: ClassVar[Literal["discrete"]] = "discrete"
 
     @classmethod
-    def of(cls, action: NDArray[Any]) -> DiscreteActions:
+    def of(cls, log: Log) -> DiscreteActions:
         """Those of a log; one alone is nothing to choose from, and is refused."""
+        action = log.action
         classes = np.unique(action)
         if len(classes) < 2:
             raise ValueError(
@@ -32,7 +39,7 @@ class DiscreteActions:
                 f"of its {len(action)} rows; a policy needs two to choose from. Log "
                 "another action too."
             )
-        return cls(classes)
+        return cls(classes, log.available is not None)
 
     def read(self, log: Log) -> Index:
         """Codes of the logged actions, (n,); new ones are refused."""
@@ -44,6 +51,13 @@ class DiscreteActions:
                 "The log holds actions that the policy was not begun with: "
                 f"{new[:5].tolist()}; it knows {self.classes.tolist()}. Fit anew, "
                 "without warm_start, or leave these rows out."
+            )
+        if self.masked != (log.available is not None):
+            has, had = ("no ", "") if self.masked else ("", "out")
+            raise ValueError(
+                f"The log has {has}masks of available actions, and the policy was "
+                f"begun with{had} them. Give available= to both logs or to neither, or "
+                "fit anew."
             )
         return np.searchsorted(self.classes, action)
 
@@ -84,6 +98,7 @@ class ContinuousActions:
     def read(self, log: Log) -> Floats:
         """Logged actions, (n, p); other columns and a crossed bound are refused."""
         action = log.action
+        refuse_masks(log.available)
         if action.dtype.kind not in "iuf":
             raise ValueError(
                 f"The logged actions are labels, such as {action[0].item()!r}; the "
@@ -146,4 +161,4 @@ def read_actions(log: Log, requested: str, bounds: Any) -> tuple[Actions, str]:
             f"action_bounds={bounds!r} were given, but the logged actions are taken as "
             "labels, which have none. Set action_type='continuous' or no action_bounds."
         )
-    return DiscreteActions.of(log.action), note
+    return DiscreteActions.of(log), note

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_array
 
-from .._typing import Floats, Index
+from .._typing import Flags, Floats, Index
 from ..game import anchored_reward, average_value
+from ..transitions._actions import masks_at
 from ..transitions._tables import shared_next_rows
 from ..transitions._transitions import Transitions
 from .rows import Rows, index_states
@@ -63,7 +66,6 @@ class OfflineProblem:
         *,
         discount: float,
         initial_states: str,
-        dtype: str,
         estimator: BaseEstimator | None = None,
         units: tuple[float, float] | None = None,
     ) -> OfflineProblem:
@@ -73,9 +75,9 @@ class OfflineProblem:
         one goes on with. A state that is missing or infinite is refused, and a log of
         fewer than two rows.
         """
-        state, next_state = _checked_states(log, dtype, estimator)
+        state, next_state = _checked_states(log, estimator)
         states, state_index, next_index = index_states(
-            state, next_state, shared_next_rows(state, next_state)
+            state, next_state, shared_next_rows(state, next_state, log)
         )
         initial: Index = state_index
         notes: tuple[str, ...] = ()
@@ -109,6 +111,12 @@ class OfflineProblem:
             notes=notes,
         )
 
+    def available(self, classes: NDArray[Any]) -> Flags | None:
+        """Which actions are available in ``states``, (N, A); None if all are."""
+        return masks_at(
+            self.log, classes, self.state_index, self.next_index, len(self.states)
+        )
+
     def rows(self, action: Index | Floats) -> Rows:
         """As solvers read them: with codes (n,), or continuous actions (n, p)."""
         return Rows(
@@ -129,7 +137,7 @@ class OfflineProblem:
 
 
 def _checked_states(
-    log: Transitions, dtype: str, estimator: BaseEstimator | None
+    log: Transitions, estimator: BaseEstimator | None
 ) -> tuple[Floats, Floats]:
     """Checked states and next states, (n, d) each."""
     # What follows a terminated row is never used, and often not even recorded.
@@ -137,7 +145,9 @@ def _checked_states(
     state, next_state = (
         check_array(
             values,
-            dtype=dtype,
+            # As precise as they are given: in single precision 1.7e9 is known to 128,
+            # so that features are centred before they are cast.
+            dtype=(np.float64, np.float32),
             ensure_all_finite=False,
             ensure_min_samples=2,
             estimator=estimator,

@@ -1,4 +1,4 @@
-"""How many rows the episodes of a log are worth, where their rows are not independent."""
+"""How many rows of a log are worth one that is independent of all others."""
 
 from __future__ import annotations
 
@@ -53,6 +53,8 @@ def design_effect(
     known = (next_row >= 0) | (terminated > 0)
     carried = discount * (1.0 - terminated) * (next_row >= 0)
     after = z[np.maximum(next_row, 0)] * carried[:, None]
+    if not z[known].any():
+        return 1.0
     own, after = z[known], after[known]
     M = own.T @ (own - after)
     ridge = _RIDGE * np.linalg.norm(own.T @ own, 2)

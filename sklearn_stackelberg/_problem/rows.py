@@ -70,7 +70,8 @@ def feature_rows(
     table_bytes: int = TABLE_BYTES,
 ) -> FeatureRows:
     """Features by index: from a table if it is small enough, else computed anew."""
-    if len(states) * n_features * states.itemsize > table_bytes:
+    # One of them shows the precision, which need not be that of the states.
+    if len(states) * n_features * transform(states[:1]).itemsize > table_bytes:
         return lambda index: torch.from_numpy(transform(states[index]))
     table = torch.from_numpy(transform(states))
     return lambda index: table[torch.from_numpy(index)]

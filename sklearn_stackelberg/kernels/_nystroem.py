@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -10,6 +11,13 @@ from scipy.linalg import eigh
 from sklearn.utils import check_random_state, gen_batches
 
 from .._typing import Floats, RandomStateLike
+from ._columns import (
+    LinearColumns,
+    are_finite,
+    center_and_spread,
+    length_scales,
+    median_bandwidth,
+)
 from ._registry import (
     BoundKernel,
     KernelLike,
@@ -17,12 +25,14 @@ from ._registry import (
     bind_kernel,
     check_kernel,
     kernel_names,
-    median_bandwidth,
     record_of,
 )
 
 # 16 MiB of Gram rows in float64, so that memory does not grow with the log.
 _BATCH_BYTES = 2**24
+
+# A mean k(x, x) so near 1 is 1.
+_ROUNDING = 1e-6
 
 # States whose similarity to themselves is read off a Gram matrix at once: it needs the
 # diagonal alone, and a callable kernel has no other way to give it.
@@ -32,9 +42,12 @@ _DIAGONAL_ROWS = 64
 class KernelFeatures:
     """What features of states and those of states and actions share."""
 
+    kernel_: KernelLike
     landmarks_: Floats
     projection_: Floats
     bandwidth_: Floats | None
+    center_: Floats | None
+    mean_similarity_: float
     n_features_out_: int
 
     def __init__(
@@ -57,8 +70,8 @@ class KernelFeatures:
     def landmark_weights(self, weight: Floats) -> Floats:
         """Weights on the landmarks that stand for weights on the features.
 
-        φᵀW = k(·, L) (U Λ^(-1/2) W): computed once, a prediction costs one product less
-        than computing the features.
+        φᵀW = k(·, L) (U (κ Λ)^(-1/2) W): computed once, a prediction costs one product
+        less than computing the features.
 
         Parameters
         ----------
@@ -71,25 +84,49 @@ class KernelFeatures:
         return self.projection_ @ weight
 
     def bound_kernel(self) -> BoundKernel:
-        """The kernel with its parameters and bandwidth."""
-        return bind_kernel(self.kernel, self.kernel_params, self.bandwidth_)
+        """The kernel with its parameters, bandwidth and centre."""
+        return bind_kernel(
+            self.kernel_,
+            self.kernel_params,
+            self.bandwidth_,
+            self.center_,
+            self.dtype,
+        )
 
     def _fit(self, rows: Floats, n_states: int) -> None:
         """Bandwidth, landmarks and projection; the first columns are the state's."""
-        check_kernel(self.kernel)
         rng = check_random_state(self.random_state)
+        self.kernel_ = self._resolve_kernel(rows, n_states)
+        check_kernel(self.kernel_)
+        stationary = record_of(self.kernel_).is_stationary
+        self.center_ = center_and_spread(rows)[0] if stationary else None
         self.bandwidth_ = self._resolve_bandwidth(rows, n_states, rng)
-        self.landmarks_ = choose_landmarks(rows, self.n_components, rng, self.kernel)
-        gram = self.bound_kernel()(self.landmarks_, self.landmarks_)
-        self.projection_ = whiten(np.asarray(gram, float), self.dtype, self.kernel)
+        self.landmarks_ = choose_landmarks(rows, self.n_components, rng, self.kernel_)
+        gram = np.asarray(self.bound_kernel()(self.landmarks_, self.landmarks_), float)
+        self.projection_ = whiten(gram, self.dtype, self.kernel_)
+        # Else λ and β would have the unit of x'y, where the kernel is linear.
+        self.mean_similarity_ = float(gram.diagonal().mean())
+        if abs(self.mean_similarity_ - 1.0) < _ROUNDING:
+            self.mean_similarity_ = 1.0
+        self.projection_ /= np.sqrt(self.mean_similarity_)
         self.n_features_out_ = self.projection_.shape[1]
+
+    def _resolve_kernel(self, rows: Floats, n_states: int) -> KernelLike:
+        """What "auto" stands for on these rows."""
+        if not (isinstance(self.kernel, str) and self.kernel == "auto"):
+            return self.kernel
+        # Whoever gives lengths or parameters means the kernel that has them.
+        plain = isinstance(self.bandwidth, str) and not self.kernel_params
+        alone = rows.shape[1] == n_states
+        finite = plain and alone and are_finite(rows, self.n_components)
+        return "delta" if finite else "rbf"
 
     def _resolve_bandwidth(
         self, rows: Floats, n_states: int, rng: np.random.RandomState
     ) -> Floats | None:
         """A length scale for each column; None where the kernel takes none."""
         kernel, bandwidth, params = (
-            self.kernel,
+            self.kernel_,
             self.bandwidth,
             self.kernel_params or {},
         )
@@ -110,21 +147,20 @@ class KernelFeatures:
             )
         if record.metric is None or has_gamma:
             return None
-        if is_median:
-            return median_bandwidth(rows, record.metric, rng)
-        given, n_actions = np.asarray(bandwidth, float), rows.shape[1] - n_states
-        if given.shape not in ((), (n_states,), (rows.shape[1],)):
+        shape, n_actions = np.shape(bandwidth), rows.shape[1] - n_states
+        if shape not in ((), (n_states,), (rows.shape[1],)):
             and_actions = f" and the actions {n_actions}" if n_actions else ""
             raise ValueError(
-                f"bandwidth has shape {given.shape}, but the states have {n_states} "
-                f"columns{and_actions}: give one number, or one for each column (those "
-                "of the actions may be left to the median)."
+                f"bandwidth has shape {shape}, but the states have {n_states} "
+                f"columns{and_actions}: give a multiple of the median lengths, or a "
+                "length for each column (those of the actions may be left out)."
             )
-        if not n_actions or given.shape == (rows.shape[1],):
-            return np.broadcast_to(given, rows.shape[1]).copy()
-        # A length in the states' unit says nothing of the actions', such as a dose.
+        lengths = length_scales(rows, bandwidth, record.metric, rng)
+        if shape == (rows.shape[1],) or len(lengths) == rows.shape[1]:
+            return lengths
+        # Lengths of the states say nothing of the actions, such as doses.
         median = median_bandwidth(rows, record.metric, rng)
-        return np.concatenate([np.broadcast_to(given, n_states), median[n_states:]])
+        return np.concatenate([lengths, median[n_states:]])
 
     def _project(self, rows: Floats, landmark_weights: Floats) -> Floats:
         kernel, landmarks = self.bound_kernel(), self.landmarks_
@@ -137,18 +173,19 @@ class KernelFeatures:
         return in_batches(projected, rows, width, self.dtype, held=len(landmarks))
 
     def _similarity(self, rows: Floats) -> Floats:
-        """k(x, x) of rows, (n,): the features reach it at the landmarks alone."""
+        """k(x, x) / κ of rows, (n,): the features reach it at the landmarks alone."""
         kernel, out = self.bound_kernel(), np.empty(len(rows))
         for batch in gen_batches(len(rows), _DIAGONAL_ROWS):
             out[batch] = np.diagonal(kernel(rows[batch], rows[batch]))
-        return out
+        return out / self.mean_similarity_
 
 
 class LandmarkFeatures(KernelFeatures):
-    """Features φ of states with φ(s)ᵀφ(s') = k(s, s'), exact on the landmarks.
+    """Features φ of states with φ(s)ᵀφ(s') = k(s, s') / κ, exact on the landmarks.
 
-    The Nyström features φ(s) = Λ^(-1/2) Uᵀ k(L, s) of landmarks L, where
-    k(L, L) = U Λ Uᵀ, without the directions that only hold rounding.
+    The Nyström features φ(s) = (κ Λ)^(-1/2) Uᵀ k(L, s) of landmarks L, where
+    k(L, L) = U Λ Uᵀ, without the directions that only hold rounding. κ is the mean
+    k(l, l): 1 for most kernels, and for the others it makes their unit none.
 
     Parameters
     ----------
@@ -157,10 +194,10 @@ class LandmarkFeatures(KernelFeatures):
         is positive semi-definite, ``"delta"`` (equal rows or not), or a callable
         ``kernel(X, Y)`` that returns the Gram matrix.
     bandwidth : float, array-like of shape (d,) or "median", default="median"
-        Length scale in the units of the states, one for all columns or one for each,
-        for ``"rbf"``, ``"laplacian"`` and ``"chi2"``: larger is smoother. ``"median"``
-        gives each column its standard deviation, times the median distance between
-        states so scaled; the other kernels have no bandwidth and ignore it.
+        Length scale of ``"rbf"``, ``"laplacian"`` and ``"chi2"``: larger is smoother.
+        ``"median"`` gives each column its standard deviation, times the median distance
+        between states so scaled; a number is a multiple of that, and an array has a
+        length for each column, in its unit. The other kernels ignore ``"median"``.
     kernel_params : dict, default=None
         The kernel's other parameters, such as ``degree``.
     n_components : int or None, default=200
@@ -174,19 +211,31 @@ class LandmarkFeatures(KernelFeatures):
     ----------
     landmarks_ : array of shape (n_landmarks, d)
     projection_ : array of shape (n_landmarks, n_features_out_)
-        U Λ^(-1/2).
+        U (κ Λ)^(-1/2).
+    mean_similarity_ : float
+        κ.
     bandwidth_ : array of shape (d,) or None
+    center_ : array of shape (d,) or None
+        The columns' means, which kernels of differences alone are computed less of.
     n_features_out_ : int
 
     Examples
     --------
     >>> import numpy as np
     >>> states = np.array([[0.0], [1.0], [3.0]])
-    >>> features = LandmarkFeatures("rbf", bandwidth=1.0).fit(states)
+    >>> features = LandmarkFeatures("rbf", bandwidth=[1.0]).fit(states)
     >>> gram = features.transform(states) @ features.transform(states).T
     >>> bool(np.allclose(gram, np.exp(-((states - states.T) ** 2) / 2)))
     True
     """
+
+    linear_: LinearColumns | None
+
+    def __init__(
+        self, kernel: KernelLike = "rbf", *, linear_terms: bool = False, **settings: Any
+    ) -> None:
+        super().__init__(kernel, **settings)
+        self.linear_terms = linear_terms
 
     def fit(self, states: Floats) -> LandmarkFeatures:
         """Choose the bandwidth and the landmarks.
@@ -207,6 +256,11 @@ class LandmarkFeatures(KernelFeatures):
             if the Gram matrix of the landmarks would not fit in memory.
         """
         self._fit(states, states.shape[1])
+        self.linear_ = None
+        # A kernel without a length scale is taken to be meant as it is.
+        if self.linear_terms and record_of(self.kernel_).metric:
+            self.linear_ = LinearColumns(self.dtype).fit(states)
+            self.n_features_out_ += self.linear_.n_features_out_
         return self
 
     def transform(self, states: Floats) -> Floats:
@@ -220,7 +274,15 @@ class LandmarkFeatures(KernelFeatures):
         -------
         array of shape (n, n_features_out_)
         """
-        return self._project(states, self.projection_)
+        local = self._project(states, self.projection_)
+        if self.linear_ is None:
+            return local
+        return np.hstack([local, self.linear_.transform(states)])
+
+    def landmark_weights(self, weight: Floats) -> Floats:
+        """As of `KernelFeatures`, with the weights of the linear terms behind."""
+        split = self.projection_.shape[1]
+        return np.vstack([super().landmark_weights(weight[:split]), weight[split:]])
 
     def project(self, states: Floats, landmark_weights: Floats) -> Floats:
         """k(s, L) times weights on the landmarks, a batch of states at a time.
@@ -234,10 +296,14 @@ class LandmarkFeatures(KernelFeatures):
         -------
         array of shape (n, c)
         """
-        return self._project(states, landmark_weights)
+        split = len(self.landmarks_)
+        out = self._project(states, landmark_weights[:split])
+        if self.linear_ is not None:
+            out += self.linear_.project(states, landmark_weights[split:])
+        return out
 
     def similarity_to_itself(self, states: Floats) -> Floats:
-        """k(s, s), which the features reach at the landmarks alone.
+        """k(s, s) / κ, which the features reach at the landmarks alone.
 
         Parameters
         ----------
@@ -247,7 +313,10 @@ class LandmarkFeatures(KernelFeatures):
         -------
         array of shape (n,)
         """
-        return self._similarity(states)
+        itself = self._similarity(states)
+        if self.linear_ is not None:
+            itself += (self.linear_.transform(states) ** 2).sum(axis=1)
+        return itself
 
 
 def in_batches(

@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from scipy.spatial.distance import pdist
+from sklearn.gaussian_process.kernels import Kernel
 from sklearn.metrics.pairwise import pairwise_kernels
 from torch import Tensor
 
@@ -37,6 +37,9 @@ class NamedKernel:
     metric: str | None = None
     # The kernel's own ``gamma`` for points in units of the bandwidth, if it has one.
     gamma: float | None = None
+    # A function of x − y: x and y are taken less the columns' means, so that a large
+    # offset leaves no rounding in them.
+    is_stationary: bool = False
     # k((s, a), (s', a')) = k(s, s') k(a, a'): one Gram matrix of states serves all
     # actions.
     is_product: bool = False
@@ -152,8 +155,10 @@ def _gamma(gamma: float | None, y: Tensor) -> float:
 # In units of h: exp(−|s − s'|² / 2h²), exp(−|s − s'|₁ / h), exp(−χ²(s, s') / h). χ² of
 # non-negative numbers never exceeds their cityblock distance, whose unit it has.
 KERNELS: dict[str, NamedKernel] = {
-    "rbf": NamedKernel(rbf, "euclidean", 0.5, is_product=True),
-    "laplacian": NamedKernel(laplacian, "cityblock", 1.0, is_product=True),
+    "rbf": NamedKernel(rbf, "euclidean", 0.5, is_stationary=True, is_product=True),
+    "laplacian": NamedKernel(
+        laplacian, "cityblock", 1.0, is_stationary=True, is_product=True
+    ),
     "chi2": NamedKernel(chi2, "cityblock", 1.0, is_product=True),
     "linear": NamedKernel(linear),
     "polynomial": NamedKernel(polynomial),
@@ -172,6 +177,8 @@ KERNELS: dict[str, NamedKernel] = {
 def record_of(kernel: object) -> NamedKernel:
     """The record of a kernel by its name; of a callable, one that promises nothing."""
     found = KERNELS.get(kernel) if isinstance(kernel, str) else None
+    if isinstance(kernel, Kernel):
+        found = NamedKernel(is_stationary=kernel.is_stationary())
     return found or NamedKernel()
 
 
@@ -215,20 +222,21 @@ def check_kernel(kernel: object) -> None:
 
 @dataclass(frozen=True)
 class BoundKernel:
-    """A kernel with its parameters and its bandwidth, (q,), of q columns."""
+    """A kernel of q columns with its parameters, and what they are moved and scaled by.
+
+    ``dtype`` is what the kernel is computed in; None is the columns' own.
+    """
 
     function: Callable[..., Floats]
     form: Form | None
     params: KernelParams
-    bandwidth: Floats | None
+    bandwidth: Floats | None  # (q,)
+    center: Floats | None  # (q,)
+    dtype: str | None
 
     def __call__(self, X: Floats, Y: Floats) -> Floats:
         """The Gram matrix of rows (n, q) and (L, q)."""
-        if self.bandwidth is not None:
-            # In the states' precision; whole numbers have none, a bandwidth has.
-            scale = self.bandwidth.astype(np.result_type(X.dtype, np.float32))
-            X, Y = X / scale, Y / scale
-        gram = self.function(X, Y, **self.params)
+        gram = self.function(self._scaled(X), self._scaled(Y), **self.params)
         if np.shape(gram) != (len(X), len(Y)):
             raise ValueError(
                 f"The kernel {self.function!r} returned an array of shape "
@@ -241,69 +249,46 @@ class BoundKernel:
         """The Gram matrix (..., L) of x (..., q) and rows (L, q), by the form."""
         if self.form is None:
             raise ValueError(f"The kernel {self.function!r} has no form in torch.")
-        y = torch.from_numpy(rows).to(x)
+        y = torch.from_numpy(self._scaled(rows))
+        if self.center is not None:
+            x = x - torch.from_numpy(self.center).to(x)
         if self.bandwidth is not None:
-            scale = torch.from_numpy(self.bandwidth).to(x)
-            x, y = x / scale, y / scale
-        return self.form(x, y, **self.params)
+            x = x / torch.from_numpy(self.bandwidth).to(x)
+        x = x.to(y.dtype)
+        return self.form(x, y.to(x), **self.params)
 
     def of_columns(self, columns: slice, n_columns: int) -> BoundKernel:
         """The factor of a product kernel that is of some of its columns."""
-        if self.bandwidth is not None:
-            return replace(self, bandwidth=self.bandwidth[columns])
-        if self.params.get("gamma", 0) is None:
+        params, each = self.params, (self.bandwidth, self.center)
+        if self.bandwidth is None and params.get("gamma", 0) is None:
             # scikit-learn's default is for all columns, not for some.
-            return replace(self, params={**self.params, "gamma": 1.0 / n_columns})
-        return self
+            params = {**params, "gamma": 1.0 / n_columns}
+        bandwidth, center = (None if one is None else one[columns] for one in each)
+        return replace(self, params=params, bandwidth=bandwidth, center=center)
+
+    def _scaled(self, rows: Floats) -> Floats:
+        if self.center is not None:
+            rows = rows - self.center
+        if self.bandwidth is not None:
+            rows = rows / self.bandwidth
+        # Cast last: in single precision 1.7e9 is known to 128.
+        return np.asarray(rows, self.dtype)
 
 
 def bind_kernel(
-    kernel: KernelLike, kernel_params: KernelParams | None, bandwidth: Floats | None
+    kernel: KernelLike,
+    kernel_params: KernelParams | None,
+    bandwidth: Floats | None,
+    center: Floats | None,
+    dtype: str,
 ) -> BoundKernel:
-    """A kernel with its parameters and the bandwidth that its features have."""
+    """A kernel with its parameters, and the bandwidth and centre of its features."""
     params, record = dict(kernel_params or {}), record_of(kernel)
     if not isinstance(kernel, str):
-        return BoundKernel(kernel, None, params, None)
+        return BoundKernel(kernel, None, params, None, center, dtype)
     if bandwidth is not None and record.gamma is not None:
         params["gamma"] = record.gamma
     function = record.function or partial(pairwise_kernels, metric=kernel)
-    return BoundKernel(function, record.form, params, bandwidth)
-
-
-# Rows among which the median distance is taken: 1,000 give it to within about 1 %.
-_MEDIAN_ROWS = 1000
-
-
-def median_bandwidth(states: Floats, metric: str, rng: np.random.RandomState) -> Floats:
-    """A length scale for each column, from the spread of the states.
-
-    Parameters
-    ----------
-    states : array of shape (n, d)
-    metric : str
-        A metric of `scipy.spatial.distance.pdist`.
-    rng : numpy RandomState
-        Draws the states that are compared, where there are more than 1,000.
-
-    Returns
-    -------
-    array of shape (d,)
-        Standard deviations times the median distance between states divided by them;
-        a constant column's standard deviation counts as 1.
-
-    Examples
-    --------
-    >>> states = np.array([[0.0, 0.0], [1.0, 100.0]])
-    >>> median_bandwidth(states, "cityblock", np.random.RandomState(0))
-    array([  2., 200.])
-    """
-    spread = states.std(axis=0, dtype=np.float64)
-    spread[spread == 0] = 1.0
-    if len(states) > _MEDIAN_ROWS:
-        states = states[rng.choice(len(states), _MEDIAN_ROWS, replace=False)]
-    # Not by way of inner products, which leave rounding between equal states.
-    distances = pdist(states / spread, metric)
-    # Repeated states would pull the median to zero, and the kernel to the identity.
-    distances = distances[distances > 0]
-    middle = float(np.median(distances)) if len(distances) else 1.0
-    return middle * spread
+    # Rounded, states that differ would be equal.
+    own = None if record.needs_every_state else dtype
+    return BoundKernel(function, record.form, params, bandwidth, center, own)

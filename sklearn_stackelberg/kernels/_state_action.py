@@ -6,16 +6,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .._action_scale import ActionScale
 from .._typing import Floats
 from ._nystroem import KernelFeatures, in_batches
 from ._registry import BoundKernel, kernel_names, record_of
 
+# Kernels that read a column of actions through distances alone.
+_OF_DISTANCES = ("rbf", "laplacian")
+
 
 class StateActionFeatures(KernelFeatures):
-    """Features φ of states and actions with φ(s, a)ᵀφ(s', a') = k((s, a), (s', a')).
+    """Features φ of (s, a) with φ(s, a)ᵀφ(s', a') = k((s, a), (s', a')) / κ.
 
     The Nyström features of `LandmarkFeatures`, on the columns of the state and of the
-    action side by side; landmarks are logged pairs.
+    action side by side; landmarks are logged pairs. ``"rbf"`` and ``"laplacian"``, of
+    distances, compare doses that span decades by their logarithm.
 
     Parameters
     ----------
@@ -23,15 +28,19 @@ class StateActionFeatures(KernelFeatures):
         As in `LandmarkFeatures`, with pairs for states; a callable kernel is given rows
         of d + p columns.
     bandwidth : float, array-like of shape (d + p,) or (d,), default="median"
-        Length scale, larger is smoother. ``"median"`` gives each column its standard
-        deviation, times the median distance between pairs so scaled. A number, or one
-        for each column of the state, leaves the columns of the action to the median.
+        As in `LandmarkFeatures`, of all d + p columns. Lengths of the state's columns
+        alone leave those of the action to the median.
+        Lengths that are given for the action are in its units: no column of it is then
+        compared by its logarithm.
 
     Attributes
     ----------
+    action_scale_ : ActionScale
+        Which columns of the action are compared by their logarithm.
     landmarks_ : array of shape (n_landmarks, d + p)
+        Their actions on that scale.
     projection_ : array of shape (n_landmarks, n_features_out_)
-    bandwidth_ : array of shape (d + p,) or None
+    bandwidth_, center_ : array of shape (d + p,) or None
     n_features_out_ : int
     n_state_columns_ : int
         d.
@@ -66,6 +75,11 @@ class StateActionFeatures(KernelFeatures):
             As `LandmarkFeatures.fit`.
         """
         self.n_state_columns_ = states.shape[1]
+        # Lengths of the action that a user gives are in its own units.
+        has_lengths = np.shape(self.bandwidth) == (states.shape[1] + actions.shape[1],)
+        by_distance = self.kernel in _OF_DISTANCES and not has_lengths
+        none = ActionScale(np.zeros(actions.shape[1]))
+        self.action_scale_ = ActionScale.of(actions) if by_distance else none
         self._fit(self._pairs(states, actions), states.shape[1])
         return self
 
@@ -101,7 +115,7 @@ class StateActionFeatures(KernelFeatures):
         return self._project(self._pairs(states, actions), landmark_weights)
 
     def similarity_to_itself(self, states: Floats, actions: Floats) -> Floats:
-        """k((s, a), (s, a)).
+        """k((s, a), (s, a)) / κ.
 
         Parameters
         ----------
@@ -117,7 +131,7 @@ class StateActionFeatures(KernelFeatures):
     @property
     def is_product(self) -> bool:
         """Whether k((s, a), (s', a')) = k(s, s') k(a, a')."""
-        return record_of(self.kernel).is_product
+        return record_of(self.kernel_).is_product
 
     def gram(self, states: Floats, actions: Floats) -> Floats:
         """k((s, a), L).
@@ -157,6 +171,7 @@ class StateActionFeatures(KernelFeatures):
         -------
         array of shape (n, n_landmarks)
         """
+        actions = self.action_scale_.transform(actions)
         return self._gram_of(actions, slice(self.n_state_columns_, None))
 
     def check_differentiable(self) -> None:
@@ -167,28 +182,29 @@ class StateActionFeatures(KernelFeatures):
         ValueError
             In a sentence that lists the kernels there are.
         """
-        if record_of(self.kernel).form is None:
+        if record_of(self.kernel_).form is None:
             raise ValueError(
-                f"kernel={self.kernel!r} cannot be differentiated in the action, which "
-                "a Gaussian policy is learned by. Use one of "
+                f"kernel={self.kernel_!r} cannot be differentiated in the action, "
+                "which a Gaussian policy is learned by. Use one of "
                 f"{kernel_names(lambda record: record.form)}, or "
                 "action_distribution='candidates', which takes any kernel."
             )
 
-    def torch_gram(self, points: Tensor, columns: slice = slice(None)) -> Tensor:
-        """k((s, a), L), differentiable; or the part of a product kernel in its columns.
+    def torch_gram(self, states: Tensor, actions: Tensor) -> Tensor:
+        """k((s, a), L), differentiable.
 
         Parameters
         ----------
-        points : Tensor of shape (..., d + p)
-            Or as many columns as ``columns`` selects.
-        columns : slice, default=slice(None)
+        states : Tensor of shape (..., d)
+        actions : Tensor of shape (..., p)
 
         Returns
         -------
         Tensor of shape (..., n_landmarks)
         """
-        return self._factor(columns).in_torch(points, self.landmarks_[:, columns])
+        actions = self.action_scale_.transform_tensor(actions)
+        points = torch.cat([states, actions], dim=-1)
+        return self.bound_kernel().in_torch(points, self.landmarks_)
 
     def torch_action_gram(self, actions: Tensor) -> Tensor:
         """k(a, L) of a product kernel, differentiable.
@@ -201,17 +217,19 @@ class StateActionFeatures(KernelFeatures):
         -------
         Tensor of shape (..., n_landmarks)
         """
-        return self.torch_gram(actions, slice(self.n_state_columns_, None))
+        actions = self.action_scale_.transform_tensor(actions)
+        columns = slice(self.n_state_columns_, None)
+        return self._factor(columns).in_torch(actions, self.landmarks_[:, columns])
 
     def _factor(self, columns: slice) -> BoundKernel:
         return self.bound_kernel().of_columns(columns, self.landmarks_.shape[1])
 
     def _gram_of(self, points: Floats, columns: slice) -> Floats:
-        points = np.asarray(points, dtype=self.dtype)
         return self._factor(columns)(points, self.landmarks_[:, columns])
 
     def _pairs(self, states: Floats, actions: Floats) -> Floats:
-        return np.concatenate([states, actions], axis=1, dtype=self.dtype)
+        actions = self.action_scale_.transform(actions)
+        return np.concatenate([states, actions], axis=1)
 
 
 class CandidateGram:
@@ -279,12 +297,12 @@ class NodeGram:
     def read(self, states: Floats) -> Tensor:
         """What is kept of states, (n, width)."""
         features = self.features
-        states = np.asarray(states, dtype=features.dtype)
-        # Without a product there is nothing of k to compute before actions are known.
-        if features.is_product:
-            gram, dtype = features.state_gram, features.dtype
-            states = in_batches(gram, states, self.width, dtype)
-        return torch.from_numpy(states)
+        # Without a product there is nothing of k to compute before actions are known;
+        # in full precision, as they are still to be centred.
+        if not features.is_product:
+            return torch.from_numpy(np.array(states, dtype=np.float64))
+        gram, dtype = features.state_gram, features.dtype
+        return torch.from_numpy(in_batches(gram, states, self.width, dtype))
 
     def values(self, rows: Tensor, actions: Tensor, landmark_weights: Tensor) -> Tensor:
         """k((s, a), L) of actions (n, S, p) times weights (L, c), (n, S, c)."""
@@ -303,4 +321,4 @@ class NodeGram:
         if self.features.is_product:
             return rows[:, None, :] * self.features.torch_action_gram(actions)
         states = rows[:, None, :].expand(-1, actions.shape[1], -1)
-        return self.features.torch_gram(torch.cat([states, actions], dim=2))
+        return self.features.torch_gram(states, actions)

@@ -80,7 +80,7 @@ def fitted_q_value(
         Matérn kernel with ν = 5/2, which follows a value that breaks off better than
         ``"rbf"``. Of continuous actions, that of pairs (s, a): ``"laplacian"``.
     bandwidth : float, array-like of shape (d,) or "median", default="median"
-        Length scale of the states. Larger is smoother.
+        Length scale of the states, or a multiple of the median one. Larger is smoother.
     n_components : int or None, default=200
         Number of landmarks; of pairs (s, a), twice as many. Time is as its cube.
     ridge : float, default=0.03

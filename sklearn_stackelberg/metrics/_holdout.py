@@ -77,7 +77,7 @@ def fit_holdout_evaluator(
     most = max(10, _WEIGHTS // copies)
     settings = QSettings(n_components=min(QSettings.n_components or most, most))
     features = fit_features(data, settings)
-    finite = isinstance(features.kernel, str) and features.kernel == "delta"
+    finite = isinstance(features.kernel_, str) and features.kernel_ == "delta"
     ridge = _RIDGE["delta" if finite else "smooth"]
     system = FittedQSystem.from_kernel(data, discount, features, ridge)
     fit = system.solve()

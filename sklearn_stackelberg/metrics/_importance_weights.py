@@ -14,6 +14,7 @@ from sklearn.utils import check_random_state
 from .._typing import Floats, Index, RandomStateLike
 from .._validation import check_rules, integer
 from ..transitions._checks import rows_text
+from ..transitions._tables import Log
 from ._data import EvaluationData
 from ._estimate import clustered_error, effective_size
 from ._features import FeatureMap
@@ -58,7 +59,7 @@ def _propensities(
     for number in range(n_folds):
         held = np.flatnonzero(fold == number)
         rest = np.flatnonzero(fold != number)
-        out[held] = _estimated(model, states, data.log.action, rest, held)
+        out[held] = _estimated(model, states, data.log, rest, held)
     by = f"propensities estimated by {type(model).__name__} in {n_folds} folds"
     # Logged propensities are taken as they are: they are known.
     return np.maximum(out, SMALLEST_PROPENSITY), by
@@ -84,9 +85,10 @@ def step_ratios(
 
 # states: an array, or a DataFrame with names for the model.
 def _estimated(
-    model: object, states: Any, action: NDArray[Any], rest: Index, held: Index
+    model: object, states: Any, log: Log, rest: Index, held: Index
 ) -> Floats:
     """Probabilities of the actions of the rows held out, by the rest."""
+    action = log.action
     take = getattr(states, "iloc", states).__getitem__
     # Classifiers refuse a single class; the logger took it with certainty.
     if len(np.unique(action[rest])) < 2:
@@ -95,7 +97,13 @@ def _estimated(
     probabilities = np.asarray(fitted.predict_proba(take(held)), dtype=float)
     # A class that the other folds lack has probability 0 there, and is raised later.
     match = action[held, None] == np.asarray(fitted.classes_)[None, :]
-    return (probabilities * match).sum(axis=1)
+    taken = (probabilities * match).sum(axis=1)
+    if log.available is None or log.available_actions is None:
+        return taken
+    # Of what could be taken: a model of states does not know it.
+    columns = np.searchsorted(log.available_actions, fitted.classes_)
+    possible = (probabilities * log.available[held][:, columns]).sum(axis=1)
+    return taken / np.where(possible > 0, possible, 1.0)
 
 
 # Later rewards that no weighted episode holds may have at most this share of the

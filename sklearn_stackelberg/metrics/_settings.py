@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.gaussian_process.kernels import Matern
 from sklearn.utils import check_random_state
 
-from .._typing import Floats, RandomStateLike
+from .._typing import RandomStateLike
 from .._validation import Rule, check_rules, integer, positive
+from ..kernels._columns import are_finite, length_scales
 from ..kernels._nystroem import LandmarkFeatures
-from ..kernels._registry import KernelLike, median_bandwidth
+from ..kernels._registry import KernelLike
 from ..kernels._state_action import StateActionFeatures
 from ._data import EvaluationData
-
-# Finite states get one feature each where this many rows stand for each on average.
-_ROWS_PER_STATE = 10
 
 # Pairs of states and continuous actions need more landmarks than states alone. With as
 # many, 95 % intervals held the truth of a problem of two actions in 86 %.
@@ -28,7 +25,7 @@ _RULES = {
     "ridge": positive(),
     "n_components": integer(1, None),
     "bandwidth": Rule(
-        "a positive number, one for each column, or 'median'",
+        "a multiple of the median lengths, one length for each column, or 'median'",
         lambda value: not isinstance(value, str) or value == "median",
     ),
 }
@@ -70,23 +67,12 @@ def fit_features(
             n_components=n_components and _LANDMARKS_OF_PAIRS * n_components,
             random_state=rng,
         ).fit(data.state, data.actions)
-    if auto and _are_finite(data.state, n_components):
+    if auto and are_finite(data.state, n_components):
         kernel, bandwidth = "delta", "median"
     elif auto:
-        if isinstance(bandwidth, str):
-            bandwidth = median_bandwidth(data.state, "euclidean", rng)
+        bandwidth = length_scales(data.state, bandwidth, "euclidean", rng)
         # The bandwidth is the kernel's own; `LandmarkFeatures` shall add none.
         kernel, bandwidth = Matern(bandwidth, nu=2.5), "median"
     return LandmarkFeatures(
         kernel, bandwidth=bandwidth, n_components=n_components, random_state=rng
     ).fit(data.state)
-
-
-def _are_finite(state: Floats, n_components: int | None) -> bool:
-    """Whether one feature a state is what the log can bear."""
-    limit = len(state) // _ROWS_PER_STATE
-    limit = limit if n_components is None else min(limit, n_components)
-    # Most logs of measured states show more in their first rows.
-    if len(np.unique(state[: 4 * limit + 1], axis=0)) > limit:
-        return False
-    return len(np.unique(state, axis=0)) <= limit

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,8 +11,14 @@ from numpy.typing import NDArray
 from sklearn.utils import check_array
 
 from .._problem.rows import index_states
-from .._typing import Floats, Index
-from ..transitions._actions import action_type, check_action_names
+from .._typing import Flags, Floats, Index
+from ..transitions._actions import (
+    action_type,
+    check_action_names,
+    masks_at,
+    refuse_masks,
+)
+from ..transitions._checks import rows_text
 from ..transitions._tables import Log, shared_next_rows
 from ._data import EvaluationData, as_numbers
 
@@ -21,6 +29,10 @@ _LARGEST_UNKNOWN_SHARE = 0.05
 # Continuous actions are unknown from this share of the logged range outside of it on:
 # the features reach a little beyond what was logged.
 _FAR = 0.1
+
+
+# A probability that may be a zero rounded.
+_ROUNDING = 1e-9
 
 
 # What has ``classes_`` and ``predict_proba``, (n, A), as a fitted classifier; or
@@ -47,11 +59,13 @@ def tabulate_policy(
         log.next_or_own_state(), dtype=np.float64, input_name="next_state"
     )
     # In a log in order nearly every next state is the next row's state: half the work.
-    shared = shared_next_rows(state, after)
+    shared = shared_next_rows(state, after, log)
     states, state_index, next_index = index_states(state, after, shared)
     # A policy that was fitted on a DataFrame finds its columns by name.
     seen = like(log.state, states)
+    rows = np.arange(len(log)) if rows is None else rows
     if is_continuous(policy):
+        refuse_masks(log.available, "policy's")
         if log.action.dtype.kind not in "iuf":
             raise ValueError(
                 "The policy's actions are continuous, and those of the log are not "
@@ -65,13 +79,20 @@ def tabulate_policy(
     else:
         classes = np.asarray(policy.classes_)
         codes = _codes(log.action, classes)
-        probabilities = _probabilities(policy, seen, greedy)
+        available = masks_at(log, classes, state_index, next_index, len(states))
+        probabilities = _probabilities(policy, seen, available)
+        if available is not None:
+            impossible = np.any((probabilities > _ROUNDING) & ~available, axis=1)
+            _refuse_impossible(impossible[state_index] | impossible[next_index], rows)
+        if greedy:
+            best = probabilities.argmax(axis=1)
+            probabilities = np.eye(len(classes))[best]
         one_hot = np.eye(len(classes))
         nodes = np.broadcast_to(one_hot, (len(states), *one_hot.shape))
     data = EvaluationData(
         policy=policy,
         log=log,
-        rows=np.arange(len(log)) if rows is None else rows,
+        rows=rows,
         weight=weight / weight.sum(),
         states=states,
         state_index=state_index,
@@ -123,8 +144,11 @@ def _codes(action: NDArray[Any], classes: NDArray[Any]) -> Index:
     return order[np.searchsorted(classes[order], action)]
 
 
-def _probabilities(policy: AnyPolicy, states: Any, greedy: bool) -> Floats:
-    probabilities = np.asarray(policy.predict_proba(states), dtype=np.float64)
+def _probabilities(policy: AnyPolicy, states: Any, available: Flags | None) -> Floats:
+    given = {}
+    if available is not None and _takes_masks(policy.predict_proba):
+        given["available"] = available
+    probabilities = np.asarray(policy.predict_proba(states, **given), dtype=np.float64)
     shape = (len(states), len(policy.classes_))
     if probabilities.shape != shape:
         raise ValueError(
@@ -132,7 +156,24 @@ def _probabilities(policy: AnyPolicy, states: Any, greedy: bool) -> Floats:
             f"{shape[0]} states and {shape[1]} classes_; {shape} was expected."
         )
     _check_probabilities(probabilities, "predict_proba", states)
-    return np.eye(shape[1])[probabilities.argmax(axis=1)] if greedy else probabilities
+    return probabilities
+
+
+def _takes_masks(function: Callable[..., object]) -> bool:
+    try:
+        return "available" in inspect.signature(function).parameters
+    except ValueError:  # of a compiled function nothing is known
+        return False
+
+
+def _refuse_impossible(impossible: Flags, rows: Index) -> None:
+    if impossible.any():
+        raise ValueError(
+            "The policy gives probability to actions that are not available in the "
+            f"state or the next state of {rows_text(impossible, rows)}. Let its "
+            "predict_proba take available=, (n, n_actions), and give them none; or "
+            "fit it on a log with masks."
+        )
 
 
 def _action_nodes(
@@ -178,7 +219,7 @@ def _action_nodes(
 def _check_probabilities(probabilities: Floats, name: str, states: object) -> None:
     # Float32 softmaxes sum to 1 within some 1e-6, and may round a zero down. What is
     # not finite compares as False.
-    right = (probabilities >= -1e-9).all(axis=1)
+    right = (probabilities >= -_ROUNDING).all(axis=1)
     wrong = ~(right & (np.abs(probabilities.sum(axis=1) - 1.0) <= 1e-4))
     if wrong.any():
         row = int(np.argmax(wrong))

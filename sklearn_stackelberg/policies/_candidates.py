@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 from sklearn.cluster import KMeans
 from torch import Tensor, nn
 
+from .._action_scale import ActionScale
 from .._sampling import fixed_sample
 from .._typing import Floats, RandomStateLike
 from ._base import ContinuousPolicy, split_prior
@@ -15,7 +16,7 @@ from ._quadrature import Nodes, as_head, head_dtype
 
 # Candidates where the user asks for no number of them: in one dimension, and in more,
 # where the same number of cells leaves each of them wider.
-_GRID, _CENTRES = 5, 16
+_LINE, _CENTRES = 9, 16
 
 # Logged actions among which centres are found; more move them by little.
 _CENTRE_ROWS = 20_000
@@ -122,9 +123,11 @@ def choose_candidates(
         Bounds.
     candidates : int, array-like of shape (C, p) or None, default=None
         A number C asks for so many: all logged actions, if there are no more distinct
-        ones; in one dimension a grid over the bounds, both included; in more the
-        centres of C clusters of the logged actions (k-means), which lie where the log
-        does. None is 5 in one dimension and 16 in more. An array is taken as it is.
+        ones; in one dimension C logged actions that are quantiles, (j + 1/2) / C, of
+        which a value that fills more than a share of 1 / C is one and the others are of
+        what is left; in more the centres of C clusters of the logged actions (k-means).
+        Both lie where the log does. None is 9 in one dimension and 16 in more. An array
+        is taken as it is.
     random_state : int, RandomState instance or None, default=None
         Starts the clusters.
 
@@ -139,15 +142,15 @@ def choose_candidates(
 
     Examples
     --------
-    >>> logged = np.linspace(0.0, 1.0, 50)[:, None]
-    >>> choose_candidates(logged, np.zeros(1), np.ones(1), 3).ravel()
-    array([0. , 0.5, 1. ])
+    >>> logged = np.array([[0.0]] * 40 + [[dose] for dose in range(1, 61)])
+    >>> choose_candidates(logged, np.zeros(1), np.full(1, 60.0), 4).ravel()
+    array([ 0., 10., 30., 50.])
     """
     p = actions.shape[1]
     if candidates is not None and np.ndim(candidates) > 0:
         return _checked(np.asarray(candidates, dtype=float), low, high)
     count = (
-        (_GRID if p == 1 else _CENTRES)
+        (_LINE if p == 1 else _CENTRES)
         if candidates is None
         else int(np.asarray(candidates))
     )
@@ -165,19 +168,35 @@ def choose_candidates(
     if len(distinct) <= count:
         return distinct.astype(float)
     if p == 1:
-        # An odd number holds the middle too, which is often "do nothing".
-        grid = np.linspace(low[0], high[0], count + 1 - count % 2)
-        grid[-1] = high[0]
-        return grid[:, None]
+        return _quantiles(actions[:, 0].astype(float), count)[:, None]
     chosen = fixed_sample(len(actions), _CENTRE_ROWS)
+    scale = ActionScale.of(actions)
     # Columns in units of their spread, so that no unit decides who is near whom.
-    spread = actions.std(axis=0)
+    scaled = scale.transform(np.asarray(actions, dtype=float))
+    spread = scaled.std(axis=0)
     spread[spread == 0] = 1.0
     found = KMeans(count, n_init=1, random_state=random_state).fit(
-        np.asarray(actions[chosen], dtype=float) / spread
+        scaled[chosen] / spread
     )
+    centres = torch.from_numpy(found.cluster_centers_ * spread)
     # A mean lies within the hull of the logged actions; rounding may take it past.
-    return np.clip(found.cluster_centers_ * spread, low, high)
+    return np.clip(scale.inverse_tensor(centres).numpy(), low, high)
+
+
+def _quantiles(actions: Floats, count: int) -> Floats:
+    """Logged actions (count,) that are evenly many rows apart, sorted."""
+    often: list[float] = []
+    # What is logged so often that quantiles would repeat it, such as a dose of zero.
+    while True:
+        values, counts = np.unique(actions, return_counts=True)
+        found = values[counts * (count - len(often)) > len(actions)]
+        if not len(found):
+            break
+        often.extend(found)
+        actions = actions[~np.isin(actions, found)]
+    share = (np.arange(count - len(often)) + 0.5) / (count - len(often))
+    rest = np.quantile(actions, share, method="closest_observation")
+    return np.unique([*often, *rest])
 
 
 def _checked(candidates: Floats, low: Floats, high: Floats) -> Floats:

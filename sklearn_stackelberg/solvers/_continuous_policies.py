@@ -17,6 +17,7 @@ from .._typing import Floats
 from ..kernels._nystroem import LandmarkFeatures
 from ..kernels._state_action import CandidateGram, NodeGram, StateActionFeatures
 from ..policies._base import NEVER, ContinuousPolicy, advantages
+from ..policies._quadrature import Nodes
 from ..policies._softmax import softmax_vjp
 
 # A Gaussian's step reweights its nodes by no more than about e to this: longer ones
@@ -96,6 +97,7 @@ class GaussianPolicyModel:
 
     θ is of shape (n_state_features, 2 p). Of ``policy`` the bounds and the nodes are
     taken, not the head; a kernel without a derivative in the action is refused.
+    ``action_range`` of states (k, d) is the range it is held to in each, (k, 2 p).
     """
 
     def __init__(
@@ -103,8 +105,9 @@ class GaussianPolicyModel:
         features: StateActionFeatures,
         inputs: LandmarkFeatures,
         policy: ContinuousPolicy,
+        action_range: Callable[[Floats], Floats] | None = None,
     ) -> None:
-        self.features, self.inputs = features, inputs
+        self.features, self.inputs, self.range = features, inputs, action_range
         self.gram = NodeGram(features)
         # θ is an argument of every method: the head that the policy has is never used.
         self.dtype: torch.dtype = getattr(torch, features.dtype)
@@ -118,15 +121,22 @@ class GaussianPolicyModel:
 
     def read(self, states: Floats) -> StateData:
         inputs = torch.from_numpy(self.inputs.transform(states))
-        return self.gram.read(states), inputs.to(self.dtype)
+        kept = self.gram.read(states), inputs.to(self.dtype)
+        if self.range is None:
+            return kept
+        return *kept, torch.from_numpy(self.range(states)).to(self.dtype)
 
     def outputs(self, data: StateData, direction: Tensor) -> Tensor:
         """What μ and log σ come from, (k, 2 p)."""
         return data[1] @ direction.to(data[1].dtype)
 
+    def choice(self, data: StateData, outputs: Tensor) -> Nodes:
+        """The nodes, in the range of each state."""
+        return self.policy.choice(torch.cat([outputs, *data[2:]], dim=1))
+
     def mean(self, data: StateData, theta: Tensor) -> Tensor:
         """h = Σ_j w_j k((s, a_j), L) over the nodes, (k, n_landmarks)."""
-        nodes = self.policy.choice(self.outputs(data, theta))
+        nodes = self.choice(data, self.outputs(data, theta))
         return self.gram.mean(data[0], nodes.actions, nodes.weights)
 
     def vjp(
@@ -136,7 +146,7 @@ class GaussianPolicyModel:
         # Through nodes and kernel; the step from the outputs to θ is linear.
         outputs = self.outputs(data, theta.detach()).requires_grad_()
         with torch.enable_grad():
-            nodes = self.policy.choice(outputs)
+            nodes = self.choice(data, outputs)
             mean = self.gram.mean(data[0], nodes.actions, nodes.weights)
             total = (left * (mean @ landmark_weights)).sum()
         return (data[1].T @ torch.autograd.grad(total, outputs)[0]).double()
@@ -151,7 +161,7 @@ class GaussianPolicyModel:
         is projected on the policy's features by least squares.
         """
         outputs = self.outputs(data, theta)  # (k, 2 p)
-        nodes = self.policy.choice(outputs)
+        nodes = self.choice(data, outputs)
         landmark_weights = (self._projection @ w).to(outputs.dtype)[:, None]
         values = self.gram.values(data[0], nodes.actions, landmark_weights)  # (k, S, 1)
         advantage = advantages(nodes.weights, values[..., 0])

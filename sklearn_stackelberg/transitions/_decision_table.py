@@ -28,7 +28,7 @@ from ._linking import (
     refuse_backward_steps,
     refuse_scattered_episodes,
 )
-from ._tables import States, is_frame, take_rows
+from ._tables import AVAILABLE, States, is_frame, take_rows
 
 _OPTIONAL = ("episode", "step", "terminated", "propensity", "is_initial")
 ROLES = ("action", "reward", *_OPTIONAL)
@@ -69,11 +69,13 @@ def find_columns(y: States) -> dict[str, Column]:
     # The index, too, may bear a role's name, and would be lost without a word.
     levels = [*getattr(getattr(y, "index", None), "names", [])]
     _refuse_unknown(known, levels, numbered)
+    masks = [str(name) for name in known if str(name).startswith(AVAILABLE)]
     # pandas allows it, and y[role] would then be a table.
-    for role in (*ROLES, *numbered):
+    for role in (*ROLES, *numbered, *masks):
         if known.count(role) > 1:
             raise ValueError(f"y has more than one column {role!r}; drop the others.")
-    columns = {r: Column(y[r], f"y[{r!r}]") for r in ROLES if r in known}
+    read = [role for role in (*ROLES, *masks) if role in known]
+    columns = {role: Column(y[role], f"y[{role!r}]") for role in read}
     if len(numbered) > 1:
         name = f"y[{numbered[0]!r}, ..., {numbered[-1]!r}]"
         wide = y[numbered] if is_frame(y) else np.stack([y[c] for c in numbered], 1)
@@ -114,6 +116,12 @@ def _refuse_unknown(
         raise ValueError(
             f"y has {' and '.join(map(repr, hidden))} in its index, where it is not "
             "read; make it a column with y.reset_index()."
+        )
+    if "available" in known:
+        raise ValueError(
+            "y has a column 'available'; which actions are available is read from one "
+            f"column for each, named {AVAILABLE!r} with the action behind it, such as "
+            f"{AVAILABLE + 'low'!r}. Split it, or rename it."
         )
     meant: dict[str, Any] = {}
     for name in known:

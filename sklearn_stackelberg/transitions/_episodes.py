@@ -129,7 +129,8 @@ class LogSummary:
     """What a log holds; `str` gives it as text. Obtained from `describe()`.
 
     `None` stands for what cannot be known, where the log has no episodes. Of actions of
-    several numbers `action_ranges` has each one's smallest, mean and largest.
+    several numbers `action_ranges` has each one's smallest, mean and largest;
+    `available_range` is of the number of available actions in a state.
     """
 
     n_transitions: int
@@ -146,6 +147,7 @@ class LogSummary:
     left_out: dict[str, int] = field(default_factory=dict)
     n_without_action: int = 0
     action_ranges: dict[Hashable, tuple[float, float, float]] | None = None
+    available_range: tuple[float, float, float] | None = None
 
     def __str__(self) -> str:
         columns = _some([str(column) for column in self.state_columns])
@@ -174,6 +176,8 @@ class LogSummary:
             "ends": ends,
             "left out": f"{self.n_left_out:,} rows{reasons}",
         }
+        if self.available_range is not None:
+            lines["available"] = f"{_range_text(*self.available_range)} actions"
         if self.n_without_action:
             lines["no action"] = f"{self.n_without_action:,} rows inside an episode"
         return "\n".join(f"{name + ':':<15}{text}" for name, text in lines.items())
@@ -217,6 +221,7 @@ def summarize(log: Log, n_without_action: int) -> LogSummary:
         n_left_out=sum(log.left_out.values()),
         left_out=dict(log.left_out),
         n_without_action=n_without_action,
+        available_range=None if log.available is None else _range(log.available.sum(1)),
     )
     if log.episode is None:
         return summary

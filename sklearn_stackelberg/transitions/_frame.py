@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ._checks import Column, check_same_length, rows_text
 from ._linking import count_steps, link
-from ._tables import Frame, Log, comparable, is_frame, rows_equal, stack
+from ._tables import AVAILABLE, Frame, Log, comparable, is_frame, rows_equal, stack
 
 # pandas' nullable types: a plain column of integers cannot hold the missing actions.
 _NULLABLE = {"i": "Int64", "u": "UInt64", "f": "Float64", "b": "boolean"}
@@ -39,6 +39,13 @@ def frame_columns(
     return df[states], columns, tuple(actions)
 
 
+def mask_roles(available: Mapping[Any, Any] | Names) -> dict[str, Any]:
+    """Columns of masks, given by action or named by the actions, by role."""
+    if not isinstance(available, Mapping):
+        available = {name: name for name in _listed(available)}
+    return {f"{AVAILABLE}{action}": name for action, name in available.items()}
+
+
 def _listed(names: Names) -> list[Hashable]:
     # A tuple is one name, of a table whose columns have several levels.
     return [*names] if isinstance(names, (list, np.ndarray)) else [names]
@@ -50,6 +57,10 @@ def write_frame(log: Log) -> Frame:
 
     n = len(log)
     now, then = comparable(log.state), comparable(log.next_state)
+    if log.available is not None and log.next_available is not None:
+        # What is available is a part of what a row says of its state.
+        now = np.hstack([now, log.available])
+        then = np.hstack([then, log.next_available])
     episode = np.arange(n) if log.episode is None else log.episode
     step = np.zeros(n, dtype=np.int64) if log.episode is None else log.step
     if step is None:
@@ -63,9 +74,10 @@ def write_frame(log: Log) -> Frame:
     broken = linked & ~log.terminated & ~rows_equal(then, now[next_row])
     if broken.any():
         raise ValueError(
-            "A table cannot hold this log: the next state is not the state of the "
-            f"same episode's row at step + 1 at {rows_text(broken)}. Rows that do not "
-            "follow each other need different episodes or steps."
+            "A table cannot hold this log: the next state (or what is available there) "
+            f"is not the state of the same episode's row at step + 1 at "
+            f"{rows_text(broken)}. Rows that do not follow each other need different "
+            "episodes or steps."
         )
     # A terminated row whose next state is its own has none that need be kept.
     unused = log.terminated & rows_equal(then, now)
@@ -89,6 +101,10 @@ def write_frame(log: Log) -> Frame:
     }
     if log.propensity is not None:
         fields["propensity"] = column(log.propensity, np.nan)
+    masks = log.available, log.next_available, log.available_actions
+    if masks[0] is not None and masks[1] is not None and masks[2] is not None:
+        for label, mask, after in zip(masks[2], masks[0].T, masks[1].T, strict=True):
+            fields[f"{AVAILABLE}{label}"] = column(mask, after[closing])
     states = stack([log.state, log[closing].next_state])
     if not is_frame(states):
         columns = [f"state_{j}" for j in range(log.n_features)]

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ._checks import check_actions, check_flags, check_reals, join_actions
 from ._linking import count_steps, encode
-from ._tables import FIELDS, Log, check_same_columns, check_states, stack
+from ._tables import FIELDS, AvailableRule, Log, check_same_columns, check_states, stack
 
 
 def chain_episodes(
@@ -18,6 +19,7 @@ def chain_episodes(
     actions: Sequence[object],
     rewards: Sequence[object],
     terminated: Sequence[bool],
+    available: Sequence[ArrayLike] | AvailableRule | None = None,
 ) -> dict[str, Any]:
     """Return the fields of the log that the episodes make, one list entry each."""
     lists = (observations, actions, rewards, terminated)
@@ -49,7 +51,17 @@ def chain_episodes(
     episode = np.repeat(np.arange(len(lengths)), lengths)
     # terminated is said of an episode, and holds at its last row alone.
     last = np.append(episode[1:] != episode[:-1], True)
-    return {
+    masks: dict[str, Any] = {"available": available}
+    if available is not None and not callable(available):
+        parts = [check_states(p, f"available[{k}]") for k, p in enumerate(available)]
+        if [*map(len, parts)] != [*map(len, states)]:
+            raise ValueError(
+                "available must have one row for each observation of each episode; got "
+                f"{[*map(len, parts)]} rows for {[*map(len, states)]} observations."
+            )
+        masks["available"] = stack([part[:-1] for part in parts])
+        masks["next_available"] = stack([part[1:] for part in parts])
+    return masks | {
         "state": stack([part[:-1] for part in states]),
         "action": join_actions(chosen, "actions"),
         "reward": np.concatenate(gains),
@@ -97,6 +109,18 @@ def join_logs(logs: Sequence[Log]) -> tuple[dict[str, int], dict[str, Any]]:
             f"{next(names for names in named if names != named[0])}."
         )
     fields["action_names"] = named[0] if named else None
+    # Masks that some logs lack are refused above, as any field is.
+    labels, rule = logs[0].available_actions, logs[0].available_rule
+    for k, log in enumerate(logs):
+        theirs = log.available_actions
+        if labels is not None and not np.array_equal(labels, np.asarray(theirs)):
+            raise ValueError(
+                f"The masks of the first log have columns for the actions {labels}, "
+                f"and those of log {k} for {theirs}; give them as DataFrames with the "
+                "same columns."
+            )
+        rule = rule if log.available_rule == rule else None
+    fields |= {"available_actions": labels, "available_rule": rule}
     left_out: Counter[str] = Counter()
     for log in logs:
         left_out.update(log.left_out)

@@ -5,11 +5,11 @@ pandas is imported only where the user brings a DataFrame.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, Self, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import issparse
 
 if TYPE_CHECKING:
@@ -58,6 +58,10 @@ class Log(Protocol):
     episode: AnyArray | None
     step: NDArray[np.int64] | None
     propensity: NDArray[np.float64] | None
+    available: NDArray[np.bool_] | None  # (n, K)
+    next_available: NDArray[np.bool_] | None
+    available_actions: AnyArray | None  # (K,)
+    available_rule: AvailableRule | None
     action_names: tuple[Hashable, ...] | None
     left_out: dict[str, int]
 
@@ -69,8 +73,14 @@ class Log(Protocol):
     def next_or_own_state(self) -> States: ...
 
 
-# In the order of the arguments of `Transitions`.
-FIELDS = tuple(Log.__annotations__)[:9]
+# Of states (k, d), which actions are available there: (k, n_actions), or a DataFrame.
+AvailableRule = Callable[[States], ArrayLike]
+
+# How a mask's column is named beside a log's others, its action behind it.
+AVAILABLE = "available_"
+
+# Those of a row, in the order of the arguments of `Transitions`.
+FIELDS = tuple(Log.__annotations__)[:11]
 
 
 def is_frame(values: object) -> TypeIs[Frame]:
@@ -185,10 +195,19 @@ def rows_equal(left: AnyArray, right: AnyArray) -> NDArray[np.bool_]:
     return np.all(equal.astype(bool), axis=1)
 
 
-def shared_next_rows(state: States, next_state: States) -> Index:
-    """Return i + 1 where row i + 1's state equals row i's next state, else -1, (n,)."""
+def shared_next_rows(
+    state: States, next_state: States, log: Log | None = None
+) -> Index:
+    """Return i + 1 where row i + 1's state equals row i's next state, else -1, (n,).
+
+    Of a ``log`` with masks, the same must be available there.
+    """
     state, next_state = comparable(state), comparable(next_state)
     next_row = np.full(len(state), -1, dtype=np.intp)
-    chained = np.flatnonzero(rows_equal(next_state[:-1], state[1:]))
+    same = rows_equal(next_state[:-1], state[1:])
+    if log is not None and log.available is not None:
+        assert log.next_available is not None
+        same &= rows_equal(log.next_available[:-1], log.available[1:])
+    chained = np.flatnonzero(same)
     next_row[chained] = chained + 1
     return next_row

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, NoReturn, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ._actions import read_mask_columns, read_masks
 from ._checks import (
     Column,
     check_actions,
@@ -30,11 +31,12 @@ from ._episodes import (
     summarize,
     warn_of_cut_episodes,
 )
-from ._frame import frame_columns, write_frame
+from ._frame import frame_columns, mask_roles, write_frame
 from ._join import chain_episodes, join_logs
 from ._linking import link
 from ._tables import (
     FIELDS,
+    AvailableRule,
     Frame,
     Log,
     States,
@@ -74,11 +76,24 @@ class Transitions(Log):
         integer. Each (episode, step) names one row.
     propensity : array-like of shape (n,), default=None
         Probability in (0, 1] with which the logged action was taken.
+    available, next_available : array-likes or DataFrames of bool of shape (n, \
+            n_actions), default=None
+        Which discrete actions can be taken in each state and next state (unused where
+        terminated). A DataFrame's columns are named by the actions, of which some may
+        not have been logged; an array's are the logged actions, sorted. ``available``
+        may also be a callable that returns either for states (k, d), and is asked again
+        in states that a policy learned from the log is asked for. None is all.
 
     Attributes
     ----------
     state, action, reward, next_state, terminated, is_initial, episode, step, propensity
         The fields, 1-D ones as numpy arrays; the last three are None if not given.
+    available, next_available : ndarray of shape (n, n_actions) or None
+        The masks, a terminated row's own in place of its next.
+    available_actions : ndarray of shape (n_actions,) or None
+        The actions of their columns, sorted; a fold keeps those that it lacks.
+    available_rule : callable or None
+        What they were computed by; None once states are transformed.
     left_out : dict of str to int
         Rows that linking could not use, counted by reason.
     action_names : tuple of str or None
@@ -108,6 +123,10 @@ class Transitions(Log):
 
     # On an instance only where there are any, so that other logs hash as ever.
     action_names: tuple[Hashable, ...] | None = None
+    available: NDArray[np.bool_] | None = None
+    next_available: NDArray[np.bool_] | None = None
+    available_actions: NDArray[Any] | None = None
+    available_rule: AvailableRule | None = None
 
     def __init__(
         self,
@@ -121,6 +140,8 @@ class Transitions(Log):
         episode: ArrayLike | None = None,
         step: ArrayLike | None = None,
         propensity: ArrayLike | None = None,
+        available: ArrayLike | AvailableRule | None = None,
+        next_available: ArrayLike | None = None,
     ) -> None:
         self.state = check_states(state)
         self.next_state = check_states(next_state, "next_state")
@@ -158,6 +179,8 @@ class Transitions(Log):
         # What is given goes before what can be derived: a fold may start inside.
         if is_initial is None:
             self.is_initial = first
+        if available is not None or next_available is not None:
+            self.__dict__.update(read_masks(self, available, next_available))
         # What a fold, which takes them along, needs to know whether it cut episodes.
         self._sizes, self._origin = episode_sizes(self.episode), Origin()
 
@@ -167,10 +190,12 @@ class Transitions(Log):
     ) -> Self:
         # Not __init__: what was read or joined is checked, and may be large.
         new = object.__new__(cls)
-        for name in FIELDS:
-            setattr(new, name, fields[name])
-        if fields["action_names"]:
-            new.action_names = fields["action_names"]
+        # What a class has as None stands on an instance only where there is any.
+        new.__dict__.update(
+            (name, value)
+            for name, value in fields.items()
+            if value is not None or not hasattr(cls, name)
+        )
         new.left_out, new._n_without_action = left_out, n_without_action
         new._sizes, new._origin = episode_sizes(new.episode), Origin()
         return new
@@ -185,6 +210,7 @@ class Transitions(Log):
         """Link the rows of a table; return also the row of each transition's state."""
         chain = chain_rows(columns)
         fields = read_fields(columns, chain, state) | {"action_names": action_names}
+        fields |= read_mask_columns(columns, fields, chain.rows, chain.next_rows)
         log = cls._from_checked(chain.left_out, chain.n_without_action, fields)
         return log, chain.rows
 
@@ -221,13 +247,14 @@ class Transitions(Log):
     def __getitem__(self, key: object) -> Self:
         # No check: a fold is made of checked rows, and must cost only the indexing.
         rows, new = as_rows(key, len(self)), copy.copy(self)
+        # One-step logs hold the same tables twice; their folds shall too.
+        taken: dict[int, Any] = {}
         for name in ("_sizes", *FIELDS):
             values = getattr(self, name)
-            if name != "next_state" and values is not None:
-                setattr(new, name, take_rows(values, rows))
-        # One-step logs hold the same table twice; their folds shall too.
-        same = self.next_state is self.state
-        new.next_state = new.state if same else take_rows(self.next_state, rows)
+            if values is not None:
+                if id(values) not in taken:
+                    taken[id(values)] = take_rows(values, rows)
+                setattr(new, name, taken[id(values)])
         # What was left out belongs to the log as it was read, and to no fold of it.
         new.left_out, new._n_without_action = {}, 0
         return new
@@ -240,7 +267,7 @@ class Transitions(Log):
         kind = "str" if self.action.dtype.kind == "U" else self.action.dtype.name
         if self.action.ndim == 2:
             kind = f"{self.action.shape[1]}-column {kind}"
-        given = [name for name in FIELDS[6:] if getattr(self, name) is not None]
+        given = [name for name in FIELDS[6:10] if getattr(self, name) is not None]
         with_ = f"; with {', '.join(given)}" if given else ""
         return f"<Transitions: {len(self):,} rows, {columns}, {kind} actions{with_}>"
 
@@ -263,6 +290,8 @@ class Transitions(Log):
             check_same_length({**lengths, "action": len(self)})
         new = copy.copy(self)
         new.state, new.next_state, new.left_out = now, after, dict(self.left_out)
+        # It is of the states as they were.
+        new.__dict__.pop("available_rule", None)
         return new
 
     def next_or_own_state(self) -> States:
@@ -330,6 +359,7 @@ class Transitions(Log):
         terminated: str | None = None,
         propensity: str | None = None,
         is_initial: str | None = None,
+        available: Mapping[Any, str] | Sequence[str] | AvailableRule | None = None,
     ) -> Self:
         """Make transitions from a table with one row per decision.
 
@@ -351,6 +381,10 @@ class Transitions(Log):
             Columns as in `Transitions`. None means: each episode's rows stand together
             and in order; every end is a truncation; unknown; the smallest step of each
             episode.
+        available : dict of action to str, list of str, or callable, default=None
+            Columns that say whether an action is available in the row's state, by
+            action, or named by the actions; or a callable of states as in
+            `Transitions`. Rows that only hold a state need them too.
 
         Returns
         -------
@@ -380,8 +414,14 @@ class Transitions(Log):
         roles = {"reward": reward, "episode": episode, "step": step}
         roles |= {"terminated": terminated, "propensity": propensity}
         roles["is_initial"] = is_initial
+        rule = available if callable(available) else None
+        if available is not None and rule is None:
+            roles |= mask_roles(available)
         states, columns, action_names = frame_columns(df, state, action, roles)
-        return cls._from_columns(check_states(states), columns, action_names)[0]
+        log = cls._from_columns(check_states(states), columns, action_names)[0]
+        if rule is not None:
+            log.__dict__.update(read_masks(log, rule, None))
+        return log
 
     @classmethod
     def from_episodes(
@@ -390,6 +430,7 @@ class Transitions(Log):
         actions: Sequence[ArrayLike],
         rewards: Sequence[ArrayLike],
         terminated: Sequence[bool],
+        available: Sequence[ArrayLike] | AvailableRule | None = None,
     ) -> Self:
         """Make transitions from lists with one entry per episode.
 
@@ -402,6 +443,9 @@ class Transitions(Log):
             The actions taken and the rewards that followed.
         terminated : list of bool
             Whether each episode ended for good, not by a time limit.
+        available : list of array-likes of bool of shape (T + 1, n_actions), or \
+                callable, default=None
+            Which actions are available in each state, as in `Transitions`.
 
         Returns
         -------
@@ -417,7 +461,8 @@ class Transitions(Log):
         >>> log.next_state.ravel(), log.terminated
         (array([1., 2., 6.]), array([False,  True, False]))
         """
-        return cls(**chain_episodes(observations, actions, rewards, terminated))
+        fields = chain_episodes(observations, actions, rewards, terminated, available)
+        return cls(**fields)
 
     @classmethod
     def concatenate(cls, *logs: Transitions) -> Self:
@@ -453,7 +498,8 @@ class Transitions(Log):
         """Return the log as a table that `from_frame` reads back.
 
         The columns are those of the state (``state_0``, ... for arrays), those of the
-        action (``action_0``, ... for several without names) and the other fields. A row
+        action (``action_0``, ... for several without names), the other fields, and
+        ``available_`` with the action behind it of masks. A row
         without an action closes each episode that does not go on, and each gap, to hold
         the last next state. Without `episode`, each transition becomes an episode.
 

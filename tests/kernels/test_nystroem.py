@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.testing import assert_allclose, assert_array_equal
-from sklearn.gaussian_process.kernels import RBF, DotProduct, WhiteKernel
+from sklearn.gaussian_process.kernels import RBF, DotProduct, Matern, WhiteKernel
 from sklearn.metrics.pairwise import (
     chi2_kernel,
     laplacian_kernel,
@@ -59,7 +59,8 @@ def fit(kernel, states, **kwargs):
 
 
 def gram_of(features, X, Y=None):
-    return features.transform(X) @ features.transform(X if Y is None else Y).T
+    scale = features.mean_similarity_
+    return scale * features.transform(X) @ features.transform(X if Y is None else Y).T
 
 
 def named_gram(features, X, Y=None):
@@ -94,7 +95,8 @@ def test_features_reproduce_the_gram_on_landmarks(kernel, d, dtype):
     found = features.transform(states)
     assert found.dtype == dtype
     assert found.shape == (25, features.n_features_out_)
-    assert_allclose(found @ found.T, gram, rtol=0, atol=atol)
+    gram_found = features.mean_similarity_ * found @ found.T
+    assert_allclose(gram_found, gram, rtol=0, atol=atol)
 
 
 @pytest.mark.parametrize("kernel", KERNELS, ids=kernel_id)
@@ -134,7 +136,8 @@ def test_the_linear_kernel_is_linear_features(n_components):
     features = fit("linear", states, n_components=n_components)
     # A rotation of the states: same inner products, same linear functions.
     rotation = features.transform(np.eye(3))
-    assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-11)
+    scale = features.mean_similarity_
+    assert_allclose(scale * rotation @ rotation.T, np.eye(3), atol=1e-11)
     assert_allclose(features.transform(other), other @ rotation, atol=1e-11)
 
 
@@ -151,7 +154,7 @@ def test_features_are_ordered_by_the_kernels_eigenvalues():
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_directions_that_hold_only_rounding_are_dropped(dtype):
     line = np.linspace(0.0, 1.0, 50)[:, None]
-    features = fit("rbf", line, bandwidth=5.0, dtype=dtype)
+    features = fit("rbf", line, bandwidth=[5.0], dtype=dtype)
     assert features.n_features_out_ < 10
     close = line + 1e-4
     moved = features.transform(close) - features.transform(line)
@@ -160,14 +163,25 @@ def test_directions_that_hold_only_rounding_are_dropped(dtype):
 
 def test_float32_keeps_no_direction_that_it_cannot_tell_from_rounding():
     line = np.linspace(0.0, 1.0, 50, dtype=np.float32)[:, None]
-    single = fit("rbf", line, bandwidth=1.0, dtype="float32")
-    double = fit("rbf", line.astype(float), bandwidth=1.0)
+    single = fit("rbf", line, bandwidth=[1.0], dtype="float32")
+    double = fit("rbf", line.astype(float), bandwidth=[1.0])
     assert 3 <= single.n_features_out_ < double.n_features_out_
     # Features of one and the same projection, in either precision.
     there = np.linspace(-0.5, 1.5, 31, dtype=np.float32)[:, None]
     gram = rbf_kernel(there.astype(float), line.astype(float), gamma=0.5)
     expected = gram @ single.projection_
     assert_allclose(single.transform(there), expected, atol=2e-3)
+
+
+@pytest.mark.parametrize("kernel", ["linear", "polynomial"])
+def test_the_unit_of_a_kernel_is_none(kernel):
+    states = np.random.default_rng(0).normal(size=(40, 2))
+    features = fit(kernel, states)
+    assert_allclose(features.similarity_to_itself(states).mean(), 1.0)
+    thrice = fit(lambda X, Y: 9.0 * pairwise_kernels(X, Y, metric=kernel), states)
+    assert_allclose(gram_of(thrice, states) / 9, gram_of(features, states), atol=1e-9)
+    z, other = features.transform(states), thrice.transform(states)
+    assert_allclose(z @ z.T, other @ other.T, atol=1e-9)
 
 
 # The delta kernel.
@@ -227,7 +241,7 @@ def test_every_distinct_state_is_a_landmark_where_there_is_room(
 ):
     states = np.repeat(np.arange(float(distinct)), copies)[:, None]
     states = np.random.default_rng(0).permutation(states)
-    features = fit("rbf", states, bandwidth=0.3, n_components=wanted)
+    features = fit("rbf", states, bandwidth=[0.3], n_components=wanted)
     if wanted is None or wanted >= distinct:
         assert_array_equal(features.landmarks_[:, 0], np.arange(distinct))
         gram = rbf_kernel(states, gamma=0.5 / 0.09)
@@ -281,7 +295,7 @@ def test_a_gram_that_would_not_fit_is_refused_before_it_is_built(n_components):
 
 
 @given(bandwidth=st.floats(0.05, 20.0))
-def test_a_number_becomes_the_kernels_own_parameter(bandwidth):
+def test_a_length_becomes_the_kernels_own_parameter(bandwidth):
     states = np.random.default_rng(0).random((12, 2))
     h = bandwidth
     for kernel, expected in (
@@ -289,7 +303,7 @@ def test_a_number_becomes_the_kernels_own_parameter(bandwidth):
         ("laplacian", laplacian_kernel(states, gamma=1 / h)),
         ("chi2", chi2_kernel(states, gamma=1 / h)),
     ):
-        found = gram_of(fit(kernel, states, bandwidth=h), states)
+        found = gram_of(fit(kernel, states, bandwidth=[h, h]), states)
         assert_allclose(found, expected, atol=1e-8, err_msg=kernel)
 
 
@@ -348,6 +362,14 @@ def test_kernel_params_reach_the_kernel():
     assert_allclose(gram_of(features, states), 3.0 * states @ states.T, atol=1e-9)
     with pytest.raises(TypeError, match="no_such"):
         fit("rbf", states, kernel_params={"no_such": 1})
+
+
+@pytest.mark.parametrize("kernel", HAVE_BANDWIDTH)
+def test_a_number_is_a_multiple_of_the_median(kernel):
+    states = np.random.default_rng(0).random((30, 2)) * [1.0, 1e3]
+    median = fit(kernel, states).bandwidth_
+    assert_array_equal(fit(kernel, states, bandwidth=1.0).bandwidth_, median)
+    assert_array_equal(fit(kernel, states, bandwidth=0.5).bandwidth_, 0.5 * median)
 
 
 # The median.
@@ -418,6 +440,37 @@ def test_the_median_of_many_states_is_that_of_some():
     a = median_bandwidth(few, "euclidean", np.random.RandomState(0))
     b = median_bandwidth(many, "euclidean", np.random.RandomState(0))
     assert_allclose(a, b, rtol=0.1)
+
+
+# Large columns.
+
+STATIONARY = ["rbf", "laplacian", RBF(0.5), Matern(0.5, nu=2.5) * 2.0]
+# Multiples of 1/1024, which 1e9 more or less does not round.
+GRID = np.round(1024 * np.random.default_rng(0).normal(size=(30, 2))) / 1024
+FAR = np.array([1e9, -1.7e9])
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("kernel", STATIONARY, ids=str)
+def test_an_offset_changes_nothing_of_a_function_of_differences(kernel, dtype):
+    expected = fit(kernel, GRID, dtype=dtype)
+    found = fit(kernel, GRID + FAR, dtype=dtype)
+    moved = GRID[:5] + 1 / 8
+    gram = gram_of(expected, GRID, moved)
+    atol = {"float64": 1e-8, "float32": 1e-3}[dtype]
+    assert_allclose(gram_of(found, GRID + FAR, moved + FAR), gram, atol=atol)
+    # Columns that are the same in every row, exactly or but for rounding.
+    for column in (np.full(30, 1.7e9), 0.1 * 3 + np.resize([0.0, 5e-17], 30)):
+        wide = np.column_stack([GRID, column])
+        more = np.column_stack([moved, column[:5]])
+        gram_of_wide = gram_of(fit(kernel, wide, dtype=dtype), wide, more)
+        assert_allclose(gram_of_wide, gram, atol=atol)
+
+
+def test_kernels_that_are_not_of_differences_are_not_moved():
+    for kernel in ("linear", "cosine", "polynomial", "chi2", "delta", DotProduct()):
+        states = kernel_states(kernel, np.random.default_rng(0))
+        assert fit(kernel, states).center_ is None
 
 
 # What cannot be used, in a sentence.
@@ -577,7 +630,7 @@ def test_a_callable_is_its_named_namesake():
     states = np.random.default_rng(0).normal(size=(10, 2))
     by_call = fit(callable_kernel, states)
     by_name = fit("rbf", states, kernel_params={"gamma": 0.7})
-    assert_allclose(by_call.transform(states), by_name.transform(states))
+    assert_allclose(gram_of(by_call, states), gram_of(by_name, states))
 
 
 @pytest.mark.parametrize("kernel", ["linear", "cosine", WhiteKernel(1.0)], ids=repr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,8 +19,13 @@ from _problems import (
 )
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.gaussian_process.kernels import RBF
-from sklearn.metrics.pairwise import PAIRWISE_KERNEL_FUNCTIONS, pairwise_kernels
+from sklearn.metrics.pairwise import (
+    PAIRWISE_KERNEL_FUNCTIONS,
+    pairwise_kernels,
+    rbf_kernel,
+)
 
+from sklearn_stackelberg._fitting.state_inputs import DifferentiableFeatures
 from sklearn_stackelberg.kernels import (
     CandidateGram,
     LandmarkFeatures,
@@ -94,6 +100,44 @@ def test_derivatives_are_finite_where_points_meet_or_are_zero(kernel):
     assert torch.isfinite(autograd(lambda x: FORMS[kernel](x, y).sum(), y)).all()
 
 
+# Doses over decades.
+
+
+def skewed_pairs(n=60):
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(n, 2)), rng.lognormal(2.0, 1.5, size=(n, 1))
+
+
+@pytest.mark.parametrize("kernel", ["rbf", "laplacian"])
+def test_doses_over_decades_are_compared_by_their_logarithm(kernel):
+    states, doses = skewed_pairs()
+    features = fit(kernel, states, doses)
+    logs = fit(kernel, states, np.log(doses))
+    assert features.action_scale_.is_log.all()
+    assert not logs.action_scale_.is_log.any()
+    assert_allclose(features.bandwidth_, logs.bandwidth_)
+    for name in ("transform", "gram", "similarity_to_itself"):
+        found = getattr(features, name)(states, doses)
+        assert_allclose(found, getattr(logs, name)(states, np.log(doses)))
+    found, expected = features.action_gram(doses), logs.action_gram(np.log(doses))
+    assert_allclose(found, expected)
+    x, a = torch.from_numpy(states), torch.from_numpy(doses)
+    assert_allclose(features.torch_gram(x, a), logs.torch_gram(x, a.log()))
+    assert_allclose(features.torch_action_gram(a), expected)
+
+
+def test_no_logarithm_where_the_user_says_how_to_compare():
+    states, doses = skewed_pairs()
+    for settings in (
+        dict(kernel="polynomial"),
+        dict(kernel=RBF(1.0)),
+        dict(kernel="rbf", bandwidth=[1.0, 1.0, 5.0]),
+    ):
+        features = fit(states=states, actions=doses, **settings)
+        assert not features.action_scale_.is_log.any()
+    assert fit("rbf", states, doses, bandwidth=[1.0, 2.0]).action_scale_.is_log.all()
+
+
 # Joint features.
 
 
@@ -101,7 +145,7 @@ def test_derivatives_are_finite_where_points_meet_or_are_zero(kernel):
 @pytest.mark.parametrize("kernel", KERNELS, ids=kernel_id)
 def test_joint_features_are_those_of_columns_side_by_side(kernel, dtype):
     states, actions = pairs(kernel)
-    joint = np.concatenate([states, actions], axis=1).astype(dtype)
+    joint = np.concatenate([states, actions], axis=1)
     features = fit(kernel, states, actions, n_components=None, dtype=dtype)
     expected = LandmarkFeatures(kernel, n_components=None, dtype=dtype).fit(joint)
     found = features.transform(states, actions)
@@ -138,12 +182,12 @@ def test_a_pickle_has_the_same_features_and_holds_no_tensor(kernel):
     )
 
 
-def test_bandwidths_of_the_states_leave_the_actions_to_the_median():
+def test_lengths_of_the_states_leave_the_actions_to_the_median():
     states, actions = pairs("rbf", n=50)
     median = fit("rbf", states, actions).bandwidth_
     assert median.shape == (3,)
-    one = fit("rbf", states, actions, bandwidth=0.4).bandwidth_
-    assert_allclose(one, [0.4, 0.4, median[2]])
+    half = fit("rbf", states, actions, bandwidth=0.5).bandwidth_
+    assert_allclose(half, 0.5 * median)
     each = fit("rbf", states, actions, bandwidth=[0.4, 0.5]).bandwidth_
     assert_allclose(each, [0.4, 0.5, median[2]])
     every = fit("rbf", states, actions, bandwidth=[0.4, 0.5, 0.6]).bandwidth_
@@ -166,6 +210,29 @@ def test_kernels_without_a_derivative_are_refused_in_a_sentence(kernel):
     features = fit(kernel, *pairs(kernel))
     with pytest.raises(ValueError, match=r"cannot be differentiated.*'laplacian'"):
         NodeGram(features)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("kernel", ["rbf", "laplacian", "moving"])
+def test_an_offset_changes_nothing_in_torch(kernel, dtype, monkeypatch):
+    # A function of differences that is no product, whose states are kept.
+    record = replace(RECORDS["rbf"], function=rbf_kernel, is_product=False)
+    monkeypatch.setitem(RECORDS, "moving", record)
+    states, actions = (np.round(1024 * part) / 1024 for part in pairs("rbf"))
+    far, nodes = states + 1e9, torch.from_numpy(actions[:4]).expand(len(states), -1, -1)
+    features = fit(kernel, far, actions, dtype=dtype)
+    gram = fit(kernel, states, actions).gram(
+        states.repeat(4, axis=0), np.tile(actions[:4], (20, 1))
+    )
+    node, atol = NodeGram(features), {"float64": 1e-8, "float32": 1e-3}[dtype]
+    eye = torch.eye(len(features.landmarks_), dtype=getattr(torch, dtype))
+    found = node.values(node.read(far), nodes.to(eye), eye)
+    assert found.dtype == eye.dtype
+    assert_allclose(found.reshape(80, -1), gram, atol=atol)
+    read = DifferentiableFeatures(features)
+    x = torch.from_numpy(far - read.center).to(eye)
+    z = read(x, torch.from_numpy(actions))
+    assert_allclose(z, features.transform(far, actions), atol=10 * atol)
 
 
 # Gram rows of actions.

@@ -5,19 +5,29 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from _logs import changed, estimator, ignore_convergence, walk_log
+from _logs import (
+    changed,
+    estimator,
+    ignore_convergence,
+    staged_log,
+    staged_rule,
+    walk_log,
+)
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_stackelberg import EpisodeKFold, OnStates, Transitions
+from sklearn_stackelberg.inspection import coverage_report
 from sklearn_stackelberg.metrics import (
     bellman_error,
     doubly_robust_value,
     fitted_q_value,
     importance_sampling_value,
 )
+from sklearn_stackelberg.metrics._importance_weights import step_ratios
 from sklearn_stackelberg.metrics._prepare import prepare_evaluation, unwrap
 
 pytestmark = ignore_convergence
@@ -192,3 +202,98 @@ def test_without_a_mark_all_states_are_initial_and_weighted():
     data = prepare_evaluation(Policy([0.2, 0.5, 0.3]), log, sample_weight=weight)
     assert_allclose(data.initial_weight, weight[1:] / weight.sum())
     assert_array_equal(data.take(np.arange(5)).initial, np.arange(5))
+
+
+# ---------------------------------------------------------------- masks
+
+
+class Chances:
+    """A policy of given probabilities, whatever it is said to be available."""
+
+    classes_ = np.array([*"dcba"])
+
+    def __init__(self, *chances):
+        self.chances = np.array(chances)
+
+    def predict_proba(self, states):
+        return self.chances[np.asarray(states)[:, 0].astype(int)]
+
+
+class Restricted(Chances):
+    """Which renormalises what is available."""
+
+    def predict_proba(self, states, available):
+        found = super().predict_proba(states) * available
+        return found / found.sum(axis=1, keepdims=True)
+
+
+def test_masks_are_passed_to_policies_that_take_them():
+    log = staged_log()
+    order = [3, 2, 1, 0]  # of classes_, which need not be sorted
+    data = prepare_evaluation(Restricted([0.25] * 4, [0.25] * 4), log)
+    mask = staged_rule(data.states)[:, order]
+    assert_array_equal(data.probabilities, mask / 2)
+    # Those that do not may know it themselves.
+    known = prepare_evaluation(Chances([0, 0, 0.5, 0.5], [0.5, 0.5, 0, 0]), log)
+    assert_array_equal(known.probabilities, data.probabilities)
+    greedy = prepare_evaluation(
+        Restricted(*2 * [[0.4, 0.3, 0.2, 0.1]]), log, greedy=True
+    )
+    assert_array_equal(greedy.probabilities.argmax(axis=1), 2 - 2 * data.states[:, 0])
+
+
+def test_probability_of_what_is_not_available_is_refused_by_rows():
+    wrong = Chances([0, 0.1, 0.5, 0.4], [0.5, 0.5, 0, 0])
+    with pytest.raises(ValueError, match=r"not available in .* of rows 0, 2, 4, 6, 8,"):
+        prepare_evaluation(wrong, staged_log())
+    weight = np.r_[np.zeros(2), np.ones(4)]
+    later = Chances([0, 0, 0.5, 0.5], [0.5, 0.4, 0, 0.1])
+    with pytest.raises(ValueError, match="of rows 2, 3, 4, 5"):
+        prepare_evaluation(later, staged_log(n=3), sample_weight=weight)
+    second = staged_log()[1::2]
+    frame = pd.DataFrame(second.available[:, 1:], columns=[*"bcd"])
+    second = changed(second, available=frame)
+    with pytest.raises(ValueError, match=r"available has no column for \['a'\]"):
+        prepare_evaluation(wrong, second)
+
+
+def test_evaluation_is_of_what_is_available():
+    log = staged_log(n=400)
+    policy = Restricted([0.0, 0.0, 0.5, 0.5], [1.0, 0.0, 0.0, 0.0])
+    same = staged_log(n=400, labels="abab", available=None)
+
+    class Same(Chances):
+        classes_ = np.array([*"ab"])
+
+    # The same two names in both stages need no masks.
+    alike = Same([0.5, 0.5], [0.0, 1.0])
+    for metric in (fitted_q_value, importance_sampling_value, doubly_robust_value):
+        found = metric(policy, log, discount=0.9)
+        assert found.value == pytest.approx(
+            metric(alike, same, discount=0.9).value, rel=0.02
+        )
+
+
+def test_estimated_propensities_are_of_what_could_be_taken():
+    log = staged_log(n=50)
+
+    class Uniform(ClassifierMixin, BaseEstimator):
+        def fit(self, X, y):
+            self.classes_ = np.unique(y)
+            return self
+
+        def predict_proba(self, X):
+            return np.full((len(X), 4), 0.25)
+
+    data = prepare_evaluation(Restricted(*2 * [[0.25] * 4]), log)
+    ratio, _ = step_ratios(data, Uniform(), 5, 0)
+    assert_array_equal(ratio, 1.0)
+
+
+def test_coverage_does_not_count_what_is_never_available():
+    log = staged_log()
+    policy = estimator(kernel="delta", bandwidth="median", support=0.0).fit(log)
+    report = coverage_report(policy, log, discount=0.9, kernel="delta")
+    assert report.share_unseen == report.share_unseen_logged == 0.0
+    # What is not available is in fact unseen.
+    assert (report.support[~log.available] == 0.0).all()

@@ -85,15 +85,32 @@ def test_a_candidate_softmax_takes_a_module():
 
 
 @given(count=st.integers(2, 20), seed=st.integers(0, 99))
-def test_a_grid_is_odd_and_holds_both_bounds(count, seed):
+def test_quantiles_are_logged_and_evenly_many_rows_apart(count, seed):
     rng = np.random.default_rng(seed)
-    low, high = np.sort(rng.normal(size=2) * 10.0 ** rng.integers(-3, 4))
-    actions = rng.uniform(low, high, size=(40, 1))
-    found = choose_candidates(actions, np.array([low]), np.array([high]), count)
-    assert len(found) == count + (count % 2 == 0)
-    assert found.min() == low
-    assert found.max() == high
-    assert (np.diff(found[:, 0]) > 0).all()
+    actions = rng.lognormal(sigma=2.0, size=(40 * count, 1))
+    low, high = actions.min(axis=0), actions.max(axis=0)
+    found = choose_candidates(actions, low, high, count)
+    assert found.shape == (count, 1)
+    assert np.isin(found, actions).all()
+    between = np.searchsorted(np.sort(actions[:, 0]), found[:, 0])
+    assert_array_equal(np.diff(between), 40)
+    assert abs(between[0] - 20) <= 1
+    # Whatever the unit, or any other increasing function of the action.
+    assert_allclose(
+        choose_candidates(np.log(actions), np.log(low), np.log(high), count),
+        np.log(found),
+    )
+
+
+@given(count=st.integers(3, 20), seed=st.integers(0, 99))
+def test_what_is_logged_often_is_one_candidate(count, seed):
+    rng = np.random.default_rng(seed)
+    given = rng.exponential(size=300).clip(max=2.0)
+    actions = np.append(np.zeros(700), given)[:, None]
+    found = choose_candidates(actions, np.zeros(1), np.full(1, 2.0), count)[:, 0]
+    assert len(found) == count
+    assert found[0] == 0.0
+    assert (np.diff(found) > 0).all()
 
 
 @pytest.mark.parametrize("p", [1, 2])
@@ -134,6 +151,15 @@ def test_centres_are_of_every_step_of_the_episodes():
     assert (found > 10.0).all(axis=1).any()
 
 
+def test_centres_of_doses_over_decades_are_spread_over_the_decades():
+    rng = np.random.default_rng(0)
+    dose, other = rng.lognormal(2.0, 1.5, size=2000), rng.normal(size=2000)
+    actions = np.column_stack([dose, other])
+    low, high = actions.min(axis=0), actions.max(axis=0)
+    found = choose_candidates(actions, low, high, 16, random_state=0)
+    assert 4 <= (found[:, 0] < np.median(dose)).sum() <= 12
+
+
 def test_candidates_as_given():
     actions, low, high = np.zeros((5, 1)), np.array([-1.0]), np.array([1.0])
     assert_array_equal(
@@ -158,6 +184,45 @@ def test_one_action_is_no_choice():
 
 
 # The squashed Gaussian.
+
+
+def test_a_gaussian_stays_in_the_range_of_each_state():
+    policy = gaussian(m=2).with_head(1e3 * normal(3, 2, 4), has_range=True)
+    ends = torch.tensor([[-0.5, 0.0, -0.2, 1.5], [1.0, -2.0, 1.0, 3.0]]).double()
+    outputs = policy.outputs(torch.cat([normal(4, 2, 2), ends], dim=1))
+    low, high = ends.chunk(2, dim=1)
+    rng = np.random.RandomState(0)
+    for found in (policy.mode(outputs), policy.draw(outputs, rng)):
+        assert ((found >= low) & (found <= high)).all()
+    nodes = policy.choice(outputs).actions
+    assert ((nodes >= low[:, None]) & (nodes <= high[:, None])).all()
+    # The range is no output that a mirror step moves.
+    weights = policy.choice(outputs).weights
+    target = policy.mirror_target(outputs, weights)
+    assert target.shape == (2, 4)
+    assert policy.mirror_loss(outputs[:, :4], outputs[:, :4]) == 0
+
+
+def test_a_range_that_is_the_bounds_changes_nothing():
+    policy = gaussian(m=3)
+    ranged = policy.with_head(policy.head, has_range=True)
+    x = normal(5, 4, 3)
+    ends = torch.cat([policy.low, policy.high]).expand(4, -1)
+    found = ranged(torch.cat([x, ends], dim=1))
+    assert_close(found.actions, policy(x).actions)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_doses_over_decades_are_squashed_by_their_logarithm(dtype):
+    doses = np.random.default_rng(0).lognormal(2.0, 1.5, size=(500, 1))
+    low, high = doses.min(axis=0), doses.max(axis=0)
+    found = SquashedGaussian.from_log(doses, low, high)
+    policy = found.with_head(torch.zeros(1, 2, dtype=dtype))
+    middle = policy.mode(policy.outputs(torch.ones(1, 1, dtype=dtype)))
+    assert_allclose(middle, np.sqrt(low * high)[None], rtol=1e-5)
+    wild = policy.choice(torch.tensor([[-50.0, 0.0], [50.0, 0.0]], dtype=dtype))
+    assert wild.actions.min() >= low[0]
+    assert wild.actions.max() <= high[0]
 
 
 class Wild:

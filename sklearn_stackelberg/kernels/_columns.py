@@ -1,0 +1,144 @@
+"""Columns of states: where they are, how far they spread, whether they are finite."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.spatial.distance import pdist
+
+# Written out, so that what reads columns can stand low.
+Floats = NDArray[np.floating]
+
+# Finite states get one feature each where this many rows stand for each on average.
+_ROWS_PER_STATE = 10
+
+# A spread of so many units in the last place is rounding.
+_ROUNDED_ULPS = 4
+
+
+def center_and_spread(states: Floats) -> tuple[Floats, Floats]:
+    """Mean and standard deviation of each column, (d,) each; 1 where it is constant."""
+    # Less the first row, which is exact where all are near 1.7e9, or equal.
+    first = states[0].astype(np.float64)
+    center = first + (states - first).mean(axis=0)
+    spread = (states - center).std(axis=0)
+    noise = _ROUNDED_ULPS * np.finfo(float).eps * np.abs(center)
+    return center, np.where(spread > noise, spread, 1.0)
+
+
+# Rows among which the median distance is taken: 1,000 give it to within about 1 %.
+_MEDIAN_ROWS = 1000
+
+
+def median_bandwidth(states: Floats, metric: str, rng: np.random.RandomState) -> Floats:
+    """A length scale for each column, from the spread of the states.
+
+    Parameters
+    ----------
+    states : array of shape (n, d)
+    metric : str
+        A metric of `scipy.spatial.distance.pdist`.
+    rng : numpy RandomState
+        Draws the states that are compared, where there are more than 1,000.
+
+    Returns
+    -------
+    array of shape (d,)
+        Standard deviations times the median distance between states divided by them;
+        a constant column's standard deviation counts as 1.
+
+    Examples
+    --------
+    >>> states = np.array([[0.0, 0.0], [1.0, 100.0]])
+    >>> median_bandwidth(states, "cityblock", np.random.RandomState(0))
+    array([  2., 200.])
+    """
+    center, spread = center_and_spread(states)
+    if len(states) > _MEDIAN_ROWS:
+        states = states[rng.choice(len(states), _MEDIAN_ROWS, replace=False)]
+    # Not by way of inner products, which leave rounding between equal states.
+    distances = pdist((states - center) / spread, metric)
+    # Repeated states would pull the median to zero, and the kernel to the identity.
+    distances = distances[distances > 0]
+    middle = float(np.median(distances)) if len(distances) else 1.0
+    return middle * spread
+
+
+def length_scales(
+    rows: Floats, bandwidth: ArrayLike, metric: str, rng: np.random.RandomState
+) -> Floats:
+    """Lengths as given, or for all columns "median" or a multiple of it."""
+    if np.ndim(bandwidth) == 1:
+        return np.array(bandwidth, dtype=np.float64)
+    multiple = 1.0 if isinstance(bandwidth, str) else float(np.asarray(bandwidth))
+    return multiple * median_bandwidth(rows, metric, rng)
+
+
+def are_finite(states: Floats, n_components: int | None) -> bool:
+    """Whether there are few enough distinct states for a feature each."""
+    limit = len(states) // _ROWS_PER_STATE
+    limit = limit if n_components is None else min(limit, n_components)
+    # Most logs of measured states show more in their first rows.
+    if len(np.unique(states[: 4 * limit + 1], axis=0)) > limit:
+        return False
+    return len(np.unique(states, axis=0)) <= limit
+
+
+class StateColumns:
+    """The columns of the states, for a network.
+
+    Standardised, each has mean 0 and standard deviation 1 in the log; else it is less
+    ``center``, or as it is.
+    """
+
+    def __init__(
+        self, dtype: str, standardise: bool, center: Floats | None = None
+    ) -> None:
+        self.dtype, self.standardise, self.center = dtype, standardise, center
+
+    def fit(self, states: Floats) -> StateColumns:
+        self.n_features_out_ = states.shape[1]
+        if self.standardise:
+            self.center_, self.scale_ = center_and_spread(states)
+        return self
+
+    def transform(self, states: Floats) -> Floats:
+        if not self.standardise:
+            if self.center is not None:
+                states = states - self.center
+            # torch warns of arrays that it could not write to: of pandas, of a file.
+            return states.astype(self.dtype, copy=not states.flags.writeable)
+        return ((states - self.center_) / self.scale_).astype(self.dtype)
+
+
+class LinearColumns(StateColumns):
+    """Standardised columns behind a one: features of functions linear in the states.
+
+    Examples
+    --------
+    >>> columns = LinearColumns("float64").fit(np.array([[1.0], [3.0]]))
+    >>> columns.transform(np.array([[1.0], [2.0]]))
+    array([[ 1., -1.],
+           [ 1.,  0.]])
+    """
+
+    bandwidth_ = None
+
+    def __init__(self, dtype: str) -> None:
+        super().__init__(dtype, standardise=True)
+
+    def fit(self, states: Floats) -> LinearColumns:
+        super().fit(states)
+        self.n_features_out_ += 1
+        return self
+
+    def transform(self, states: Floats) -> Floats:
+        one = np.ones((len(states), 1), dtype=self.dtype)
+        return np.hstack([one, super().transform(states)])
+
+    def landmark_weights(self, weight: Floats) -> Floats:
+        """The weights as they are: as of `LandmarkFeatures`, without landmarks."""
+        return weight
+
+    def project(self, states: Floats, landmark_weights: Floats) -> Floats:
+        return self.transform(states) @ landmark_weights.astype(self.dtype, copy=False)

@@ -1,0 +1,112 @@
+"""Which actions a log supports: those near a state, and ranges of continuous ones."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+from _logs import best_dose, changed, dose_log, estimator, ignore_convergence
+from numpy.testing import assert_allclose, assert_array_equal
+
+from sklearn_stackelberg import Transitions
+from sklearn_stackelberg._fitting.support import ActionRange, nearest_candidates
+from sklearn_stackelberg.solvers import ClosedForm, Stochastic
+
+pytestmark = ignore_convergence
+
+
+def test_the_nearest_candidate_whatever_the_units():
+    rng = np.random.default_rng(0)
+    actions = rng.normal(size=(200, 2))
+    candidates = actions[:5]
+    found = nearest_candidates(actions, candidates)
+    assert_array_equal(found[:5], np.arange(5))
+    unit = np.array([1e-3, 1e3])
+    assert_array_equal(nearest_candidates(actions * unit, candidates * unit), found)
+
+
+def test_the_nearest_of_doses_over_decades_is_by_ratio():
+    doses = np.random.default_rng(0).lognormal(2.0, 1.5, size=(500, 1))
+    candidates = np.array([[1.0], [100.0]])
+    found = nearest_candidates(np.append(doses, [[9.0], [11.0]], axis=0), candidates)
+    assert found[-2:].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("threshold", [0.05, 0.5])
+def test_a_range_holds_the_density_of_a_gaussian(threshold):
+    rng = np.random.default_rng(0)
+    state = rng.uniform(-1, 1, size=(5000, 1))
+    action = np.column_stack([3.0 * np.sign(state[:, 0]), np.zeros(5000)])
+    action = action + rng.normal(size=action.shape)
+    ends = ActionRange(threshold).fit(state, action, np.random.RandomState(0))
+    low, high = np.split(ends(np.array([[-0.5], [0.5]])), 2, axis=1)
+    assert_allclose(0.5 * (low + high), [[-3.0, 0.0], [3.0, 0.0]], atol=0.5)
+    half = np.sqrt(-2.0 * np.log(threshold))
+    assert_allclose(0.5 * (high - low), half, rtol=0.3)
+
+
+def held_log(n=1500):
+    """The logger stays within 1 of a line, and what lies beyond would seem better."""
+    rng = np.random.default_rng(0)
+    state = rng.normal(size=(n, 1))
+    action = 2.0 * state[:, 0] + rng.uniform(-1, 1, size=n)
+    ended = np.ones(n, dtype=bool)
+    return Transitions(state, action, action, state, ended)
+
+
+@pytest.mark.parametrize("solver", [ClosedForm(), Stochastic(max_iter=30)])
+def test_a_gaussian_stays_where_the_log_is(solver):
+    log, new = held_log(), np.linspace(-1.5, 1.5, 20)[:, None]
+    settings = dict(
+        discount=0.0,
+        action_type="continuous",
+        action_distribution="gaussian",
+        bandwidth="median",
+        n_components=60,
+        solver=solver,
+    )
+    policy = estimator(**settings).fit(log)
+    drawn = np.stack([policy.sample(new, random_state=i) for i in range(20)])
+    away = drawn - 2.0 * new[:, 0]
+    assert np.abs(away).max() < 1.5
+    held = np.abs(policy.action_nodes(new)[0][..., 0] - 2.0 * new).max()
+    assert held < 1.5
+    assert_array_equal(
+        pickle.loads(pickle.dumps(policy)).predict(new), policy.predict(new)
+    )
+    free = estimator(**settings, support=0.0).fit(log)
+    assert np.abs(free.action_nodes(new)[0][..., 0] - 2.0 * new).max() > held
+
+
+def test_candidates_that_the_log_never_holds_near_a_state():
+    log, new = held_log(), np.linspace(-1.5, 1.5, 20)[:, None]
+    policy = estimator(
+        discount=0.0, action_type="continuous", bandwidth="median", candidates=15
+    ).fit(log)
+    # A cell of a candidate is as wide as two of its neighbours are apart.
+    assert np.abs(policy.predict(new) - 2.0 * new[:, 0]).max() < 2.0
+
+
+@pytest.mark.parametrize("distribution", ["candidates", "gaussian"])
+def test_doses_over_decades_are_as_good_as_their_logarithms(distribution):
+    log = dose_log(n=600)
+    logs, doses = (
+        changed(log, action=action)
+        for action in (3.0 * log.action, np.exp(3.0 * log.action))
+    )
+    one, two = (
+        estimator(
+            discount=0.5,
+            action_distribution=distribution,
+            bandwidth="median",
+            lam=100.0,
+            n_components=80,
+        ).fit(some)
+        for some in (logs, doses)
+    )
+    assert_allclose(two.predict(log.state), np.exp(one.predict(log.state)), rtol=1e-6)
+    assert_allclose(two.policy_value_, one.policy_value_, rtol=1e-6)
+    assert_allclose(two.score(doses), one.score(logs), rtol=1e-6)
+    away = one.predict(log.state) / 3.0 - best_dose(log.state)[:, 0]
+    assert np.sqrt(np.mean(away**2)) < 0.3

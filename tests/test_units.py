@@ -1,0 +1,144 @@
+"""The game's units: shifts, scales and constants of the rewards, noisy episodes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sklearn_stackelberg import StackelbergPolicyEstimator, Transitions
+from sklearn_stackelberg._problem.design_effect import design_effect
+from sklearn_stackelberg.kernels._registry import KERNELS
+from sklearn_stackelberg.solvers import ClosedForm, Stochastic
+
+DISCOUNT = 0.9
+USABLE = sorted(name for name, kernel in KERNELS.items() if not kernel.refused)
+STATES = np.arange(1.0, 7.0)[:, None]
+
+
+def ring(seed=0, n_episodes=30, length=10, **columns):
+    """A ring of six states, the last two of which pay; left, stay or right."""
+    rng = np.random.default_rng(seed)
+    action = rng.integers(3, size=(n_episodes, length))
+    state = np.zeros((n_episodes, length + 1), dtype=int)
+    state[:, 0] = rng.integers(6, size=n_episodes)
+    for t in range(length):
+        moved = rng.random(n_episodes) < 0.8
+        state[:, t + 1] = (state[:, t] + moved * (action[:, t] - 1)) % 6
+    reward = np.maximum(state[:, :-1] - 3.0, 0.0) + rng.normal(0, 0.5, action.shape)
+    return Transitions(
+        1.0 + state[:, :-1].reshape(-1, 1),
+        action.ravel(),
+        reward.ravel(),
+        1.0 + state[:, 1:].reshape(-1, 1),
+        episode=np.repeat(np.arange(n_episodes), length),
+        step=np.tile(np.arange(length), n_episodes),
+        **columns,
+    )
+
+
+def shifted(log, constant):
+    """The same log with a constant added to its rewards."""
+    other = log[:]
+    other.reward = log.reward + constant
+    return other
+
+
+def fitted(log, **params):
+    return StackelbergPolicyEstimator(discount=DISCOUNT, random_state=0, **params).fit(
+        log
+    )
+
+
+SOLVERS = [
+    *(pytest.param(name, ClosedForm(), id=name) for name in USABLE),
+    pytest.param("rbf", Stochastic(mirror_steps=5, max_iter=10), id="stochastic"),
+]
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize(("kernel", "solver"), SOLVERS)
+def test_a_constant_added_to_all_rewards_changes_no_action(kernel, solver):
+    log = ring()
+    first = fitted(log, kernel=kernel, solver=solver)
+    for constant in (-1.0, 10.0, -100.0, 1e4):
+        other = fitted(shifted(log, constant), kernel=kernel, solver=solver)
+        np.testing.assert_array_equal(other.predict(STATES), first.predict(STATES))
+        np.testing.assert_allclose(
+            other.predict_proba(STATES), first.predict_proba(STATES), atol=1e-6
+        )
+        np.testing.assert_allclose(
+            other.q_values(STATES) - first.q_values(STATES),
+            constant / (1.0 - DISCOUNT),
+            atol=1e-6 * abs(constant) / (1.0 - DISCOUNT),
+        )
+
+
+def test_where_episodes_end_the_anchored_identity_is_exact():
+    log = ring()
+    log.terminated = np.arange(len(log)) % 10 == 9
+    first, constant = fitted(log), 7.0
+    lasting = 1.0 - DISCOUNT * (1.0 - log.terminated)
+    other = fitted(shifted(log, constant * lasting))
+    np.testing.assert_allclose(
+        other.predict_proba(STATES), first.predict_proba(STATES), atol=1e-6
+    )
+    assert other.policy_value_ == pytest.approx(first.policy_value_ + constant)
+    assert other.anchor_ == pytest.approx(first.anchor_ + constant)
+
+
+@pytest.mark.parametrize("paid", [1.0, -1.0, 0.1])
+@pytest.mark.parametrize("discount", [0.9, 0.999])
+def test_where_all_is_worth_the_same_nothing_is_taken_off(paid, discount):
+    rng = np.random.default_rng(0)
+    state = rng.integers(50, size=501)[:, None]
+    log = Transitions(state[:-1], rng.integers(2, size=500), [paid] * 500, state[1:])
+    policy = StackelbergPolicyEstimator(discount=discount, random_state=0).fit(log)
+    truth = paid / (1.0 - discount)
+    assert policy.policy_value_ == pytest.approx(truth, rel=0.05)
+    # What is left is pessimism in a unit that nothing in the log speaks for.
+    assert policy.policy_value_ <= truth + 1e-9 * abs(truth)
+
+
+def test_the_pessimism_counts_what_beta_takes_off():
+    log = ring()
+    for beta in (1e-2, 1e2):
+        policy = fitted(log, kernel="delta", beta=beta)
+        # Hardly any pessimism and no shrinkage: the LSTD value of the same policy.
+        probabilities = policy.predict_proba(STATES)
+        exact = _lstd_value(log, probabilities)
+        assert policy.policy_value_ + policy.pessimism_ == pytest.approx(exact, 1e-3)
+    assert policy.shrinkage_ != 0.0
+
+
+def _lstd_value(log, probabilities):
+    """The value of a policy on the counts of a log of six states, all of its rows."""
+    state, after = (x.astype(int)[:, 0] - 1 for x in (log.state, log.next_state))
+    pairs = 3 * state + log.action
+    model, paid, counts = np.zeros((18, 18)), np.zeros(18), np.zeros(18)
+    for pair, s, r in zip(pairs, after, log.reward, strict=True):
+        model[pair, 3 * s : 3 * s + 3] += probabilities[s]
+        paid[pair] += r
+        counts[pair] += 1.0
+    q = np.linalg.solve(
+        np.eye(18) - DISCOUNT * model / counts[:, None], paid / counts
+    ).reshape(6, 3)
+    return float((q * probabilities).sum(axis=1)[state].mean())
+
+
+def test_rows_of_noisy_episodes_count_for_less():
+    log = ring(n_episodes=60)
+    noise = np.random.default_rng(1).normal(0, 3.0, size=60)
+    assert fitted(log).design_effect_ < 1.5
+    assert fitted(shifted(log, np.repeat(noise, 10))).design_effect_ > 2.0
+
+
+def test_the_design_effect_of_equal_rows_is_their_number():
+    # Every episode repeats one row five times: 40 rows say no more than 200.
+    rng = np.random.default_rng(0)
+    z, reward = np.ones((40, 1)), rng.normal(size=40)
+    reward -= reward.mean()
+    repeated = [np.repeat(part, 5, axis=0) for part in (z, reward, np.arange(40))]
+    found = design_effect(
+        repeated[0], np.full(200, -1), repeated[1], np.ones(200), repeated[2], 0.9
+    )
+    assert found == pytest.approx(5.0, rel=1e-6)
