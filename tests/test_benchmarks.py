@@ -19,6 +19,7 @@ from benchmarks.continuous_problems import (
     riccati,
     swing_up,
 )
+from benchmarks.dose_problems import SKEWED, STOCK, TOXIC, share
 from benchmarks.peers.tabular import (
     Counts,
     behaviour_cloning,
@@ -179,6 +180,29 @@ def test_a_missing_name_is_a_change():
     text = report(found)
     assert "p/old: missing after" in text
     assert "q/new: missing before" in text
+
+
+class Acting:
+    """A policy that is a function of the states."""
+
+    def __init__(self, predict):
+        self.predict = predict
+
+
+def test_shares_of_doses_are_of_the_best_of_a_grid():
+    seven = Acting(lambda states: np.full(len(states), 7.0))
+    assert share(SKEWED, seven) == pytest.approx(1.0, abs=1e-3)
+    assert TOXIC.best > TOXIC.value(seven)
+    assert share(STOCK, Acting(lambda states: np.zeros(len(states)))) < 0.0
+    best = max(map(STOCK.value, map(Acting, STOCK.grid)))
+    assert STOCK.best == pytest.approx(best, rel=0.01)
+
+
+def test_steps_of_a_process_follow_one_another():
+    log = STOCK.log(0)
+    follows = log.step[1:] > 0
+    np.testing.assert_array_equal(log.next_state[:-1][follows], log.state[1:][follows])
+    assert 0.4 < (log.action == 0.0).mean() < 0.95
 
 
 def score_rows(scores, problem="p", setting=None, method="ours", **more):

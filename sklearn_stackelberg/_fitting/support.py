@@ -11,6 +11,7 @@ from sklearn.metrics import pairwise_distances_argmin
 from .._action_scale import ActionScale
 from .._sampling import fixed_sample
 from .._typing import Flags, Floats, Index
+from ..kernels._columns import StateColumns, center_and_spread
 from ..policies._base import NEVER
 
 # Rows that forests are grown on: more sharpen their thresholds by little.
@@ -50,25 +51,13 @@ def nearest_candidates(actions: Floats, candidates: Floats) -> Index:
     """
     scale = ActionScale.of(actions)
     actions, candidates = scale.transform(actions), scale.transform(candidates)
-    spread = _spread(actions)
+    _, spread = center_and_spread(actions)
     return pairwise_distances_argmin(actions / spread, candidates / spread)
 
 
-def _spread(columns: Floats) -> Floats:
-    """Standard deviations, (d,); 1 of constant columns."""
-    spread = columns.std(axis=0, dtype=np.float64)
-    return np.where(spread > 0, spread, 1.0)
-
-
-class Standardiser:
-    """Columns of mean 0 and standard deviation 1, in the precision of trees."""
-
-    def __init__(self, states: Floats) -> None:
-        # Before single precision, in which trees compare, loses a large column.
-        self.center, self.scale = states.mean(axis=0, dtype=np.float64), _spread(states)
-
-    def __call__(self, states: Floats) -> Floats:
-        return ((states - self.center) / self.scale).astype(np.float32)
+def _tree_columns(states: Floats) -> StateColumns:
+    """Standardised before single precision, in which trees compare, rounds them."""
+    return StateColumns("float32", standardise=True).fit(states)
 
 
 class ActionSupport:
@@ -98,7 +87,7 @@ class ActionSupport:
     ) -> ActionSupport:
         """Estimate π̂_b from logged states (n, d) and codes of actions (n,)."""
         self.n_actions_ = n_actions
-        self.columns_ = Standardiser(states)
+        self.columns_ = _tree_columns(states)
         if is_finite:
             self.known_, where = np.unique(states, axis=0, return_inverse=True)
             counts = np.zeros((len(self.known_), n_actions))
@@ -106,7 +95,7 @@ class ActionSupport:
             self.counts_ = counts
             return self
         chosen = fixed_sample(len(states), _FOREST_ROWS)
-        columns, taken = self.columns_(states[chosen]), codes[chosen]
+        columns, taken = self.columns_.transform(states[chosen]), codes[chosen]
         leaf = _best_leaf(columns, taken, rng)
         self.forest_ = _forest(_TREES, leaf, rng).fit(columns, taken)
         return self
@@ -116,7 +105,7 @@ class ActionSupport:
         if hasattr(self, "forest_"):
             out = np.zeros((len(states), self.n_actions_))
             if len(states):
-                found = self.forest_.predict_proba(self.columns_(states))
+                found = self.forest_.predict_proba(self.columns_.transform(states))
                 out[:, self.forest_.classes_] = found
             return out
         _, where = np.unique(
@@ -156,9 +145,14 @@ def action_prior(
 
 
 def _forest(trees: int, leaf: int, rng: RandomState) -> RandomForestClassifier:
-    # All columns are tried at each split: what is available often hangs on one.
+    # All columns are tried at each split: what is available often hangs on one. And
+    # entropy parts actions that are rare from those that are never taken.
     return RandomForestClassifier(
-        trees, min_samples_leaf=leaf, max_features=None, random_state=rng
+        trees,
+        min_samples_leaf=leaf,
+        max_features=None,
+        criterion="entropy",
+        random_state=rng,
     )
 
 
@@ -192,11 +186,11 @@ class ActionRange:
 
     def fit(self, states: Floats, actions: Floats, rng: RandomState) -> ActionRange:
         """Of logged states (n, d) and actions (n, p), on their scale."""
-        self.columns_ = Standardiser(states)
+        self.columns_ = _tree_columns(states)
         chosen = fixed_sample(len(states), _FOREST_ROWS)
         actions = ActionScale.of(actions).transform(actions)[chosen]
-        x = self.columns_(states[chosen])
-        targets = actions / _spread(actions)
+        x = self.columns_.transform(states[chosen])
+        targets = actions / center_and_spread(actions)[1]
         self.forest_ = RandomForestRegressor(
             _TREES, min_samples_leaf=_RANGE_LEAF, random_state=rng
         ).fit(x, targets if targets.shape[1] > 1 else targets[:, 0])
@@ -215,6 +209,6 @@ class ActionRange:
 
     def __call__(self, states: Floats) -> Floats:
         """The lower ends and the upper ones, (n, 2 p)."""
-        leaf = self.forest_.apply(self.columns_(states))
+        leaf = self.forest_.apply(self.columns_.transform(states))
         found = [ends[where] for ends, where in zip(self.ends_, leaf.T, strict=True)]
         return np.mean(found, axis=0)

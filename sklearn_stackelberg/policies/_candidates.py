@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from .._action_scale import ActionScale
 from .._sampling import fixed_sample
 from .._typing import Floats, RandomStateLike
+from ..kernels._columns import center_and_spread
 from ._base import ContinuousPolicy, split_prior
 from ._quadrature import Nodes, as_head, head_dtype
 
@@ -173,8 +174,7 @@ def choose_candidates(
     scale = ActionScale.of(actions)
     # Columns in units of their spread, so that no unit decides who is near whom.
     scaled = scale.transform(np.asarray(actions, dtype=float))
-    spread = scaled.std(axis=0)
-    spread[spread == 0] = 1.0
+    _, spread = center_and_spread(scaled)
     found = KMeans(count, n_init=1, random_state=random_state).fit(
         scaled[chosen] / spread
     )

@@ -39,6 +39,9 @@ _RESPONSE_ROWS, _RESPONSE_STEPS, _RESPONSE_TOL = 20_000, 15, 1e-6
 # Initial states at a time, of the value over all of them: bounds the memory.
 _CHUNK = 10_000
 
+# Of the Q-function's step size, the policy's where both take gradient steps.
+_SLOWER = 0.1
+
 
 class Stochastic(BaseEstimator):
     """Solve by steps on minibatches, of the Q-function and of the policy alternately.
@@ -70,7 +73,8 @@ class Stochastic(BaseEstimator):
         Iterations, those with mirror steps included. None is 20 more than
         `mirror_steps`.
     tol : float, default=1e-2
-        Relative change of the value under which a fit ends. Zero takes all iterations.
+        A fit ends where the value changes by less than this share of what it has
+        gained since the first policy. Zero takes all iterations.
     batch_size : int or None, default=None
         Rows, and initial states, of a minibatch; all of them where there are fewer.
         Larger is steadier and slower. Gauss-Newton steps take the batch for the log, so
@@ -80,7 +84,8 @@ class Stochastic(BaseEstimator):
         faster until it diverges. Gauss-Newton steps have none.
     leader_learning_rate : float or None, default=None
         Step size of the policy, falling likewise, also of mirror steps. None is 3e-3
-        for networks, 0.1 for others.
+        for networks, 0.1 for others, and where the Q-function takes gradient steps at
+        most a tenth of its step size: the policy is then the slower of the two.
     follower_steps, leader_steps : int, default=1
         Steps of the Q-function and of the policy in an iteration. More steps of the
         Q-function bring it nearer to its best response before the policy moves.
@@ -168,7 +173,11 @@ class Stochastic(BaseEstimator):
             resolved.batch_size = 5_000
         if self.leader_learning_rate is None:
             # Logits linear in whitened features need longer steps than layers' weights.
-            resolved.leader_learning_rate = 3e-3 if spec.network_policy else 0.1
+            rate = 3e-3 if spec.network_policy else 0.1
+            if self.optimizer != GAUSS_NEWTON:
+                # Gradient steps of both: the policy is the slower of the two.
+                rate = min(rate, _SLOWER * self.learning_rate)
+            resolved.leader_learning_rate = rate
         if spec.linear_q:
             resolved._cg_steps = self._LINEAR_CG_STEPS
         return resolved
