@@ -31,6 +31,7 @@ TABLES = (
     "search",
     "tuning",
     "lower_bound",
+    "residual_features",
 )
 
 
