@@ -34,6 +34,7 @@ TABLES = (
     "search",
     "tuning",
     "lower_bound",
+    "residual_features",
 )
 
 
