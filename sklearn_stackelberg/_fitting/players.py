@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from functools import cached_property
 
+import numpy as np
 import torch
 from numpy.random import RandomState
 from sklearn.utils import check_random_state
@@ -124,7 +125,10 @@ class Players(ABC):
         """One table for each way to read states, whoever reads so."""
         if id(inputs) not in self._tables:
             states, width = self.problem.states, inputs.n_features_out_
-            self._tables[id(inputs)] = feature_rows(inputs.transform, states, width)
+            size = np.dtype(self.hp.dtype).itemsize
+            self._tables[id(inputs)] = feature_rows(
+                inputs.transform, states, width, itemsize=size
+            )
         return self._tables[id(inputs)]
 
     def _scaled(self, w: Tensor) -> LinearQ:
