@@ -212,7 +212,10 @@ class Players(ABC):
         """One table for each way to read states, whoever reads so."""
         if id(inputs) not in self._tables:
             states, width = self.problem.states, inputs.n_features_out_
-            self._tables[id(inputs)] = feature_rows(inputs.transform, states, width)
+            size = np.dtype(self.hp.dtype).itemsize
+            self._tables[id(inputs)] = feature_rows(
+                inputs.transform, states, width, itemsize=size
+            )
         return self._tables[id(inputs)]
 
     def _scaled(self, w: Tensor) -> LinearQ:

@@ -183,7 +183,7 @@ def test_support_of_rows_at_one_state_is_their_number(kernel):
         Always(1, (0, 1)),
         log,
         kernel=kernel,
-        bandwidth=1.0 if kernel == "rbf" else "median",
+        bandwidth=np.ones(3) if kernel == "rbf" else "median",
     )
     assert_allclose(report.support[0], [3, 2], rtol=1e-5)
     assert_allclose(report.support[-1], [4, 5], rtol=1e-5)
