@@ -1,8 +1,9 @@
 """The commands of the benchmarks.
 
 ``python -m benchmarks [TABLE ...]`` prints tables; ``python -m benchmarks unchanged
---revision REV`` compares all numbers with those of another revision; ``python -m
-benchmarks house`` prints the figures that the source tree is held to.
+--revision REV`` compares all numbers with those of another revision, ``compare
+--revision REV`` our scores; ``python -m benchmarks house`` prints the figures that the
+source tree is held to.
 """
 
 from __future__ import annotations
@@ -27,11 +28,13 @@ TABLES = (
     "throughput",
     "predict",
     "defaults",
+    "features",
     "ope_peers",
     "intervals",
     "search",
     "tuning",
     "lower_bound",
+    "residual_features",
 )
 
 
@@ -72,6 +75,10 @@ def main(arguments: list[str]) -> None:
         from benchmarks.unchanged import main as unchanged
 
         raise SystemExit(unchanged(arguments[1:]))
+    if arguments[:1] == ["compare"]:
+        from benchmarks.compare import main as compare
+
+        raise SystemExit(compare(arguments[1:]))
     if arguments[:1] == ["house"]:
         from benchmarks.house import main as house
 

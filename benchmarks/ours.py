@@ -13,15 +13,23 @@ from sklearn_stackelberg.solvers import ClosedForm, Stochastic
 NAME = "ours"
 SOLVERS = {"closed_form": ClosedForm, "stochastic": Stochastic}
 MLP_NAME = "ours mlp"
-# Five weights of the Bellman error, the same for every FrozenLake cell.
-FROZEN_LAKE_GRID = grid(lam=(1.0, 10.0, 100.0, 300.0, 1000.0))
+# Five weights of the prior, the same for every FrozenLake cell: what counts is their
+# ratio to that of the Bellman error.
+FROZEN_LAKE_GRID = grid(lam=(10.0,), beta=(1.0, 10.0, 30.0, 100.0, 300.0))
 # One grid of six for the three control problems.
-CONTROL_GRID = grid(lam=(100.0,), ridge=(1e-6, 1e-4, 3e-4), bandwidth=(0.6, 2.0))
+CONTROL_GRID = (
+    {"ridge": 1e-6, "bandwidth": 2.0},
+    {"ridge": 1e-4, "bandwidth": 0.5},
+    {"ridge": 1e-4, "bandwidth": 2.0},
+    {"ridge": 3e-4, "bandwidth": 0.5},
+    {"ridge": 3e-4, "bandwidth": 0.6},
+    {"ridge": 3e-4, "bandwidth": 2.0},
+)
 # What the control problems share beside the grid: little curvature, and mirror
 # steps alone (L-BFGS raises v there, and lowers the return of the policy).
-CONTROL_SETTING = {"beta": 1e-6, "max_iter": 0, "tol": 1e-4}
+CONTROL_SETTING = {"lam": 10.0, "beta": 0.01, "max_iter": 0, "tol": 1e-4}
 # Networks on both sides.
-MLP_GRID = grid(lam=(100.0,))
+MLP_GRID = grid(lam=(10.0,), beta=(10.0,))
 MLP_SETTING = {
     "q_function": MLP((32, 32)),
     "policy": MLP((32, 32)),
@@ -38,7 +46,7 @@ TORQUE = {
     "bandwidth": [0.8, 0.8, 3.2, 2.0],
     "ridge": 1e-4,
 }
-PENDULUM_GRID = ({"lam": 100.0, "n_components": 300},)
+PENDULUM_GRID = ({"lam": 10.0, "beta": 10.0, "n_components": 300},)
 # A force in a plane: as many candidates as k-means centres, or a squashed Gaussian.
 # Three standard deviations of each column: where Q is nearly a parabola, a wide kernel
 # has it in few features, which a small beta leaves free.
@@ -46,8 +54,10 @@ FORCE = {
     "action_type": "continuous",
     "action_bounds": [-1.0, 1.0],
     "bandwidth": [2.1, 2.1, 1.3, 1.3],
-    "beta": 1e-9,
+    "beta": 1e-5,
     "ridge": 0.0,
+    # Q is nearly a parabola in the force too: what is not logged is told from what is.
+    "support": 0.0,
     "max_iter": 0,
     "tol": 1e-3,
 }

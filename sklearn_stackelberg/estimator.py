@@ -102,26 +102,40 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         but ``policy_value_`` is then no longer pessimistic. 0 is the game of [1]_. None
         is 1e-4 for continuous actions, whose features are many for a log, and 0 for
         discrete ones and for networks.
-    kernel : str, callable or Kernel, default="rbf"
+    kernel : str, callable or Kernel, default="auto"
         Similarity of states: a name of `sklearn.metrics.pairwise.pairwise_kernels` with
         a positive semi-definite Gram matrix, ``"delta"`` for finite states (equal or
         not), a callable ``kernel(X, Y)`` that returns the Gram matrix, or a
-        `sklearn.gaussian_process.kernels.Kernel`. Discrete actions are equal or not;
-        with continuous ones it is the similarity of state and action, side by side.
-    bandwidth : float, array-like of shape (n_features,) or "median", default="median"
+        `sklearn.gaussian_process.kernels.Kernel`. ``"auto"`` is ``"delta"`` where there
+        are at most ``n_components`` states and ten rows for each on average, and
+        neither lengths nor parameters are given; else, and with continuous actions,
+        ``"rbf"``. ``"delta"`` knows nothing of a state that was not logged: there all
+        actions are as probable, and Q is `anchor_`. ``"linear"`` is x'y, exact for
+        one-hot states, and has no intercept: ``q_function="linear"`` has. Kernels are
+        divided by the mean k(s, s), so that λ and β mean the same for each. Discrete
+        actions are equal or not; with continuous ones it is the similarity of state and
+        action, side by side.
+    bandwidth : float, array-like of shape (n_features,), "relevance" or "median", \
+            default="relevance"
         Length scale of ``"rbf"``, ``"laplacian"`` and ``"chi2"``. Larger makes Q and
         the policy smoother. ``"median"`` gives each column its standard deviation,
         times the median distance between states so scaled, so that no scaler is needed.
-        A number is a multiple of that, with 1.0 for ``"median"``, so that a search may
-        try [0.5, 1.0, 2.0] on any log; an array has a length for each column, in its
-        unit. Continuous actions have the median, unless an array has their lengths
-        behind those of the states. Without lengths of their own ``"rbf"`` and
-        ``"laplacian"`` compare doses that span decades by their logarithm.
+        ``"relevance"`` makes columns longer along which a Q-function of 5,000 rows is
+        linear or constant, and is the median but for ``"rbf"`` with discrete actions. A
+        number is a multiple of the median, so that a search may try [0.5, 1.0, 2.0] on
+        any log; an array has a length for each column, in its unit. Continuous actions
+        have the median, unless an array has their lengths behind those of the states.
+        Without lengths of their own ``"rbf"`` and ``"laplacian"`` compare doses that
+        span decades by their logarithm.
     kernel_params : dict, default=None
         The kernel's other parameters, such as ``{"degree": 2}``.
     n_components : int or None, default=200
         Landmarks that the kernel is represented on, at most the distinct logged states,
         which None takes. Larger is more exact and costs its square.
+    linear_terms : bool, default=True
+        Whether functions in ``"rbf"``, ``"laplacian"`` or ``"chi2"`` features also have
+        an intercept and terms linear in the standardised states, so that many columns
+        do not bury a linear effect. Of discrete actions alone.
     initial_states : {"first", "all"}, default="all"
         Where the value is counted from: the first state of each episode, as in [1]_, or
         every logged state, which steadies the learning where logs are short.
@@ -293,11 +307,11 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         confidence_level: float = 0.95,
         beta: float = 10.0,
         ridge: float | None = None,
-        kernel: str | Callable[..., ArrayLike] | Kernel = "rbf",
-        bandwidth: float | ArrayLike = "median",
+        kernel: str | Callable[..., ArrayLike] | Kernel = "auto",
+        bandwidth: float | ArrayLike = "relevance",
         kernel_params: dict[str, Any] | None = None,
         n_components: int | None = 200,
-        linear_terms: bool = False,
+        linear_terms: bool = True,
         initial_states: str = "all",
         support: float = 0.15,
         q_function: FunctionClass = "kernel",

@@ -31,6 +31,7 @@ SETTINGS = dict(
     bandwidth=1.0,
     kernel_params=None,
     n_components=None,
+    linear_terms=False,
     initial_states="all",
     dtype="float64",
     random_state=0,

@@ -1,11 +1,15 @@
-"""The tabular peers of the benchmarks against problems whose answer is known."""
+"""The benchmarks' peers on problems whose answer is known, and their comparisons."""
 
 from __future__ import annotations
+
+import json
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 
 pytest.importorskip("gymnasium")
+import benchmarks.compare as scores
 from benchmarks.continuous_problems import (
     PENDULUM,
     POINT_MASS,
@@ -199,3 +203,86 @@ def test_steps_of_a_process_follow_one_another():
     follows = log.step[1:] > 0
     np.testing.assert_array_equal(log.next_state[:-1][follows], log.state[1:][follows])
     assert 0.4 < (log.action == 0.0).mean() < 0.95
+
+
+def score_rows(scores, problem="p", setting=None, method="ours", **more):
+    """A row a log."""
+    setting = setting or {}
+    row = {"problem": problem, "method": method, "setting": setting, **more}
+    return [
+        {"seed": seed, "score": score, "cpu_seconds": 1.0, **row}
+        for seed, score in enumerate(scores)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("after", "worse"),
+    [([1.0, 2.0, 3.0], False), ([0.3, 1.3, 2.3], False), ([0.1, 1.1, 2.1], True)],
+)
+def test_a_cell_is_worse_if_it_fell_by_more_than_its_spread(after, worse):
+    # The standard deviation of 1, 2, 3 is 0.82.
+    (cell,) = scores.compare(score_rows([1.0, 2.0, 3.0]), score_rows(after))
+    assert cell.worse == worse
+    assert cell.difference == pytest.approx(np.mean(after) - 2.0)
+    assert cell.error == pytest.approx(0.0, abs=1e-12)
+    assert ("WORSE" in scores.report("control", [cell])) == worse
+
+
+def test_each_side_has_its_best_setting_on_the_logs_that_both_have():
+    # Of all logs before, a is the best setting; of the first two, b is.
+    before = score_rows([0, 0, 9], setting={"a": 1}) + score_rows(
+        [1, 1, 1], setting={"b": 1}
+    )
+    after = score_rows([3, 4], setting={"c": 1})
+    (cell,) = scores.compare(before, after)
+    assert cell.before["setting"] == {"b": 1}
+    assert cell.difference == pytest.approx(2.5)
+    assert cell.error == pytest.approx(0.5)
+
+
+def test_peers_are_not_compared_and_a_missing_side_is_not_worse():
+    peer = score_rows([5.0], method="theirs")
+    found = scores.compare(
+        peer + score_rows([1.0], "old"), peer + score_rows([1.0], "new")
+    )
+    assert [cell.problem for cell in found] == ["old", "new"]
+    assert not any(cell.worse for cell in found)
+    assert "| old | ours | 1 ± 0 | – |" in scores.report("control", found)
+
+
+def save(folder, table, rows):
+    folder.mkdir(exist_ok=True)
+    lines = [json.dumps(row) + "\n" for row in rows]
+    (folder / f"{table}.jsonl").write_text("".join(lines))
+
+
+def test_rows_are_read_so_that_larger_scores_are_better(tmp_path):
+    pair = [{**row, "seconds": [1.0, 2.0]} for row in score_rows([0.2])]
+    save(tmp_path, "stochastic", pair)
+    (row,) = scores.read("stochastic", tmp_path)
+    assert row["score"] == -0.2
+    assert row["cpu_seconds"] == 3.0
+    save(tmp_path, "total_derivative", score_rows([1.0], setting={"steps": 40}))
+    (row,) = scores.read("total_derivative", tmp_path)
+    assert (row["problem"], row["setting"]) == ("p, steps 40", {})
+    assert list(scores.read("control", tmp_path)) == []
+
+
+def test_compare_runs_both_sides_each_with_its_own_code(tmp_path, monkeypatch, capsys):
+    fallen = {"before": [1.0, 1.0], "after": [0.5, 0.5]}
+    roots = {}
+
+    def run(root, folder, tables, seeds):
+        roots[folder.name] = root
+        for table in tables:
+            save(folder, table, score_rows(fallen[folder.name][:seeds]))
+        return []
+
+    monkeypatch.setattr(scores, "run", run)
+    monkeypatch.setattr(scores, "checkout", lambda rev, where: nullcontext(where / rev))
+    arguments = ["control", "--revision", "HEAD", "--seeds", "2"]
+    assert scores.main([*arguments, "--results", str(tmp_path)]) == 1
+    assert roots["after"] == scores.ROOT != roots["before"]
+    text = capsys.readouterr().out
+    assert "| p | ours | 1 ± 0 | 0.5 ± 0 | -0.5 ± 0 | 1.00 / 1.00 | 2 | WORSE |" in text
+    assert "1 of 1 cells are worse by more than their spread." in text

@@ -59,11 +59,11 @@ LAM = "stackelbergpolicyestimator__lam"
 ITERATIONS = "stackelbergpolicyestimator__solver__max_iter"
 GRID = {LAM: [0.3, 3.0, 30.0]}
 FOLDS = EpisodeKFold(3, shuffle=True, random_state=1)
-# A fixed bandwidth: with "median" the policy would be the same without the scaler.
+# A fixed bandwidth: by the median the policy would be the same without the scaler.
 FAST = dict(
     discount=DISCOUNT,
     lam=3.0,
-    bandwidth=1.0,
+    bandwidth=[1.0, 1.0, 1.0],
     n_components=15,
     mirror_steps=3,
     max_iter=2,

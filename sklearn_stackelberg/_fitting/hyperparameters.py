@@ -173,7 +173,7 @@ def _check_function_class(name: str, value: object) -> None:
 
 def _check_bandwidth(bandwidth: Any) -> None:
     # How many there must be depends on the log, and is checked where it is read.
-    if isinstance(bandwidth, str) and bandwidth == "median":
+    if isinstance(bandwidth, str) and bandwidth in ("median", "relevance"):
         return
     if _is_real(bandwidth) or np.ndim(bandwidth) == 1:
         lengths = np.atleast_1d(bandwidth)
@@ -181,5 +181,5 @@ def _check_bandwidth(bandwidth: Any) -> None:
             return
     raise ValueError(
         "bandwidth must be a positive finite multiple of the median lengths, such a "
-        f"length for each column, or 'median', got {bandwidth!r}."
+        f"length for each column, 'median' or 'relevance', got {bandwidth!r}."
     )

@@ -60,6 +60,7 @@ from .state_inputs import (
     StateActionColumns,
     StateColumns,
     draw_seed,
+    with_relevance,
 )
 from .support import (
     ActionRange,
@@ -211,7 +212,10 @@ class Players(ABC):
         """One table for each way to read states, whoever reads so."""
         if id(inputs) not in self._tables:
             states, width = self.problem.states, inputs.n_features_out_
-            self._tables[id(inputs)] = feature_rows(inputs.transform, states, width)
+            size = np.dtype(self.hp.dtype).itemsize
+            self._tables[id(inputs)] = feature_rows(
+                inputs.transform, states, width, itemsize=size
+            )
         return self._tables[id(inputs)]
 
     def _scaled(self, w: Tensor) -> LinearQ:
@@ -266,7 +270,8 @@ class DiscretePlayers(Players):
         return len(self.actions.classes)
 
     def _fit_inputs(self, rng: RandomState) -> PlayerInputs:
-        readers = InputReaders(self.hp, self.problem.state, rng)
+        hp = with_relevance(self.hp, self.problem.states, self.rows, rng)
+        readers = InputReaders(hp, self.problem.state, rng)
         q_function = readers.read(self.hp.q_function)
         # A linear Q is in the features that its own error is measured by.
         embedded = q_function if self.linear_q else readers.read("kernel")

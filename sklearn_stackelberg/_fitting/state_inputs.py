@@ -11,8 +11,15 @@ from numpy.random import RandomState
 from torch import Tensor
 
 from .._action_scale import ActionScale
-from .._typing import Floats
-from ..kernels._columns import LinearColumns, StateColumns
+from .._problem.rows import Rows
+from .._typing import Floats, Index
+from ..kernels._columns import (
+    LinearColumns,
+    StateColumns,
+    are_finite,
+    center_and_spread,
+    weighted_lengths,
+)
 from ..kernels._nystroem import LandmarkFeatures
 from ..kernels._state_action import StateActionFeatures
 from ..networks import MLP
@@ -62,6 +69,104 @@ class InputReaders:
             **settings,
         )
         return features.fit(self._states)
+
+
+# A sample that shows which columns matter, and its rows whose slopes are taken.
+_RELEVANCE_ROWS, _SLOPE_ROWS = 5_000, 1_000
+
+# Steps of fitted Q iteration, and its ridge, as a share of the rows.
+_RELEVANCE_STEPS, _RELEVANCE_RIDGE = 50, 1e-3
+
+# No column counts less, so that a poor Q cannot remove it.
+_LEAST_RELEVANCE = 0.05
+
+# Multiples of the lengths that are tried, the widest last.
+_MULTIPLES = (1.0, 2.0, 4.0)
+
+
+def relevant_lengths(
+    states: Floats, rows: Rows, discount: float, rng: RandomState
+) -> Floats:
+    """Length scales by what a Q-function of a sample says of the columns, (d,).
+
+    Columns count by the standard deviation of ∂Q/∂s, the diagonal of its centred
+    gradient outer product. The lengths are the widest of a few multiples that explain
+    held-out rows of that Q as well as the best, within a standard error.
+    """
+    n = len(rows.state)
+    chosen = rng.choice(n, min(n, _RELEVANCE_ROWS), replace=False)
+    action, reward = rows.action[chosen], rows.reward[chosen]
+    center, spread = center_and_spread(states[rows.state])
+    index = rows.state[chosen], rows.next_state[chosen]
+    z, after = ((states[i] - center) / spread for i in index)
+    features = LandmarkFeatures("rbf", linear_terms=True, random_state=rng).fit(z)
+    phi, following = features.transform(z), features.transform(after)
+    of_action = [np.flatnonzero(action == a) for a in np.unique(action)]
+    solutions = [_ridge(phi[own]) for own in of_action]
+    w = np.zeros((phi.shape[1], len(of_action)))
+    carried = discount * (1.0 - rows.terminated[chosen])
+    for _ in range(_RELEVANCE_STEPS):
+        target = reward + carried * (following @ w).max(axis=1)
+        pairs = zip(solutions, of_action, strict=True)
+        w = np.stack([solution @ target[own] for solution, own in pairs], axis=1)
+
+    # The mean slope is what the linear terms have, and only its change needs a kernel.
+    some, marks, h = z[:_SLOPE_ROWS], features.landmarks_, features.bandwidth_
+    assert h is not None
+    gram = features.bound_kernel()(some, marks)
+    u = features.projection_ @ w[: features.projection_.shape[1]]
+    values, square = gram @ u, np.empty(len(h))
+    for j in range(len(h)):
+        slope = gram @ (marks[:, j, None] * u) - some[:, j, None] * values
+        square[j] = (slope / h[j] ** 2).var(axis=0).mean()
+    weight = np.sqrt(square / square.max()) if square.any() else np.ones(len(h))
+    weight = weight.clip(min=_LEAST_RELEVANCE)
+    lengths = weighted_lengths(z, weight, "euclidean", rng)
+
+    errors = [
+        _held_out_errors(z, multiple * lengths, target, of_action, rng)
+        for multiple in _MULTIPLES
+    ]
+    worse = np.array(errors) - min(errors, key=np.mean)
+    doubt = worse.std(axis=1) / np.sqrt(len(z))
+    widest = np.flatnonzero(worse.mean(axis=1) <= doubt)[-1]
+    return _MULTIPLES[widest] * lengths * spread
+
+
+def _ridge(phi: Floats) -> Floats:
+    """What targets are multiplied by to give weights, (m, k)."""
+    prior = _RELEVANCE_RIDGE * max(len(phi), 1) * np.eye(phi.shape[1])
+    return np.linalg.solve(phi.T @ phi + prior, phi.T)
+
+
+def _held_out_errors(
+    z: Floats, lengths: Floats, target: Floats, groups: list[Index], rng: RandomState
+) -> Floats:
+    """Squared errors of each row, by a regression on half of the others, (n,)."""
+    features = LandmarkFeatures(
+        "rbf", bandwidth=lengths, linear_terms=True, random_state=rng
+    )
+    phi, error = features.fit(z).transform(z), np.empty(len(z))
+    for own in groups:
+        halves = own[::2], own[1::2]
+        for used, held in (halves, halves[::-1]):
+            fitted = phi[held] @ (_ridge(phi[used]) @ target[used])
+            error[held] = (target[held] - fitted) ** 2
+    return error
+
+
+def with_relevance(
+    hp: Hyperparameters, states: Floats, rows: Rows, rng: RandomState
+) -> Hyperparameters:
+    """Lengths in place of ``bandwidth="relevance"``, where a kernel needs any."""
+    by_name = isinstance(hp.bandwidth, str) and hp.bandwidth == "relevance"
+    named = isinstance(hp.kernel, str) and hp.kernel in ("rbf", "auto")
+    unread = hp.q_function == hp.policy == "linear"
+    if not by_name or not named or unread or hp.kernel_params:
+        return hp
+    if hp.kernel == "auto" and are_finite(states[rows.state], hp.n_components):
+        return hp
+    return replace(hp, bandwidth=relevant_lengths(states, rows, hp.discount, rng))
 
 
 class StateActionColumns:

@@ -68,10 +68,10 @@ def feature_rows(
     states: Floats,
     n_features: int,
     table_bytes: int = TABLE_BYTES,
+    itemsize: int = 8,
 ) -> FeatureRows:
     """Features by index: from a table if it is small enough, else computed anew."""
-    # One of them shows the precision, which need not be that of the states.
-    if len(states) * n_features * transform(states[:1]).itemsize > table_bytes:
+    if len(states) * n_features * itemsize > table_bytes:
         return lambda index: torch.from_numpy(transform(states[index]))
     table = torch.from_numpy(transform(states))
     return lambda index: table[torch.from_numpy(index)]

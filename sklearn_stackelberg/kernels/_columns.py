@@ -53,15 +53,22 @@ def median_bandwidth(states: Floats, metric: str, rng: np.random.RandomState) ->
     >>> median_bandwidth(states, "cityblock", np.random.RandomState(0))
     array([  2., 200.])
     """
+    return weighted_lengths(states, 1.0, metric, rng)
+
+
+def weighted_lengths(
+    states: Floats, weight: Floats | float, metric: str, rng: np.random.RandomState
+) -> Floats:
+    """Median lengths where columns count by weights: at half of it, twice as long."""
     center, spread = center_and_spread(states)
     if len(states) > _MEDIAN_ROWS:
         states = states[rng.choice(len(states), _MEDIAN_ROWS, replace=False)]
     # Not by way of inner products, which leave rounding between equal states.
-    distances = pdist((states - center) / spread, metric)
+    distances = pdist((states - center) * (weight / spread), metric)
     # Repeated states would pull the median to zero, and the kernel to the identity.
     distances = distances[distances > 0]
     middle = float(np.median(distances)) if len(distances) else 1.0
-    return middle * spread
+    return middle * spread / weight
 
 
 def length_scales(

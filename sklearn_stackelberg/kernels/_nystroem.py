@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -192,7 +191,8 @@ class LandmarkFeatures(KernelFeatures):
     kernel : str, callable or a scikit-learn ``Kernel``, default="rbf"
         A name of `sklearn.metrics.pairwise.PAIRWISE_KERNEL_FUNCTIONS` whose Gram matrix
         is positive semi-definite, ``"delta"`` (equal rows or not), or a callable
-        ``kernel(X, Y)`` that returns the Gram matrix.
+        ``kernel(X, Y)`` that returns the Gram matrix. ``"auto"`` is ``"delta"`` where
+        there are ten rows for each state on average, else ``"rbf"``.
     bandwidth : float, array-like of shape (d,) or "median", default="median"
         Length scale of ``"rbf"``, ``"laplacian"`` and ``"chi2"``: larger is smoother.
         ``"median"`` gives each column its standard deviation, times the median distance
@@ -203,14 +203,19 @@ class LandmarkFeatures(KernelFeatures):
     n_components : int or None, default=200
         Number of landmarks. None, or a number at least that of the distinct states,
         makes every distinct state a landmark, and the features exact on the log.
+    linear_terms : bool, default=False
+        Adds a one and the standardised columns behind the features of ``"rbf"``,
+        ``"laplacian"`` and ``"chi2"``, that is, their inner product to the kernel.
     dtype : {"float64", "float32"}, default="float64"
     random_state : int, RandomState instance or None, default=None
         Draws the landmarks and the rows of the median.
 
     Attributes
     ----------
+    kernel_ : str, callable or Kernel
+        What ``"auto"`` stood for.
     landmarks_ : array of shape (n_landmarks, d)
-    projection_ : array of shape (n_landmarks, n_features_out_)
+    projection_ : array of shape (n_landmarks, n_kernel_features)
         U (κ Λ)^(-1/2).
     mean_similarity_ : float
         κ.
@@ -232,9 +237,24 @@ class LandmarkFeatures(KernelFeatures):
     linear_: LinearColumns | None
 
     def __init__(
-        self, kernel: KernelLike = "rbf", *, linear_terms: bool = False, **settings: Any
+        self,
+        kernel: KernelLike = "rbf",
+        *,
+        bandwidth: float | ArrayLike = "median",
+        kernel_params: KernelParams | None = None,
+        n_components: int | None = 200,
+        linear_terms: bool = False,
+        dtype: str = "float64",
+        random_state: RandomStateLike = None,
     ) -> None:
-        super().__init__(kernel, **settings)
+        super().__init__(
+            kernel,
+            bandwidth=bandwidth,
+            kernel_params=kernel_params,
+            n_components=n_components,
+            dtype=dtype,
+            random_state=random_state,
+        )
         self.linear_terms = linear_terms
 
     def fit(self, states: Floats) -> LandmarkFeatures:

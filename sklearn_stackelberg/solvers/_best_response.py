@@ -114,8 +114,10 @@ class BestResponse:
 
         w_β is the ridge solution w* + (∂²F)⁻¹ b, and w_0 the one with hardly any β.
         """
-        found = self.system.best_response(self.scale, _LITTLE * self.beta)
-        little = self.system.b @ (found[0] + found[1])
+        # Of all responses the best alone is asked, long after its M was let go.
+        system = self.lstd(self.theta)
+        found = system.best_response(self.scale, _LITTLE * self.beta)
+        little = system.b @ (found[0] + found[1])
         return little - (self.value + self.pessimism)
 
     @property

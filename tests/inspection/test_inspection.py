@@ -183,7 +183,7 @@ def test_support_of_rows_at_one_state_is_their_number(kernel):
         Always(1, (0, 1)),
         log,
         kernel=kernel,
-        bandwidth=1.0 if kernel == "rbf" else "median",
+        bandwidth=np.ones(3) if kernel == "rbf" else "median",
     )
     assert_allclose(report.support[0], [3, 2], rtol=1e-5)
     assert_allclose(report.support[-1], [4, 5], rtol=1e-5)
@@ -199,7 +199,9 @@ def test_support_falls_with_the_distance_and_grows_with_rows():
     twice = report_of(Always(1, (0, 1)), log[np.repeat(np.arange(41), 2)])
     assert (twice.support[::2, 1] > right).all()
     # A row is near itself, even where landmarks are too few to show it.
-    few = report_of(Always(1, (0, 1)), log, n_components=2, kernel="rbf", bandwidth=0.1)
+    few = report_of(
+        Always(1, (0, 1)), log, n_components=2, kernel="rbf", bandwidth=[0.1]
+    )
     assert (few.support[np.arange(41), action] >= 1).all()
 
 

@@ -337,9 +337,11 @@ def test_the_linear_kernel_plays_the_game_of_linear_features(n_components):
     features = LandmarkFeatures(
         "linear", bandwidth="median", n_components=n_components, random_state=0
     ).fit(states)
+    given, states = states, states / np.sqrt(features.mean_similarity_)
     raw = random_rows(1, table=states)
-    by_kernel = random_rows(1, table=features.transform(states))
-    rotation = torch.from_numpy(features.transform(np.eye(3)))  # φ = s Q
+    by_kernel = random_rows(1, table=features.transform(given))
+    eye = np.sqrt(features.mean_similarity_) * np.eye(3)
+    rotation = torch.from_numpy(features.transform(eye))  # φ = s Q
     sums, other = lstd(raw, 0.9, 0.05), lstd(by_kernel, 0.9, 0.05)
     theta = random_theta(sums)
     at = solver_of().evaluate(sums, theta)

@@ -352,7 +352,10 @@ def test_actions_told_apart_play_the_discrete_game(ridge, max_iter):
         np.arange(12),
     )
     features = LandmarkFeatures(
-        "rbf", bandwidth=0.5, n_components=None, random_state=0
+        "rbf",
+        bandwidth=np.full(states.shape[1], 0.5),
+        n_components=None,
+        random_state=0,
     ).fit(states)
     table = torch.from_numpy(features.transform(states))
     discrete = TableRows(
