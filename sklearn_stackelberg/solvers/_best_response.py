@@ -149,8 +149,8 @@ class BestResponse:
         return self.scale * fit + self.beta * self.flat_w + b
 
     def release(self) -> None:
-        """Let go of the factor, which nothing here needs once w is found."""
-        del self.factor
+        """Let go of M and of the factor: θ, w, v and what they are measured by stay."""
+        del self.system, self.factor
 
     def total_derivative(self) -> Tensor:
         """D_θ v, shaped as θ."""

@@ -252,7 +252,7 @@ class _Search:
             bellman_error=response.bellman_error,
             leader_gradient_norm=norm,
         )
-        # Of many actions, the factors of two points are a third of all memory.
+        # Of many actions, matrices of two points at once are most of all memory.
         response.release()
         if self.observe is not None and self.observe(
             self.history.last(), lambda: (response.theta, response.w)
