@@ -89,7 +89,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
     confidence_level : float, default=0.95
         In (0, 1), of the lower bound of ``lam="calibrated"`` alone. Larger puts it
         lower.
-    beta : float, default=10.0
+    beta : float, default=0.1
         β > 0, curvature of the Q-function's objective, in units of (1 − discount)².
         Larger draws Q to `anchor_` where the log is thin, as beta / (2 lam) rows more
         of each pair of state and action would, and makes it respond more smoothly to
@@ -305,7 +305,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         discount: float = 0.99,
         lam: float | str = 10.0,
         confidence_level: float = 0.95,
-        beta: float = 10.0,
+        beta: float = 0.1,
         ridge: float | None = None,
         kernel: str | Callable[..., ArrayLike] | Kernel = "auto",
         bandwidth: float | ArrayLike = "relevance",
