@@ -434,7 +434,7 @@ def broken(*args, **kwargs):
     [
         "estimator.as_transitions",
         "_fitting.state_inputs.LandmarkFeatures",
-        "_fitting.players.DiscreteLSTD",
+        "_fitting.discrete_players.DiscreteLSTD",
         "solvers._closed_form.BestResponse",
         "_fitting.fits.measure_equilibrium",
         "estimator.validate_data",
