@@ -13,6 +13,7 @@ from .._problem.action_space import DiscreteActions
 from .._problem.rows import FeatureRows
 from .._typing import Floats, Index
 from .._validation import check_table_size
+from ..kernels._nystroem import LandmarkFeatures
 from ..policies._softmax import NetworkSoftmax, SoftmaxPolicy
 from ..q_functions import DiscreteQ, LinearQ
 from ..solvers._lstd_discrete import DiscreteLSTD
@@ -21,6 +22,10 @@ from .fitted_policy import DiscretePolicy, Fitted, LinearFunction, NetworkFuncti
 from .players import Players
 from .state_inputs import InputReaders, PlayerInputs, draw_seed, with_relevance
 from .support import ActionRange, ActionSupport, action_prior
+
+# Weights of Q from which on directions that hold little of the kernel are dropped: an
+# evaluation costs their number's cube, 0.5 s of 2,500.
+_MANY_WEIGHTS = 2_500
 
 
 class DiscretePlayers(Players):
@@ -39,6 +44,11 @@ class DiscretePlayers(Players):
         q_function = readers.read(self.hp.q_function)
         # A linear Q is in the features that its own error is measured by.
         embedded = q_function if self.linear_q else readers.read("kernel")
+        # A closed form solves for as many weights; where rows are fewer, for those.
+        weights = self.n_actions * embedded.n_features_out_
+        if self.linear and _MANY_WEIGHTS < weights < len(self.action):
+            if isinstance(embedded, LandmarkFeatures):
+                embedded.keep_leading(_MANY_WEIGHTS // self.n_actions)
         if self.linear:
             n_rows = None if self.ridge else len(self.action)
             check_table_size(self.n_actions, embedded.n_features_out_, n_rows)
