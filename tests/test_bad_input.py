@@ -58,6 +58,7 @@ BAD = {
     "lam": ("lam must be a positive finite number", [*NUMBERS, 0, -1.0, np.inf]),
     "beta": ("beta must be a positive finite number", [*NUMBERS, 0.0, -1e-9, np.inf]),
     "ridge": ("ridge must be a number >= 0 or None", [*SOME, -1e-9, np.inf]),
+    "support": (r"support must be a number in \[0, 1\)", [*NUMBERS, -0.1, 1.0]),
     "tol": ("tol must be a number >= 0", [*NUMBERS, -1e-9, np.inf]),
     "mirror_steps": ("mirror_steps must be an integer >= 0", [*NUMBERS, -1, 2.0]),
     "max_iter": ("max_iter must be an integer >= 0 or None", [*SOME, -1, 50.0]),

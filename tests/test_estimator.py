@@ -116,7 +116,10 @@ def test_shapes_and_types(fitted, log):
     assert fitted.bandwidth_.shape == (2,)
     assert (fitted.bandwidth_ > 0).all()
     assert fitted.features_.n_features_out_ == fitted.policy_.weight.shape[0]
-    assert_allclose(fitted.reward_scale_, np.sqrt(np.mean(log.reward**2)))
+    not_done = 1.0 - log.terminated
+    anchored = log.reward - (1.0 - 0.9 * not_done) * fitted.anchor_
+    assert_allclose(anchored.mean(), 0.0, atol=1e-12)
+    assert_allclose(fitted.reward_scale_, np.sqrt(np.mean(anchored**2)))
 
 
 def test_the_torch_modules_are_the_predictions(fitted):
@@ -127,13 +130,13 @@ def test_the_torch_modules_are_the_predictions(fitted):
 
 
 @pytest.mark.parametrize("offset", [1.0, -1.0])
-def test_far_from_the_log_q_is_the_worse_of_nothing_and_the_mean_reward(offset):
+def test_far_from_the_log_q_is_the_return_of_an_average_row(offset):
     log = walk_log(offset=offset)
     policy = estimator().fit(log)
     mean = log.reward.mean()
     assert mean * offset > 0
     not_done = 1.0 - log.terminated.mean()
-    assert_allclose(policy.anchor_, min(0.0, mean) / (1.0 - 0.9 * not_done))
+    assert_allclose(policy.anchor_, mean / (1.0 - 0.9 * not_done))
     assert_allclose(policy.q_values([[1e3, 1e3]]), policy.anchor_, atol=1e-12)
 
 
@@ -528,7 +531,7 @@ def test_a_longer_climb_is_never_lower(log):
 def test_without_a_step_the_policy_is_uniform_and_nothing_is_left_undone(log):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        policy = estimator(mirror_steps=0, max_iter=0).fit(log)
+        policy = estimator(mirror_steps=0, max_iter=0, support=0.0).fit(log)
     assert_allclose(policy.predict_proba(STATES), 1 / 3)
     assert policy.n_iter_ == 0
     assert len(policy.history_["value"]) == 1
