@@ -139,7 +139,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
     initial_states : {"first", "all"}, default="all"
         Where the value is counted from: the first state of each episode, as in [1]_, or
         every logged state, which steadies the learning where logs are short.
-    support : float, default=0.15
+    support : float, default=0.2
         In [0, 1). An action is taken only where the policy that logged, as estimated
         from the log, takes it at least so many times as often as its likeliest action;
         where states are few, five rows of the state are enough. The policy starts at
@@ -313,7 +313,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         n_components: int | None = 200,
         linear_terms: bool = True,
         initial_states: str = "all",
-        support: float = 0.15,
+        support: float = 0.2,
         q_function: FunctionClass = "kernel",
         policy: FunctionClass = "kernel",
         action_type: str = "auto",
