@@ -125,10 +125,10 @@ for (name, derivative), figures in found.items():
 # step at fixed Q improves the policy in all of them: the individual derivative reaches
 # the same value. After mirror steps, which are of that kind, there is hardly anything
 # left to gain for either. In both, the policy is decided in nearly every state, so that
-# both derivatives all but vanish: that |D v| is small says little there. So on this lake
-# the total derivative makes the optimisation from first states possible; after mirror
-# steps, it does not improve the policy. Ten logs of one small lake do not show what
-# happens on other problems.
+# both derivatives all but vanish: that |D v| is small says little there. So on this
+# lake the total derivative makes the optimisation from first states possible; after
+# mirror steps, it does not improve the policy. Ten logs of one small lake do not show
+# what happens on other problems.
 
 BLUE, ORANGE = "#0072B2", "#E69F00"
 styles = {"total": (BLUE, "o", "-"), "individual": (ORANGE, "s", "--")}
