@@ -76,7 +76,7 @@ policy = make_pipeline(
 
 grid = {
     "stackelbergpolicyestimator__lam": [0.1, 1.0, 10.0, 100.0, 1e3, 1e4],
-    "stackelbergpolicyestimator__beta": [1e-4, 1e-2],
+    "stackelbergpolicyestimator__beta": [0.01, 1.0],
     "stackelbergpolicyestimator__bandwidth": [0.5, 1.0],
 }
 search = GridSearchCV(policy, grid, cv=EpisodeKFold(3)).fit(X_train, y_train)
