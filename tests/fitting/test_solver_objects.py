@@ -56,6 +56,7 @@ class Ascent:
             q_function=found.w,
             value=float(found.value),
             pessimism=float(found.pessimism),
+            shrinkage=float(found.shrinkage),
             history=history,
             n_iter=self.n_steps,
             state=SolverState(found.theta, found.w),
