@@ -267,7 +267,7 @@ def test_a_large_column_changes_no_action(kernel, dtype):
     )
     # Mirror steps alone: L-BFGS would make rounding grow.
     settings = dict(kernel=kernel, bandwidth="median", dtype=dtype, max_iter=0)
-    settings |= dict(n_components=50, beta=1e-2)
+    settings |= dict(n_components=50, beta=1.0)
 
     def actions_and_score(units, offset):
         moved = [s * units + offset for s in (state, after)]
@@ -298,7 +298,7 @@ def noisy_controller(observation, rng):
 def test_single_precision_takes_the_same_actions(seed):
     log = log_episodes("CartPole-v1", noisy_controller, 5000, random_state=seed)
     states = log_episodes("CartPole-v1", noisy_controller, 2000, random_state=seed + 1)
-    settings = dict(discount=0.99, lam=3.0, beta=1e-3, ridge=0.0, bandwidth="median")
+    settings = dict(discount=0.99, lam=3.0, beta=50.0, ridge=0.0, bandwidth="median")
     settings |= dict(n_components=200, tol=1e-2)
     double = estimator(dtype="float64", **settings).fit(log)
     single = estimator(dtype="float32", **settings).fit(log)
