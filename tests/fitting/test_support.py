@@ -1,4 +1,4 @@
-"""Which actions a log supports: those near a state, and ranges of continuous ones."""
+"""Which actions a log supports in a state, discrete ones and continuous ones."""
 
 from __future__ import annotations
 
@@ -10,10 +10,99 @@ from _logs import best_dose, changed, dose_log, estimator, ignore_convergence
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sklearn_stackelberg import Transitions
-from sklearn_stackelberg._fitting.support import ActionRange, nearest_candidates
+from sklearn_stackelberg._fitting.support import (
+    ActionRange,
+    ActionSupport,
+    action_prior,
+    nearest_candidates,
+)
+from sklearn_stackelberg.policies._base import NEVER
 from sklearn_stackelberg.solvers import ClosedForm, Stochastic
 
 pytestmark = ignore_convergence
+
+SOLVERS = [
+    pytest.param(ClosedForm(), id="closed form"),
+    pytest.param(Stochastic(mirror_steps=2, max_iter=5), id="stochastic"),
+]
+
+
+def support_of(states, codes, n_actions, is_finite, threshold=0.15):
+    rng = np.random.RandomState(0)
+    return ActionSupport(threshold).fit(states, codes, n_actions, is_finite, rng)
+
+
+def test_of_few_states_five_rows_are_enough_and_none_is_never():
+    states = np.repeat([0.0, 1.0], [1005, 104])[:, None]
+    codes = np.repeat([0, 1, 0, 1], [1000, 5, 100, 4])
+    prior = support_of(states, codes, 3, True).log_prior(np.array([[0.0], [1.0]]))
+    assert_allclose(prior[:, 0], 0.0)
+    assert prior[0, 1] == pytest.approx(np.log(5 / 1000))
+    # Four rows of 104 are fewer than 0.15 times the likeliest, and than five.
+    assert prior[1, 1] == NEVER
+    assert (prior[:, 2] == NEVER).all()
+
+
+def test_of_few_states_one_that_was_not_logged_allows_all():
+    support = support_of(np.zeros((50, 1)), np.zeros(50, dtype=int), 3, True)
+    assert_array_equal(support.log_prior(np.array([[7.0]])), np.zeros((1, 3)))
+
+
+def test_actions_that_cannot_be_taken_leave_the_others_what_they_are():
+    rng = np.random.default_rng(0)
+    states, codes = rng.normal(size=(400, 1)), rng.integers(3, size=400)
+    support = support_of(states, codes, 3, False)
+    available = np.tile([True, False, True], (400, 1))
+    free, held = support.log_prior(states), support.log_prior(states, available)
+    assert (held[:, 1] == NEVER).all()
+    assert_allclose(held[:, 0] - held[:, 2], free[:, 0] - free[:, 2])
+
+
+def test_no_support_has_no_prior_beyond_what_can_be_taken():
+    states, available = np.zeros((2, 1)), np.array([[True, False], [True, True]])
+    assert action_prior(None, states, None) is None
+    expected = [[0.0, NEVER], [0.0, 0.0]]
+    assert_array_equal(action_prior(None, states, available), expected)
+
+
+def gated_log(n=800):
+    """Action 2 is allowed where x > 0 alone, and pays the more the smaller x is."""
+    rng = np.random.default_rng(0)
+    state = rng.normal(size=(n, 2))
+    action = rng.integers(3, size=n)
+    barred = (action == 2) & (state[:, 0] <= 0)
+    action[barred] = rng.integers(2, size=barred.sum())
+    reward = np.where(action == 2, 2.0 - state[:, 0], 0.3 * action)
+    after = 0.7 * state + rng.normal(size=state.shape)
+    return Transitions(state, action, reward, after)
+
+
+def share_of_never_logged(policy, states):
+    barred = states[states[:, 0] <= 0]
+    drawn = policy.predict_proba(barred)[:, 2].mean()
+    return max(drawn, np.mean(policy.predict(barred) == policy.classes_[2]))
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("lam", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize("beta", [1e-8, 1.0])
+def test_what_is_never_logged_is_not_recommended(lam, beta, solver):
+    log = gated_log()
+    policy = estimator(
+        lam=lam, beta=beta, bandwidth="median", n_components=15, solver=solver
+    ).fit(log)
+    new = np.random.default_rng(1).normal(size=(2000, 2))
+    assert share_of_never_logged(policy, log.state) <= 0.01
+    assert share_of_never_logged(policy, new) <= 0.01
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_without_support_all_is_allowed(solver):
+    log = gated_log()
+    policy = estimator(
+        support=0.0, bandwidth="median", n_components=15, solver=solver
+    ).fit(log)
+    assert share_of_never_logged(policy, log.state) > 0.1
 
 
 def test_the_nearest_candidate_whatever_the_units():
