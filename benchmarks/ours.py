@@ -26,8 +26,12 @@ CONTROL_GRID = (
     {"ridge": 3e-4, "bandwidth": 2.0},
 )
 # What the control problems share beside the grid: little curvature, and mirror
-# steps alone (L-BFGS raises v there, and lowers the return of the policy).
-CONTROL_SETTING = {"lam": 10.0, "beta": 0.01, "max_iter": 0, "tol": 1e-4}
+# steps alone (L-BFGS raises v there, and lowers the return of the policy). Their logs
+# hold every action nearly everywhere, so that support would only take rare ones away.
+CONTROL_SETTING = {
+    **{"lam": 10.0, "beta": 0.01, "support": 0.0},
+    **{"max_iter": 0, "tol": 1e-4},
+}
 # Networks on both sides.
 MLP_GRID = grid(lam=(10.0,), beta=(10.0,))
 MLP_SETTING = {
