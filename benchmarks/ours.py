@@ -38,7 +38,8 @@ MLP_SETTING = {
     "q_function": MLP((32, 32)),
     "policy": MLP((32, 32)),
     "dtype": "float32",
-    # Mirror steps alone, as with kernels.
+    # As with kernels: no support, and mirror steps alone.
+    "support": 0.0,
     "max_iter": 40,
 }
 # Torque: a softmax over three of them, on the states as they are.
