@@ -29,6 +29,8 @@ TABLES = (
     "predict",
     "defaults",
     "features",
+    "units",
+    "families",
     "ope_peers",
     "intervals",
     "search",

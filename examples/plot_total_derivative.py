@@ -123,13 +123,12 @@ for (name, derivative), figures in found.items():
 #
 # With the value averaged over every logged state, each state is an initial one and a
 # step at fixed Q improves the policy in all of them: the individual derivative reaches
-# the same value. After mirror steps, which are of that kind, there is little left to
-# gain for either, on most logs nothing. In both, the individual derivative often
-# converges where |D v| is not zero, so not at an equilibrium: the leader's value could
-# still be increased, but as a rule hardly at all, by the follower's value and in truth.
-# So on this lake the total derivative makes the optimisation from first states
-# possible, and reaches an equilibrium; after mirror steps, it hardly improves the
-# policy. Ten logs of one small lake do not show what happens on other problems.
+# the same value. After mirror steps, which are of that kind, there is hardly anything
+# left to gain for either. In both, the policy is decided in nearly every state, so that
+# both derivatives all but vanish: that |D v| is small says little there. So on this
+# lake the total derivative makes the optimisation from first states possible; after
+# mirror steps, it does not improve the policy. Ten logs of one small lake do not show
+# what happens on other problems.
 
 BLUE, ORANGE = "#0072B2", "#E69F00"
 styles = {"total": (BLUE, "o", "-"), "individual": (ORANGE, "s", "--")}

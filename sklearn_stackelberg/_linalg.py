@@ -136,16 +136,23 @@ class LinearSystem:
         """
         # Eqs. (17), (19) and (23) of docs/game.md; the two right-hand sides at once.
         M = self.M
-        dense = isinstance(M, Tensor)
-        factor = Factor(M, scale, beta) if dense else M.factor(scale, beta)
+        factor: Solvable = (
+            Factor(M, scale, beta) if isinstance(M, Tensor) else M.factor(scale, beta)
+        )
         right = torch.stack([scale * (self.M.T @ self.c) - self.b, self.b], dim=1)
         w, adjoint = factor.solve(right).unbind(dim=1)
         return w, adjoint, factor
 
+    @property
+    def matrix(self) -> Tensor:
+        """M where it is in memory, as the evaluators' is."""
+        assert isinstance(self.M, Tensor)
+        return self.M
+
     @cached_property
     def lu(self) -> LU:
         """LU factors of M; a ValueError where M is singular."""
-        return factorise(self.M.numpy())
+        return factorise(self.matrix.numpy())
 
     def solve(self, right: Floats | None = None) -> Floats:
         """M⁻¹ c, as λ → ∞; or M⁻¹ of other right-hand sides."""

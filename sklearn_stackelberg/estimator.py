@@ -89,7 +89,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
     confidence_level : float, default=0.95
         In (0, 1), of the lower bound of ``lam="calibrated"`` alone. Larger puts it
         lower.
-    beta : float, default=10.0
+    beta : float, default=0.1
         β > 0, curvature of the Q-function's objective, in units of (1 − discount)².
         Larger draws Q to `anchor_` where the log is thin, as beta / (2 lam) rows more
         of each pair of state and action would, and makes it respond more smoothly to
@@ -139,7 +139,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
     initial_states : {"first", "all"}, default="all"
         Where the value is counted from: the first state of each episode, as in [1]_, or
         every logged state, which steadies the learning where logs are short.
-    support : float, default=0.15
+    support : float, default=0.2
         In [0, 1). An action is taken only where the policy that logged, as estimated
         from the log, takes it at least so many times as often as its likeliest action;
         where states are few, five rows of the state are enough. The policy starts at
@@ -305,7 +305,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         discount: float = 0.99,
         lam: float | str = 10.0,
         confidence_level: float = 0.95,
-        beta: float = 10.0,
+        beta: float = 0.1,
         ridge: float | None = None,
         kernel: str | Callable[..., ArrayLike] | Kernel = "auto",
         bandwidth: float | ArrayLike = "relevance",
@@ -313,7 +313,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         n_components: int | None = 200,
         linear_terms: bool = True,
         initial_states: str = "all",
-        support: float = 0.15,
+        support: float = 0.2,
         q_function: FunctionClass = "kernel",
         policy: FunctionClass = "kernel",
         action_type: str = "auto",

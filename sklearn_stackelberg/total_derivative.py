@@ -18,7 +18,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ._linalg import MatVec, dense_solve
+from ._linalg import MatVec, Operator, dense_solve
 
 Objective = Callable[[Tensor, Tensor], Tensor]
 
@@ -123,7 +123,7 @@ def total_derivative(
 
 
 def moment_gradients(
-    M: Tensor, c: Tensor, w: Tensor, adjoint: Tensor, scale: float
+    M: Tensor | Operator, c: Tensor, w: Tensor, adjoint: Tensor, scale: float
 ) -> tuple[Factors, Tensor]:
     """∂v/∂M and ∂v/∂b of v = bᵀw with w = (2λn MᵀM + βI)⁻¹ (2λn Mᵀc − b).
 

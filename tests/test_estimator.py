@@ -116,10 +116,15 @@ def test_shapes_and_types(fitted, log):
     assert fitted.bandwidth_.shape == (2,)
     assert (fitted.bandwidth_ > 0).all()
     assert fitted.features_.n_features_out_ == fitted.policy_.weight.shape[0]
-    assert_allclose(fitted.reward_scale_, np.sqrt(np.mean(log.reward**2)))
+    not_done = 1.0 - log.terminated
+    anchored = log.reward - (1.0 - 0.9 * not_done) * fitted.anchor_
+    assert_allclose(anchored.mean(), 0.0, atol=1e-12)
+    assert_allclose(fitted.reward_scale_, np.sqrt(np.mean(anchored**2)))
 
 
-def test_the_torch_modules_are_the_predictions(fitted):
+def test_the_torch_modules_are_the_predictions(log):
+    # The module is of the preferences alone, without what the log supports.
+    fitted = estimator(support=0.0).fit(log)
     features = torch.from_numpy(fitted.features_.transform(STATES))
     assert not fitted.policy_.weight.requires_grad
     probabilities = fitted.policy_(features).numpy()
@@ -127,13 +132,13 @@ def test_the_torch_modules_are_the_predictions(fitted):
 
 
 @pytest.mark.parametrize("offset", [1.0, -1.0])
-def test_far_from_the_log_q_is_the_worse_of_nothing_and_the_mean_reward(offset):
+def test_far_from_the_log_q_is_the_return_of_an_average_row(offset):
     log = walk_log(offset=offset)
     policy = estimator().fit(log)
     mean = log.reward.mean()
     assert mean * offset > 0
     not_done = 1.0 - log.terminated.mean()
-    assert_allclose(policy.anchor_, min(0.0, mean) / (1.0 - 0.9 * not_done))
+    assert_allclose(policy.anchor_, mean / (1.0 - 0.9 * not_done))
     assert_allclose(policy.q_values([[1e3, 1e3]]), policy.anchor_, atol=1e-12)
 
 
@@ -383,8 +388,10 @@ def test_one_seed_is_one_fit_to_the_bit(log, bandwidth):
 def test_no_seed_is_fine(log):
     policy = estimator(random_state=None, n_components=20).fit(log)
     assert np.isfinite(policy.predict_proba(STATES)).all()
-    # With every state a landmark nothing is drawn.
-    left, right = (estimator(random_state=seed).fit(log) for seed in (None, 5))
+    # With every state a landmark nothing is drawn, but for the behaviour's forest.
+    left, right = (
+        estimator(random_state=seed, support=0.0).fit(log) for seed in (None, 5)
+    )
     assert left.policy_value_ == right.policy_value_
 
 
@@ -498,7 +505,9 @@ def test_history_holds_the_best_and_is_of_equal_lengths(leader_gradient, dtype, 
     assert all(type(x) is float for entries in history.values() for x in entries)
     assert max(history["value"]) == policy.policy_value_
     best = int(np.argmax(history["value"]))
-    assert history["pessimism"][best] == policy.pessimism_ > 0
+    assert history["pessimism"][best] > 0
+    total = history["pessimism"][best] + policy.shrinkage_
+    assert_allclose(policy.pessimism_, total, rtol=1e-12)
     assert min(history["bellman_error"]) >= 0
     assert (np.diff(history["seconds"]) >= 0).all()
     assert 0 < policy.n_iter_ < len(history["value"])
@@ -528,7 +537,7 @@ def test_a_longer_climb_is_never_lower(log):
 def test_without_a_step_the_policy_is_uniform_and_nothing_is_left_undone(log):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        policy = estimator(mirror_steps=0, max_iter=0).fit(log)
+        policy = estimator(mirror_steps=0, max_iter=0, support=0.0).fit(log)
     assert_allclose(policy.predict_proba(STATES), 1 / 3)
     assert policy.n_iter_ == 0
     assert len(policy.history_["value"]) == 1
@@ -551,11 +560,12 @@ def test_too_few_iterations_say_what_to_try(log, leader_gradient):
 def test_a_climb_that_ends_by_itself_does_not_warn(log):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        policy = estimator(beta=1e-2, max_iter=500, tol=1e-5).fit(log)
+        policy = estimator(beta=1.0, max_iter=500, tol=1e-5).fit(log)
     equilibrium = policy.equilibrium_
     steepest = np.nanmax(policy.history_["leader_gradient_norm"])
     assert 0 < equilibrium.leader_gradient_norm < steepest
     assert equilibrium.follower_gradient_norm < 1e-8
+    # β is beta (1 − γ)².
     assert equilibrium.follower_smallest_curvature >= 0.99e-2
 
 

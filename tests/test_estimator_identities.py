@@ -26,7 +26,7 @@ pytestmark = ignore_convergence
 STATES = np.random.default_rng(7).normal(size=(200, 2))
 # A narrow kernel, whose Gram matrix is well conditioned, and a short climb on a smooth
 # game: rounding stays rounding.
-NARROW = dict(bandwidth=0.3, beta=1e-2, tol=1e-2)
+NARROW = dict(bandwidth=0.3, beta=1.0, tol=1e-2)
 
 
 def assert_same_policy(left, right, states=STATES, *, factor=1.0, tol=1e-8, order=None):
@@ -113,8 +113,8 @@ def test_without_discount_it_is_least_squares_of_the_rewards(offset):
     noise = np.random.default_rng(1).normal(scale=0.1, size=len(log))
     reward = 2 * offset + (slopes * log.state).sum(axis=1) + noise
     log = changed(log, state=states, next_state=states, reward=reward)
-    policy = estimator(discount=0.0, kernel="linear", bandwidth="median", **EXACT)
-    policy.fit(log)
+    settings = dict(kernel="linear", bandwidth="median", support=0.0) | EXACT
+    policy = estimator(discount=0.0, **settings).fit(log)
     seen = np.column_stack([np.ones(len(STATES)), STATES])
     expected = np.empty((len(seen), 3))
     for action in range(3):
@@ -137,12 +137,13 @@ def test_without_discount_it_is_kernel_least_squares_of_the_rewards():
     # Directions that the states hardly have need a larger λ still.
     settings = EXACT | dict(lam=1e12, beta=1e-12)
     policy = estimator(discount=0.0, n_components=12, **settings).fit(log)
-    features = policy.features_.transform
+    assert_allclose(policy.anchor_, log.reward.mean())
+    features, reward = policy.features_.transform, log.reward - policy.anchor_
     for action in range(3):
         rows = log.action == action
         model = LinearRegression(fit_intercept=False)
-        model.fit(features(log.state[rows]), log.reward[rows])
-        expected = model.predict(features(STATES))
+        model.fit(features(log.state[rows]), reward[rows])
+        expected = policy.anchor_ + model.predict(features(STATES))
         assert_allclose(policy.q_values(STATES)[:, action], expected, atol=1e-6)
 
 
@@ -154,10 +155,11 @@ def test_without_discount_the_next_state_is_nothing():
 
 
 def test_where_all_rows_terminate_the_discount_is_a_unit():
-    # b, and with it v, carries 1 − γ; F divided by it is the game of γ = 0.
+    # b, and with it v, carries 1 − γ; F divided by it is the game of γ = 0. λ and β are
+    # then 10 times as large, and β is beta (1 − γ)².
     log = changed(walk_log(), terminated=np.ones(90))
     left = estimator(discount=0.9, **NARROW).fit(log)
-    settings = NARROW | dict(lam=100.0, beta=0.1)
+    settings = NARROW | dict(lam=100.0, beta=0.1 * NARROW["beta"])
     right = estimator(discount=0.0, **settings).fit(log)
     assert_same_policy(left, right)
 
@@ -217,7 +219,9 @@ def test_episodes_renumbered():
 @pytest.mark.parametrize("initial_states", ["first", "all"])
 def test_rows_permuted(initial_states, bandwidth):
     log = walk_log()
+    # A forest of behaviour policies draws rows by their place: without it.
     settings = NARROW | dict(initial_states=initial_states, bandwidth=bandwidth)
+    settings |= dict(support=0.0)
     left = estimator(**settings).fit(log)
     shuffled = log[np.random.default_rng(0).permutation(len(log))]
     right = estimator(**settings).fit(shuffled)
@@ -230,9 +234,11 @@ def test_every_row_twice_is_twice_the_weight_of_the_error(bandwidth):
     # λ multiplies n E_K, and E_K is a mean: twice the rows at half the λ is the same.
     log = walk_log()
     # Mirror steps measure a quantile, which interpolates between few states.
-    settings = NARROW | dict(mirror_steps=0, bandwidth=bandwidth)
+    settings = NARROW | dict(mirror_steps=0, bandwidth=bandwidth, support=0.0)
+    # Rows without episodes count in full, however often they are there.
+    log = changed(log, episode=None, step=None)
     left = estimator(lam=10.0, **settings).fit(log)
-    twice = changed(log, episode=None, step=None)[np.repeat(np.arange(90), 2)]
+    twice = log[np.repeat(np.arange(90), 2)]
     right = estimator(lam=5.0, **settings).fit(twice)
     assert_allclose(right.bandwidth_, left.bandwidth_, rtol=1e-12)
     assert_same_policy(left, right, tol=1e-8 if bandwidth == 0.3 else 1e-4)

@@ -123,12 +123,11 @@ RULES: dict[str, Callable[[Row], int]] = {
     "held-out value": _by_value,
     "out of bag": partial(_while, "out_of_bag"),
 }
-COLUMNS = [
-    (DEFAULT, "none"),
-    *(("game", rule) for rule in RULES),
-    *(("LSPI", rule) for rule in RULES if rule != "held-out value"),
-    (TREES, "none"),
-]
+COLUMNS = {
+    method: [rule for rule in RULES if method == "game" or rule != "held-out value"]
+    for method in SOLVERS
+}
+ALONE = (DEFAULT, TREES)  # what stands beside the game, without rounds
 
 
 def _found(rows: Rows, problem: Problem, method: str) -> list[Row]:
@@ -141,57 +140,62 @@ def _values(found: Sequence[Row], rule: str) -> list[float]:
 
 
 def table(rows: Rows) -> str:
-    """True values of both sets, apart, and what is left of them on the whole."""
-    return "\n\n".join(_part(rows, name, PARTS[name]) for name in PARTS)
+    """True values of both sets, apart, and what each rule of rounds gained."""
+    parts = []
+    for name, problems in PARTS.items():
+        parts += [_true_values(rows, name, problems, method) for method in SOLVERS]
+        parts.append(_against_none(rows, name, problems))
+    return "\n\n".join(parts)
 
 
-def _part(rows: Rows, name: str, problems: Sequence[Problem]) -> str:
-    headings = ["problem", "logger", "best", *(f"{m}: {rule}" for m, rule in COLUMNS)]
-    lines, shares = [], {column: [] for column in COLUMNS}
+def _true_values(
+    rows: Rows, name: str, problems: Sequence[Problem], method: str
+) -> str:
+    columns = [(method, rule) for rule in COLUMNS[method]]
+    columns += [(other, "none") for other in ALONE if method == "game"]
+    lines = []
+    shares: dict[tuple[str, str], list[float]] = {column: [] for column in columns}
     for problem in problems:
         cells = []
-        for method, rule in COLUMNS:
-            values = _values(_found(rows, problem, method), rule)
+        for column in columns:
+            values = _values(_found(rows, problem, column[0]), column[1])
             cells.append(f"{np.mean(values):.2f}" if values else "")
             # A log's failure counts as one, however far it falls.
             kept = [max(-1.0, progress(problem, value)) for value in values]
-            shares[method, rule] += [np.mean(kept)] if kept else []
-        known = [f"{problem.logger_value:.2f}", f"{problem.optimum:.2f}"]
-        lines.append([problem.name, *known, *cells])
-    mean = [f"{np.mean(s):.2f} ({len(s)})" if s else "" for s in shares.values()]
-    lines.append(["share of the way (problems)", "0", "1", *mean])
-    text = f"{name}, true values, mean over logs:\n\n" + markdown(headings, lines)
-    return text + "\n\n" + _against_none(rows, problems)
+            shares[column] += [float(np.mean(kept))] if kept else []
+        if any(cells):
+            known = [f"{problem.logger_value:.2f}", f"{problem.optimum:.2f}"]
+            n_logs = len(_found(rows, problem, method))
+            lines.append([problem.name, n_logs, *known, *cells])
+    mean = [f"{np.mean(s):.2f}" if s else "" for s in shares.values()]
+    lines.append(["share of the way, mean", "", "0", "1", *mean])
+    headings = ["problem", "logs", "logger", "best"]
+    headings += [rule if m == method else m for m, rule in columns]
+    text = f"{name}, {method}: true value by rounds, mean over logs.\n\n"
+    return text + markdown(headings, lines)
 
 
-def _against_none(rows: Rows, problems: Sequence[Problem]) -> str:
+def _against_none(rows: Rows, name: str, problems: Sequence[Problem]) -> str:
     """How often each rule beats no round, and by how much of the way."""
     lines = []
-    for method, rule in COLUMNS:
-        if method not in SOLVERS or rule == "none":
-            continue
-        gains, taken = [], []
+    for method, rule in ((m, rule) for m in SOLVERS for rule in COLUMNS[m]):
+        gains: list[float] = []
+        taken: list[int] = []
         for problem in problems:
             found = _found(rows, problem, method)
             taken += [RULES[rule](row) for row in found]
-            pairs = zip(_values(found, rule), _values(found, "none"), strict=True)
-            gains += [
-                max(-1.0, progress(problem, after)) - max(-1.0, progress(problem, was))
-                for after, was in pairs
-            ]
-        if gains:
-            moved = [
-                f"{sum(g > 0.01 for g in gains)}",
-                f"{sum(g < -0.01 for g in gains)}",
-            ]
-            lines.append(
-                [
-                    method,
-                    rule,
-                    f"{np.mean(taken):.1f}",
-                    *moved,
-                    f"{np.mean(gains):+.2f}",
-                ]
+            after, before = (
+                [max(-1.0, progress(problem, v)) for v in _values(found, which)]
+                for which in (rule, "none")
             )
-    headings = ["", "rounds", "mean number", "logs better", "logs worse", "mean gain"]
-    return markdown(headings, lines)
+            gains += list(np.subtract(after, before))
+        if rule == "none" or not gains:
+            continue
+        better, worse = (sum(s * g > 0.01 for g in gains) for s in (1, -1))
+        error = np.std(gains, ddof=1) / np.sqrt(len(gains))
+        gain = f"{np.mean(gains):+.2f} ± {error:.2f}"
+        rounds = f"{np.mean(taken):.1f}"
+        lines.append([method, rule, rounds, better, worse, len(gains), gain])
+    headings = ["", "rounds", "how many", "better", "worse", "of", "mean gain"]
+    text = f"{name}: logs that a rule moves by more than 0.01 of the way, and the mean."
+    return text + "\n\n" + markdown(headings, lines)

@@ -33,9 +33,11 @@ from ..solvers._best_response import LSTDSystem
 from ..solvers._closed_form import ClosedForm
 from ..solvers._minibatch_game import MinibatchGame
 from ..solvers._stochastic import Stochastic
+from .continuous_players import ContinuousPlayers
+from .discrete_players import DiscretePlayers
 from .fitted_policy import Fitted, FittedPolicy
 from .hyperparameters import FunctionClass, Hyperparameters, is_network
-from .players import ContinuousPlayers, DiscretePlayers, Players
+from .players import Players
 from .state_inputs import PlayerInputs
 
 

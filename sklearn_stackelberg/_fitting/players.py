@@ -1,13 +1,13 @@
-"""The policy and the Q-function of a fit, for discrete and for continuous actions.
+"""The policy and the Q-function of a fit, whatever the actions.
 
-`DiscretePlayers` and `ContinuousPlayers` are all that differs between the two: what a
-solver is given, what it starts from, and the functions of states made of what it finds.
+`DiscretePlayers` and `ContinuousPlayers`, in modules of their own, are all that differs
+between actions: what a solver is given, what it starts from, and the functions of
+states made of what it finds.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from functools import cached_property
 
 import numpy as np
@@ -16,59 +16,20 @@ from numpy.random import RandomState
 from sklearn.utils import check_random_state
 from torch import Tensor, nn
 
-from .._action_scale import ActionScale
-from .._problem.action_space import Actions, ContinuousActions, DiscreteActions
+from .._problem.action_space import Actions
 from .._problem.dataset import OfflineProblem
 from .._problem.design_effect import design_effect, most_features
 from .._problem.rows import FeatureRows, feature_rows
 from .._sampling import fixed_sample
 from .._typing import Floats, Index
-from .._validation import check_table_size
-from ..kernels._state_action import StateActionFeatures
 from ..networks import MLP, build_network
-from ..policies._base import CONTINUOUS_POLICIES
-from ..policies._base import ContinuousPolicy as ContinuousPolicyModule
-from ..policies._candidates import CandidateSoftmax
-from ..policies._gaussian import SquashedGaussian
-from ..policies._softmax import NetworkSoftmax, SoftmaxPolicy
-from ..q_functions import ContinuousQ, DiscreteQ, LinearQ
+from ..q_functions import LinearQ
 from ..solvers._best_response import LSTDSystem
-from ..solvers._continuous_policies import CandidatePolicyModel, GaussianPolicyModel
-from ..solvers._lstd_continuous import ContinuousLSTD
-from ..solvers._lstd_discrete import DiscreteLSTD
-from ..solvers._minibatch_game import MinibatchInputs, discrete_embedding
-from .fitted_policy import (
-    ActionDistribution,
-    ContinuousPolicy,
-    DiscretePolicy,
-    Fitted,
-    KernelScores,
-    KernelValues,
-    LinearFunction,
-    NetworkFunction,
-    NetworkValues,
-    RangedOutputs,
-    StateFunction,
-    StateInputs,
-    SupportedLogits,
-)
+from ..solvers._minibatch_game import MinibatchInputs
+from .fitted_policy import Fitted, StateInputs
 from .hyperparameters import FunctionClass, Hyperparameters, is_network
-from .state_inputs import (
-    DifferentiableFeatures,
-    InputReaders,
-    PlayerInputs,
-    StateActionColumns,
-    StateColumns,
-    draw_seed,
-    with_relevance,
-)
-from .support import (
-    ActionRange,
-    ActionSupport,
-    action_prior,
-    has_few_states,
-    nearest_candidates,
-)
+from .state_inputs import PlayerInputs
+from .support import ActionSupport, has_few_states
 
 # States that a network is tried on before it is trained.
 _EXAMPLES = 3
@@ -257,285 +218,3 @@ class Players(ABC):
         if is_network(self.hp.policy):
             return self._network("policy", n_outputs, examples)
         return LinearQ(self._zeros(examples.shape[1], n_outputs)).requires_grad_()
-
-
-class DiscretePlayers(Players):
-    """Of discrete actions, k((s, a), (s', a')) = k(s, s')·1[a = a']."""
-
-    actions: DiscreteActions
-    action: Index
-
-    @property
-    def n_actions(self) -> int:
-        return len(self.actions.classes)
-
-    def _fit_inputs(self, rng: RandomState) -> PlayerInputs:
-        hp = with_relevance(self.hp, self.problem.states, self.rows, rng)
-        readers = InputReaders(hp, self.problem.state, rng)
-        q_function = readers.read(self.hp.q_function)
-        # A linear Q is in the features that its own error is measured by.
-        embedded = q_function if self.linear_q else readers.read("kernel")
-        if self.linear:
-            n_rows = None if self.ridge else len(self.action)
-            check_table_size(self.n_actions, embedded.n_features_out_, n_rows)
-        policy = readers.read(self.hp.policy)
-        seed = 0 if self.linear else draw_seed(rng)
-        support = self._fit_support(self.action, self.n_actions, rng)
-        return PlayerInputs(policy, q_function, embedded, seed=seed, support=support)
-
-    @property
-    def _support(self) -> ActionSupport | None:
-        support = self.inputs.support
-        assert not isinstance(support, ActionRange)
-        return support
-
-    @cached_property
-    def log_prior(self) -> Tensor | None:
-        """What is added to the policy's logits in every state, (N, A); None if zero."""
-        available = self.problem.available(self.actions.classes)
-        prior = action_prior(self._support, self.problem.states, available)
-        if prior is None:
-            return None
-        return torch.from_numpy(prior).to(getattr(torch, self.hp.dtype))
-
-    def linear_system(self) -> DiscreteLSTD:
-        features, discount = self._table(self.inputs.embedded), self.problem.discount
-        return DiscreteLSTD(
-            self.rows,
-            features,
-            self.n_actions,
-            discount,
-            self.ridge,
-            log_prior=self.log_prior,
-        )
-
-    def start_weights(self) -> Tensor:
-        # θ = 0 is uniform, where each action's advantage counts alike.
-        shape = (self.inputs.embedded.n_features_out_, self.n_actions)
-        return torch.zeros(shape, dtype=torch.float64)
-
-    def from_weights(self, theta: Tensor, w: Tensor) -> Fitted:
-        return self.from_modules(SoftmaxPolicy(theta), DiscreteQ(LinearQ(w)))
-
-    def _leading_features(self, index: Index, wanted: int) -> Floats:
-        features = self._table(self.inputs.embedded)(self.rows.state[index]).numpy()
-        features = features[:, : max(1, wanted // self.n_actions)].astype(np.float64)
-        own = np.eye(self.n_actions)[self.action[index]]
-        return (own[:, :, None] * features[:, None, :]).reshape(len(index), -1)
-
-    def _embedding(self) -> FeatureRows:
-        features = self._table(self.inputs.embedded)
-        return discrete_embedding(features, self.rows, self.n_actions)
-
-    def start_policy(self) -> nn.Module:
-        head = self._head(self.n_actions)
-        if isinstance(head, LinearQ):
-            weight, has_prior = head.weight.detach(), self.log_prior is not None
-            return SoftmaxPolicy(weight, has_prior).requires_grad_()
-        return NetworkSoftmax(head, 0 if self.log_prior is None else self.n_actions)
-
-    def start_q_function(self) -> nn.Module:
-        if not self.linear_q:
-            examples = self._examples(self.inputs.q_function)
-            return DiscreteQ(self._network("q_function", self.n_actions, examples))
-        weight = self._zeros(self.inputs.q_function.n_features_out_, self.n_actions)
-        return DiscreteQ(LinearQ(weight).requires_grad_())
-
-    def from_modules(self, policy: nn.Module, q_function: nn.Module) -> Fitted:
-        assert isinstance(q_function, DiscreteQ)
-        inputs, problem, module = self.inputs, self.problem, q_function.module
-        logits: LinearFunction | NetworkFunction
-        values: LinearFunction | NetworkFunction
-        if isinstance(policy, SoftmaxPolicy):
-            logits = LinearFunction(inputs.policy, policy)
-        else:
-            assert isinstance(policy, NetworkSoftmax)
-            logits = NetworkFunction(inputs.policy, policy.module)
-        if isinstance(module, LinearQ):
-            module = self._scaled(module.weight.detach())
-            values = LinearFunction(inputs.q_function, module)
-        else:
-            values = NetworkFunction(inputs.q_function, module, problem.scale)
-        fitted = DiscretePolicy(
-            self.actions,
-            logits,
-            values,
-            problem.anchor,
-            self._support,
-            problem.log.available_actions,
-            problem.log.available_rule,
-        )
-        shown = self._shown(policy, module) | {"classes_": self.actions.classes}
-        return Fitted(fitted, shown)
-
-
-class ContinuousPlayers(Players):
-    """Of continuous actions, and a kernel on state and action together."""
-
-    actions: ContinuousActions
-    action: Floats
-
-    def _fit_inputs(self, rng: RandomState) -> PlayerInputs:
-        hp, state, (low, high) = self.hp, self.problem.state, self.actions.bounds
-        embedded = StateActionFeatures(
-            hp.kernel, random_state=rng, **hp.kernel_settings()
-        ).fit(state, self.action)
-        q_function = None
-        # Of a linear system, the mean's landmarks are drawn as if they were the first.
-        own = check_random_state(hp.random_state) if self.linear else rng
-        readers = InputReaders(hp, state, own, len(low))
-        if not self.linear:
-            q_function = (
-                StateColumns(
-                    hp.dtype, False, DifferentiableFeatures(embedded).center
-                ).fit(state)
-                if self.linear_q
-                else readers.read(hp.q_function)
-            )
-        distribution = CONTINUOUS_POLICIES[hp.action_distribution].from_log(
-            self.action, low, high, candidates=hp.candidates, random_state=rng
-        )
-        moving = distribution.has_moving_actions
-        # The candidates' logits are linear in the joint features where Q is, of a
-        # linear system; else they are functions of the state.
-        policy = readers.read(hp.policy) if moving or not self.linear else None
-        seed = 0 if self.linear else draw_seed(rng)
-        support: ActionSupport | ActionRange | None = None
-        if isinstance(distribution, CandidateSoftmax):
-            # The likeliest candidate is the nearest to what was done.
-            candidates = distribution.exact.numpy()
-            codes = nearest_candidates(self.action, candidates)
-            support = self._fit_support(codes, len(candidates), rng)
-        elif isinstance(distribution, SquashedGaussian) and hp.support:
-            support = ActionRange(hp.support).fit(state, self.action, rng)
-        return PlayerInputs(policy, q_function, embedded, distribution, seed, support)
-
-    @cached_property
-    def _model(self) -> CandidatePolicyModel | GaussianPolicyModel:
-        inputs = self.inputs
-        check_table_size(1, inputs.embedded.n_features_out_)
-        policy = inputs.distribution
-        assert policy is not None
-        if isinstance(policy, CandidateSoftmax):
-            candidates = policy.exact.numpy()
-            return CandidatePolicyModel(inputs.embedded, candidates, self._support)
-        return GaussianPolicyModel(
-            inputs.embedded, inputs.policy, policy, self._support
-        )
-
-    @property
-    def _support(self) -> Callable[[Floats], Floats] | None:
-        """Of states, the candidates' log prior or the range of a Gaussian."""
-        support = self.inputs.support
-        return support.log_prior if isinstance(support, ActionSupport) else support
-
-    @cached_property
-    def log_prior(self) -> Tensor | None:
-        """What `_support` gives of every state; None where all is allowed."""
-        if self._support is None:
-            return None
-        columns = torch.from_numpy(self._support(self.problem.states))
-        return columns.to(getattr(torch, self.hp.dtype))
-
-    def _supported(self, outputs: StateFunction) -> StateFunction:
-        """Outputs of states, and what the log supports there."""
-        support = self.inputs.support
-        if isinstance(support, ActionRange):
-            return RangedOutputs(outputs, support)
-        return outputs if support is None else SupportedLogits(outputs, support)
-
-    def linear_system(self) -> ContinuousLSTD:
-        states, discount = self.problem.states, self.problem.discount
-        return ContinuousLSTD(self.rows, states, self._model, discount, self.ridge)
-
-    def start_weights(self) -> Tensor:
-        return self._model.start()
-
-    def from_weights(self, theta: Tensor, w: Tensor) -> Fitted:
-        features, model = self.inputs.embedded, self._model
-        policy: ContinuousPolicyModule
-        outputs: StateFunction
-        if isinstance(model, CandidatePolicyModel):
-            # In single precision a candidate may be rounded past its bound.
-            candidates = model.gram.candidates.astype(float).clip(*self.actions.bounds)
-            policy = CandidateSoftmax(theta, torch.from_numpy(candidates))
-            weights = features.landmark_weights(theta.numpy())
-            outputs = self._supported(KernelScores(model.gram, weights))
-        else:
-            policy = model.policy.with_head(theta.to(model.dtype))
-            outputs = NetworkFunction(model.inputs, policy.outputs)
-            outputs = self._supported(outputs)
-        q_function = self._scaled(w)
-        weights = features.landmark_weights(q_function.weight.numpy())
-        values = KernelValues(features, weights)
-        return self._fitted(policy, q_function, outputs, values)
-
-    def _leading_features(self, index: Index, wanted: int) -> Floats:
-        states = self.problem.states[self.rows.state[index]]
-        found = self.inputs.embedded.transform(states, self.action[index])
-        return found[:, :wanted].astype(np.float64)
-
-    def _embedding(self) -> FeatureRows:
-        states, where = self.problem.states, self.problem.state_index
-
-        def embedding(index: Index) -> Tensor:
-            state, action = states[where[index]], self.action[index]
-            return torch.from_numpy(self.inputs.embedded.transform(state, action))
-
-        return embedding
-
-    def start_policy(self) -> nn.Module:
-        policy = self.inputs.distribution
-        assert policy is not None
-        head = self._head(policy.n_outputs)
-        if isinstance(policy, CandidateSoftmax):
-            has_prior = self.log_prior is not None
-            return CandidateSoftmax(head, policy.exact, has_prior)
-        if isinstance(policy, SquashedGaussian):
-            return policy.with_head(head, has_range=self.log_prior is not None)
-        return policy.with_head(head)
-
-    def start_q_function(self) -> nn.Module:
-        if self.linear_q:
-            embedded = self.inputs.embedded
-            # The actions of a batch are no table: ∂q/∂a is taken through the kernel.
-            embedded.check_differentiable()
-            weight = self._zeros(embedded.n_features_out_, 1)
-            features = DifferentiableFeatures(embedded)
-            return ContinuousQ(LinearQ(weight).requires_grad_(), features)
-        scale = ActionScale.of(self.action)
-        pair = StateActionColumns(*self.actions.bounds, scale)
-        examples = self._examples(self.inputs.q_function)
-        # Any action within the bounds would do to try the network on.
-        middle = torch.from_numpy(pair.center).to(examples)
-        examples = pair(examples, middle.expand(len(examples), -1))
-        return ContinuousQ(self._network("q_function", 1, examples), pair)
-
-    def from_modules(self, policy: nn.Module, q_function: nn.Module) -> Fitted:
-        assert isinstance(q_function, ContinuousQ)
-        inputs, module = self.inputs, q_function.module
-        if isinstance(module, LinearQ):
-            module = self._scaled(module.weight.detach())
-        assert isinstance(policy, ContinuousPolicyModule)
-        # The head's outputs alone: what the log supports is added here.
-        supported = inputs.support is not None or isinstance(policy, CandidateSoftmax)
-        head = policy.get_submodule("head") if supported else policy.outputs
-        outputs = self._supported(NetworkFunction(inputs.policy, head))
-        values = NetworkValues(inputs.q_function, q_function, self.problem.scale)
-        return self._fitted(policy, module, outputs, values)
-
-    def _fitted(
-        self,
-        policy: ContinuousPolicyModule,
-        q_function: nn.Module,
-        outputs: StateFunction,
-        values: KernelValues | NetworkValues,
-    ) -> Fitted:
-        actions, anchor = self.actions, self.problem.anchor
-        shown = self._shown(policy, q_function)
-        shown |= {"action_bounds_": actions.bounds, "action_names_": actions.names}
-        if isinstance(policy, CandidateSoftmax):
-            shown["candidates_"] = policy.exact.numpy()
-        distribution = ActionDistribution(outputs, policy)
-        fitted = ContinuousPolicy(actions, distribution, values, anchor)
-        return Fitted(fitted, shown)

@@ -283,6 +283,23 @@ class LandmarkFeatures(KernelFeatures):
             self.n_features_out_ += self.linear_.n_features_out_
         return self
 
+    def keep_leading(self, n_features: int) -> None:
+        """Drop directions of the kernel that hold least of it, if they hold little.
+
+        Parameters
+        ----------
+        n_features : int
+            How many features are wanted, linear terms included. More are kept where
+            the others hold over 5 % of the kernel on the landmarks.
+        """
+        # Columns of U Λ^(-1/2) have norm Λ^(-1/2), the largest eigenvalue first.
+        held = 1.0 / (self.projection_.astype(np.float64) ** 2).sum(axis=0)
+        needed = 1 + np.searchsorted(held.cumsum(), (1.0 - _LITTLE) * held.sum())
+        linear = self.n_features_out_ - len(held)
+        kept = min(len(held), max(n_features - linear, int(needed)))
+        self.projection_ = np.ascontiguousarray(self.projection_[:, :kept])
+        self.n_features_out_ = kept + linear
+
     def transform(self, states: Floats) -> Floats:
         """Features of states.
 
@@ -362,6 +379,9 @@ _RANK_TOLERANCE = {"float64": 1e-10, "float32": 1e-8}
 # kernel that computes in float32 leaves about 1e-7 of the largest entry times the
 # number of its terms. Kernels that are not symmetric or indefinite are far beyond.
 _ASYMMETRY, _NEGATIVE = 1e-4, 1e-6
+
+# Share of the kernel on the landmarks that can be dropped where features are too many.
+_LITTLE = 0.05
 
 # Rows per landmark among which landmarks are drawn, so that no million is sorted.
 _LANDMARK_POOL = 20

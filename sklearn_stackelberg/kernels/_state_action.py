@@ -11,8 +11,8 @@ from .._typing import Floats
 from ._nystroem import KernelFeatures, in_batches
 from ._registry import BoundKernel, kernel_names, record_of
 
-# Kernels that read a column of actions through distances alone.
-_OF_DISTANCES = ("rbf", "laplacian")
+# Kernels that read a column of actions through distances alone; "auto" is "rbf" here.
+_OF_DISTANCES = ("auto", "rbf", "laplacian")
 
 
 class StateActionFeatures(KernelFeatures):

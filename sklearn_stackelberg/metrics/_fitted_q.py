@@ -100,7 +100,7 @@ class FittedQSystem:
         else:
             n = len(self.data)
             # Without the ridge of Q: iterated Tikhonov brings its own.
-            plain = system.M.numpy() - self.ridge / n * np.eye(len(w))
+            plain = system.matrix.numpy() - self.ridge / n * np.eye(len(w))
             dual = iterated(plain.T, system.b.numpy(), dual_ridge / n)
         shape = self.features.shape
         return FittedQ(self, system, w.reshape(shape), dual.reshape(shape))

@@ -132,9 +132,15 @@ class RowFactor:
         n = len(M.probabilities)
         # N = √scale Lᵀ D / n; see above.
         self._size = scale**0.5 / n
-        self._upper = torch.linalg.cholesky(
-            self._size**2 * self._inner_products() + beta * self._identity(), upper=True
+        inner = self._size**2 * self._inner_products()
+        self._upper, failed = torch.linalg.cholesky_ex(
+            inner + beta * self._identity(), upper=True
         )
+        self._eigen: tuple[Tensor, Tensor] | None = None
+        if failed:
+            # Of rows that repeat, where β is no larger than the rounding of N Nᵀ.
+            values, vectors = torch.linalg.eigh(inner)
+            self._eigen = values.clamp(min=0.0) + beta, vectors
 
     def solve(self, right: Tensor) -> Tensor:
         """A⁻¹ applied to columns, of shape (p, k)."""
@@ -149,9 +155,16 @@ class RowFactor:
     def _solve_once(self, right: Tensor) -> Tensor:
         M = self.M
         inner = torch.stack([self._pulled(M.differences(x)) for x in right.T], dim=1)
-        inner = torch.cholesky_solve(self._size * inner, self._upper, upper=True)
+        inner = self._solve_inner(self._size * inner)
         moved = [M.differences_transposed(self._pushed(u)) for u in inner.T]
         return (right - self._size * torch.stack(moved, dim=1)) / self.beta
+
+    def _solve_inner(self, right: Tensor) -> Tensor:
+        """(N Nᵀ + βI)⁻¹ applied to columns, (r, k)."""
+        if self._eigen is None:
+            return torch.cholesky_solve(right, self._upper, upper=True)
+        values, vectors = self._eigen
+        return vectors @ ((vectors.T @ right) / values[:, None])
 
     def _pulled(self, u: Tensor) -> Tensor:
         """Lᵀu, of u (n,)."""

@@ -98,7 +98,7 @@ def test_callbacks_hear_each_evaluation_as_a_task():
 
 def test_callbacks_get_a_policy_that_predicts():
     recorder = Recorder()
-    policy = estimator().set_callbacks(recorder).fit(LOG)
+    policy = estimator(support=0.0).set_callbacks(recorder).fit(LOG)
     *during, last = recorder.fitted
     assert isinstance(last, StackelbergPolicyEstimator)
     assert_array_equal(last.predict_proba(LOG), policy.predict_proba(LOG))

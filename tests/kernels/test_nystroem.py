@@ -637,3 +637,20 @@ def test_a_callable_is_its_named_namesake():
 def test_a_kernel_that_is_zero_on_the_log_is_refused(kernel):
     with pytest.raises(ValueError, match="is zero on all logged states"):
         fit(kernel, np.zeros((4, 2)))
+
+
+def test_leading_directions_hold_nearly_all_of_the_kernel():
+    states = np.random.default_rng(0).normal(size=(500, 3))
+    features = LandmarkFeatures("rbf", linear_terms=True, random_state=0).fit(states)
+    gram = features.transform(states) @ features.transform(states).T
+    n_features = features.n_features_out_
+    features.keep_leading(n_features)
+    assert features.n_features_out_ == n_features
+    features.keep_leading(40)
+    assert features.n_features_out_ == features.transform(states).shape[1] == 40
+    left = features.transform(states) @ features.transform(states).T
+    assert 0.95 <= np.trace(left) / np.trace(gram) < 1.0
+    # States that are equal or not have no direction to spare.
+    features = LandmarkFeatures("delta").fit(states[:50])
+    features.keep_leading(10)
+    assert features.n_features_out_ >= 47

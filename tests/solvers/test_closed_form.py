@@ -639,7 +639,7 @@ def test_a_sample_of_a_log_holds_every_step_of_its_episodes(horizon):
     step = np.tile(np.arange(horizon), n // horizon)
     table = torch.eye(horizon, dtype=torch.float64)
     rows = random_rows(n=n, table=table)._replace(state=step)
-    seen = lstd(rows, discount=0.9)._sample
+    seen, _ = lstd(rows, discount=0.9)._sample
     assert len(seen) == best_response.STEP_ROWS
     assert seen.sum(dim=0) == pytest.approx(len(seen) / horizon, rel=0.5)
 

@@ -1,0 +1,143 @@
+"""The policy and the Q-function of a fit of discrete actions."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.random import RandomState
+from torch import Tensor, nn
+
+from .._problem.action_space import DiscreteActions
+from .._problem.rows import FeatureRows
+from .._typing import Floats, Index
+from .._validation import check_table_size
+from ..kernels._nystroem import LandmarkFeatures
+from ..policies._softmax import NetworkSoftmax, SoftmaxPolicy
+from ..q_functions import DiscreteQ, LinearQ
+from ..solvers._lstd_discrete import DiscreteLSTD
+from ..solvers._minibatch_game import discrete_embedding
+from .fitted_policy import DiscretePolicy, Fitted, LinearFunction, NetworkFunction
+from .players import Players
+from .state_inputs import InputReaders, PlayerInputs, draw_seed, with_relevance
+from .support import ActionRange, ActionSupport, action_prior
+
+# Weights of Q from which on directions that hold little of the kernel are dropped: an
+# evaluation costs their number's cube, 0.5 s of 2,500.
+_MANY_WEIGHTS = 2_500
+
+
+class DiscretePlayers(Players):
+    """Of discrete actions, k((s, a), (s', a')) = k(s, s')·1[a = a']."""
+
+    actions: DiscreteActions
+    action: Index
+
+    @property
+    def n_actions(self) -> int:
+        return len(self.actions.classes)
+
+    def _fit_inputs(self, rng: RandomState) -> PlayerInputs:
+        hp = with_relevance(self.hp, self.problem.states, self.rows, rng)
+        readers = InputReaders(hp, self.problem.state, rng)
+        q_function = readers.read(self.hp.q_function)
+        # A linear Q is in the features that its own error is measured by.
+        embedded = q_function if self.linear_q else readers.read("kernel")
+        # A closed form solves for as many weights; where rows are fewer, for those.
+        weights = self.n_actions * embedded.n_features_out_
+        if self.linear and _MANY_WEIGHTS < weights < len(self.action):
+            if isinstance(embedded, LandmarkFeatures):
+                embedded.keep_leading(_MANY_WEIGHTS // self.n_actions)
+        if self.linear:
+            n_rows = None if self.ridge else len(self.action)
+            check_table_size(self.n_actions, embedded.n_features_out_, n_rows)
+        policy = readers.read(self.hp.policy)
+        seed = 0 if self.linear else draw_seed(rng)
+        support = self._fit_support(self.action, self.n_actions, rng)
+        return PlayerInputs(policy, q_function, embedded, seed=seed, support=support)
+
+    @property
+    def _support(self) -> ActionSupport | None:
+        support = self.inputs.support
+        assert not isinstance(support, ActionRange)
+        return support
+
+    @cached_property
+    def log_prior(self) -> Tensor | None:
+        """What is added to the policy's logits in every state, (N, A); None if zero."""
+        available = self.problem.available(self.actions.classes)
+        prior = action_prior(self._support, self.problem.states, available)
+        if prior is None:
+            return None
+        return torch.from_numpy(prior).to(getattr(torch, self.hp.dtype))
+
+    def linear_system(self) -> DiscreteLSTD:
+        features, discount = self._table(self.inputs.embedded), self.problem.discount
+        return DiscreteLSTD(
+            self.rows,
+            features,
+            self.n_actions,
+            discount,
+            self.ridge,
+            log_prior=self.log_prior,
+        )
+
+    def start_weights(self) -> Tensor:
+        # θ = 0 is uniform, where each action's advantage counts alike.
+        shape = (self.inputs.embedded.n_features_out_, self.n_actions)
+        return torch.zeros(shape, dtype=torch.float64)
+
+    def from_weights(self, theta: Tensor, w: Tensor) -> Fitted:
+        return self.from_modules(SoftmaxPolicy(theta), DiscreteQ(LinearQ(w)))
+
+    def _leading_features(self, index: Index, wanted: int) -> Floats:
+        features = self._table(self.inputs.embedded)(self.rows.state[index]).numpy()
+        features = features[:, : max(1, wanted // self.n_actions)].astype(np.float64)
+        own = np.eye(self.n_actions)[self.action[index]]
+        return (own[:, :, None] * features[:, None, :]).reshape(len(index), -1)
+
+    def _embedding(self) -> FeatureRows:
+        features = self._table(self.inputs.embedded)
+        return discrete_embedding(features, self.rows, self.n_actions)
+
+    def start_policy(self) -> nn.Module:
+        head = self._head(self.n_actions)
+        if isinstance(head, LinearQ):
+            weight, has_prior = head.weight.detach(), self.log_prior is not None
+            return SoftmaxPolicy(weight, has_prior).requires_grad_()
+        return NetworkSoftmax(head, 0 if self.log_prior is None else self.n_actions)
+
+    def start_q_function(self) -> nn.Module:
+        if not self.linear_q:
+            examples = self._examples(self.inputs.q_function)
+            return DiscreteQ(self._network("q_function", self.n_actions, examples))
+        weight = self._zeros(self.inputs.q_function.n_features_out_, self.n_actions)
+        return DiscreteQ(LinearQ(weight).requires_grad_())
+
+    def from_modules(self, policy: nn.Module, q_function: nn.Module) -> Fitted:
+        assert isinstance(q_function, DiscreteQ)
+        inputs, problem, module = self.inputs, self.problem, q_function.module
+        logits: LinearFunction | NetworkFunction
+        values: LinearFunction | NetworkFunction
+        if isinstance(policy, SoftmaxPolicy):
+            logits = LinearFunction(inputs.policy, policy)
+        else:
+            assert isinstance(policy, NetworkSoftmax)
+            logits = NetworkFunction(inputs.policy, policy.module)
+        if isinstance(module, LinearQ):
+            module = self._scaled(module.weight.detach())
+            values = LinearFunction(inputs.q_function, module)
+        else:
+            values = NetworkFunction(inputs.q_function, module, problem.scale)
+        fitted = DiscretePolicy(
+            self.actions,
+            logits,
+            values,
+            problem.anchor,
+            self._support,
+            problem.log.available_actions,
+            problem.log.available_rule,
+        )
+        shown = self._shown(policy, module) | {"classes_": self.actions.classes}
+        return Fitted(fitted, shown)
