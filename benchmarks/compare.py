@@ -132,12 +132,13 @@ def report(table: str, cells: Iterable[Cell]) -> str:
     lines = []
     for cell in cells:
         both = [side for side in (cell.before, cell.after) if side]
+        difference = f"{cell.difference:+.3g} ± {cell.error:.2g}"
         lines.append(
             [
                 cell.problem,
                 cell.method,
                 *map(_score, (cell.before, cell.after)),
-                f"{cell.difference:+.3g} ± {cell.error:.2g}",
+                difference if len(both) == 2 else "–",
                 " / ".join(f"{side['seconds']:.2f}" for side in both),
                 min(side["n"] for side in both),
                 "WORSE" if cell.worse else "no" if len(both) == 2 else "–",

@@ -26,15 +26,20 @@ CONTROL_GRID = (
     {"ridge": 3e-4, "bandwidth": 2.0},
 )
 # What the control problems share beside the grid: little curvature, and mirror
-# steps alone (L-BFGS raises v there, and lowers the return of the policy).
-CONTROL_SETTING = {"lam": 10.0, "beta": 0.01, "max_iter": 0, "tol": 1e-4}
+# steps alone (L-BFGS raises v there, and lowers the return of the policy). Their logs
+# hold every action nearly everywhere, so that support would only take rare ones away.
+CONTROL_SETTING = {
+    **{"lam": 10.0, "beta": 0.01, "support": 0.0},
+    **{"max_iter": 0, "tol": 1e-4},
+}
 # Networks on both sides.
 MLP_GRID = grid(lam=(10.0,), beta=(10.0,))
 MLP_SETTING = {
     "q_function": MLP((32, 32)),
     "policy": MLP((32, 32)),
     "dtype": "float32",
-    # Mirror steps alone, as with kernels.
+    # As with kernels: no support, and mirror steps alone.
+    "support": 0.0,
     "max_iter": 40,
 }
 # Torque: a softmax over three of them, on the states as they are.
