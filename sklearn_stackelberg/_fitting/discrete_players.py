@@ -46,9 +46,9 @@ class DiscretePlayers(Players):
         embedded = q_function if self.linear_q else readers.read("kernel")
         # A closed form solves for as many weights; where rows are fewer, for those.
         weights = self.n_actions * embedded.n_features_out_
-        if self.linear and _MANY_WEIGHTS < weights < len(self.action):
-            if isinstance(embedded, LandmarkFeatures):
-                embedded.keep_leading(_MANY_WEIGHTS // self.n_actions)
+        many = self.linear and _MANY_WEIGHTS < weights < len(self.action)
+        if many and isinstance(embedded, LandmarkFeatures):
+            embedded.keep_leading(_MANY_WEIGHTS // self.n_actions)
         if self.linear:
             n_rows = None if self.ridge else len(self.action)
             check_table_size(self.n_actions, embedded.n_features_out_, n_rows)
