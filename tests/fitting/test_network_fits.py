@@ -172,7 +172,7 @@ def test_units_of_reward_change_no_action():
 
 
 def test_both_solvers_play_one_game():
-    settings = dict(q_function="kernel", policy="kernel", lam=3.0, beta=1e-2)
+    settings = dict(q_function="kernel", policy="kernel", lam=3.0, beta=1.0)
     closed = estimator(**settings, n_components=30, bandwidth="median").fit(LOG)
     played = player(
         **settings,
