@@ -64,9 +64,9 @@ print(f"{np.abs(log.action).mean():.2f}; mean reward {log.reward.mean():.2f}")
 # -------------
 # A softmax over three torques. Q is a function of state and torque together, and
 # ``bandwidth`` is the length scale of the kernel in each column; we give it in standard
-# deviations of the columns. ``ridge`` draws Q to the average where the log has few rows,
-# and ``support`` is low: at half of the steps any torque was as likely as another, so that
-# rare ones are known well.
+# deviations of the columns. ``ridge`` draws Q to the average where the log has few
+# rows, and ``support`` is low: at half of the steps any torque was as likely as another,
+# so that rare ones are known well.
 
 spread = np.column_stack([log.state, log.action]).std(axis=0)
 
@@ -128,10 +128,10 @@ print("chosen by fitted-Q: {:g} sd, ridge {:g}".format(*chosen))
 
 # %%
 # ``fitted_q_value`` at the shorter horizon ranks the best setting first. That is weak
-# evidence: the settings differ by little more than the standard errors, and the order of
-# the others is not the true one. ``score`` does not help here: at discount 0.99 it ranks
-# the third of the four first. Policies as far from the logger as these are hard to
-# evaluate from its log.
+# evidence: the settings differ by little more than the standard errors, and the order
+# of the others is not the true one. ``score`` does not help here: at discount 0.99 it
+# ranks the third of the four first. Policies as far from the logger as these are hard
+# to evaluate from its log.
 
 # %%
 # 4. What is it worth?
