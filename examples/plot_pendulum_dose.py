@@ -65,8 +65,8 @@ print(f"{np.abs(log.action).mean():.2f}; mean reward {log.reward.mean():.2f}")
 # A softmax over three torques. Q is a function of state and torque together, and
 # ``bandwidth`` is the length scale of the kernel in each column; we give it in standard
 # deviations of the columns. ``ridge`` draws Q to the average where the log has few
-# rows, and ``support`` is low: at half of the steps any torque was as likely as another,
-# so that rare ones are known well.
+# rows, and ``support`` is low: at half of the steps any torque was as likely as
+# another, so that rare ones are known well.
 
 spread = np.column_stack([log.state, log.action]).std(axis=0)
 
