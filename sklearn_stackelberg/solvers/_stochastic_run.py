@@ -272,8 +272,9 @@ class StochasticRun:
         first = self.iteration - _PATIENCE * self.solver._measure_every
         if len(values) <= _PATIENCE or first < self.solver.mirror_steps:
             return False
-        # Against all that was gained: v itself is measured from an arbitrary zero.
-        gained = max(values) - self.history.entries["value"][0]
+        # Against all that was gained: v itself is measured from an arbitrary zero. From
+        # the least, since the first is of a Q-function that has not responded yet.
+        gained = max(values) - min(self.history.entries["value"])
         return max(values) - min(values) <= self.solver.tol * gained
 
     def state(self) -> SolverState:

@@ -614,7 +614,7 @@ def doses(n=120):
     reward = 1.0 - 3.0 * (action[:, 0] - 0.8 * state[:, 0]) ** 2
     both = np.concatenate([state, action], axis=1)
     features = LandmarkFeatures(
-        "rbf", bandwidth="median", n_components=20, random_state=0
+        "rbf", bandwidth="median", n_components=40, random_state=0
     ).fit(both)
     inputs, embedding = (
         torch.from_numpy(part) for part in (state, features.transform(both))
