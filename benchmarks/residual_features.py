@@ -17,7 +17,7 @@ from sklearn.metrics.pairwise import rbf_kernel
 
 from benchmarks.peers import as_floats
 from sklearn_stackelberg import StackelbergPolicyEstimator, Transitions
-from sklearn_stackelberg.kernels._registry import median_bandwidth
+from sklearn_stackelberg.kernels import median_bandwidth
 
 Array = NDArray[np.float64]
 
