@@ -22,6 +22,7 @@ from .._problem.design_effect import design_effect, most_features
 from .._problem.rows import FeatureRows, feature_rows
 from .._sampling import fixed_sample
 from .._typing import Floats, Index
+from ..kernels._columns import are_finite
 from ..networks import MLP, build_network
 from ..q_functions import LinearQ
 from ..solvers._best_response import LSTDSystem
@@ -29,7 +30,7 @@ from ..solvers._minibatch_game import MinibatchInputs
 from .fitted_policy import Fitted, StateInputs
 from .hyperparameters import FunctionClass, Hyperparameters, is_network
 from .state_inputs import PlayerInputs
-from .support import ActionSupport, has_few_states
+from .support import ActionSupport
 
 # States that a network is tried on before it is trained.
 _EXAMPLES = 3
@@ -120,8 +121,9 @@ class Players(ABC):
         if not self.hp.support:
             return None
         states = self.problem.state
+        # Few enough to count the actions of each, however many features there are.
         return ActionSupport(self.hp.support).fit(
-            states, codes, n_actions, has_few_states(states), rng
+            states, codes, n_actions, are_finite(states, None), rng
         )
 
     @cached_property

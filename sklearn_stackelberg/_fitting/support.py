@@ -17,9 +17,6 @@ from ..policies._base import NEVER
 # Rows that forests are grown on: more sharpen their thresholds by little.
 _FOREST_ROWS = 20_000
 
-# Visits of a state, in the mean, from which on its actions are counted.
-_VISITS = 10
-
 # Trees, and the smallest numbers of rows in a leaf that are tried, by fewer of both.
 _TREES, _LEAVES = 30, (5, 25, 125, 625)
 _TRIED_TREES, _TRIED_ROWS = 10, 4_000
@@ -32,16 +29,6 @@ _ENOUGH = 5.0
 
 # Rows of a leaf whose actions have a range.
 _RANGE_LEAF = 20
-
-
-def has_few_states(states: Floats) -> bool:
-    """Whether a log visits few states many times, so that they can be counted."""
-    # The first rows show most logs of measured states to have more, without a sort.
-    few = len(states) // _VISITS
-    return (
-        len(np.unique(states[: 4 * few + 1], axis=0)) <= few
-        and len(np.unique(states, axis=0)) <= few
-    )
 
 
 def nearest_candidates(actions: Floats, candidates: Floats) -> Index:

@@ -226,15 +226,10 @@ class SpannedFeatures(DiscreteFeatures):
         phi, codes = self._own(rows)
         return (phi @ self.basis) * (codes[:, None] == self.owner)
 
-    def times(self, rows: RowsLike, matrix: Floats) -> Floats:
-        return self.logged(rows) @ matrix
-
-    def crossed(self, rows: RowsLike, weight: Floats, right: Floats) -> Floats:
-        return (self.logged(rows) * weight[:, None]).T @ right
-
-    def difference(self, rows: RowsLike, carried: Floats) -> Floats:
-        mean = self.mean(self.data.next_index[rows])
-        return self.logged(rows) - carried[:, None] * mean
+    # Blocks of unequal widths are no arrays of (k, A, m): those of any features.
+    times = EvaluationFeatures.times
+    crossed = EvaluationFeatures.crossed
+    difference = EvaluationFeatures.difference
 
     def mean(self, index: Index) -> Floats:
         share = self.data.probabilities[index][:, self.owner]
