@@ -11,7 +11,7 @@ and which rows does it depend on?
 The patient is simulated, so that the true values are known. They were computed
 beforehand, are used only at the end, and influence nothing before.
 
-The script takes one to two minutes and saves ``plot_tune_without_simulator.png``.
+The script takes about three minutes and saves ``plot_tune_without_simulator.png``.
 """
 
 from pathlib import Path
@@ -162,7 +162,9 @@ def true_value(lam, column="truth"):
 # 7. A picture
 # ------------
 # Left, the held-out value for every ``lam``, and the true one; right, how many rows the
-# evaluation on the held-out days depends on.
+# evaluation on the held-out days depends on. Half hours that are all in range are worth
+# 20, and none of them is worth less than nothing. Where ``lam`` is small an estimate may
+# lie far outside, with an error as large: it is left out of the picture.
 
 figure = Figure(figsize=(11, 4.4), layout="constrained")
 tuning_axes, coverage_axes = figure.subplots(1, 2, width_ratios=[1.5, 1])
@@ -187,6 +189,7 @@ tuning_axes.set(
     title=f"beta {chosen['beta']:g}, bandwidth {chosen['bandwidth']:g}",
     xlabel="lam (smaller is more pessimistic)",
     ylabel="discounted half hours in range",
+    ylim=(0.0, 30.0),
 )
 CoverageDisplay.from_report(report, ax=coverage_axes)
 coverage_axes.set_title("the chosen policy on 30 held-out days")
