@@ -163,8 +163,8 @@ def true_value(lam, column="truth"):
 # ------------
 # Left, the held-out value for every ``lam``, and the true one; right, how many rows the
 # evaluation on the held-out days depends on. Half hours that are all in range are worth
-# 20, and none of them is worth less than nothing. Where ``lam`` is small an estimate may
-# lie far outside, with an error as large: it is left out of the picture.
+# 20, and none of them is worth less than nothing. Where ``lam`` is small an estimate
+# may lie far outside, with an error as large: it is left out of the picture.
 
 figure = Figure(figsize=(11, 4.4), layout="constrained")
 tuning_axes, coverage_axes = figure.subplots(1, 2, width_ratios=[1.5, 1])
