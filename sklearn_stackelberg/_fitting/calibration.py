@@ -12,7 +12,7 @@ from .fitted_policy import FittedPolicy
 
 # Weights that are tried: from one that hardly trusts the log to one that trusts it
 # where it holds one row in a hundred.
-LAMS = (0.1, 1.0, 10.0, 100.0, 1000.0)
+LAMS = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)
 
 
 def calibrate(
