@@ -48,10 +48,10 @@ def calibrate(
     for lam in lams:
         result = solve(lam)
         data = tabulate_policy(result.fitted.policy, log)
-        if data.n_episodes < 2:
+        if data.n_pieces < 2:
             raise ValueError(
                 "lam='calibrated' needs at least two episodes, which are what the "
-                f"value's error is counted over; the log has {data.n_episodes}. Log "
+                f"value's error is counted over; the log has {data.n_pieces}. Log "
                 "more episodes, or set lam to a number."
             )
         # All policies are evaluated in the features of the first.

@@ -90,7 +90,7 @@ def density_estimate(
     np.add.at(influence, data.initial, data.initial_weight * (first - start))
     return (
         start + added,
-        clustered_error(influence, data.episode, data.n_episodes),
+        clustered_error(influence, data.pieces, data.n_pieces),
         effective_size(mass),
     )
 
@@ -212,7 +212,7 @@ def doubly_robust_value(
 
     def figures(data: EvaluationData) -> Figures:
         # Ten are close to the whole log, and ten fits.
-        folds = max(2, min(10, data.n_episodes)) if n_folds is None else n_folds
+        folds = max(2, min(10, data.n_pieces)) if n_folds is None else n_folds
         fold = episode_folds(data, folds, random_state)
         if ratios == "importance":
             refuse_densities(data)

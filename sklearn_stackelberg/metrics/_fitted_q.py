@@ -164,11 +164,11 @@ class FittedQ:
         # inverse needs that of M and of a matrix of the episode's own size.
         inverse = self.linear.solve(np.eye(self.weight.size))
         out = self.residual.copy()
-        for rows in jackknife.row_groups(data.episode):
+        for rows in jackknife.row_groups(data.pieces):
             reached = system.features.times(rows, inverse.T)  # M⁻¹ z_i p_i
             reached *= data.weight[rows, None]
             difference = system.difference(rows)
-            cuts = np.flatnonzero(np.diff(data.episode[rows])) + 1
+            cuts = np.flatnonzero(np.diff(data.pieces[rows])) + 1
             for own in np.split(np.arange(len(rows)), cuts):
                 out[rows[own]] = jackknife.without_itself(
                     difference[own], reached[own], self.residual[rows[own]]
@@ -183,7 +183,7 @@ class FittedQ:
         psi = data.weight * self.ratio * self.left_out_residual
         start = data.initial_weight * (self.initial_values - self.value)
         np.add.at(psi, data.initial, start)
-        change = np.bincount(data.episode, psi, data.n_episodes)
+        change = np.bincount(data.pieces, psi, data.n_pieces)
         # Without the episode the value would be v − ψ_e: inside its range, too.
         low, high = data.return_range(self.system.discount)
         unsolved = np.isnan(change)

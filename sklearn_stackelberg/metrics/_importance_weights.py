@@ -28,16 +28,16 @@ SMALLEST_PROPENSITY = 1e-3
 def episode_folds(
     data: EvaluationData, n_folds: int, random_state: RandomStateLike
 ) -> Index:
-    """The fold of each row, (n,): whole episodes, drawn at random."""
+    """The fold of each row, (n,): whole pieces, drawn at random."""
     check_rules({"n_folds": n_folds}, {"n_folds": integer(2)})
-    if data.n_episodes < n_folds:
+    if data.n_pieces < n_folds:
         raise ValueError(
             f"n_folds={n_folds} cannot be made of {data.counted}: each needs one at "
             "least. Set n_folds lower, or log more episodes."
         )
-    # Whole episodes, because rows of one know of each other.
-    drawn = check_random_state(random_state).permutation(data.n_episodes)
-    return (drawn % n_folds)[data.episode]
+    # Whole pieces, because rows of one know of each other.
+    drawn = check_random_state(random_state).permutation(data.n_pieces)
+    return (drawn % n_folds)[data.pieces]
 
 
 def _propensities(

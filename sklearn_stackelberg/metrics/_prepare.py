@@ -36,14 +36,16 @@ def evaluate(
     data = prepare_evaluation(policy, X, y, sample_weight=sample_weight, greedy=greedy)
     found = figures(data)
     error_method = found.error_method
-    # Errors are over episodes, whatever the method.
-    if data.n_episodes == 1:
+    # Errors are over episodes or blocks, whatever the method.
+    if data.n_pieces == 1:
         error_method = f"{data.counted} alone has none"
+    elif data.has_blocks and np.isnan(found.standard_error):
+        error_method = "one episode's weights have none; fitted_q_value has one"
     return OffPolicyEstimate(
         value=float(found.value),
         standard_error=float(found.standard_error),
         effective_sample_size=float(found.effective_sample_size),
-        n_episodes=data.n_episodes,
+        n_episodes=data.n_pieces,
         n_transitions=len(data),
         method=found.method,
         error_method=error_method,
