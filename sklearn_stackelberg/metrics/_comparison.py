@@ -301,7 +301,7 @@ def _groups(
             f"Group {names[counts.argmin()]!s} has {counts.min()} episodes; at least "
             f"{_FEWEST_PIECES} were expected of each. Join groups, or leave it out."
         )
-    return {name: (of_piece == name)[piece] for name in names.tolist()}
+    return out | {name: (of_piece == name)[piece] for name in names.tolist()}
 
 
 def _pieces(log: Transitions) -> AnyArray:

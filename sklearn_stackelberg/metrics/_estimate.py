@@ -17,6 +17,9 @@ from .._typing import AnyArray, Floats, Index
 Limits = tuple[float, float]
 _NO_LIMITS = (-np.inf, np.inf)
 
+# Of the size of what is subtracted.
+_ROUNDING = 1e-12
+
 # A ratio to a value that is fewer standard errors than this away from zero is not near
 # normal, and the delta method's interval too short.
 _LEAST_DENOMINATOR = 3.0
@@ -172,6 +175,10 @@ class OffPolicyEstimate:
                 "The value to divide by is 0, and a ratio to it has no meaning. "
                 "Subtract the two instead."
             )
+        # Eq. (63) of docs/game.md.
+        ratio = self.value / other.value
+        slopes = (1.0 / other.value, -ratio / other.value)
+        found = self._combined(other, ratio, slopes, _NO_LIMITS, "over")
         if abs(other.value) < _LEAST_DENOMINATOR * other.standard_error:
             warnings.warn(
                 f"The value to divide by, {other.value:.4g}, is less than "
@@ -181,10 +188,7 @@ class OffPolicyEstimate:
                 UserWarning,
                 stacklevel=2,
             )
-        # Eq. (63) of docs/game.md.
-        ratio = self.value / other.value
-        slopes = (1.0 / other.value, -ratio / other.value)
-        return self._combined(other, ratio, slopes, _NO_LIMITS, "over")
+        return found
 
     def __add__(self, other: Any) -> OffPolicyEstimate:
         if isinstance(other, Real):
@@ -207,6 +211,8 @@ class OffPolicyEstimate:
         # Eq. (62) of docs/game.md.
         ends = self.limits[0] - other.limits[1], self.limits[1] - other.limits[0]
         value = self.value - other.value
+        if abs(value) <= _ROUNDING * abs(other.value):
+            value = 0.0
         return self._combined(other, value, (1.0, -1.0), ends, "minus")
 
     def __rsub__(self, other: Any) -> OffPolicyEstimate:
@@ -246,8 +252,13 @@ class OffPolicyEstimate:
         word: str,
     ) -> OffPolicyEstimate:
         """A function of two values of one log, by its derivatives."""
-        own, theirs = _paired(self, other)
-        psi = slopes[0] * own + slopes[1] * theirs
+        own, theirs = (
+            slope * psi for slope, psi in zip(slopes, _paired(self, other), strict=True)
+        )
+        psi = own + theirs
+        # Of equal estimates what is left is rounding, and no test shall be made of it.
+        if np.abs(psi).max() <= _ROUNDING * np.abs(own).max():
+            psi = np.zeros(len(psi))
         # What an error has beyond its contributions is not known to cancel.
         excess = slopes[0] ** 2 * self._excess + slopes[1] ** 2 * other._excess
         return OffPolicyEstimate(
