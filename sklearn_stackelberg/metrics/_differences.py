@@ -31,9 +31,14 @@ class ValueDifference(OffPolicyEstimate):
 
     Parameters
     ----------
+    value, standard_error, effective_sample_size, n_episodes, n_transitions
+        Of the difference, as of every `OffPolicyEstimate`.
+    method, error_method, effective_unit, confidence_level
+        As of every `OffPolicyEstimate`.
+    contributions, bias_bound, pieces, limits
+        As of every `OffPolicyEstimate`.
     policy, baseline : OffPolicyEstimate
-        The two values on the same log, of which it is the difference. The other
-        parameters are those of every `OffPolicyEstimate`.
+        The two values on the same log.
     """
 
     policy: OffPolicyEstimate = field(kw_only=True, repr=False)

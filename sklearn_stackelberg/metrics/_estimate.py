@@ -70,7 +70,7 @@ class OffPolicyEstimate:
         there are none) moves the value: SE² = E / (E − 1) Σ (ψ_e − ψ̄)², unless the
         value was brought back to its ``limits``. None where there are none, as of a
         bootstrap.
-    bias_bound : float, default=0
+    bias_bound : float, default=0.0
         How far the value may be off, apart from chance, because the log does not
         support what the policy does.
     pieces : ndarray of shape (E,), default=None
@@ -131,7 +131,7 @@ class OffPolicyEstimate:
 
         Parameters
         ----------
-        value : float, default=0
+        value : float, default=0.0
             What the true value is under the hypothesis; of a difference, 0 is none.
 
         Returns
