@@ -368,7 +368,13 @@ def clustered_error(influence: Floats, cluster: Index, n_clusters: int) -> float
     """`spread` of contributions, (n,), by clusters that are independent."""
     # Rows of an episode depend on each other, so that the sum of each is one
     # observation (the cluster-robust variance of Liang and Zeger).
-    return spread(np.bincount(cluster, influence, n_clusters))
+    return spread(summed(influence, cluster, n_clusters))
+
+
+def summed(influence: Floats, cluster: Index, n_clusters: int) -> Floats:
+    """Sums of rows, (n,), by cluster, (n_clusters,)."""
+    sums: Floats = np.bincount(cluster, influence, n_clusters).astype(float)
+    return sums
 
 
 def effective_size(ratio: NDArray[Any]) -> float:

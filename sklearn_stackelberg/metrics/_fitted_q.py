@@ -14,7 +14,7 @@ from .._typing import Floats, Index
 from .._validation import check_table_size
 from . import _jackknife as jackknife
 from ._data import EvaluationData, batches
-from ._estimate import effective_size, spread, within
+from ._estimate import effective_size, spread, summed, within
 from ._features import (
     EvaluationFeatures,
     FeatureMap,
@@ -209,7 +209,7 @@ class FittedQ:
         psi = data.weight * self.ratio * self.left_out_residual
         start = data.initial_weight * (self.initial_values - self.value)
         np.add.at(psi, data.initial, start)
-        return np.bincount(data.pieces, psi, data.n_pieces)
+        return summed(psi, data.pieces, data.n_pieces)
 
     @cached_property
     def effective_sample_size(self) -> float:
