@@ -39,6 +39,12 @@ class CrossFitted:
     residual: Floats  # δ = r + γ V(s') − Q(s, a), (n,)
     ratio: Floats  # ω, as `FittedQ.ratio`, (n,)
 
+    def take(self, rows: Index, found: CrossFitted) -> None:
+        """Put what was found of some rows in their places."""
+        self.value[rows] = found.value
+        self.residual[rows] = found.residual
+        self.ratio[rows] = found.ratio
+
 
 def cross_fit(
     whole: FittedQSystem, fold: Index, regressor: object, n_iterations: int
@@ -47,24 +53,34 @@ def cross_fit(
 
     The features of the whole log serve all folds: they hold no rewards.
     """
-    data, discount = whole.data, whole.discount
-    limits = data.return_range(discount)
-    state_value, residual, ratio = np.empty((3, len(data)))
+    found = CrossFitted(*np.empty((3, len(whole.data))))
     for number in np.unique(fold):
         held = np.flatnonzero(fold == number)
-        fit = whole.part(np.flatnonzero(fold != number)).solve(_DUAL_RIDGE)
-        # Any Q will do, so one that leaves the range of returns is brought back, as
-        # that of a regressor is.
-        if regressor is None:
-            value, logged = whole.features.values(fit.weight, fit.system.anchor, limits)
-        else:
-            value, logged = regressed_q(
-                fit.data, discount, regressor, n_iterations, held_out=data
-            )
-        residual[held] = data.td_residual(value, logged, discount)[held]
-        ratio[held] = whole.features.times(held, fit.dual.ravel())
-        state_value[held] = value[data.state_index[held]]
-    return CrossFitted(state_value, residual, ratio)
+        found.take(held, fit_without(whole, held, regressor, n_iterations))
+    return found
+
+
+def fit_without(
+    whole: FittedQSystem, held: Index, regressor: object = None, n_iterations: int = 1
+) -> CrossFitted:
+    """Fit Q and ω without some rows, and read them off on these alone."""
+    data, discount = whole.data, whole.discount
+    others = np.setdiff1d(np.arange(len(data)), held)
+    fit = whole.part(others).solve(_DUAL_RIDGE)
+    # Any Q will do, so one that leaves the range of returns is brought back, as that of
+    # a regressor is.
+    if regressor is None:
+        limits = data.return_range(discount)
+        value, logged = whole.features.values(fit.weight, fit.system.anchor, limits)
+    else:
+        value, logged = regressed_q(
+            fit.data, discount, regressor, n_iterations, held_out=data
+        )
+    return CrossFitted(
+        value[data.state_index[held]],
+        data.td_residual(value, logged, discount)[held],
+        whole.features.times(held, fit.dual.ravel()),
+    )
 
 
 def density_estimate(
