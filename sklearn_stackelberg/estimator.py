@@ -35,6 +35,7 @@ from ._typing import Floats
 from .equilibrium import Equilibrium
 from .metrics._lower_bound import LowerBound
 from .metrics._prepare import prepare_evaluation
+from .metrics._training_rows import TrainingRows, warn_of_training_rows
 from .solvers._base import Solver
 from .transitions._as_transitions import as_transitions
 from .transitions._episodes import EpisodeView
@@ -269,6 +270,8 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
 
     Warns
     -----
+    TrainingRowsWarning
+        By `score` and `metrics`, if the policy was learned from rows of their log.
     ConvergenceWarning
         If the value was still rising when the iterations ran out.
     UserWarning
@@ -466,6 +469,8 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
             # Its conditions cost a few evaluations more; on samples more than the fit.
             fitted.attributes["equilibrium_"] = fit.equilibrium(result.state, lam)
         evaluation = fit.evaluator(fitted.policy)
+        before = self._training_rows if one_pass and state is not None else None
+        training_rows = TrainingRows.of(log, before)
 
         # One pass was not meant to get there, so that it has left nothing undone.
         unfinished = "" if one_pass else found.shortfall
@@ -479,6 +484,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
             self.__dict__.pop(name, None)
         self.__dict__.update(fitted.attributes)
         self._fitted_policy, self._state = fitted.policy, result.state
+        self._training_rows = training_rows
         self.action_type_ = actions.type
         self.reward_scale_ = problem.scale
         self.anchor_ = problem.anchor
@@ -694,9 +700,9 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
                 "last from a part that has them all, or evaluate the policy by "
                 "metrics.fitted_q_value on a log that has them."
             )
-        return self.evaluation_.value(
-            prepare_evaluation(self, X, y, sample_weight=sample_weight)
-        )
+        data = prepare_evaluation(self, X, y, sample_weight=sample_weight)
+        warn_of_training_rows(self, data.log)
+        return self.evaluation_.value(data)
 
     def _inputs(self, X: Log, available: Available) -> tuple[Floats, dict[str, Any]]:
         """Checked states, (n, d), and the mask of actions, if there is any."""

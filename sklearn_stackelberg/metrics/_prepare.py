@@ -18,6 +18,7 @@ from ..transitions._transitions import Transitions
 from ._data import EvaluationData
 from ._estimate import Figures, OffPolicyEstimate
 from ._tabulate import AnyPolicy, is_continuous, tabulate_policy
+from ._training_rows import warn_of_training_rows
 
 
 def evaluate(
@@ -34,6 +35,7 @@ def evaluate(
     check_discount(discount)
     check_level(confidence_level)
     data = prepare_evaluation(policy, X, y, sample_weight=sample_weight, greedy=greedy)
+    warn_of_training_rows(data.policy, data.log)
     found = figures(data)
     error_method = found.error_method
     # Errors are over episodes or blocks, whatever the method.

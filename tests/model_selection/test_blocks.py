@@ -109,9 +109,9 @@ def test_what_cannot_be_split_is_refused_in_a_sentence():
         BlockKFold(1)
     with pytest.raises(ValueError, match=r"gap must be an integer >= 0; got 1\.5"):
         BlockKFold(gap=1.5)
-    with pytest.raises(ValueError, match="n_splits=9 blocks .* of 8 rows, .*2 episo"):
+    with pytest.raises(ValueError, match=r"n_splits=9 blocks .* of 8 rows, .*2 episo"):
         list(BlockKFold(9).split(trajectory((8, 5))))
-    with pytest.raises(ValueError, match="A gap of 40 rows .* leaves no row of 60"):
+    with pytest.raises(ValueError, match=r"A gap of 40 rows .* leaves no row of 60"):
         list(BlockKFold(2, gap=40).split(trajectory()))
     with pytest.raises(ValueError, match="view of a log's episodes"):
         list(BlockKFold().split(trajectory().episodes))
