@@ -52,7 +52,9 @@ class Known:
 
     def joined(self, other: Known) -> Known:
         hashes = np.union1d(self.hashes, other.hashes)
-        limit = min(self.limit, other.limit, hashes[:_KEPT].max(initial=0))
+        limit = min(self.limit, other.limit)
+        if len(hashes) > _KEPT:
+            limit = min(limit, hashes[_KEPT - 1])
         chance = max(self.by_chance, other.by_chance)
         return Known(hashes[hashes <= limit], limit, chance)
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import check_random_state
+from sklearn.utils.validation import _num_samples
 
 from ..transitions._as_transitions import LogOrStates
 from ..transitions._checks import check_episodes, check_same_length
@@ -293,7 +294,7 @@ def _places(X: LogOrStates, y: ArrayLike | None, groups: ArrayLike | None) -> Pl
     if isinstance(X, Transitions):
         n, episode, step = len(X), X.episode, X.step
     else:
-        n = len(X)
+        n = _num_samples(X)
         if y is not None and is_table(y):
             columns = find_columns(y)
             if "episode" in columns:
