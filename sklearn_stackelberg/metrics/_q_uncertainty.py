@@ -55,11 +55,14 @@ class QUncertainty:
             total += sums.sum(axis=0)
         meat -= np.outer(total, total) / n_pieces
         meat *= n_pieces / max(1, n_pieces - 1)
-        # Eq. (69): the ridge draws w to zero, which is wrong by w itself; of a prior
-        # N(0, τ² I), which adds its posterior variance where no row is.
+        # Eq. (69): the ridge takes (ρ / n) M⁻¹ w off w: what is estimated of it, whose
+        # signs agree along an episode, and what a prior N(0, τ² I) adds where no row
+        # says anything of w.
         departure = system.features.times_all(fit.weight)
         spread = float(np.sqrt(data.weight @ departure**2))
-        meat += (system.ridge / n * spread) ** 2 * np.eye(size)
+        w = fit.weight.ravel()
+        prior = spread**2 * np.eye(size) + np.outer(w, w)
+        meat += (system.ridge / n) ** 2 * prior
         inverse = fit.linear.solve(np.eye(size))
         values, vectors = eigh(inverse @ meat @ inverse.T)
         excess = values - spread**2
