@@ -641,10 +641,11 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         action : array-like of shape (n,) or (n, n_action_columns), default=None
             One action for each state. None is all of ``classes_`` or ``candidates_``.
         return_std : bool, default=False
-            Whether to return Q of ``evaluation_`` instead, without pessimism, and how
-            far it may be off: the standard deviation over logs with as many episodes,
-            and what is not known where the log is silent (there, the spread of Q in the
-            log). Whether its features can follow Q is not in it.
+            Whether to return Q of ``evaluation_`` instead, without pessimism and most
+            of what its ridge takes off, and how far it may be off: the standard
+            deviation over logs with as many episodes, and what is not known where the
+            log is silent (there, the spread of Q in the log). Whether its features can
+            follow Q is not in it.
 
         Returns
         -------

@@ -33,7 +33,7 @@ class QUncertainty:
     """
 
     features: Any  # LandmarkFeatures or StateActionFeatures
-    weight: Floats  # (A, m), or (m,) where actions are continuous
+    weight: Floats  # (A, m), or (m,) where actions are continuous; see `of`
     anchor: float
     spread: float  # τ
     excess: Floats  # l − τ², (k,)
@@ -55,23 +55,25 @@ class QUncertainty:
             total += sums.sum(axis=0)
         meat -= np.outer(total, total) / n_pieces
         meat *= n_pieces / max(1, n_pieces - 1)
-        # Eq. (69): the ridge takes (ρ / n) M⁻¹ w off w: what is estimated of it, whose
-        # signs agree along an episode, and what a prior N(0, τ² I) adds where no row
-        # says anything of w.
+        # Eq. (69): the ridge takes B w off w, B = (ρ / n) M⁻¹. B of that is given back,
+        # because its signs agree along an episode; of what is left, B² w, a prior
+        # N(0, τ² I) says how large it may be: all of w where no row says anything.
         departure = system.features.times_all(fit.weight)
         spread = float(np.sqrt(data.weight @ departure**2))
-        w = fit.weight.ravel()
-        prior = spread**2 * np.eye(size) + np.outer(w, w)
-        meat += (system.ridge / n) ** 2 * prior
         inverse = fit.linear.solve(np.eye(size))
-        values, vectors = eigh(inverse @ meat @ inverse.T)
+        bias = system.ridge / n * inverse
+        weight = fit.weight + (bias @ fit.weight.ravel()).reshape(fit.weight.shape)
+        inverse += bias @ inverse
+        covariance = inverse @ meat @ inverse.T
+        bias = bias @ bias
+        values, vectors = eigh(covariance + spread**2 * bias @ bias.T)
         excess = values - spread**2
         kept = np.argsort(-np.abs(excess))[: max(1, _NUMBERS // size)]
         kept = kept[np.abs(excess[kept]) > _NOTHING * spread**2]
         directions = vectors[:, kept].reshape(*fit.weight.shape, len(kept))
         return cls(
             system.features.kernel_features,
-            fit.weight,
+            weight,
             system.anchor,
             spread,
             excess[kept],
@@ -82,7 +84,7 @@ class QUncertainty:
     def q_values(
         self, states: Floats, actions: Floats | None = None
     ) -> tuple[Floats, Floats]:
-        """Q without pessimism and its standard deviation, (n, A) each.
+        """Q, of the fit less its first-order ridge bias, and its error, (n, A) each.
 
         Of continuous ``actions`` in each state, (n, C, p): (n, C).
         """
