@@ -56,7 +56,8 @@ class OffPolicyEstimate:
         where none was requested.
     effective_sample_size : float
         (Σ ρ)² / Σ ρ² of the weights ρ of the log's rows, or its episodes: as many of
-        equal weight would say as much. Of a difference, the smaller of the two.
+        equal weight would say as much. Of a difference, the smaller of the two, or the
+        first one's if they count rows and episodes.
     n_episodes, n_transitions : int
         What the log holds.
     method, error_method : str
@@ -259,14 +260,15 @@ class OffPolicyEstimate:
         # Of equal estimates what is left is rounding, and no test shall be made of it.
         if np.abs(psi).max() <= _ROUNDING * np.abs(own).max():
             psi = np.zeros(len(psi))
+        size = self.effective_sample_size
+        if self.effective_unit == other.effective_unit:
+            size = min(size, other.effective_sample_size)
         # What an error has beyond its contributions is not known to cancel.
         excess = slopes[0] ** 2 * self._excess + slopes[1] ** 2 * other._excess
         return OffPolicyEstimate(
             value=value,
             standard_error=float(np.sqrt(spread(psi) ** 2 + excess)),
-            effective_sample_size=min(
-                self.effective_sample_size, other.effective_sample_size
-            ),
+            effective_sample_size=size,
             n_episodes=self.n_episodes,
             n_transitions=self.n_transitions,
             method=f"{self.method} {word} {other.method}",

@@ -383,34 +383,35 @@ def test_the_logger_earns_what_was_logged():
     assert found.p_value() == 1.0
 
 
-# Logs, the policy, and its value less the logger's; by 2e6 episodes drawn where no
-# number of digits is given.
 def steeper(state):
     return 1.0 / (1.0 + np.exp(-2.0 * state[:, 0]))
 
 
-CASES = {
-    "bandit": (bandit, Rule(logger), 0.0, 0.0),
-    "two stages": (two_stages, Rule(logger), 0.9, 0.0),
-    "chain": (lambda seed: Chain().log(600, seed), Table(Chain().logger), 0.9, 0.0),
+# Logs, and the policy that logged them.
+LOGGERS = {
+    "bandit": (lambda seed: bandit(150, seed), Rule(logger), 0.0),
+    "two stages": (lambda seed: two_stages(150, seed), Rule(logger), 0.9),
+    "chain": (lambda seed: Chain().log(600, seed), Table(Chain().logger), 0.9),
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LOGGERS)
 def test_the_test_has_its_size(name):
-    make, policy, discount, truth = CASES[name]
+    make, policy, discount = LOGGERS[name]
     found = [
         value_difference(policy, make(seed=seed), discount=discount)
         for seed in range(40)
     ]
     values = np.array([one.value for one in found])
     errors = np.mean([one.standard_error for one in found])
-    assert abs(values.mean() - truth) < 3 * values.std() / np.sqrt(40)
+    assert abs(values.mean()) < 3 * values.std() / np.sqrt(40)
     assert 0.75 < errors / values.std(ddof=1) < 1.33
-    # Of 40 tests at 5 %, more than 6 are one in a thousand.
+    # Of 40 tests at 5 %, more than 6 are one in a hundred.
     assert sum(one.p_value() < 0.05 for one in found) <= 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", ["doubly_robust", "fitted_q"])
 def test_intervals_hold_the_difference_of_a_chain(estimator):
     chain = Chain()
