@@ -28,13 +28,17 @@ from ._fitting.fits import (
     make_fit,
 )
 from ._fitting.hyperparameters import FunctionClass, Hyperparameters
+from ._fitting.q_uncertainty import labels_not_worse, q_with_std, range_not_worse
 from ._problem.action_space import read_actions
 from ._problem.dataset import OfflineProblem
-from ._typing import Floats
+from ._typing import Flags, Floats
+from ._validation import check_level
 from .equilibrium import Equilibrium
 from .metrics._data import return_range
+from .metrics._holdout import HoldoutEvaluator
 from .metrics._lower_bound import LowerBound
 from .metrics._prepare import prepare_evaluation
+from .metrics._training_rows import TrainingRows, warn_of_training_rows
 from .solvers._base import Solver
 from .transitions._as_transitions import as_transitions
 from .transitions._episodes import EpisodeView
@@ -56,6 +60,10 @@ _NOT_ALWAYS_SET = (
 
 def _goes_on(estimator: StackelbergPolicyEstimator) -> bool:
     return has_one_pass(estimator.solver, estimator.q_function, estimator.policy)
+
+
+def _is_discrete(estimator: StackelbergPolicyEstimator) -> bool:
+    return getattr(estimator, "action_type_", None) == "discrete"
 
 
 def _is_continuous(estimator: StackelbergPolicyEstimator) -> bool:
@@ -278,6 +286,8 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
 
     Warns
     -----
+    TrainingRowsWarning
+        By `score` and `metrics`, if the policy was learned from rows of their log.
     ConvergenceWarning
         If the value was still rising when the iterations ran out.
     UserWarning
@@ -307,6 +317,8 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
     >>> policy.predict([[0], [1]]).tolist()
     ['wait', 'treat']
     """
+
+    _training_rows: TrainingRows
 
     def __init__(
         self,
@@ -477,6 +489,8 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
             # Its conditions cost a few evaluations more; on samples more than the fit.
             fitted.attributes["equilibrium_"] = fit.equilibrium(result.state, lam)
         evaluation = fit.evaluator(fitted.policy)
+        before = self._training_rows if one_pass and state is not None else None
+        training_rows = TrainingRows.of(log, before)
 
         # One pass was not meant to get there, so that it has left nothing undone.
         unfinished = "" if one_pass else found.shortfall
@@ -490,6 +504,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
             self.__dict__.pop(name, None)
         self.__dict__.update(fitted.attributes)
         self._fitted_policy, self._state = fitted.policy, result.state
+        self._training_rows = training_rows
         self.action_type_ = actions.type
         self.reward_scale_ = problem.scale
         self.anchor_ = problem.anchor
@@ -632,7 +647,9 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         check_is_fitted(self)
         return self._fitted_policy.action_nodes(self._states(X))
 
-    def q_values(self, X: Log, action: ArrayLike | None = None) -> Floats:
+    def q_values(
+        self, X: Log, action: ArrayLike | None = None, return_std: bool = False
+    ) -> Floats | tuple[Floats, Floats]:
         """The pessimistic Q-function, in units of discounted return.
 
         Parameters
@@ -640,14 +657,99 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         X : array-like or DataFrame of shape (n, n_features), or Transitions
         action : array-like of shape (n,) or (n, n_action_columns), default=None
             One action for each state. None is all of ``classes_`` or ``candidates_``.
+        return_std : bool, default=False
+            Whether to return Q of ``evaluation_`` instead, without pessimism and most
+            of what its ridge takes off, and how far it may be off: the standard
+            deviation over logs with as many episodes, and what is not known where the
+            log is silent (there, the spread of Q in the log). Whether its features can
+            follow Q is not in it.
 
         Returns
         -------
-        ndarray of shape (n, n_actions) or (n,)
+        q : ndarray of shape (n, n_actions) or (n,)
             Columns in the order of ``classes_`` or ``candidates_``.
+        std : ndarray of the same shape
+            Only if `return_std`.
         """
         check_is_fitted(self)
-        return self._fitted_policy.q_values(self._states(X), action)
+        states = self._states(X)
+        if not return_std:
+            return self._fitted_policy.q_values(states, action)
+        uncertainty = self._known_evaluation().uncertainty
+        return q_with_std(self._fitted_policy, uncertainty, states, action)
+
+    @available_if(_is_discrete)
+    def predict_set(
+        self, X: Log, confidence_level: float = 0.95, available: Available = None
+    ) -> Flags:
+        """All actions that are not significantly worse than the best, in each state.
+
+        Worse by the Q-function of ``evaluation_`` and the standard error of the
+        difference of two actions. Where the log decides nothing, all actions that it
+        supports are in the set; with one action in it, the log is sure. The set holds
+        the best supported action at the confidence level, in each state for itself, if
+        it is taken once and the policy followed from then on.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n, n_features), or Transitions
+        confidence_level : float, default=0.95
+            In (0, 1). Larger gives larger sets.
+        available
+            As in `predict`.
+
+        Returns
+        -------
+        ndarray of bool of shape (n, n_actions)
+            Columns in the order of ``classes_``; at least one in each row is True.
+
+        Examples
+        --------
+        The two drugs are alike where x is 0, and are not where it is 1.
+
+        >>> import numpy as np
+        >>> from sklearn_stackelberg import StackelbergPolicyEstimator, Transitions
+        >>> rng = np.random.default_rng(1)
+        >>> x, drug = rng.integers(2, size=(200, 1)), rng.choice(["A", "B"], size=200)
+        >>> reward = x[:, 0] * (drug == "B") + rng.normal(size=200)
+        >>> log = Transitions(x, drug, reward, x, np.ones(200))
+        >>> policy = StackelbergPolicyEstimator(discount=0.0).fit(log)
+        >>> policy.predict_set([[0], [1]])
+        array([[ True,  True],
+               [False,  True]])
+        """
+        check_level(confidence_level)
+        states, masks = self._inputs(X, available)
+        uncertainty = self._known_evaluation().uncertainty
+        return labels_not_worse(
+            self._fitted_policy, uncertainty, states, confidence_level, **masks
+        )
+
+    @available_if(_is_continuous)
+    def predict_interval(
+        self, X: Log, confidence_level: float = 0.95
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        """The range of candidates that are not significantly worse than the best.
+
+        As `predict_set`, of continuous actions.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n, n_features), or Transitions
+        confidence_level : float, default=0.95
+            In (0, 1). Larger gives wider ranges.
+
+        Returns
+        -------
+        low, high : ndarrays of shape (n,) or (n, n_action_columns)
+            The smallest and the largest of ``candidates_``, each column for itself, in
+            the shape of the log's actions. Candidates in between need not all be in.
+        """
+        check_level(confidence_level)
+        states, _ = self._inputs(X, None)
+        policy, uncertainty = self._fitted_policy, self._known_evaluation().uncertainty
+        low, high = range_not_worse(policy, uncertainty, states, confidence_level)
+        return policy.actions.as_logged(low), policy.actions.as_logged(high)
 
     def sample(
         self,
@@ -704,6 +806,12 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
             its probability to actions that the log never holds.
         """
         check_is_fitted(self)
+        evaluation = self._known_evaluation()
+        data = prepare_evaluation(self, X, y, sample_weight=sample_weight)
+        warn_of_training_rows(self, data.log)
+        return evaluation.value(data)
+
+    def _known_evaluation(self) -> HoldoutEvaluator:
         # Only a part of a log, by partial_fit, can lack an action of the policy.
         if self.evaluation_ is None:
             raise ValueError(
@@ -711,9 +819,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
                 "last from a part that has them all, or evaluate the policy by "
                 "metrics.fitted_q_value on a log that has them."
             )
-        return self.evaluation_.value(
-            prepare_evaluation(self, X, y, sample_weight=sample_weight)
-        )
+        return self.evaluation_
 
     def _inputs(self, X: Log, available: Available) -> tuple[Floats, dict[str, Any]]:
         """Checked states, (n, d), and the mask of actions, if there is any."""

@@ -12,6 +12,7 @@ from ..transitions._tables import Log
 from ._data import EvaluationData, return_range
 from ._features import evaluation_features
 from ._fitted_q import FittedQ, FittedQSystem
+from ._q_uncertainty import QUncertainty
 from ._settings import QSettings, fit_features
 from ._tabulate import AnyPolicy, tabulate_policy
 
@@ -42,6 +43,7 @@ class HoldoutEvaluator:
     anchor: float  # what Q is drawn to: the return of the log's mean reward
     discount: float
     highest: float  # return that the training log's rewards can add up to
+    uncertainty: QUncertainty  # of Q in single states
 
     def value(self, data: EvaluationData) -> float:
         """Value on rows that nothing was learned from, doubly robust.
@@ -84,7 +86,13 @@ def fit_holdout_evaluator(
     fit = system.solve()
     highest = return_range(log, discount)[1]
     return HoldoutEvaluator(
-        features, fit.weight, fit.dual, system.anchor, discount, highest
+        features,
+        fit.weight,
+        fit.dual,
+        system.anchor,
+        discount,
+        highest,
+        QUncertainty.of(fit),
     )
 
 
