@@ -15,6 +15,7 @@ from ..kernels._nystroem import LandmarkFeatures
 from ..kernels._registry import KernelLike
 from ..kernels._state_action import StateActionFeatures
 from ._data import EvaluationData
+from ._self_check import PairFeatures, choose_features
 
 # Pairs of states and continuous actions need more landmarks than states alone. With as
 # many, 95 % intervals held the truth of a problem of two actions in 86 %.
@@ -44,6 +45,29 @@ class QSettings:
     def __post_init__(self) -> None:
         # A kernel, and a bandwidth in numbers, are checked by the features.
         check_rules(vars(self), _RULES)
+
+
+def choose_and_fit_features(
+    data: EvaluationData, discount: float, settings: QSettings
+) -> tuple[LandmarkFeatures | StateActionFeatures, float]:
+    """Features for Q, and the ridge; of continuous actions as held-out episodes say.
+
+    A kernel that was named is taken, with the ridge as it is.
+    """
+    auto = isinstance(settings.kernel, str) and settings.kernel == "auto"
+    if not (auto and data.is_continuous):
+        return fit_features(data, settings), settings.ridge
+    n_components, ridge = settings.n_components, settings.ridge
+    n_components = n_components and _LANDMARKS_OF_PAIRS * n_components
+    chosen = choose_features(data, discount, ridge, settings.bandwidth, n_components)
+    features = PairFeatures(
+        chosen.smoothness,
+        chosen.multiple,
+        settings.bandwidth,
+        n_components,
+        check_random_state(settings.random_state),
+    ).fit(data.state, data.actions)
+    return features, chosen.ridge * ridge
 
 
 def fit_features(

@@ -1,0 +1,203 @@
+"""Features of pairs for Q, chosen by what they foretell of held-out episodes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.random import RandomState
+from numpy.typing import ArrayLike
+from scipy.linalg import cho_factor, cho_solve
+from sklearn.gaussian_process.kernels import Matern
+
+from .._action_scale import ActionScale
+from .._typing import Floats, Index
+from ..kernels._columns import center_and_spread, length_scales
+from ..kernels._state_action import StateActionFeatures
+from ._data import EvaluationData
+
+# So many columns of states and actions have all their products as columns; more, which
+# would be hundreds, their squares alone.
+_MOST_COLUMNS = 8
+
+
+class PairFeatures(StateActionFeatures):
+    """Features of (s, a) by a Laplacian or Matérn kernel, and quadratic columns.
+
+    Value functions of costs are nearly quadratic, which a kernel of bounded reach draws
+    to the anchor where the log is thin: a bias that no ridge removes. ``smoothness`` is
+    ν of the Matérn kernel, None the Laplacian one; ``multiple`` is of the bandwidth,
+    unless that is lengths.
+    """
+
+    def __init__(
+        self,
+        smoothness: float | None,
+        multiple: float,
+        bandwidth: ArrayLike,
+        n_components: int | None,
+        random_state: RandomState,
+    ) -> None:
+        lengths = np.ndim(bandwidth) == 1
+        if not lengths:
+            given = 1.0 if isinstance(bandwidth, str) else float(np.asarray(bandwidth))
+            bandwidth = multiple * given
+        super().__init__(
+            "laplacian",
+            bandwidth=bandwidth,
+            n_components=n_components,
+            random_state=random_state,
+        )
+        self.smoothness = smoothness
+
+    def fit(self, states: Floats, actions: Floats) -> PairFeatures:
+        if self.smoothness is None:
+            super().fit(states, actions)
+        else:
+            self.n_state_columns_ = states.shape[1]
+            has_lengths = np.shape(self.bandwidth) == (states.shape[1] + actions.shape[1],)
+            none = ActionScale(np.zeros(actions.shape[1]))
+            self.action_scale_ = none if has_lengths else ActionScale.of(actions)
+            pairs = self._pairs(states, actions)
+            rng = self.random_state
+            lengths = length_scales(pairs, self.bandwidth, "euclidean", rng)
+            if len(lengths) < pairs.shape[1]:
+                # Lengths of the states say nothing of the actions.
+                median = length_scales(pairs, "median", "euclidean", rng)
+                lengths = np.concatenate([lengths, median[len(lengths) :]])
+            # The lengths are the kernel's own: the features add none.
+            self.kernel, self.bandwidth = Matern(lengths, nu=self.smoothness), "median"
+            self._fit(pairs, states.shape[1])
+        pairs = self._pairs(states, actions)
+        self.place_, self.spread_ = center_and_spread(pairs)
+        raw = self._quadratic(pairs)
+        self.means_, self.scales_ = center_and_spread(raw)
+        self.n_features_out_ += 1 + raw.shape[1]
+        return self
+
+    def _quadratic(self, pairs: Floats) -> Floats:
+        z = (pairs - self.place_) / self.spread_
+        if z.shape[1] > _MOST_COLUMNS:
+            return np.hstack([z, z**2])
+        left, right = np.triu_indices(z.shape[1])
+        return np.hstack([z, z[:, left] * z[:, right]])
+
+    def terms(self, states: Floats, actions: Floats) -> Floats:
+        """A one and the quadratic columns, standardised."""
+        columns = self._quadratic(self._pairs(states, actions))
+        one = np.ones((len(columns), 1))
+        return np.hstack([one, (columns - self.means_) / self.scales_])
+
+    def transform(self, states: Floats, actions: Floats) -> Floats:
+        local = super().transform(states, actions)
+        return np.hstack([local, self.terms(states, actions)])
+
+    def similarity_to_itself(self, states: Floats, actions: Floats) -> Floats:
+        itself = super().similarity_to_itself(states, actions)
+        return itself + (self.terms(states, actions) ** 2).sum(axis=1)
+
+
+class Choice(NamedTuple):
+    """Kernel (ν, None for Laplacian), multiple of its lengths, multiple of the ridge."""
+
+    smoothness: float | None = None
+    multiple: float = 1.0
+    ridge: float = 3.0
+
+
+# From rough to smooth: the first is of the reference fit.
+_KERNELS = (Choice(), Choice(1.5), Choice(2.5), Choice(2.5, 0.5))
+# Less than predicts best: of a value that is read off, bias is the worse error.
+_RIDGES = (1.0, 3.0)
+
+# Rows by which one is chosen, in whole episodes, and folds of those.
+_ROWS, _FOLDS = 2_500, 3
+
+
+def choose_features(
+    data: EvaluationData,
+    discount: float,
+    ridge: float,
+    bandwidth: ArrayLike,
+    n_components: int | None,
+) -> Choice:
+    """The kernel, bandwidth and ridge that foretell held-out episodes best.
+
+    What is foretold is y = r + γ V₀(s'), V₀ of a reference fit: a regression, whose
+    held-out square error has nothing of the double sampling in that of a Bellman
+    residual, and in which V₀ is the same for all that are compared.
+    """
+    episodes = _some_episodes(data)
+    rows = np.flatnonzero(np.isin(data.episode, episodes))
+    if len(episodes) < _FOLDS:
+        return Choice()
+    fold = np.searchsorted(episodes, data.episode[rows]) % _FOLDS
+    state, action = data.state[rows], data.actions[rows]
+    target, errors = np.empty(0), {}
+    for kernel in _KERNELS:
+        features = PairFeatures(
+            kernel.smoothness,
+            kernel.multiple,
+            bandwidth,
+            n_components,
+            RandomState(0),
+        ).fit(state, action)
+        z = features.transform(state, action)
+        if not len(target):
+            after = _mean_features(data, features, data.next_index[rows])
+            target = _reference(data, rows, discount, z, after, ridge * kernel.ridge)
+        for multiple in _RIDGES:
+            error = _held_out_error(z, target, fold, ridge * multiple)
+            errors[kernel._replace(ridge=multiple)] = error
+    return min(errors, key=errors.__getitem__)
+
+
+def _some_episodes(data: EvaluationData) -> Index:
+    """Codes of episodes drawn at random, of about so many rows."""
+    order = np.random.default_rng(0).permutation(data.n_episodes)
+    length = np.bincount(data.episode, minlength=data.n_episodes)[order]
+    most = max(_FOLDS, int(np.searchsorted(length.cumsum(), _ROWS)) + 1)
+    return np.sort(order[:most])
+
+
+def _mean_features(
+    data: EvaluationData, features: PairFeatures, places: Index
+) -> Floats:
+    """Σ_a π(a|s) z(s, a) of some states, (k, M)."""
+    out = np.zeros((len(places), features.n_features_out_))
+    weights, states = data.probabilities[places], data.states[places]
+    for j in range(data.n_actions):
+        z = features.transform(states, data.nodes[places, j])
+        out += weights[:, j, None] * z
+    return out
+
+
+def _reference(
+    data: EvaluationData,
+    rows: Index,
+    discount: float,
+    z: Floats,
+    after: Floats,
+    ridge: float,
+) -> Floats:
+    """r + γ V₀(s') of rows, less the anchor, (k,): as `FittedQSystem` fits V₀."""
+    anchor = data.mean_return(discount)
+    carried = discount * data.not_done[rows]
+    reward = data.log.reward[rows] - (1.0 - carried) * anchor
+    left = z.T @ (z - carried[:, None] * after) + ridge * np.eye(z.shape[1])
+    w = np.linalg.solve(left, z.T @ reward)
+    # Outside what rewards allow a reference would be of no use.
+    low, high = (end - anchor for end in data.return_range(discount))
+    return reward + carried * np.clip(after @ w, low, high)
+
+
+def _held_out_error(z: Floats, target: Floats, fold: Index, ridge: float) -> float:
+    whole, right = z.T @ z, z.T @ target
+    total = 0.0
+    for number in range(_FOLDS):
+        held = fold == number
+        mine = z[held]
+        left = whole - mine.T @ mine + ridge * np.eye(len(whole))
+        w = cho_solve(cho_factor(left), right - mine.T @ target[held])
+        total += float(((target[held] - mine @ w) ** 2).sum())
+    return total
