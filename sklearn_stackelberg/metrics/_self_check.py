@@ -55,7 +55,9 @@ class PairFeatures(StateActionFeatures):
             super().fit(states, actions)
         else:
             self.n_state_columns_ = states.shape[1]
-            has_lengths = np.shape(self.bandwidth) == (states.shape[1] + actions.shape[1],)
+            has_lengths = np.shape(self.bandwidth) == (
+                states.shape[1] + actions.shape[1],
+            )
             none = ActionScale(np.zeros(actions.shape[1]))
             self.action_scale_ = none if has_lengths else ActionScale.of(actions)
             pairs = self._pairs(states, actions)
