@@ -32,6 +32,7 @@ def coverage_report(
     min_effective_rows: float = 30.0,
     min_effective_episodes: float = 10.0,
     min_followed: float = 0.5,
+    max_unsupported: float = 0.1,
     kernel: KernelLike = "auto",
     bandwidth: ArrayLike = "median",
     n_components: int | None = 200,
@@ -68,6 +69,8 @@ def coverage_report(
         The same of episodes.
     min_followed : float, default=0.5
         Smallest ``share_followed`` that is not warned of.
+    max_unsupported : float, default=0.1
+        Largest ``unsupported_share`` that is not warned of.
     kernel, bandwidth, n_components, ridge, random_state
         As in `metrics.fitted_q_value`.
 
@@ -110,6 +113,7 @@ def coverage_report(
         "min_effective_rows": min_effective_rows,
         "min_effective_episodes": min_effective_episodes,
         "min_followed": min_followed,
+        "max_unsupported": max_unsupported,
     }
     check_rules(limits, dict.fromkeys(limits, non_negative()))
     check_rules({"n_rows": n_rows}, {"n_rows": integer(1)})
@@ -121,7 +125,7 @@ def coverage_report(
     # would be no distribution of visits at all.
     mass = mass / total if total > 0 else np.zeros_like(mass)
     by_episode = np.bincount(data.episode, mass, data.n_episodes)
-    support = support_counts(fit)
+    support = support_counts(fit.system.features)
     # What lacks a rounding error of enough is enough.
     lacking = support < min_rows * (1 - 1e-6)
     unseen = (data.probabilities * lacking).sum(axis=1)  # (N,)
@@ -202,9 +206,6 @@ def _share(mass: Floats) -> Floats:
     total = weight.sum()
     return weight / total if total > 0 else weight
 
-
-# A share of the value that may be anything, above which is warned.
-_MOST_UNSUPPORTED = 0.05
 
 # Rows that a warning names; the report has them all.
 _NAMED_ROWS = 5
@@ -342,7 +343,7 @@ def coverage_warnings(report: CoverageReport, limits: dict[str, float]) -> list[
             "at them, log more of their kind, or evaluate a policy nearer to the "
             "logged one (a smaller lam)."
         )
-    if report.unsupported_share > _MOST_UNSUPPORTED:
+    if report.unsupported_share > limits["max_unsupported"]:
         out.append(
             f"{_percent(report.unsupported_share)} of the policy's value is after "
             "actions that the log does not support where they would be taken, and "

@@ -94,13 +94,9 @@ class PairFeatures(StateActionFeatures):
         local = super().transform(states, actions)
         return np.hstack([local, self.terms(states, actions)])
 
-    def similarity_to_itself(self, states: Floats, actions: Floats) -> Floats:
-        itself = super().similarity_to_itself(states, actions)
-        return itself + (self.terms(states, actions) ** 2).sum(axis=1)
-
 
 class Choice(NamedTuple):
-    """Kernel (ν, None for Laplacian), multiple of its lengths, multiple of the ridge."""
+    """ν of a Matérn kernel (None: Laplacian), multiples of its lengths and ridge."""
 
     smoothness: float | None = None
     multiple: float = 1.0
@@ -148,8 +144,8 @@ def choose_features(
         if not len(target):
             after = _mean_features(data, features, data.next_index[rows])
             target = _reference(data, rows, discount, z, after, ridge * kernel.ridge)
-        for multiple in _RIDGES:
-            error = _held_out_error(z, target, fold, ridge * multiple)
+        found = _held_out_errors(z, target, fold, [ridge * k for k in _RIDGES])
+        for multiple, error in zip(_RIDGES, found, strict=True):
             errors[kernel._replace(ridge=multiple)] = error
     return min(errors, key=errors.__getitem__)
 
@@ -193,13 +189,17 @@ def _reference(
     return reward + carried * np.clip(after @ w, low, high)
 
 
-def _held_out_error(z: Floats, target: Floats, fold: Index, ridge: float) -> float:
-    whole, right = z.T @ z, z.T @ target
-    total = 0.0
-    for number in range(_FOLDS):
-        held = fold == number
-        mine = z[held]
-        left = whole - mine.T @ mine + ridge * np.eye(len(whole))
-        w = cho_solve(cho_factor(left), right - mine.T @ target[held])
-        total += float(((target[held] - mine @ w) ** 2).sum())
-    return total
+def _held_out_errors(
+    z: Floats, target: Floats, fold: Index, ridges: list[float]
+) -> list[float]:
+    """Sums of squares of a regression's held-out errors, for each ridge."""
+    parts = [(z[fold == k], target[fold == k]) for k in range(_FOLDS)]
+    grams = [(mine.T @ mine, mine.T @ own) for mine, own in parts]
+    whole, right = sum(gram for gram, _ in grams), sum(other for _, other in grams)
+    totals = [0.0] * len(ridges)
+    for (mine, own), (gram, other) in zip(parts, grams, strict=True):
+        for j, ridge in enumerate(ridges):
+            left = whole - gram + ridge * np.eye(len(gram))
+            rest = own - mine @ cho_solve(cho_factor(left), right - other)
+            totals[j] += float(rest @ rest)
+    return totals

@@ -6,14 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
+from sklearn.linear_model import LinearRegression
 from sklearn.utils import check_random_state
 
 from .._action_scale import ActionScale
 from .._fitting.support import ActionRange, ActionSupport
 from .._typing import Flags, Floats, Index
 from ._data import EvaluationData, batches
-from ._features import DiscreteFeatures, node_batches
-from ._fitted_q import FittedQ, FittedQSystem
+from ._features import DiscreteFeatures, EvaluationFeatures, node_batches
+from ._fitted_q import FittedQSystem
 
 # A logged action is that of a behaviour policy, which as good as never takes another
 # one where the forest gives that less than this share of the likeliest one's: with the
@@ -62,11 +63,11 @@ def unsupported_share(system: FittedQSystem) -> float:
 def unsupported_actions(system: FittedQSystem) -> Flags:
     """Which actions, or nodes, the log does not support in each state, (N, A)."""
     data, kernel = system.data, system.features.kernel_features.kernel_
+    if isinstance(kernel, str) and kernel == "delta":
+        # Counts; what lacks a rounding error of one row is one.
+        return support_counts(system.features) < 1.0 - 1e-6
     if data.is_continuous:
         return _out_of_range(data)
-    if isinstance(kernel, str) and kernel == "delta":
-        # What lacks a rounding error of one row is one.
-        return _support_of_actions(system.features) < 1.0 - 1e-6
     support = ActionSupport(_NEVER, n_rows=_ROWS, leaf=_LEAF)
     support.fit(data.state, data.codes, data.n_actions, False, check_random_state(0))
     found = support.counts(data.states)
@@ -77,42 +78,52 @@ def unsupported_actions(system: FittedQSystem) -> Flags:
 
 
 def _out_of_range(data: EvaluationData) -> Flags:
-    support = ActionRange(_DENSITY, n_rows=_ROWS)
-    ends = support.fit(data.state, data.actions, check_random_state(0))(data.states)
-    low, high = np.split(ends[:, None, :], 2, axis=2)  # (N, 1, p)
-    beyond = _BEYOND * (high - low)
+    """Nodes beyond the range of the logged actions at the state, (N, S)."""
     scale = ActionScale.of(data.actions)
+    logged = scale.transform(data.actions)
+    # Ranges are of what is left of a line: a leaf's states differ, and a logger that
+    # follows them has less of a range in each than in all.
+    line = LinearRegression().fit(data.state, logged)
+
+    def trend(states: Floats) -> Floats:
+        return line.predict(states).reshape(len(states), -1)
+
+    support = ActionRange(_DENSITY, n_rows=_ROWS)
+    support.fit(data.state, logged - trend(data.state), check_random_state(0))
     out = np.zeros(data.probabilities.shape, dtype=bool)
     for batch in batches(len(out)):
-        nodes = scale.transform(data.nodes[batch])
-        below = nodes < low[batch] - beyond[batch]
-        above = nodes > high[batch] + beyond[batch]
-        out[batch] = (below | above).any(axis=2)
+        states = data.states[batch]
+        low, high = np.split(support(states)[:, None, :], 2, axis=2)  # (k, 1, p)
+        reach = _BEYOND * (high - low)
+        rest = scale.transform(data.nodes[batch]) - trend(states)[:, None, :]
+        out[batch] = ((rest < low - reach) | (rest > high + reach)).any(axis=2)
     return out
 
 
-def support_counts(fit: FittedQ) -> Floats:
+def support_counts(features: EvaluationFeatures) -> Floats:
     """N_a(s) of every state of ``data.states`` and every action, (N, A).
 
     Of a continuous policy N(s, a) of its nodes, all logged pairs being of one kind.
     """
-    features = fit.system.features
     if isinstance(features, DiscreteFeatures):
         return np.maximum(_support_of_actions(features), 0.0)
     data, kernel_features = features.data, features.kernel_features
+    size = kernel_features.projection_.shape[1]
 
     def unit(states: Floats, actions: Floats) -> Floats:
+        # By the kernel alone: quadratic columns reach everywhere.
         itself = kernel_features.similarity_to_itself(states, actions)
-        return kernel_features.transform(states, actions) / _length(itself)[:, None]
+        z = kernel_features.transform(states, actions)[:, :size]
+        return z / _length(itself)[:, None]
 
     # The identity is the prior; the noise is of variance k, which rows are divided by.
-    gram = np.eye(features.size)
+    gram = np.eye(size)
     for batch in batches(len(data)):
         rows = unit(data.states[data.state_index[batch]], data.actions[batch])
         gram += rows.T @ rows
     factor = cho_factor(gram)
     out = np.empty(data.probabilities.shape)
-    for batch, states, actions in node_batches(data, features.size):
+    for batch, states, actions in node_batches(data, size):
         found = _counts(unit(states, actions), factor)
         out[batch] = found.reshape(-1, data.n_actions)
     return np.maximum(out, 0.0)
