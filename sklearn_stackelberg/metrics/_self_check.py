@@ -8,7 +8,7 @@ import numpy as np
 from numpy.random import RandomState
 from numpy.typing import ArrayLike
 from scipy.linalg import cho_factor, cho_solve
-from sklearn.gaussian_process.kernels import Matern
+from scipy.spatial.distance import cdist
 
 from .._action_scale import ActionScale
 from .._typing import Floats, Index
@@ -19,6 +19,45 @@ from ._data import EvaluationData
 # So many columns of states and actions have all their products as columns; more, which
 # would be hundreds, their squares alone.
 _MOST_COLUMNS = 8
+
+
+class ProductMatern:
+    """A Matérn kernel of the states times one of the actions, ν = 3/2 or 5/2.
+
+    A product, so that the nodes of a policy cost a Gram matrix of actions alone.
+    """
+
+    def __init__(
+        self, smoothness: float, lengths: Floats, n_state_columns: int
+    ) -> None:
+        self.smoothness, self.lengths = smoothness, lengths
+        self.n_state_columns = n_state_columns
+
+    def __call__(self, X: Floats, Y: Floats) -> Floats:
+        d = self.n_state_columns
+        return self.of_states(X[:, :d], Y) * self.of_actions(X[:, d:], Y)
+
+    def of_states(self, states: Floats, pairs: Floats) -> Floats:
+        return self._factor(states, pairs, slice(None, self.n_state_columns))
+
+    def of_actions(self, actions: Floats, pairs: Floats) -> Floats:
+        return self._factor(actions, pairs, slice(self.n_state_columns, None))
+
+    def _factor(self, points: Floats, pairs: Floats, columns: slice) -> Floats:
+        lengths = self.lengths[columns]
+        # Eq. (4.17) of Rasmussen and Williams (2006).
+        distance = cdist(points / lengths, pairs[:, columns] / lengths)
+        distance *= np.sqrt(2.0 * self.smoothness)
+        # In place: these are the largest arrays that an evaluation makes.
+        polynomial = distance + 1.0
+        if self.smoothness == 2.5:
+            polynomial = distance / 3.0
+            polynomial += 1.0
+            polynomial *= distance
+            polynomial += 1.0
+        np.negative(distance, out=distance)
+        polynomial *= np.exp(distance, out=distance)
+        return polynomial
 
 
 class PairFeatures(StateActionFeatures):
@@ -68,7 +107,8 @@ class PairFeatures(StateActionFeatures):
                 median = length_scales(pairs, "median", "euclidean", rng)
                 lengths = np.concatenate([lengths, median[len(lengths) :]])
             # The lengths are the kernel's own: the features add none.
-            self.kernel, self.bandwidth = Matern(lengths, nu=self.smoothness), "median"
+            self.kernel = ProductMatern(self.smoothness, lengths, states.shape[1])
+            self.bandwidth = "median"
             self._fit(pairs, states.shape[1])
         pairs = self._pairs(states, actions)
         self.place_, self.spread_ = center_and_spread(pairs)
@@ -76,6 +116,21 @@ class PairFeatures(StateActionFeatures):
         self.means_, self.scales_ = center_and_spread(raw)
         self.n_features_out_ += 1 + raw.shape[1]
         return self
+
+    @property
+    def is_product(self) -> bool:
+        return True
+
+    def state_gram(self, states: Floats) -> Floats:
+        if isinstance(self.kernel_, ProductMatern):
+            return self.kernel_.of_states(states, self.landmarks_)
+        return super().state_gram(states)
+
+    def action_gram(self, actions: Floats) -> Floats:
+        if isinstance(self.kernel_, ProductMatern):
+            actions = self.action_scale_.transform(actions)
+            return self.kernel_.of_actions(actions, self.landmarks_)
+        return super().action_gram(actions)
 
     def _quadratic(self, pairs: Floats) -> Floats:
         z = (pairs - self.place_) / self.spread_
