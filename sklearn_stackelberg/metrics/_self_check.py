@@ -176,9 +176,9 @@ def choose_features(
 ) -> Choice:
     """The kernel, bandwidth and ridge that foretell held-out episodes best.
 
-    What is foretold is y = r + γ V₀(s'), V₀ of a reference fit: a regression, whose
-    held-out square error has nothing of the double sampling in that of a Bellman
-    residual, and in which V₀ is the same for all that are compared.
+    Eq. (71) of docs/game.md: foretold is y = r + γ V₀(s'), V₀ of a reference fit. The
+    held-out square error of that regression has nothing of the double sampling in that
+    of a Bellman residual: V₀ is the same for all that are compared.
     """
     episodes = _some_episodes(data)
     rows = np.flatnonzero(np.isin(data.episode, episodes))

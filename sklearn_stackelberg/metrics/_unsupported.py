@@ -50,7 +50,7 @@ def unsupported_share(system: FittedQSystem) -> float:
     now = unsupported.sum(axis=1)
     if not now.any():
         return 0.0
-    # Eq. (72): Bellman's equation of γ^T, in which the walk ends at T.
+    # Eq. (72) of docs/game.md: Bellman's equation of γ^T, in which the walk ends at T.
     going_on = replace(data, probabilities=data.probabilities - unsupported)
     killed = system.on(going_on)
     killed.reward = system.discount * data.not_done * now[data.next_index]
