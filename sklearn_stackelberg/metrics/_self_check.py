@@ -9,6 +9,7 @@ from numpy.random import RandomState
 from numpy.typing import ArrayLike
 from scipy.linalg import cho_factor, cho_solve
 from scipy.spatial.distance import cdist
+from sklearn.utils import check_random_state
 
 from .._action_scale import ActionScale
 from .._typing import Floats, Index
@@ -100,7 +101,7 @@ class PairFeatures(StateActionFeatures):
             none = ActionScale(np.zeros(actions.shape[1]))
             self.action_scale_ = none if has_lengths else ActionScale.of(actions)
             pairs = self._pairs(states, actions)
-            rng = self.random_state
+            rng = check_random_state(self.random_state)
             lengths = length_scales(pairs, self.bandwidth, "euclidean", rng)
             if len(lengths) < pairs.shape[1]:
                 # Lengths of the states say nothing of the actions.
@@ -186,7 +187,8 @@ def choose_features(
         return Choice()
     fold = np.searchsorted(episodes, data.episode[rows]) % _FOLDS
     state, action = data.state[rows], data.actions[rows]
-    target, errors = np.empty(0), {}
+    errors: dict[Choice, float] = {}
+    target: Floats | None = None
     for kernel in _KERNELS:
         features = PairFeatures(
             kernel.smoothness,
@@ -196,7 +198,7 @@ def choose_features(
             RandomState(0),
         ).fit(state, action)
         z = features.transform(state, action)
-        if not len(target):
+        if target is None:
             after = _mean_features(data, features, data.next_index[rows])
             target = _reference(data, rows, discount, z, after, ridge * kernel.ridge)
         found = _held_out_errors(z, target, fold, [ridge * k for k in _RIDGES])
