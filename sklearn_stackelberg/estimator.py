@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -146,6 +145,12 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         that estimate. Larger stays nearer to the log; 0 allows every action everywhere,
         which can be better where a log covers all of them. A Gaussian policy is held to
         the range of what was logged near the state.
+    deterministic : bool, default=True
+        Whether the fitted policy always takes the action that `predict` returns, so
+        that `predict_proba`, `sample`, `score` and every estimate of `metrics` are of
+        that policy. False keeps the probabilities that the game was solved for: for
+        trials that randomise, for logs to be learned from again, and where several
+        actions are equally good.
     q_function, policy : {"kernel", "linear", "mlp"}, MLP or callable, default="kernel"
         The functions that each is chosen from: linear in the kernel's features; linear
         in the standardised states; a perceptron of them (`networks.MLP` has its layers,
@@ -314,6 +319,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         linear_terms: bool = True,
         initial_states: str = "all",
         support: float = 0.2,
+        deterministic: bool = True,
         q_function: FunctionClass = "kernel",
         policy: FunctionClass = "kernel",
         action_type: str = "auto",
@@ -340,6 +346,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         self.linear_terms = linear_terms
         self.initial_states = initial_states
         self.support = support
+        self.deterministic = deterministic
         self.q_function = q_function
         self.policy = policy
         self.action_type = action_type
@@ -542,9 +549,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         observe, finish = make_observer(self, fit, X, y)
         hp, bound = fit.hp, None
         if isinstance(hp.lam, str):
-            solve, log = partial(fit.solve, observe=observe), fit.problem.counted()
-            level = hp.confidence_level
-            lam, result, bound = calibrate(solve, log, hp.discount, level)
+            lam, result, bound = calibrate(fit, hp.confidence_level, observe)
         else:
             lam, result = float(hp.lam), fit.solve(hp.lam, observe)
         finish(result.fitted)
@@ -580,6 +585,8 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
     def predict_proba(self, X: Log, available: Available = None) -> Floats:
         """Probability of every action in each state.
 
+        1 for what `predict` returns, unless ``deterministic=False``.
+
         Parameters
         ----------
         X, available
@@ -600,7 +607,10 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
 
     @available_if(_is_continuous)
     def action_nodes(self, X: Log) -> tuple[Floats, Floats]:
-        """A policy over continuous actions as a finite mixture: candidates, or nodes.
+        """A policy over continuous actions as a finite mixture.
+
+        What `predict` returns is the only node, unless ``deterministic=False``: then
+        the candidates, or nodes of a Gaussian.
 
         Parameters
         ----------

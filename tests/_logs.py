@@ -32,6 +32,8 @@ SETTINGS = dict(
     kernel_params=None,
     n_components=None,
     linear_terms=False,
+    # The probabilities that the game was solved for.
+    deterministic=False,
     initial_states="all",
     dtype="float64",
     random_state=0,

@@ -216,5 +216,7 @@ class ContinuousPlayers(Players):
         if isinstance(policy, CandidateSoftmax):
             shown["candidates_"] = policy.exact.numpy()
         distribution = ActionDistribution(outputs, policy)
-        fitted = ContinuousPolicy(actions, distribution, values, anchor)
+        fitted = ContinuousPolicy(
+            actions, distribution, values, anchor, self.hp.deterministic
+        )
         return Fitted(fitted, shown)

@@ -135,6 +135,7 @@ class DiscretePlayers(Players):
             logits,
             values,
             problem.anchor,
+            self.hp.deterministic,
             self._support,
             problem.log.available_actions,
             problem.log.available_rule,

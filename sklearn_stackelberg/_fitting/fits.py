@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from .._problem.action_space import Actions, DiscreteActions
 from .._problem.dataset import OfflineProblem
+from .._typing import Index
 from ..equilibrium import (
     Equilibrium,
     measure_equilibrium,
@@ -109,6 +110,17 @@ class Fit(ABC):
             made_by=self.made_by,
         )
         return FitResult(self.fitted(found.policy, found.q_function), found, state)
+
+    def part(self, rows: Index) -> Fit:
+        """The same of some rows of the log, from the start and in their own units."""
+        problem = self.problem
+        log = problem.log[rows]
+        part = OfflineProblem.from_log(
+            log,
+            discount=problem.discount,
+            initial_states=self.hp.initial_states,
+        )
+        return make_fit(self.hp, part, self.actions)
 
     def weight(self, lam: float) -> float:
         """The factor of n E_K in F: λ, times n_distinct, over the design effect.

@@ -152,6 +152,7 @@ class DiscretePolicy:
     logits: StateFunction
     values: StateFunction
     anchor: float
+    deterministic: bool
     support: ActionSupport | None = None
     # Of the log's masks: the actions of their columns, and what they are computed by.
     labels: AnyArray | None = None
@@ -169,8 +170,10 @@ class DiscretePolicy:
     def predict_proba(
         self, states: ArrayLike, available: Flags | None = None
     ) -> Floats:
-        logits = torch.from_numpy(self._logits(states, available))
-        return torch.softmax(logits, dim=1).numpy()
+        logits = self._logits(states, available)
+        if self.deterministic:
+            return one_hot(logits)
+        return torch.softmax(torch.from_numpy(logits), dim=1).numpy()
 
     def sample(
         self, states: ArrayLike, rng: RandomState, available: Flags | None = None
@@ -263,6 +266,7 @@ class ContinuousPolicy:
     distribution: ActionDistribution
     values: Callable[[Floats, Floats], Floats]
     anchor: float
+    deterministic: bool
 
     @property
     def action_bounds_(self) -> tuple[Floats, Floats]:
@@ -276,7 +280,10 @@ class ContinuousPolicy:
     def action_nodes(self, states: ArrayLike) -> tuple[Floats, Floats]:
         """The policy as a finite mixture: actions (n, S, p), and weights (n, S)."""
         with torch.no_grad():
-            return self.distribution.nodes(as_states(states))
+            if not self.deterministic:
+                return self.distribution.nodes(as_states(states))
+            chosen = self.distribution.mode(as_states(states))
+        return chosen[:, None, :], np.ones((len(chosen), 1), dtype=chosen.dtype)
 
     def predict(self, states: ArrayLike) -> Floats:
         with torch.no_grad():
@@ -289,9 +296,12 @@ class ContinuousPolicy:
                 "A Gaussian policy gives no single action a probability. Use predict, "
                 "sample or action_nodes, or fit with action_distribution='candidates'."
             )
-        return self.action_nodes(states)[1]
+        weights = self._candidates(states)[1]
+        return one_hot(weights) if self.deterministic else weights
 
     def sample(self, states: ArrayLike, rng: RandomState) -> Floats:
+        if self.deterministic:
+            return self.predict(states)
         with torch.no_grad():
             drawn = self.distribution.draw(as_states(states), rng)
         return self.actions.as_logged(drawn)
@@ -309,9 +319,13 @@ class ContinuousPolicy:
         # One candidate at a time, so that memory does not grow with their number.
         columns = [
             self._values(states, np.broadcast_to(one, (len(states), len(one))))
-            for one in self.action_nodes(states[:1])[0][0]
+            for one in self._candidates(states[:1])[0][0]
         ]
         return np.stack(columns, axis=1)
+
+    def _candidates(self, states: ArrayLike) -> tuple[Floats, Floats]:
+        with torch.no_grad():
+            return self.distribution.nodes(as_states(states))
 
     def _values(self, states: Floats, action: Floats) -> Floats:
         out = np.empty(len(states))
@@ -329,6 +343,11 @@ class Fitted(NamedTuple):
 
     policy: FittedPolicy
     attributes: dict[str, object]  # policy_, features_, ...
+
+
+def one_hot(logits: Floats) -> Floats:
+    """All probability on the first of the largest of each row."""
+    return np.eye(logits.shape[1], dtype=logits.dtype)[logits.argmax(axis=1)]
 
 
 def _draw_codes(probabilities: Floats, rng: RandomState) -> Index:

@@ -49,6 +49,7 @@ class Hyperparameters:
     linear_terms: bool
     initial_states: str
     support: float
+    deterministic: bool
     q_function: FunctionClass
     policy: FunctionClass
     action_type: str
@@ -139,6 +140,7 @@ RULES: Mapping[str, Rule] = {
         lambda x: x is None or callable(x),
     ),
     "linear_terms": Rule("True or False", _is_flag),
+    "deterministic": Rule("True or False", _is_flag),
     "warm_start": Rule("True or False", _is_flag),
     # True is as good as 1 here, as in scikit-learn.
     "verbose": Rule(_LINES.expected, lambda x: _is_flag(x) or _LINES.holds(x)),

@@ -93,11 +93,11 @@ def pair_sums(
     total = np.zeros(features.size)
     for _, sums in _episode_sums(features, residual):
         total += sums.sum(axis=0)
-    own, cross = np.empty((2, data.n_episodes))
+    own, cross = np.empty((2, data.n_pieces))
     for episodes, sums in _episode_sums(features, residual):
         own[episodes] = (sums**2).sum(axis=1)
         cross[episodes] = sums @ total
-    lengths = np.bincount(data.episode).astype(float)
+    lengths = np.bincount(data.pieces).astype(float)
     return PairSums(float((total**2).sum()), own, cross, lengths)
 
 
@@ -105,7 +105,7 @@ def _episode_sums(
     features: EvaluationFeatures, residual: Floats
 ) -> Iterator[tuple[Index, Floats]]:
     """Episodes, some at a time, and their S_e, (k, M)."""
-    episode = features.data.episode
+    episode = features.data.pieces
     for rows in row_groups(episode):
         # Rows of an episode stand together here, so that sums run from start to start.
         episodes, starts = np.unique(episode[rows], return_index=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -12,11 +12,16 @@ from numpy.typing import NDArray
 from sklearn.utils import gen_batches
 
 from .._typing import Floats, Index
-from ..transitions._linking import encode
+from ..transitions._linking import count_steps, encode
 from ..transitions._tables import Log
 
 # Rows that are held at once: with a thousand features, 32 MiB.
 BATCH_ROWS = 4096
+
+
+# Rows that one trajectory is cut into blocks from: fewer make no ten blocks of some
+# length, whose spread would say anything.
+_FEWEST_ROWS = 50
 
 
 def batches(n: int) -> Iterator[slice]:
@@ -42,6 +47,7 @@ class EvaluationData:
     probabilities: Floats  # (N, A), π(a | s), or the weights of a continuous policy's
     nodes: Floats  # (N, A, p), the actions that stand for the policy in each state
     codes: Index  # (n,), logged actions as columns of the above; empty if continuous
+    block_length: int | None = None  # rows of a piece; None is an episode, see `pieces`
 
     def __len__(self) -> int:
         return len(self.weight)
@@ -111,19 +117,49 @@ class EvaluationData:
     @cached_property
     def episode(self) -> Index:
         """Codes of the rows' episodes; without them each row is one of its own."""
-        # Rows of no known episode cannot be taken together: each is a piece.
         if self.log.episode is None:
             return np.arange(len(self))
         return encode(self.log.episode)
 
     @cached_property
     def n_episodes(self) -> int:
-        """Independent pieces that the log falls into."""
         return int(self.episode.max()) + 1
+
+    @cached_property
+    def has_blocks(self) -> bool:
+        """Whether pieces are blocks of time: as asked for, or of one trajectory."""
+        if self.block_length is not None:
+            return True
+        return self.n_episodes == 1 and len(self) >= _FEWEST_ROWS
+
+    @cached_property
+    def pieces(self) -> Index:
+        """Codes of what is taken as independent: episodes, rows, or blocks of time.
+
+        A log of one episode falls into about √n blocks of √n consecutive rows. Rows of
+        no known episode are each a piece, unless they have a ``block_length``.
+        """
+        if not self.has_blocks:
+            return self.episode
+        # Eq. (67) of docs/game.md.
+        length = self.block_length or round(np.sqrt(len(self)))
+        return time_blocks(self.log, lambda rows: max(1, round(rows / length)))
+
+    @cached_property
+    def n_pieces(self) -> int:
+        return int(self.pieces.max()) + 1
 
     @property
     def counted(self) -> str:
         """The pieces in words."""
+        if self.has_blocks:
+            sizes = np.bincount(self.pieces)
+            low, high = int(sizes.min()), int(sizes.max())
+            rows = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+            return (
+                f"{self.n_pieces:,} block{'s' * (self.n_pieces != 1)} of {rows} "
+                "consecutive rows"
+            )
         if self.has_episodes:
             return f"{self.n_episodes:,} episode{'s' * (self.n_episodes != 1)}"
         return f"{self.n_episodes:,} rows, each taken as independent of the others"
@@ -155,6 +191,25 @@ class EvaluationData:
             next_index=self.next_index[rows],
             codes=self.codes if self.is_continuous else self.codes[rows],
         )
+
+
+def time_blocks(log: Log, n_blocks: Callable[[int], int]) -> Index:
+    """Codes of blocks of consecutive rows of a log, inside its episodes, (n,).
+
+    ``n_blocks`` says into how many an episode of so many rows falls. Without episodes
+    the rows are one, in order; with steps, episodes are in the order of these.
+    """
+    n = len(log)
+    episode = np.zeros(n, dtype=np.intp) if log.episode is None else encode(log.episode)
+    given = np.arange(n) if log.step is None else log.step
+    order = np.lexsort((given, episode))
+    place = np.empty(n, dtype=np.intp)
+    place[order] = count_steps(episode[order])
+    sizes = np.bincount(episode)
+    # An episode shorter than its blocks are many has one for each row.
+    counts = np.minimum([n_blocks(int(size)) for size in sizes], sizes)
+    before = np.cumsum(counts) - counts
+    return before[episode] + place * counts[episode] // sizes[episode]
 
 
 def return_range(log: Log, discount: float) -> tuple[float, float]:

@@ -11,12 +11,13 @@ from .._typing import Floats, Index, RandomStateLike
 from .._validation import check_rules, integer, one_of, positive
 from ..kernels._registry import KernelLike
 from ._data import EvaluationData
-from ._estimate import Figures, OffPolicyEstimate, clustered_error, effective_size
+from ._estimate import Figures, OffPolicyEstimate, effective_size, spread
 from ._fitted_q import FittedQSystem, regressed_q
 from ._importance_weights import (
     episode_folds,
     refuse_densities,
     step_ratios,
+    weight_notes,
     weighted_sum,
     whole_episodes,
 )
@@ -38,6 +39,12 @@ class CrossFitted:
     residual: Floats  # δ = r + γ V(s') − Q(s, a), (n,)
     ratio: Floats  # ω, as `FittedQ.ratio`, (n,)
 
+    def take(self, rows: Index, found: CrossFitted) -> None:
+        """Put what was found of some rows in their places."""
+        self.value[rows] = found.value
+        self.residual[rows] = found.residual
+        self.ratio[rows] = found.ratio
+
 
 def cross_fit(
     whole: FittedQSystem, fold: Index, regressor: object, n_iterations: int
@@ -46,24 +53,34 @@ def cross_fit(
 
     The features of the whole log serve all folds: they hold no rewards.
     """
-    data, discount = whole.data, whole.discount
-    limits = data.return_range(discount)
-    state_value, residual, ratio = np.empty((3, len(data)))
+    found = CrossFitted(*np.empty((3, len(whole.data))))
     for number in np.unique(fold):
         held = np.flatnonzero(fold == number)
-        fit = whole.part(np.flatnonzero(fold != number)).solve(_DUAL_RIDGE)
-        # Any Q will do, so one that leaves the range of returns is brought back, as
-        # that of a regressor is.
-        if regressor is None:
-            value, logged = whole.features.values(fit.weight, fit.system.anchor, limits)
-        else:
-            value, logged = regressed_q(
-                fit.data, discount, regressor, n_iterations, held_out=data
-            )
-        residual[held] = data.td_residual(value, logged, discount)[held]
-        ratio[held] = whole.features.times(held, fit.dual.ravel())
-        state_value[held] = value[data.state_index[held]]
-    return CrossFitted(state_value, residual, ratio)
+        found.take(held, fit_without(whole, held, regressor, n_iterations))
+    return found
+
+
+def fit_without(
+    whole: FittedQSystem, held: Index, regressor: object = None, n_iterations: int = 1
+) -> CrossFitted:
+    """Fit Q and ω without some rows, and read them off on these alone."""
+    data, discount = whole.data, whole.discount
+    others = np.setdiff1d(np.arange(len(data)), held)
+    fit = whole.part(others).solve(_DUAL_RIDGE)
+    # Any Q will do, so one that leaves the range of returns is brought back, as that of
+    # a regressor is.
+    if regressor is None:
+        limits = data.return_range(discount)
+        value, logged = whole.features.values(fit.weight, fit.system.anchor, limits)
+    else:
+        value, logged = regressed_q(
+            fit.data, discount, regressor, n_iterations, held_out=data
+        )
+    return CrossFitted(
+        value[data.state_index[held]],
+        data.td_residual(value, logged, discount)[held],
+        whole.features.times(held, fit.dual.ravel()),
+    )
 
 
 def density_estimate(
@@ -73,8 +90,8 @@ def density_estimate(
     *,
     weighted: bool,
     clip: float | None,
-) -> tuple[float, float, float]:
-    """Mean V(s₀) + Σ_i p_i ω_i δ_i, its standard error and effective sample size."""
+) -> tuple[float, Floats, float]:
+    """Mean V(s₀) + Σ_i p_i ω_i δ_i, its contributions and effective sample size."""
     # A smooth dual may be negative somewhere; clipped ratios are >= 0, as true ones.
     ratio = fit.ratio if clip is None else np.clip(fit.ratio, 0.0, clip)
     # Eq. (53) of docs/game.md. Flow in is flow out: for true ω the scale S is 1.
@@ -90,7 +107,7 @@ def density_estimate(
     np.add.at(influence, data.initial, data.initial_weight * (first - start))
     return (
         start + added,
-        clustered_error(influence, data.episode, data.n_episodes),
+        np.bincount(data.pieces, influence, data.n_pieces),
         effective_size(mass),
     )
 
@@ -103,8 +120,8 @@ def stepwise_estimate(
     *,
     weighted: bool,
     clip: float | None,
-) -> tuple[float, float, float]:
-    """Mean V(s₀) + Σ_t γ^t Σ_e w_et δ_et, its standard error and sample size."""
+) -> tuple[float, Floats, float]:
+    """Mean V(s₀) + Σ_t γ^t Σ_e w_et δ_et, its contributions and sample size."""
     rows = whole_episodes(data)
     ratio = rows.cumulate(step_ratio, clip, discount)
     summed = weighted_sum(ratio, rows.spread(fit.residual), discount, weighted=weighted)
@@ -112,8 +129,8 @@ def stepwise_estimate(
     start = float(first.mean())
     # Eq. (54): the recursion of Jiang and Li (2016), unrolled, so that V(s₀) adds to an
     # episode's sum.
-    error = summed.standard_error((first - start) / len(first))
-    return start + summed.value, error, summed.effective_sample_size
+    psi = summed.influence + (first - start) / len(first)
+    return start + summed.value, psi, summed.effective_sample_size
 
 
 def doubly_robust_value(
@@ -212,7 +229,7 @@ def doubly_robust_value(
 
     def figures(data: EvaluationData) -> Figures:
         # Ten are close to the whole log, and ten fits.
-        folds = max(2, min(10, data.n_episodes)) if n_folds is None else n_folds
+        folds = max(2, min(10, data.n_pieces)) if n_folds is None else n_folds
         fold = episode_folds(data, folds, random_state)
         if ratios == "importance":
             refuse_densities(data)
@@ -224,19 +241,27 @@ def doubly_robust_value(
         system = FittedQSystem.from_kernel(data, discount, features, settings.ridge)
         fit = cross_fit(system, fold, regressor, n_iterations)
         if ratios == "density":
-            found = density_estimate(data, fit, discount, weighted=weighted, clip=clip)
-            source, unit = "density ratios", "rows"
+            value, psi, size = density_estimate(
+                data, fit, discount, weighted=weighted, clip=clip
+            )
+            source, unit, notes = "density ratios", "rows", ()
         else:
-            found = stepwise_estimate(
+            value, psi, size = stepwise_estimate(
                 data, fit, step_ratio, discount, weighted=weighted, clip=clip
             )
             source, unit = f"importance weights, {source}", "episodes"
+            notes = weight_notes(data, step_ratio, size)
         source += f", clipped at {clip:g}" if clip is not None else ""
         return Figures(
-            *found,
+            value,
+            spread(psi),
+            size,
             f"Doubly robust evaluation ({source}; Q in {folds} folds)",
             f"the influence function over {data.counted}",
             unit,
+            contributions=psi,
+            limits=data.return_range(discount),
+            notes=notes,
         )
 
     return evaluate(figures, policy, X, y, discount, confidence_level, greedy)

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import warnings
+from dataclasses import dataclass, field
+from html import escape
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as student_t
 
-from .._typing import Index
+from .._typing import AnyArray, Floats, Index
+
+Limits = tuple[float, float]
+_NO_LIMITS = (-np.inf, np.inf)
+
+# A ratio to a value that is fewer standard errors than this away from zero is not near
+# normal, and the delta method's interval too short.
+_LEAST_DENOMINATOR = 3.0
 
 
 class Figures(NamedTuple):
@@ -21,11 +31,18 @@ class Figures(NamedTuple):
     method: str
     error_method: str
     unit: str = "rows"
+    contributions: Floats | None = None  # (E,), ψ of each independent piece, Eq. (51)
+    bias_bound: float = 0.0
+    limits: Limits = _NO_LIMITS  # what the value must lie between
+    notes: tuple[str, ...] = ()  # what to warn of
 
 
 @dataclass(frozen=True)
 class OffPolicyEstimate:
     """What a policy is worth by a log, and how far that may be trusted.
+
+    Estimates of one log can be subtracted and added, which pairs what each episode
+    contributes to the two; a number shifts one, or scales it.
 
     Parameters
     ----------
@@ -36,7 +53,7 @@ class OffPolicyEstimate:
         where none was requested.
     effective_sample_size : float
         (Σ ρ)² / Σ ρ² of the weights ρ of the log's rows, or its episodes: as many of
-        equal weight would say as much.
+        equal weight would say as much. Of a difference, the smaller of the two.
     n_episodes, n_transitions : int
         What the log holds.
     method, error_method : str
@@ -45,6 +62,19 @@ class OffPolicyEstimate:
         What the effective sample size counts.
     confidence_level : float, default=0.95
         Of `confidence_interval`, in (0, 1).
+    contributions : ndarray of shape (E,), default=None
+        ψ_e, by how much each independent piece of the log (an episode; a row, where
+        there are none) moves the value: SE² = E / (E − 1) Σ (ψ_e − ψ̄)², unless the
+        value was brought back to its ``limits``. None where there are none, as of a
+        bootstrap.
+    bias_bound : float, default=0
+        How far the value may be off, apart from chance, because the log does not
+        support what the policy does.
+    pieces : ndarray of shape (E,), default=None
+        Names of the pieces: the log's episodes, or numbers.
+    limits : tuple (low, high), default=(-inf, inf)
+        What the log's rewards can add up to; the value is inside, and so is the
+        interval.
 
     Examples
     --------
@@ -58,6 +88,8 @@ class OffPolicyEstimate:
     interval [10.72, 13.88]; effective sample size 45.2 of 5,000 rows.
     >>> float(estimate), asdict(estimate)["n_episodes"]
     (12.3, 120)
+    >>> (2.0 * estimate - 20.0).value, (2.0 * estimate).standard_error
+    (4.6, 1.6)
     """
 
     value: float
@@ -69,39 +101,263 @@ class OffPolicyEstimate:
     error_method: str
     effective_unit: str = "rows"
     confidence_level: float = 0.95
+    contributions: Floats | None = field(default=None, compare=False, repr=False)
+    bias_bound: float = 0.0
+    pieces: AnyArray | None = field(default=None, compare=False, repr=False)
+    limits: Limits = field(default=_NO_LIMITS, repr=False)
+
+    @property
+    def degrees_of_freedom(self) -> int:
+        """Independent pieces of the log, but one."""
+        pieces = self.contributions
+        # One episode has no error to multiply; 1 keeps the quantile finite.
+        return max((self.n_episodes if pieces is None else len(pieces)) - 1, 1)
 
     @property
     def confidence_interval(self) -> tuple[float, float]:
-        """(low, high): value ± standard error times Student's t quantile.
+        """(low, high): value ± (t · standard error + bias bound), inside the limits.
 
-        With as many degrees of freedom as there are episodes but one.
+        t is Student's quantile with as many degrees of freedom as there are episodes
+        but one.
         """
-        # One episode has no error to multiply; 1 keeps the quantile finite.
-        freedom = max(self.n_episodes - 1, 1)
         tail = 0.5 + 0.5 * self.confidence_level
-        reach = float(student_t.ppf(tail, freedom)) * self.standard_error
-        return self.value - reach, self.value + reach
+        return interval(self, float(student_t.ppf(tail, self.degrees_of_freedom)))
+
+    def p_value(self, value: float = 0.0) -> float:
+        """How often chance alone would put an estimate as far from a value.
+
+        Parameters
+        ----------
+        value : float, default=0
+            What the true value is under the hypothesis; of a difference, 0 is none.
+
+        Returns
+        -------
+        float
+            Two-sided, by Student's t as in `confidence_interval`; the bias bound is
+            taken off the distance.
+        """
+        distance = max(abs(self.value - value) - self.bias_bound, 0.0)
+        if self.standard_error == 0.0:
+            return float(distance == 0.0)
+        score = distance / self.standard_error
+        return float(2.0 * student_t.sf(score, self.degrees_of_freedom))
+
+    def ratio(self, other: OffPolicyEstimate) -> OffPolicyEstimate:
+        """Return this value over another of the same log, by the delta method.
+
+        Parameters
+        ----------
+        other : OffPolicyEstimate
+            Of the same pieces of the same log, not zero.
+
+        Returns
+        -------
+        OffPolicyEstimate
+            Whose standard error pairs the contributions ψ of the two, as
+            (ψ − ratio · ψ') / v'.
+
+        Raises
+        ------
+        ValueError
+            If the other value is zero, or of another log.
+
+        Warns
+        -----
+        UserWarning
+            If the other value is less than three standard errors from zero.
+        """
+        if other.value == 0.0:
+            raise ValueError(
+                "The value to divide by is 0, and a ratio to it has no meaning. "
+                "Subtract the two instead."
+            )
+        if abs(other.value) < _LEAST_DENOMINATOR * other.standard_error:
+            warnings.warn(
+                f"The value to divide by, {other.value:.4g}, is less than "
+                f"{_LEAST_DENOMINATOR:g} of its standard errors "
+                f"({other.standard_error:.2g}) from zero: the interval of a ratio to "
+                "it is too short. Subtract the two instead.",
+                UserWarning,
+                stacklevel=2,
+            )
+        # Eq. (63) of docs/game.md.
+        ratio = self.value / other.value
+        slopes = (1.0 / other.value, -ratio / other.value)
+        return self._combined(other, ratio, slopes, _NO_LIMITS, "over")
+
+    def __add__(self, other: Any) -> OffPolicyEstimate:
+        if isinstance(other, Real):
+            low, high = self.limits
+            value, by = self.value + float(other), float(other)
+            return plain(self, value=value, limits=(low + by, high + by))
+        if not isinstance(other, OffPolicyEstimate):
+            return NotImplemented
+        ends = self.limits[0] + other.limits[0], self.limits[1] + other.limits[1]
+        value = self.value + other.value
+        return self._combined(other, value, (1.0, 1.0), ends, "plus")
+
+    __radd__ = __add__
+
+    def __sub__(self, other: Any) -> OffPolicyEstimate:
+        if isinstance(other, Real):
+            return self + -float(other)
+        if not isinstance(other, OffPolicyEstimate):
+            return NotImplemented
+        # Eq. (62) of docs/game.md.
+        ends = self.limits[0] - other.limits[1], self.limits[1] - other.limits[0]
+        value = self.value - other.value
+        return self._combined(other, value, (1.0, -1.0), ends, "minus")
+
+    def __rsub__(self, other: Any) -> OffPolicyEstimate:
+        return -self + other
+
+    def __mul__(self, factor: Any) -> OffPolicyEstimate:
+        if not isinstance(factor, Real):
+            return NotImplemented
+        by = float(factor)
+        psi = self.contributions
+        low, high = sorted(by * end if by else 0.0 for end in self.limits)
+        return plain(
+            self,
+            value=by * self.value,
+            standard_error=abs(by) * self.standard_error,
+            contributions=None if psi is None else by * psi,
+            bias_bound=abs(by) * self.bias_bound,
+            limits=(low, high),
+        )
+
+    __rmul__ = __mul__
+
+    def __neg__(self) -> OffPolicyEstimate:
+        return self * -1.0
+
+    def __truediv__(self, divisor: Any) -> OffPolicyEstimate:
+        if not isinstance(divisor, Real):
+            return NotImplemented
+        return self * (1.0 / float(divisor))
+
+    def _combined(
+        self,
+        other: OffPolicyEstimate,
+        value: float,
+        slopes: tuple[float, float],
+        limits: Limits,
+        word: str,
+    ) -> OffPolicyEstimate:
+        """A function of two values of one log, by its derivatives."""
+        own, theirs = _paired(self, other)
+        psi = slopes[0] * own + slopes[1] * theirs
+        # What an error has beyond its contributions is not known to cancel.
+        excess = slopes[0] ** 2 * self._excess + slopes[1] ** 2 * other._excess
+        return OffPolicyEstimate(
+            value=value,
+            standard_error=float(np.sqrt(spread(psi) ** 2 + excess)),
+            effective_sample_size=min(
+                self.effective_sample_size, other.effective_sample_size
+            ),
+            n_episodes=self.n_episodes,
+            n_transitions=self.n_transitions,
+            method=f"{self.method} {word} {other.method}",
+            error_method=f"what {len(psi):,} independent pieces contribute, paired",
+            effective_unit=self.effective_unit,
+            confidence_level=self.confidence_level,
+            contributions=psi,
+            bias_bound=(
+                abs(slopes[0]) * self.bias_bound + abs(slopes[1]) * other.bias_bound
+            ),
+            pieces=self.pieces,
+            limits=limits,
+        )
+
+    @property
+    def _excess(self) -> float:
+        """The part of SE² that is not of the contributions."""
+        assert self.contributions is not None  # `_paired` has refused it
+        total = self.standard_error**2
+        excess = total - spread(self.contributions) ** 2
+        # Less than this is rounding of a difference of squares.
+        return excess if excess > 1e-9 * total else 0.0
 
     def __float__(self) -> float:
         return float(self.value)
 
     def __str__(self) -> str:
-        value, error, low, high = _shown(
-            (self.value, self.standard_error, *self.confidence_interval),
-            self.standard_error,
-        )
-        rows = self.effective_unit == "rows"
-        whole = self.n_transitions if rows else self.n_episodes
-        doubt = (
-            f" ± {error} (standard error by {self.error_method}), "
-            f"{100 * self.confidence_level:g} % interval [{low}, {high}]"
-            if np.isfinite(self.standard_error)
-            else f", without a standard error ({self.error_method})"
-        )
+        value, error, low, high, bias = self._shown()
+        doubt = f", without a standard error ({self.error_method})"
+        if np.isfinite(self.standard_error):
+            level = f"{100 * self.confidence_level:g} % interval [{low}, {high}]"
+            doubt = f" ± {error} (standard error by {self.error_method}), {level}"
+        if self.bias_bound > 0:
+            doubt += (
+                f", up to {bias} of it because the log does not support what the "
+                "policy does"
+            )
         return (
             f"{self.method}: value {value}{doubt}; effective sample size "
-            f"{self.effective_sample_size:,.1f} of {whole:,} {self.effective_unit}."
+            f"{self._size_shown()}."
         )
+
+    def _repr_html_(self) -> str:
+        value, error, low, high, bias = self._shown()
+        rows = {
+            "value": value,
+            "standard error": error,
+            f"{100 * self.confidence_level:g} % interval": f"[{low}, {high}]",
+            "bias bound": bias if self.bias_bound > 0 else "0",
+            "effective sample size": self._size_shown(),
+        }
+        cells = "".join(f"<tr><th>{k}</th><td>{v}</td></tr>" for k, v in rows.items())
+        return f"<table><caption>{escape(self.method)}</caption>{cells}</table>"
+
+    def _shown(self) -> list[str]:
+        numbers = self.value, self.standard_error, *self.confidence_interval
+        return shown((*numbers, self.bias_bound), self.standard_error)
+
+    def _size_shown(self) -> str:
+        rows = self.effective_unit == "rows"
+        whole = self.n_transitions if rows else self.n_episodes
+        size = self.effective_sample_size
+        return f"{size:,.1f} of {whole:,} {self.effective_unit}"
+
+
+def interval(estimate: OffPolicyEstimate, quantile: float) -> Limits:
+    """Value ± (quantile · standard error + bias bound), inside the limits."""
+    reach = quantile * estimate.standard_error + estimate.bias_bound
+    ends = np.array([estimate.value - reach, estimate.value + reach])
+    low, high = np.clip(ends, *estimate.limits).tolist()
+    return low, high
+
+
+def within(value: float, error: float, limits: Limits) -> Limits:
+    """A value inside its limits, and its standard error.
+
+    What came out beyond is wrong by the excess at least, and by the range at most.
+    """
+    low, high = limits
+    held = float(np.clip(value, low, high))
+    if held == value or np.isnan(error):
+        return held, float(error)
+    return held, float(min(np.hypot(error, value - held), high - low))
+
+
+def spread(contributions: Floats) -> float:
+    """Standard error of a sum of independent contributions, (E,); NaN for one.
+
+    SE² = E/(E − 1) Σ_e (ψ_e − ψ̄)², Eq. (51) of docs/game.md.
+    """
+    n = len(contributions)
+    if n < 2:
+        return float("nan")
+    centred = contributions - contributions.mean()
+    return float(np.sqrt(n / (n - 1) * (centred @ centred)))
+
+
+def clustered_error(influence: Floats, cluster: Index, n_clusters: int) -> float:
+    """`spread` of contributions, (n,), by clusters that are independent."""
+    # Rows of an episode depend on each other, so that the sum of each is one
+    # observation (the cluster-robust variance of Liang and Zeger).
+    return spread(np.bincount(cluster, influence, n_clusters))
 
 
 def effective_size(ratio: NDArray[Any]) -> float:
@@ -114,22 +370,40 @@ def effective_size(ratio: NDArray[Any]) -> float:
     return float(ratio.sum() ** 2 / (ratio**2).sum())
 
 
-def clustered_error(influence: NDArray[Any], cluster: Index, n_clusters: int) -> float:
-    """Standard error of a sum of contributions, (n,), whose clusters are independent.
-
-    SE² = E/(E − 1) Σ_e (ψ_e − ψ̄)², with ψ_e the sum of an episode's contributions. NaN
-    for one cluster.
-    """
-    if n_clusters < 2:
-        return float("nan")
-    # Eq. (51) of docs/game.md. Rows of an episode depend on each other, so that the sum
-    # of each is one observation (the cluster-robust variance of Liang and Zeger).
-    total = np.bincount(cluster, influence, n_clusters)
-    scale = n_clusters / (n_clusters - 1)
-    return float(np.sqrt(scale * ((total - total.mean()) ** 2).sum()))
+def plain(estimate: OffPolicyEstimate, **changes: Any) -> OffPolicyEstimate:
+    """An estimate with other fields, and none but those of every estimate."""
+    names = OffPolicyEstimate.__dataclass_fields__
+    return OffPolicyEstimate(
+        **{name: getattr(estimate, name) for name in names} | changes
+    )
 
 
-def _shown(numbers: tuple[float, ...], error: float) -> list[str]:
+def _paired(one: OffPolicyEstimate, other: OffPolicyEstimate) -> tuple[Floats, Floats]:
+    """Contributions of the same pieces, in one order."""
+    for estimate in (one, other):
+        if estimate.contributions is None or estimate.pieces is None:
+            raise ValueError(
+                f"The estimate by {estimate.method} does not keep what each episode "
+                "contributes, so that it cannot be paired with another. Use "
+                "doubly_robust_value, or fitted_q_value with "
+                "standard_error='influence'."
+            )
+    assert one.contributions is not None and other.contributions is not None
+    assert one.pieces is not None and other.pieces is not None
+    mine, theirs = np.argsort(one.pieces), np.argsort(other.pieces)
+    same = len(mine) == len(theirs) and one.n_transitions == other.n_transitions
+    if not same or not np.array_equal(one.pieces[mine], other.pieces[theirs]):
+        raise ValueError(
+            f"The estimates are not of the same pieces of one log: {len(mine):,} in "
+            f"{one.n_transitions:,} rows, and {len(theirs):,} in "
+            f"{other.n_transitions:,} rows, by name. Estimate both on the same rows."
+        )
+    order = np.empty(len(mine), dtype=np.intp)
+    order[mine] = theirs
+    return one.contributions, other.contributions[order]
+
+
+def shown(numbers: tuple[float, ...], error: float) -> list[str]:
     """Numbers with the decimals that show two figures of the standard error."""
     # Outside these bounds fixed decimals would be long rows of zeros.
     if not np.isfinite(error) or not 1e-6 < error < 1e9:

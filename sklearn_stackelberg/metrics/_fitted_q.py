@@ -14,7 +14,7 @@ from .._typing import Floats, Index
 from .._validation import check_table_size
 from . import _jackknife as jackknife
 from ._data import EvaluationData, batches
-from ._estimate import clustered_error, effective_size
+from ._estimate import effective_size, spread, within
 from ._features import (
     EvaluationFeatures,
     FeatureMap,
@@ -134,18 +134,27 @@ class FittedQ:
 
     @cached_property
     def initial_values(self) -> Floats:
-        return self._values[0][self.data.initial_state]
+        return self.state_values[self.data.initial_state]
 
     @cached_property
     def residual(self) -> Floats:
         return self.data.td_residual(*self._values, self.system.discount)
 
     @cached_property
+    def state_values(self) -> Floats:
+        """V of ``data.states``, (N,)."""
+        return self._values[0]
+
+    @cached_property
     def value(self) -> float:
         """Average V of the initial states, inside the range of returns."""
         # A ridge that is too small, or features that extrapolate, can leave the range.
-        limits = self.data.return_range(self.system.discount)
-        return float(np.clip(self._unlimited, *limits))
+        return within(self._unlimited, 0.0, self.limits)[0]
+
+    @cached_property
+    def limits(self) -> tuple[float, float]:
+        """The range of returns."""
+        return self.data.return_range(self.system.discount)
 
     @cached_property
     def _unlimited(self) -> float:
@@ -164,11 +173,11 @@ class FittedQ:
         # inverse needs that of M and of a matrix of the episode's own size.
         inverse = self.linear.solve(np.eye(self.weight.size))
         out = self.residual.copy()
-        for rows in jackknife.row_groups(data.episode):
+        for rows in jackknife.row_groups(data.pieces):
             reached = system.features.times(rows, inverse.T)  # M⁻¹ z_i p_i
             reached *= data.weight[rows, None]
             difference = system.difference(rows)
-            cuts = np.flatnonzero(np.diff(data.episode[rows])) + 1
+            cuts = np.flatnonzero(np.diff(data.pieces[rows])) + 1
             for own in np.split(np.arange(len(rows)), cuts):
                 out[rows[own]] = jackknife.without_itself(
                     difference[own], reached[own], self.residual[rows[own]]
@@ -177,27 +186,30 @@ class FittedQ:
 
     @cached_property
     def standard_error(self) -> float:
-        """By what leaving each episode out would change, episodes being independent."""
+        """By what leaving each piece out would change, pieces being independent."""
+        error = spread(self.contributions)
+        if np.isnan(self._left_out).any():
+            # The value without such an episode may be anything that returns can be.
+            error = float(np.maximum(error, self.limits[1] - self.limits[0]))
+        return within(self._unlimited, error, self.limits)[1]
+
+    @cached_property
+    def contributions(self) -> Floats:
+        """ψ_e of each piece, (E,): without it the value would be v − ψ_e."""
+        # That is inside its range, too; 0 where the rest of the log has no solution.
+        low, high = self.limits
+        return np.nan_to_num(
+            np.clip(self._left_out, self.value - high, self.value - low), nan=0.0
+        )
+
+    @cached_property
+    def _left_out(self) -> Floats:
         data = self.data
         # Eq. (50): rows by their ratio, initial states by their values.
         psi = data.weight * self.ratio * self.left_out_residual
         start = data.initial_weight * (self.initial_values - self.value)
         np.add.at(psi, data.initial, start)
-        change = np.bincount(data.episode, psi, data.n_episodes)
-        # Without the episode the value would be v − ψ_e: inside its range, too.
-        low, high = data.return_range(self.system.discount)
-        unsolved = np.isnan(change)
-        change = np.clip(change, self.value - high, self.value - low)
-        change[unsolved] = 0.0
-        error = clustered_error(change, np.arange(len(change)), len(change))
-        if unsolved.any():
-            # The value without such an episode may be anything that returns can be.
-            error = float(np.maximum(error, high - low))
-        if self._unlimited == self.value:
-            return error
-        # What came out beyond all returns is wrong by the excess at least.
-        excess = abs(self._unlimited - self.value)
-        return float(min(np.hypot(error, excess), high - low))
+        return np.bincount(data.pieces, psi, data.n_pieces)
 
     @cached_property
     def effective_sample_size(self) -> float:

@@ -134,6 +134,7 @@ def fitted_q_value(
     def figures(data: EvaluationData) -> Figures:
         fit = fitted_q(data, discount, settings)
         value, error, by = fit.value, float("nan"), "none was requested"
+        contributions = None
         method = "Fitted-Q evaluation"
         # The closed form is fitted in any case, for its density ratios.
         if regressor is not None:
@@ -141,7 +142,7 @@ def fitted_q_value(
             value = float(data.initial_weight @ v[data.initial_state])
             method += f" by {type(regressor).__name__}"
         if error_by == "influence":
-            error = fit.standard_error
+            error, contributions = fit.standard_error, fit.contributions
             by = f"the influence function over {data.counted}, each left out once"
         elif error_by == "bootstrap":
             rng = check_random_state(random_state)
@@ -156,7 +157,15 @@ def fitted_q_value(
             # The spread alone: the drawn values' mean carries the bias twice.
             error = float(np.std(drawn, ddof=1))
             by = f"{n_draws:,} bootstraps over {data.counted}"
-        return Figures(value, error, fit.effective_sample_size, method, by)
+        return Figures(
+            value,
+            error,
+            fit.effective_sample_size,
+            method,
+            by,
+            contributions=contributions,
+            limits=fit.limits,
+        )
 
     return evaluate(
         figures, policy, X, y, discount, confidence_level, greedy, sample_weight

@@ -8,10 +8,11 @@ from numpy.typing import ArrayLike
 from .._typing import RandomStateLike
 from .._validation import check_rules, positive
 from ._data import EvaluationData
-from ._estimate import Figures, OffPolicyEstimate
+from ._estimate import Figures, OffPolicyEstimate, spread
 from ._importance_weights import (
     refuse_densities,
     step_ratios,
+    weight_notes,
     weighted_sum,
     whole_episodes,
 )
@@ -113,11 +114,14 @@ def importance_sampling_value(
         kind += f", weights clipped at {clip:g}" if clip is not None else ""
         return Figures(
             found.value,
-            found.standard_error(),
+            spread(found.influence),
             found.effective_sample_size,
             f"Importance sampling ({kind}; {source})",
             f"what leaving out each of {data.counted} changes",
             "episodes",
+            contributions=found.influence,
+            limits=rows.return_range(data.log.reward, discount),
+            notes=weight_notes(data, step_ratio, found.effective_sample_size),
         )
 
     return evaluate(figures, policy, X, y, discount, confidence_level, greedy)

@@ -1,4 +1,4 @@
-"""Episodes as the independent pieces of a log: left out one by one, or drawn anew."""
+"""The independent pieces of a log: left out one by one, or drawn anew."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from . import _data
 _SMALLEST_REMAINDER = 1e-10
 
 
-def row_groups(episode: Index) -> Iterator[Index]:
-    """Rows, some whole episodes at a time, each episode's rows together."""
-    order = np.argsort(episode, kind="stable")
-    ends = np.cumsum(np.bincount(episode))
+def row_groups(pieces: Index) -> Iterator[Index]:
+    """Rows, some whole pieces at a time, each piece's rows together."""
+    order = np.argsort(pieces, kind="stable")
+    ends = np.cumsum(np.bincount(pieces))
     start = 0
     while start < len(order):
         reach = np.searchsorted(ends, start + _data.BATCH_ROWS, side="right")
-        # At least one episode, however long.
+        # At least one piece, however long.
         end = ends[max(reach - 1, np.searchsorted(ends, start, side="right"))]
         yield order[start:end]
         start = end
 
 
 def without_itself(difference: Floats, reached: Floats, residual: Floats) -> Floats:
-    """(I − D G)⁻¹ δ of one episode, D (k, p) and G = (M⁻¹ z p)ᵀ (p, k).
+    """(I − D G)⁻¹ δ of one piece, D (k, p) and G = (M⁻¹ z p)ᵀ (p, k).
 
     NaN where the rest of the log cannot be solved alone.
     """
@@ -49,10 +49,10 @@ def without_itself(difference: Floats, reached: Floats, residual: Floats) -> Flo
 
 
 def drawn_times(data: _data.EvaluationData, rng: np.random.RandomState) -> Index:
-    """How often a bootstrap of episodes draws each row, (n,)."""
-    n = data.n_episodes
+    """How often a bootstrap of pieces draws each row, (n,)."""
+    n = data.n_pieces
     while True:
-        times = np.bincount(rng.randint(n, size=n), minlength=n)[data.episode]
+        times = np.bincount(rng.randint(n, size=n), minlength=n)[data.pieces]
         # Without any initial row there is nothing that a value could be read off.
         if times[data.initial].any():
             return times

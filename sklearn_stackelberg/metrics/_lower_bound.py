@@ -1,27 +1,62 @@
-"""A lower bound of the value of a policy, on the log that it was learned from."""
+"""A lower bound of the value of a policy, by policies learned without some episodes."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.stats import norm
 
-from ._fitted_q import FittedQ
+from .._typing import Floats, Index
+from ..transitions._transitions import Transitions
+from ._data import EvaluationData
+from ._doubly_robust import CrossFitted, density_estimate, fit_without
+from ._estimate import spread
+from ._features import FeatureMap
+from ._fitted_q import FittedQSystem
+from ._importance_weights import episode_folds
+from ._settings import QSettings, fit_features
+from ._simultaneous import simultaneous_quantile
+from ._tabulate import AnyPolicy, tabulate_policy
+
+# Four fifths of the episodes lead to nearly the policy of all of them.
+_FOLDS = 5
+
+# Of Q: the doubly robust estimate's own.
+_RIDGE = 0.1
 
 
 @dataclass(frozen=True)
 class LowerBound:
-    """A fitted-Q estimate less a quantile of standard errors, and not below lowest."""
+    """A lower bound of a policy's value, and the parts that it is made of.
 
-    estimate: float  # in units of discounted return
-    standard_error: float  # see `guarded_error`
-    quantile: float  # one-sided
-    lowest: float = -np.inf  # the least that rewards such as the log's can add up to
+    Parameters
+    ----------
+    estimate : float
+        Mean doubly robust value, in units of discounted return, of policies that are
+        each learned without a fold of episodes and evaluated on that fold.
+    standard_error : float
+        Of ``estimate``, by episodes.
+    spread : float
+        How far the value of the policy of all episodes may be from theirs: the standard
+        deviation of the fitted-Q values of the folds' policies, times √(1 + 1/folds).
+    quantile : float
+        One-sided, of Student's t, for as many candidates as there were.
+    lowest : float
+        The least that rewards such as the log's can add up to.
+    """
+
+    estimate: float
+    standard_error: float
+    spread: float
+    quantile: float
+    lowest: float = -np.inf
 
     @property
     def value(self) -> float:
-        return max(self.lowest, self.estimate - self.quantile * self.standard_error)
+        """``estimate`` less the quantile of both errors; not below ``lowest``."""
+        error = float(np.hypot(self.standard_error, self.spread))
+        return max(self.lowest, self.estimate - self.quantile * error)
 
     @property
     def pessimism(self) -> float:
@@ -29,31 +64,84 @@ class LowerBound:
         return self.estimate - self.value
 
 
-def lower_bound(fit: FittedQ, level: float, n_candidates: int = 1) -> LowerBound:
-    """The lower bound of a policy whose bound is the highest of several, at a level."""
-    # Eq. (56) of docs/game.md. Bonferroni: the highest of several bounds is too high
-    # more often than each is, so that each has a level that all hold at once.
-    quantile = float(norm.ppf(1.0 - (1.0 - level) / n_candidates))
-    lowest = fit.data.return_range(fit.system.discount)[0]
-    return LowerBound(fit.value, guarded_error(fit), quantile, lowest)
+@dataclass(eq=False)
+class _Candidate:
+    """Policies of one candidate, and what the rows that each did not see say of it."""
+
+    found: CrossFitted
+    systems: list[FittedQSystem] = field(default_factory=list)
 
 
-def guarded_error(fit: FittedQ) -> float:
-    """A standard error for a policy that was chosen on the log of its own evaluation.
+def cross_fitted_bounds(
+    log: Transitions,
+    discount: float,
+    learn: Callable[[Index], Sequence[AnyPolicy]],
+    first: AnyPolicy,
+    level: float,
+) -> list[LowerBound]:
+    """Lower bounds of the candidates that ``learn`` makes of some rows, at one level.
 
-        SE² = Σ_i p_i² ω_i² max(δ_i², mean δ²) + Σ_0 p_0² (V(s₀) − v)²,
-
-    or `FittedQ.standard_error`, if that is larger. What went well each of a few times
-    has residuals near zero, and a policy that is chosen for its value goes there: no
-    row is taken to be less noisy than the average. See ``docs/lower_bound.md``.
+    They hold together. ``first`` is any policy of the log's actions.
     """
-    data = fit.data
-    low, high = data.return_range(fit.system.discount)
-    # Eq. (55). Without an episode that the rest cannot do without: as far as returns
-    # can differ.
-    squared = np.nan_to_num(fit.left_out_residual**2, nan=(high - low) ** 2)
-    noise = np.maximum(squared, data.weight @ squared)
-    start = data.initial_weight * (fit.initial_values - fit.value)
-    guarded = (data.weight * fit.ratio) ** 2 @ noise + start @ start
-    plain = np.nan_to_num(fit.standard_error, nan=np.inf)
-    return float(max(np.sqrt(guarded), plain))
+    data = tabulate_policy(first, log)
+    if data.n_pieces < 2:
+        raise ValueError(
+            "lam='calibrated' needs at least two episodes, which are what the value's "
+            f"error is counted over; the log has {data.n_pieces}. Log more episodes, or "
+            "set lam to a number."
+        )
+    fold = episode_folds(data, min(_FOLDS, data.n_pieces), 0)
+    features: FeatureMap = fit_features(data, QSettings())
+    candidates: list[_Candidate] = []
+    for number in np.unique(fold):
+        held = np.flatnonzero(fold == number)
+        policies = learn(np.flatnonzero(fold != number))
+        if not candidates:
+            candidates = [
+                _Candidate(CrossFitted(*np.empty((3, len(data))))) for _ in policies
+            ]
+        for candidate, policy in zip(candidates, policies, strict=True):
+            system = _system(tabulate_policy(policy, log), discount, features)
+            candidate.systems.append(system)
+            # Nothing that is learned here has seen the episodes that it is held against.
+            candidate.found.take(held, fit_without(system, held))
+    return _bounds(data, discount, candidates, level)
+
+
+def _system(
+    data: EvaluationData, discount: float, features: FeatureMap
+) -> FittedQSystem:
+    return FittedQSystem.from_kernel(data, discount, features, _RIDGE)
+
+
+def _bounds(
+    data: EvaluationData,
+    discount: float,
+    candidates: list[_Candidate],
+    level: float,
+) -> list[LowerBound]:
+    found = [
+        density_estimate(data, candidate.found, discount, weighted=True, clip=None)
+        for candidate in candidates
+    ]
+    contributions = np.stack([psi for _, psi, _ in found], axis=1)  # (E, L)
+    # The highest of several bounds is too high more often than each is.
+    quantile = simultaneous_quantile(contributions, level, one_sided=True)
+    lowest, highest = data.return_range(discount)
+    return [
+        LowerBound(
+            float(np.clip(value, lowest, highest)),
+            spread(psi),
+            _spread_of_policies(candidate.systems),
+            quantile,
+            lowest,
+        )
+        for (value, psi, _), candidate in zip(found, candidates, strict=True)
+    ]
+
+
+def _spread_of_policies(systems: list[FittedQSystem]) -> float:
+    """How far a further policy's value may be from the mean of these."""
+    # On the same rows, so that the log's noise falls out of the differences.
+    values: Floats = np.array([system.solve().value for system in systems])
+    return float(np.std(values, ddof=1) * np.sqrt(1.0 + 1.0 / len(values)))

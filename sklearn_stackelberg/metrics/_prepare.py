@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -11,12 +12,12 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
-from .._typing import Floats, Index
+from .._typing import AnyArray, Floats, Index
 from .._validation import check_discount, check_level
 from ..transitions._as_transitions import as_transitions
 from ..transitions._transitions import Transitions
 from ._data import EvaluationData
-from ._estimate import Figures, OffPolicyEstimate
+from ._estimate import Figures, OffPolicyEstimate, within
 from ._tabulate import AnyPolicy, is_continuous, tabulate_policy
 
 
@@ -34,22 +35,46 @@ def evaluate(
     check_discount(discount)
     check_level(confidence_level)
     data = prepare_evaluation(policy, X, y, sample_weight=sample_weight, greedy=greedy)
-    found = figures(data)
+    return reported(figures(data), data, confidence_level)
+
+
+def reported(
+    found: Figures, data: EvaluationData, confidence_level: float
+) -> OffPolicyEstimate:
+    """What was found on a log, inside its limits, with the warnings that it brought."""
+    for note in found.notes:
+        # Of the function that called a metric, which calls `evaluate`.
+        warnings.warn(note, UserWarning, stacklevel=4)
     error_method = found.error_method
-    # Errors are over episodes, whatever the method.
-    if data.n_episodes == 1:
+    # Errors are over episodes or blocks, whatever the method.
+    if data.n_pieces == 1:
         error_method = f"{data.counted} alone has none"
+    elif data.has_blocks and np.isnan(found.standard_error):
+        error_method = "one episode's weights have none; fitted_q_value has one"
+    value, error = within(found.value, found.standard_error, found.limits)
     return OffPolicyEstimate(
-        value=float(found.value),
-        standard_error=float(found.standard_error),
+        value=value,
+        standard_error=error,
         effective_sample_size=float(found.effective_sample_size),
-        n_episodes=data.n_episodes,
+        n_episodes=data.n_pieces,
         n_transitions=len(data),
         method=found.method,
         error_method=error_method,
         effective_unit=found.unit,
         confidence_level=float(confidence_level),
+        contributions=found.contributions,
+        bias_bound=float(found.bias_bound),
+        pieces=None if found.contributions is None else _names_of_pieces(data),
+        limits=found.limits,
     )
+
+
+def _names_of_pieces(data: EvaluationData) -> AnyArray:
+    """The name of each piece, (E,), in the order of its code."""
+    if data.has_blocks:
+        return np.arange(data.n_pieces)
+    _, first = np.unique(data.pieces, return_index=True)
+    return (data.rows if data.log.episode is None else data.log.episode)[first]
 
 
 def prepare_evaluation(
