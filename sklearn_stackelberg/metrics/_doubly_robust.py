@@ -202,6 +202,11 @@ def doubly_robust_value(
         As in `fitted_q_value` and `importance_sampling_value`, and if there are fewer
         episodes than folds.
 
+    Warns
+    -----
+    UserWarning
+        With ``ratios="importance"``, as in `importance_sampling_value`.
+
     References
     ----------
     .. [1] N. Kallus and M. Uehara, "Double reinforcement learning for efficient

@@ -388,8 +388,10 @@ def _paired(one: OffPolicyEstimate, other: OffPolicyEstimate) -> tuple[Floats, F
                 "doubly_robust_value, or fitted_q_value with "
                 "standard_error='influence'."
             )
-    assert one.contributions is not None and other.contributions is not None
-    assert one.pieces is not None and other.pieces is not None
+    assert one.pieces is not None
+    assert other.pieces is not None
+    assert one.contributions is not None
+    assert other.contributions is not None
     mine, theirs = np.argsort(one.pieces), np.argsort(other.pieces)
     same = len(mine) == len(theirs) and one.n_transitions == other.n_transitions
     if not same or not np.array_equal(one.pieces[mine], other.pieces[theirs]):
@@ -407,7 +409,7 @@ def shown(numbers: tuple[float, ...], error: float) -> list[str]:
     """Numbers with the decimals that show two figures of the standard error."""
     # Outside these bounds fixed decimals would be long rows of zeros.
     if not np.isfinite(error) or not 1e-6 < error < 1e9:
-        return [f"{number:.4g}" for number in numbers]
+        return [f"{number:z.4g}" for number in numbers]
     # log10 of 0.8 is −0.1, whose floor is −1: two decimals.
     decimals = max(0, 1 - int(np.floor(np.log10(error))))
-    return [f"{number:,.{decimals}f}" for number in numbers]
+    return [f"{number:z,.{decimals}f}" for number in numbers]

@@ -71,7 +71,8 @@ def importance_sampling_value(
     OffPolicyEstimate
         In units of discounted return. The standard error is by leaving out each
         episode, b taken as known; it is too small where a few episodes carry all the
-        weight. The effective sample size counts episodes, on average over the steps.
+        weight. The effective sample size counts episodes, on average over the steps by
+        their discounted rewards' spread.
 
     Raises
     ------
@@ -79,6 +80,12 @@ def importance_sampling_value(
         As in `fitted_q_value`, and if actions are continuous, if episodes are not
         whole, or if no episode is one that the policy could have taken for as long as
         matters.
+
+    Warns
+    -----
+    UserWarning
+        If the effective sample size is under 20 and under half of the episodes, or if
+        the weights of one step do not average to 1, as those of right propensities do.
 
     Examples
     --------

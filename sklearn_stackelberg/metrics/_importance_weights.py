@@ -111,13 +111,13 @@ def _estimated(
 _LARGEST_UNKNOWN_SHARE = 0.05
 
 
-# Effective sample sizes under which self-normalised intervals of 95 % held the truth in
-# less than 90 % of simulated logs.
-_FEWEST_EFFECTIVE = 30
+# Effective sample size under which, with weights that are uneven, self-normalised
+# intervals of 95 % held the truth in less than 90 % of simulated logs; of even weights
+# the size is that of the log, and Student's t knows it.
+_FEWEST_EFFECTIVE, _EVEN = 20, 0.5
 
 # The mean of π/b over logged rows is 1 whatever the policy, if b is right: this share
-# off it and as many standard errors, it is not. Three in a thousand logs are as far off
-# by chance where the second alone decides.
+# off it and as many standard errors, it is not.
 _MEAN_MARGIN, _MEAN_ERRORS = 0.1, 3.0
 
 
@@ -126,7 +126,7 @@ def weight_notes(
 ) -> tuple[str, ...]:
     """What to warn of: few effective episodes, and weights that do not average to 1."""
     notes = []
-    if effective_episodes < _FEWEST_EFFECTIVE:
+    if effective_episodes < min(_FEWEST_EFFECTIVE, _EVEN * data.n_episodes):
         notes.append(
             f"The importance weights leave an effective sample size of "
             f"{effective_episodes:.1f} episodes of {data.n_episodes:,}; under "
@@ -269,11 +269,12 @@ def weighted_sum(
         # A plain mean: leaving one out moves it by its distance from it.
         mean = (ratio * x).mean(axis=0)
         influence = (ratio * x - mean) @ power / n_episodes
-    # One size a step, averaged with the discounting that the rewards have.
+    # One size a step, averaged as the steps have a say: where rewards come late, many
+    # even weights before them help nothing.
     sizes = np.array([effective_size(ratio[:, t]) for t in range(n_steps)])
-    return WeightedSum(
-        float(mean @ power), influence, float(sizes @ power / power.sum())
-    )
+    say = power * x.std(axis=0)
+    say = say if say.any() else power
+    return WeightedSum(float(mean @ power), influence, float(sizes @ say / say.sum()))
 
 
 def _quotient(gain: Floats, total: Floats) -> Floats:

@@ -1,0 +1,135 @@
+"""`value_difference`: one policy against another, or against the logger, on one log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from numpy.typing import ArrayLike
+
+from .._validation import check_rules, one_of
+from ..transitions._as_transitions import as_transitions
+from ..transitions._transitions import Transitions
+from ._doubly_robust import doubly_robust_value
+from ._estimate import OffPolicyEstimate, plain
+from ._fitted_q_value import fitted_q_value
+from ._importance import importance_sampling_value
+from ._logged_value import logged_value
+from ._prepare import unwrap
+
+METRICS: dict[str, Callable[..., OffPolicyEstimate]] = {
+    "doubly_robust": doubly_robust_value,
+    "fitted_q": fitted_q_value,
+    "importance": importance_sampling_value,
+}
+
+
+@dataclass(frozen=True)
+class ValueDifference(OffPolicyEstimate):
+    """How much more a policy is worth than a baseline, with both estimates.
+
+    Parameters
+    ----------
+    policy, baseline : OffPolicyEstimate
+        The two values on the same log, of which it is the difference. The other
+        parameters are those of every `OffPolicyEstimate`.
+    """
+
+    policy: OffPolicyEstimate = field(kw_only=True, repr=False)
+    baseline: OffPolicyEstimate = field(kw_only=True, repr=False)
+
+    @property
+    def lift(self) -> OffPolicyEstimate:
+        """The policy's value over the baseline's, 1 where they are worth the same.
+
+        By the delta method, see `OffPolicyEstimate.ratio`; it means something where
+        rewards are of one sign.
+        """
+        return self.policy.ratio(self.baseline)
+
+
+def value_difference(
+    policy: object,
+    X: object,
+    y: ArrayLike | None = None,
+    *,
+    baseline: object = "logger",
+    discount: float,
+    estimator: str = "doubly_robust",
+    confidence_level: float = 0.95,
+    **settings: Any,
+) -> ValueDifference:
+    """How much more a policy is worth than the logger, or than another policy.
+
+    Both are estimated on the same log, and what each episode contributes to the two is
+    paired: what moves both alike, such as how well off the logged patients were, does
+    not count as doubt about the difference.
+
+    Parameters
+    ----------
+    policy, X, y, discount
+        As in `fitted_q_value`.
+    baseline : "logger" or policy, default="logger"
+        What to compare with: what was logged (`logged_value`), or another policy,
+        estimated as the first.
+    estimator : {"doubly_robust", "fitted_q", "importance"}, default="doubly_robust"
+        Which of `doubly_robust_value`, `fitted_q_value` and
+        `importance_sampling_value` estimates the policies.
+    confidence_level : float, default=0.95
+        Of the interval, in (0, 1).
+    **settings
+        Further arguments of the estimator, such as ``greedy=True``, for both policies.
+
+    Returns
+    -------
+    ValueDifference
+        An `OffPolicyEstimate` of the difference, whose ``p_value()`` is of the
+        hypothesis that there is none; ``lift`` is the ratio, ``policy`` and
+        ``baseline`` are the two estimates. The log should be one that neither policy
+        was learned from.
+
+    Raises
+    ------
+    ValueError
+        As the estimator does, and if it keeps no contributions of episodes
+        (`fitted_q_value` by a regressor or the bootstrap).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_stackelberg import StackelbergPolicyEstimator, Transitions
+    >>> from sklearn_stackelberg.metrics import value_difference
+    >>> state, action = np.zeros((40, 1)), np.tile([0, 1], 20)
+    >>> log = Transitions(state, action, action, state, terminated=np.ones(40))
+    >>> policy = StackelbergPolicyEstimator(discount=0.0).fit(log)
+    >>> found = value_difference(policy, log, discount=0.0)
+    >>> round(found.value, 1), found.p_value() < 0.001, round(found.lift.value)
+    (0.5, True, 2)
+    """
+    check_rules({"estimator": estimator}, {"estimator": one_of(*METRICS)})
+    # Read once: the rows of a log have names that both estimates share.
+    log = as_transitions(cast(Any, X), y)
+    common = {"discount": discount, "confidence_level": confidence_level}
+    value = METRICS[estimator](policy, log, **common, **settings)
+    if baseline == "logger":
+        other = value_of_logger(policy, log, **common)
+    else:
+        other = METRICS[estimator](baseline, log, **common, **settings)
+    return difference(value, other)
+
+
+def difference(
+    policy: OffPolicyEstimate, baseline: OffPolicyEstimate
+) -> ValueDifference:
+    """Of two estimates of one log."""
+    found = plain(policy - baseline)
+    return ValueDifference(**vars(found), policy=policy, baseline=baseline)
+
+
+def value_of_logger(
+    policy: object, log: Transitions, *, discount: float, confidence_level: float
+) -> OffPolicyEstimate:
+    """`logged_value`, on states as the last step of a policy's pipeline sees them."""
+    seen = unwrap(policy, log)[1]
+    return logged_value(seen, discount=discount, confidence_level=confidence_level)
