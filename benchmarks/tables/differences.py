@@ -17,6 +17,7 @@ from benchmarks.trust.statistics import (
     of_problem,
     share_text,
 )
+from sklearn_stackelberg.metrics import value_difference
 
 N_LOGS = 200
 LEVEL = 0.95
@@ -41,12 +42,10 @@ def run(
 
 
 def _compare(problem: TrustProblem, seed: int, policy: Policy) -> dict[str, Any]:
-    from sklearn_stackelberg.metrics import value_difference
-
     log = problem.log(seed)
     with Quietly() as warned, Clock() as clock:
         found = value_difference(
-            policy, X=log, baseline="logger", discount=problem.discount
+            policy, log, baseline="logger", discount=problem.discount
         )
     low, high = found.confidence_interval
     known = policy is problem.logger
@@ -54,10 +53,10 @@ def _compare(problem: TrustProblem, seed: int, policy: Policy) -> dict[str, Any]
         "truth": 0.0 if known else problem.target_value - problem.logger_value,
         "value": found.value,
         "standard_error": found.standard_error,
-        "bias_bound": float(getattr(found, "bias_bound", 0.0)),
+        "bias_bound": found.bias_bound,
         "low": low,
         "high": high,
-        "p_value": float(found.p_value),
+        "p_value": found.p_value(),
         "warned": warned.messages,
         "cpu_seconds": clock.cpu_seconds,
     }

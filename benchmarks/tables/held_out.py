@@ -59,7 +59,7 @@ def run(
 def _evaluate(problem: TrustProblem, seed: int, which: str) -> dict[str, Any]:
     log = problem.log(seed, tenfold=which == TENFOLD)
     seconds: dict[str, float] = {}
-    policy, truth = problem.target, None
+    policy: Any = problem.target
     if which == LEARNED:
         learned_on, log = halves(log, seed)
         with Quietly(), Clock() as clock:
@@ -83,7 +83,7 @@ def _evaluate(problem: TrustProblem, seed: int, which: str) -> dict[str, Any]:
         found[name] = {
             "value": estimate.value,
             "standard_error": estimate.standard_error,
-            "bias_bound": float(getattr(estimate, "bias_bound", 0.0)),
+            "bias_bound": estimate.bias_bound,
             "low": low,
             "high": high,
             "effective_sample_size": estimate.effective_sample_size,

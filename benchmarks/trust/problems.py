@@ -132,7 +132,8 @@ def _noise(name: str, *sizes: int, about: str, **kwargs: Any) -> TrustProblem:
 
 _COLUMNS = (1, 2, 5, 30)
 _ROWS = tuple(
-    _noise(f"noise, {d} col.", d, 1_000, about="1,000 rows, 3 actions") for d in _COLUMNS
+    _noise(f"noise, {d} col.", d, 1_000, about="1,000 rows, 3 actions")
+    for d in _COLUMNS
 )
 _EPISODES = tuple(
     _noise(f"noise in episodes, {d} col.", d, 100, 10, about="100 episodes of 10")
