@@ -103,7 +103,7 @@ def _candidates(problem: Problem, seed: int) -> dict[str, Any]:
     log = problem.log(seed)
     folds = list(EpisodeKFold(N_FOLDS).split(log))
     figures: dict[str, list[list[float]]] = {}
-    truth, stochastic = [], []
+    truth = []
     with Quietly(), Clock() as clock:
         for candidate in CANDIDATES:
             by_fold = [
@@ -115,10 +115,8 @@ def _candidates(problem: Problem, seed: int) -> dict[str, Any]:
                 figures.setdefault(name, []).append(one)
             policy = _fit(problem, log, candidate)
             truth.append(problem.value(policy, seed))
-            stochastic.append(problem.value_stochastic(policy, seed))
     return {
         "truth": truth,
-        "truth_stochastic": stochastic,
         "logger": problem.logger_value,
         "figures": figures,
         "cpu_seconds": clock.cpu_seconds,
