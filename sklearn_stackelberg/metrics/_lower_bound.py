@@ -93,8 +93,8 @@ def highest_lower_bound(
     if data.n_pieces < 2:
         raise ValueError(
             "lam='calibrated' needs at least two episodes, which are what the value's "
-            f"error is counted over; the log has {data.n_pieces}. Log more episodes, or "
-            "set lam to a number."
+            f"error is counted over; the log has {data.n_pieces}. Log more episodes, "
+            "or set lam to a number."
         )
     fold = episode_folds(data, min(_FOLDS, data.n_pieces), 0)
     settings = QSettings(ridge=_RIDGE)
@@ -111,7 +111,7 @@ def highest_lower_bound(
             own = tabulate_policy(policy, log)
             system = FittedQSystem.from_kernel(own, discount, features, ridge)
             candidate.systems.append(system)
-            # Nothing that is learned here has seen the episodes that it is held against.
+            # Nothing learned here has seen the episodes that it is held against.
             candidate.found.take(held, fit_without(system, held))
     return _highest(data, discount, candidates, level)
 
