@@ -28,12 +28,17 @@ from ._fitting.fits import (
     make_fit,
 )
 from ._fitting.hyperparameters import FunctionClass, Hyperparameters
+from ._fitting.q_uncertainty import labels_not_worse, q_with_std, range_not_worse
 from ._problem.action_space import read_actions
 from ._problem.dataset import OfflineProblem
-from ._typing import Floats
+from ._typing import Flags, Floats
+from ._validation import check_level
 from .equilibrium import Equilibrium
+from .metrics._data import return_range
+from .metrics._holdout import HoldoutEvaluator
 from .metrics._lower_bound import LowerBound
 from .metrics._prepare import prepare_evaluation
+from .metrics._training_rows import TrainingRows, warn_of_training_rows
 from .solvers._base import Solver
 from .transitions._as_transitions import as_transitions
 from .transitions._episodes import EpisodeView
@@ -55,6 +60,10 @@ _NOT_ALWAYS_SET = (
 
 def _goes_on(estimator: StackelbergPolicyEstimator) -> bool:
     return has_one_pass(estimator.solver, estimator.q_function, estimator.policy)
+
+
+def _is_discrete(estimator: StackelbergPolicyEstimator) -> bool:
+    return getattr(estimator, "action_type_", None) == "discrete"
 
 
 def _is_continuous(estimator: StackelbergPolicyEstimator) -> bool:
@@ -82,8 +91,9 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         the log and be less pessimistic. The unit is the same for every log: rewards are
         measured from their average and divided by their spread, and rows count for what
         the kernel keeps apart and for how independent they are. ``"calibrated"`` tries
-        a few, takes the one whose policy has the highest lower bound of its value at
-        `confidence_level`, and reports that bound as ``policy_value_``: about three
+        six on five folds of episodes, takes the one whose policies have the highest
+        lower bound of their value, at `confidence_level`, on the episodes that they
+        were not learned from, and reports that bound as ``policy_value_``: about thirty
         fits and as many evaluations.
     confidence_level : float, default=0.95
         In (0, 1), of the lower bound of ``lam="calibrated"`` alone. Larger puts it
@@ -221,22 +231,24 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         The map from states, or states and continuous actions, to the features of Q, or
         of the kernel that the Bellman error of a network is measured by.
     policy_value_ : float
-        The pessimistic value of the policy, in units of discounted return: the mean
-        over initial states of its Q-function; with ``lam="calibrated"``, the lower
-        bound.
+        The pessimistic value that the game ended at, in units of discounted return: the
+        mean over initial states of the Q-function, of the policy with its
+        probabilities; no more and no less than the logged rewards can add up to. With
+        ``lam="calibrated"`` the lower bound.
     pessimism_ : float
         How far ``policy_value_`` lies below the value of the same policy by a
-        Q-function that only fits the log; with ``lam="calibrated"``, below its fitted-Q
-        value.
+        Q-function that only fits the log; with ``lam="calibrated"``, below
+        ``lower_bound_.estimate``.
     shrinkage_ : float
         β's part of it: what drawing Q to `anchor_` takes off the value; negative where
         it adds to it.
     lam_ : float
         The weight λ of the fit.
     lower_bound_ : LowerBound or None
-        What ``lam="calibrated"`` found: ``value`` is ``estimate``, the fitted-Q value,
-        less ``quantile`` times ``standard_error``, and no lower than ``lowest``, the
-        least that rewards add up to. ``docs/lower_bound.md`` says what it promises.
+        What ``lam="calibrated"`` found: ``value`` is ``estimate``, the mean value of
+        policies on episodes that they were not learned from, less ``quantile`` times
+        its errors, and no lower than the least that rewards add up to.
+        ``docs/lower_bound.md`` says what it promises.
     bandwidth_ : ndarray of shape (n_features_in_,) or None
         The length scale of each column, those of continuous actions behind those of the
         states; None for kernels without one.
@@ -274,6 +286,8 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
 
     Warns
     -----
+    TrainingRowsWarning
+        By `score` and `metrics`, if the policy was learned from rows of their log.
     ConvergenceWarning
         If the value was still rising when the iterations ran out.
     UserWarning
@@ -303,6 +317,8 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
     >>> policy.predict([[0], [1]]).tolist()
     ['wait', 'treat']
     """
+
+    _training_rows: TrainingRows
 
     def __init__(
         self,
@@ -473,6 +489,8 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
             # Its conditions cost a few evaluations more; on samples more than the fit.
             fitted.attributes["equilibrium_"] = fit.equilibrium(result.state, lam)
         evaluation = fit.evaluator(fitted.policy)
+        before = self._training_rows if one_pass and state is not None else None
+        training_rows = TrainingRows.of(log, before)
 
         # One pass was not meant to get there, so that it has left nothing undone.
         unfinished = "" if one_pass else found.shortfall
@@ -486,6 +504,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
             self.__dict__.pop(name, None)
         self.__dict__.update(fitted.attributes)
         self._fitted_policy, self._state = fitted.policy, result.state
+        self._training_rows = training_rows
         self.action_type_ = actions.type
         self.reward_scale_ = problem.scale
         self.anchor_ = problem.anchor
@@ -494,7 +513,10 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         self.lam_ = lam
         self.lower_bound_ = bound
         # v is of Q less its anchor, in scaled rewards: docs/game.md, "The players".
-        self.policy_value_ = problem.anchor + found.value * problem.unit
+        # A Q-function can leave what returns can be; what is reported does not.
+        value = problem.anchor + found.value * problem.unit
+        limits = return_range(log, hp.discount)
+        self.policy_value_ = float(np.clip(value, *limits))
         self.shrinkage_ = found.shrinkage * problem.unit
         self.pessimism_ = found.pessimism * problem.unit + self.shrinkage_
         if bound is not None:
@@ -625,7 +647,9 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         check_is_fitted(self)
         return self._fitted_policy.action_nodes(self._states(X))
 
-    def q_values(self, X: Log, action: ArrayLike | None = None) -> Floats:
+    def q_values(
+        self, X: Log, action: ArrayLike | None = None, return_std: bool = False
+    ) -> Floats | tuple[Floats, Floats]:
         """The pessimistic Q-function, in units of discounted return.
 
         Parameters
@@ -633,14 +657,99 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         X : array-like or DataFrame of shape (n, n_features), or Transitions
         action : array-like of shape (n,) or (n, n_action_columns), default=None
             One action for each state. None is all of ``classes_`` or ``candidates_``.
+        return_std : bool, default=False
+            Whether to return Q of ``evaluation_`` instead, without pessimism and most
+            of what its ridge takes off, and how far it may be off: the standard
+            deviation over logs with as many episodes, and what is not known where the
+            log is silent (there, the spread of Q in the log). Whether its features can
+            follow Q is not in it.
 
         Returns
         -------
-        ndarray of shape (n, n_actions) or (n,)
+        q : ndarray of shape (n, n_actions) or (n,)
             Columns in the order of ``classes_`` or ``candidates_``.
+        std : ndarray of the same shape
+            Only if `return_std`.
         """
         check_is_fitted(self)
-        return self._fitted_policy.q_values(self._states(X), action)
+        states = self._states(X)
+        if not return_std:
+            return self._fitted_policy.q_values(states, action)
+        uncertainty = self._known_evaluation().uncertainty
+        return q_with_std(self._fitted_policy, uncertainty, states, action)
+
+    @available_if(_is_discrete)
+    def predict_set(
+        self, X: Log, confidence_level: float = 0.95, available: Available = None
+    ) -> Flags:
+        """All actions that are not significantly worse than the best, in each state.
+
+        Worse by the Q-function of ``evaluation_`` and the standard error of the
+        difference of two actions. Where the log decides nothing, all actions that it
+        supports are in the set; with one action in it, the log is sure. The set holds
+        the best supported action at the confidence level, in each state for itself, if
+        it is taken once and the policy followed from then on.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n, n_features), or Transitions
+        confidence_level : float, default=0.95
+            In (0, 1). Larger gives larger sets.
+        available
+            As in `predict`.
+
+        Returns
+        -------
+        ndarray of bool of shape (n, n_actions)
+            Columns in the order of ``classes_``; at least one in each row is True.
+
+        Examples
+        --------
+        The two drugs are alike where x is 0, and are not where it is 1.
+
+        >>> import numpy as np
+        >>> from sklearn_stackelberg import StackelbergPolicyEstimator, Transitions
+        >>> rng = np.random.default_rng(1)
+        >>> x, drug = rng.integers(2, size=(200, 1)), rng.choice(["A", "B"], size=200)
+        >>> reward = x[:, 0] * (drug == "B") + rng.normal(size=200)
+        >>> log = Transitions(x, drug, reward, x, np.ones(200))
+        >>> policy = StackelbergPolicyEstimator(discount=0.0).fit(log)
+        >>> policy.predict_set([[0], [1]])
+        array([[ True,  True],
+               [False,  True]])
+        """
+        check_level(confidence_level)
+        states, masks = self._inputs(X, available)
+        uncertainty = self._known_evaluation().uncertainty
+        return labels_not_worse(
+            self._fitted_policy, uncertainty, states, confidence_level, **masks
+        )
+
+    @available_if(_is_continuous)
+    def predict_interval(
+        self, X: Log, confidence_level: float = 0.95
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        """The range of candidates that are not significantly worse than the best.
+
+        As `predict_set`, of continuous actions.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n, n_features), or Transitions
+        confidence_level : float, default=0.95
+            In (0, 1). Larger gives wider ranges.
+
+        Returns
+        -------
+        low, high : ndarrays of shape (n,) or (n, n_action_columns)
+            The smallest and the largest of ``candidates_``, each column for itself, in
+            the shape of the log's actions. Candidates in between need not all be in.
+        """
+        check_level(confidence_level)
+        states, _ = self._inputs(X, None)
+        policy, uncertainty = self._fitted_policy, self._known_evaluation().uncertainty
+        low, high = range_not_worse(policy, uncertainty, states, confidence_level)
+        return policy.actions.as_logged(low), policy.actions.as_logged(high)
 
     def sample(
         self,
@@ -697,6 +806,12 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
             its probability to actions that the log never holds.
         """
         check_is_fitted(self)
+        evaluation = self._known_evaluation()
+        data = prepare_evaluation(self, X, y, sample_weight=sample_weight)
+        warn_of_training_rows(self, data.log)
+        return evaluation.value(data)
+
+    def _known_evaluation(self) -> HoldoutEvaluator:
         # Only a part of a log, by partial_fit, can lack an action of the policy.
         if self.evaluation_ is None:
             raise ValueError(
@@ -704,9 +819,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
                 "last from a part that has them all, or evaluate the policy by "
                 "metrics.fitted_q_value on a log that has them."
             )
-        return self.evaluation_.value(
-            prepare_evaluation(self, X, y, sample_weight=sample_weight)
-        )
+        return self.evaluation_
 
     def _inputs(self, X: Log, available: Available) -> tuple[Floats, dict[str, Any]]:
         """Checked states, (n, d), and the mask of actions, if there is any."""

@@ -16,6 +16,7 @@ from torch import nn
 from .._problem.action_space import ContinuousActions, DiscreteActions
 from .._typing import AnyArray, Flags, Floats, Index
 from ..kernels._state_action import CandidateGram, StateActionFeatures
+from ..policies._base import NEVER
 from ..policies._base import ContinuousPolicy as ContinuousPolicyModule
 from ..q_functions import ContinuousQ
 from ..transitions._actions import of_classes, read_mask, refuse_masks
@@ -214,6 +215,13 @@ class DiscretePolicy:
             )
         return of_classes(mask, labels, self.classes_, "available")
 
+    def supported(self, states: Floats, available: Flags | None = None) -> Flags:
+        """Actions that the log supports and that are available, (n, A)."""
+        prior = action_prior(self.support, states, available)
+        if prior is None:
+            return np.ones((len(states), len(self.classes_)), dtype=bool)
+        return prior > NEVER / 2
+
     def _logits(self, states: ArrayLike, available: Flags | None) -> Floats:
         states = as_states(states)
         logits = self.logits(states)
@@ -276,6 +284,13 @@ class ContinuousPolicy:
         """None: nothing but the bounds limits continuous actions."""
         own = None if log is None else log.available
         refuse_masks(own if given is None else given, "policy's")
+
+    def supported(self, states: Floats) -> Flags:
+        """Candidates that the log supports, (n, C)."""
+        outputs = self.distribution.outputs
+        if isinstance(outputs, SupportedLogits):
+            return outputs.support.log_prior(states) > NEVER / 2
+        return np.ones(self.action_nodes(states)[1].shape, dtype=bool)
 
     def action_nodes(self, states: ArrayLike) -> tuple[Floats, Floats]:
         """The policy as a finite mixture: actions (n, S, p), and weights (n, S)."""

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._typing import Floats, Index, RandomStateLike
+from .._typing import Floats, RandomStateLike
 from ..kernels._registry import KernelLike
 from ._data import EvaluationData
 from ._estimate import Figures, OffPolicyEstimate, clustered_error
 from ._features import (
-    EvaluationFeatures,
     FeatureMap,
     evaluation_features,
     node_batches,
 )
-from ._jackknife import row_groups
+from ._fitted_q import piece_sums
 from ._prepare import evaluate
 from ._settings import QSettings, fit_features
 from ._tabulate import like
@@ -91,26 +90,14 @@ def pair_sums(
     features = evaluation_features(data, kernel_features)
     # Twice through the log, because S_e of all episodes may not fit in memory.
     total = np.zeros(features.size)
-    for _, sums in _episode_sums(features, residual):
+    for _, sums in piece_sums(features, residual):
         total += sums.sum(axis=0)
     own, cross = np.empty((2, data.n_pieces))
-    for episodes, sums in _episode_sums(features, residual):
+    for episodes, sums in piece_sums(features, residual):
         own[episodes] = (sums**2).sum(axis=1)
         cross[episodes] = sums @ total
     lengths = np.bincount(data.pieces).astype(float)
     return PairSums(float((total**2).sum()), own, cross, lengths)
-
-
-def _episode_sums(
-    features: EvaluationFeatures, residual: Floats
-) -> Iterator[tuple[Index, Floats]]:
-    """Episodes, some at a time, and their S_e, (k, M)."""
-    episode = features.data.pieces
-    for rows in row_groups(episode):
-        # Rows of an episode stand together here, so that sums run from start to start.
-        episodes, starts = np.unique(episode[rows], return_index=True)
-        weighted = features.logged(rows) * residual[rows, None]
-        yield episodes, np.add.reduceat(weighted, starts)
 
 
 def pair_average(sums: PairSums, *, unbiased: bool) -> tuple[float, float]:

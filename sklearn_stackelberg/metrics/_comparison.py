@@ -232,10 +232,10 @@ def compare_policies(
             first = next(iter(policies.values()))
             other = _of_all(value_of_logger(first, alone, **common), log, inside)
         for name, value in values.items():
-            itself = other is None or value is other
-            found.append(
-                (name, group, value, None if itself else difference(value, other))
-            )
+            less = None
+            if other is not None and value is not other:
+                less = difference(value, other)
+            found.append((name, group, value, less))
     quantiles = [
         _quantile(column, confidence_level, simultaneous, random_state)
         for column in zip(*((value, less) for _, _, value, less in found), strict=True)
@@ -261,10 +261,11 @@ def _quantile(
     random_state: RandomStateLike,
 ) -> float:
     """Of the estimates of one column, as many as there are."""
-    psi = [one.contributions for one in column if one is not None]
-    if not psi:
+    estimates = [one for one in column if one is not None]
+    if not estimates:
         return float("nan")
-    if any(one is None for one in psi):
+    psi = [one.contributions for one in estimates if one.contributions is not None]
+    if len(psi) < len(estimates):
         raise ValueError(
             "The estimator keeps no contributions of episodes, so that its estimates "
             "cannot be compared. Use estimator='doubly_robust', or fitted-Q with "
@@ -301,7 +302,7 @@ def _groups(
             f"Group {names[counts.argmin()]!s} has {counts.min()} episodes; at least "
             f"{_FEWEST_PIECES} were expected of each. Join groups, or leave it out."
         )
-    return {name: (of_piece == name)[piece] for name in names.tolist()}
+    return out | {name: (of_piece == name)[piece] for name in names.tolist()}
 
 
 def _pieces(log: Transitions) -> AnyArray:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.utils import gen_batches
 
 from .._typing import Floats, Index
-from ..transitions._linking import count_steps, encode
+from ..transitions._linking import encode, places_in_time
 from ..transitions._tables import Log
 
 # Rows that are held at once: with a thousand features, 32 MiB.
@@ -199,17 +199,11 @@ def time_blocks(log: Log, n_blocks: Callable[[int], int]) -> Index:
     ``n_blocks`` says into how many an episode of so many rows falls. Without episodes
     the rows are one, in order; with steps, episodes are in the order of these.
     """
-    n = len(log)
-    episode = np.zeros(n, dtype=np.intp) if log.episode is None else encode(log.episode)
-    given = np.arange(n) if log.step is None else log.step
-    order = np.lexsort((given, episode))
-    place = np.empty(n, dtype=np.intp)
-    place[order] = count_steps(episode[order])
-    sizes = np.bincount(episode)
+    episode, place, size = places_in_time(len(log), log.episode, log.step)
     # An episode shorter than its blocks are many has one for each row.
-    counts = np.minimum([n_blocks(int(size)) for size in sizes], sizes)
+    counts = np.minimum([n_blocks(int(rows)) for rows in size], size)
     before = np.cumsum(counts) - counts
-    return before[episode] + place * counts[episode] // sizes[episode]
+    return before[episode] + place * counts[episode] // size[episode]
 
 
 def return_range(log: Log, discount: float) -> tuple[float, float]:

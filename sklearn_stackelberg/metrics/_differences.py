@@ -31,9 +31,14 @@ class ValueDifference(OffPolicyEstimate):
 
     Parameters
     ----------
+    value, standard_error, effective_sample_size, n_episodes, n_transitions
+        Of the difference, as of every `OffPolicyEstimate`.
+    method, error_method, effective_unit, confidence_level
+        As of every `OffPolicyEstimate`.
+    contributions, bias_bound, pieces, limits
+        As of every `OffPolicyEstimate`.
     policy, baseline : OffPolicyEstimate
-        The two values on the same log, of which it is the difference. The other
-        parameters are those of every `OffPolicyEstimate`.
+        The two values on the same log.
     """
 
     policy: OffPolicyEstimate = field(kw_only=True, repr=False)
@@ -98,12 +103,13 @@ def value_difference(
     Examples
     --------
     >>> import numpy as np
-    >>> from sklearn_stackelberg import StackelbergPolicyEstimator, Transitions
+    >>> from sklearn.dummy import DummyClassifier
+    >>> from sklearn_stackelberg import Transitions
     >>> from sklearn_stackelberg.metrics import value_difference
     >>> state, action = np.zeros((40, 1)), np.tile([0, 1], 20)
     >>> log = Transitions(state, action, action, state, terminated=np.ones(40))
-    >>> policy = StackelbergPolicyEstimator(discount=0.0).fit(log)
-    >>> found = value_difference(policy, log, discount=0.0)
+    >>> always = DummyClassifier(strategy="constant", constant=1).fit(state, action)
+    >>> found = value_difference(always, log, discount=0.0)
     >>> round(found.value, 1), found.p_value() < 0.001, round(found.lift.value)
     (0.5, True, 2)
     """

@@ -11,7 +11,7 @@ from .._typing import Floats, Index, RandomStateLike
 from .._validation import check_rules, integer, one_of, positive
 from ..kernels._registry import KernelLike
 from ._data import EvaluationData
-from ._estimate import Figures, OffPolicyEstimate, effective_size, spread
+from ._estimate import Figures, OffPolicyEstimate, effective_size, spread, summed
 from ._fitted_q import FittedQSystem, regressed_q
 from ._importance_weights import (
     episode_folds,
@@ -107,7 +107,7 @@ def density_estimate(
     np.add.at(influence, data.initial, data.initial_weight * (first - start))
     return (
         start + added,
-        np.bincount(data.pieces, influence, data.n_pieces),
+        summed(influence, data.pieces, data.n_pieces),
         effective_size(mass),
     )
 
@@ -242,6 +242,7 @@ def doubly_robust_value(
             step_ratio, source = step_ratios(
                 data, propensity_model, folds, random_state
             )
+        notes: tuple[str, ...] = ()
         features = fit_features(data, settings)
         system = FittedQSystem.from_kernel(data, discount, features, settings.ridge)
         fit = cross_fit(system, fold, regressor, n_iterations)
@@ -249,7 +250,7 @@ def doubly_robust_value(
             value, psi, size = density_estimate(
                 data, fit, discount, weighted=weighted, clip=clip
             )
-            source, unit, notes = "density ratios", "rows", ()
+            source, unit = "density ratios", "rows"
         else:
             value, psi, size = stepwise_estimate(
                 data, fit, step_ratio, discount, weighted=weighted, clip=clip

@@ -17,6 +17,9 @@ from .._typing import AnyArray, Floats, Index
 Limits = tuple[float, float]
 _NO_LIMITS = (-np.inf, np.inf)
 
+# Of the size of what is subtracted.
+_ROUNDING = 1e-12
+
 # A ratio to a value that is fewer standard errors than this away from zero is not near
 # normal, and the delta method's interval too short.
 _LEAST_DENOMINATOR = 3.0
@@ -53,7 +56,8 @@ class OffPolicyEstimate:
         where none was requested.
     effective_sample_size : float
         (Σ ρ)² / Σ ρ² of the weights ρ of the log's rows, or its episodes: as many of
-        equal weight would say as much. Of a difference, the smaller of the two.
+        equal weight would say as much. Of a difference, the smaller of the two, or the
+        first one's if they count rows and episodes.
     n_episodes, n_transitions : int
         What the log holds.
     method, error_method : str
@@ -67,7 +71,7 @@ class OffPolicyEstimate:
         there are none) moves the value: SE² = E / (E − 1) Σ (ψ_e − ψ̄)², unless the
         value was brought back to its ``limits``. None where there are none, as of a
         bootstrap.
-    bias_bound : float, default=0
+    bias_bound : float, default=0.0
         How far the value may be off, apart from chance, because the log does not
         support what the policy does.
     pieces : ndarray of shape (E,), default=None
@@ -128,7 +132,7 @@ class OffPolicyEstimate:
 
         Parameters
         ----------
-        value : float, default=0
+        value : float, default=0.0
             What the true value is under the hypothesis; of a difference, 0 is none.
 
         Returns
@@ -172,6 +176,10 @@ class OffPolicyEstimate:
                 "The value to divide by is 0, and a ratio to it has no meaning. "
                 "Subtract the two instead."
             )
+        # Eq. (63) of docs/game.md.
+        ratio = self.value / other.value
+        slopes = (1.0 / other.value, -ratio / other.value)
+        found = self._combined(other, ratio, slopes, _NO_LIMITS, "over")
         if abs(other.value) < _LEAST_DENOMINATOR * other.standard_error:
             warnings.warn(
                 f"The value to divide by, {other.value:.4g}, is less than "
@@ -181,10 +189,7 @@ class OffPolicyEstimate:
                 UserWarning,
                 stacklevel=2,
             )
-        # Eq. (63) of docs/game.md.
-        ratio = self.value / other.value
-        slopes = (1.0 / other.value, -ratio / other.value)
-        return self._combined(other, ratio, slopes, _NO_LIMITS, "over")
+        return found
 
     def __add__(self, other: Any) -> OffPolicyEstimate:
         if isinstance(other, Real):
@@ -207,6 +212,8 @@ class OffPolicyEstimate:
         # Eq. (62) of docs/game.md.
         ends = self.limits[0] - other.limits[1], self.limits[1] - other.limits[0]
         value = self.value - other.value
+        if abs(value) <= _ROUNDING * abs(other.value):
+            value = 0.0
         return self._combined(other, value, (1.0, -1.0), ends, "minus")
 
     def __rsub__(self, other: Any) -> OffPolicyEstimate:
@@ -246,16 +253,22 @@ class OffPolicyEstimate:
         word: str,
     ) -> OffPolicyEstimate:
         """A function of two values of one log, by its derivatives."""
-        own, theirs = _paired(self, other)
-        psi = slopes[0] * own + slopes[1] * theirs
+        own, theirs = (
+            slope * psi for slope, psi in zip(slopes, _paired(self, other), strict=True)
+        )
+        psi = own + theirs
+        # Of equal estimates what is left is rounding, and no test shall be made of it.
+        if np.abs(psi).max() <= _ROUNDING * np.abs(own).max():
+            psi = np.zeros(len(psi))
+        size = self.effective_sample_size
+        if self.effective_unit == other.effective_unit:
+            size = min(size, other.effective_sample_size)
         # What an error has beyond its contributions is not known to cancel.
         excess = slopes[0] ** 2 * self._excess + slopes[1] ** 2 * other._excess
         return OffPolicyEstimate(
             value=value,
             standard_error=float(np.sqrt(spread(psi) ** 2 + excess)),
-            effective_sample_size=min(
-                self.effective_sample_size, other.effective_sample_size
-            ),
+            effective_sample_size=size,
             n_episodes=self.n_episodes,
             n_transitions=self.n_transitions,
             method=f"{self.method} {word} {other.method}",
@@ -357,7 +370,13 @@ def clustered_error(influence: Floats, cluster: Index, n_clusters: int) -> float
     """`spread` of contributions, (n,), by clusters that are independent."""
     # Rows of an episode depend on each other, so that the sum of each is one
     # observation (the cluster-robust variance of Liang and Zeger).
-    return spread(np.bincount(cluster, influence, n_clusters))
+    return spread(summed(influence, cluster, n_clusters))
+
+
+def summed(influence: Floats, cluster: Index, n_clusters: int) -> Floats:
+    """Sums of rows, (n,), by cluster, (n_clusters,)."""
+    sums: Floats = np.bincount(cluster, influence, n_clusters).astype(float)
+    return sums
 
 
 def effective_size(ratio: NDArray[Any]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,7 +15,7 @@ from .._typing import Floats, Index
 from .._validation import check_table_size
 from . import _jackknife as jackknife
 from ._data import EvaluationData, batches
-from ._estimate import effective_size, spread, within
+from ._estimate import effective_size, spread, summed, within
 from ._features import (
     EvaluationFeatures,
     FeatureMap,
@@ -177,6 +178,11 @@ class FittedQ:
             reached = system.features.times(rows, inverse.T)  # M⁻¹ z_i p_i
             reached *= data.weight[rows, None]
             difference = system.difference(rows)
+            if data.n_pieces == len(data):
+                out[rows] = jackknife.rows_without_themselves(
+                    difference, reached, self.residual[rows]
+                )
+                continue
             cuts = np.flatnonzero(np.diff(data.pieces[rows])) + 1
             for own in np.split(np.arange(len(rows)), cuts):
                 out[rows[own]] = jackknife.without_itself(
@@ -209,7 +215,7 @@ class FittedQ:
         psi = data.weight * self.ratio * self.left_out_residual
         start = data.initial_weight * (self.initial_values - self.value)
         np.add.at(psi, data.initial, start)
-        return np.bincount(data.pieces, psi, data.n_pieces)
+        return summed(psi, data.pieces, data.n_pieces)
 
     @cached_property
     def effective_sample_size(self) -> float:
@@ -229,6 +235,18 @@ class FittedQ:
             value = float(drawn.b.numpy() @ drawn.solve()) + system.anchor
             values[number] = np.clip(value, *limits)
         return values
+
+
+def piece_sums(
+    features: EvaluationFeatures, residual: Floats
+) -> Iterator[tuple[Index, Floats]]:
+    """Pieces, some at a time, and their S_e = Σ_{i in e} z_i δ_i, (k, M)."""
+    pieces = features.data.pieces
+    for rows in jackknife.row_groups(pieces):
+        # Rows of a piece stand together here, so that sums run from start to start.
+        some, starts = np.unique(pieces[rows], return_index=True)
+        weighted = features.logged(rows) * residual[rows, None]
+        yield some, np.add.reduceat(weighted, starts)
 
 
 # Iterations stop where no value moves by more than this share of the rewards' range.

@@ -12,7 +12,8 @@ from ..transitions._tables import Log
 from ._data import EvaluationData, return_range
 from ._features import evaluation_features
 from ._fitted_q import FittedQ, FittedQSystem
-from ._settings import QSettings, fit_features
+from ._q_uncertainty import QUncertainty
+from ._settings import QSettings, choose_and_fit_features, fit_features
 from ._tabulate import AnyPolicy, tabulate_policy
 
 # Rows of the training log that Q is fitted on; more would not change which of two
@@ -42,6 +43,7 @@ class HoldoutEvaluator:
     anchor: float  # what Q is drawn to: the return of the log's mean reward
     discount: float
     highest: float  # return that the training log's rewards can add up to
+    uncertainty: QUncertainty  # of Q in single states
 
     def value(self, data: EvaluationData) -> float:
         """Value on rows that nothing was learned from, doubly robust.
@@ -84,7 +86,13 @@ def fit_holdout_evaluator(
     fit = system.solve()
     highest = return_range(log, discount)[1]
     return HoldoutEvaluator(
-        features, fit.weight, fit.dual, system.anchor, discount, highest
+        features,
+        fit.weight,
+        fit.dual,
+        system.anchor,
+        discount,
+        highest,
+        QUncertainty.of(fit),
     )
 
 
@@ -105,5 +113,5 @@ def fitted_q(
 ) -> FittedQ:
     """Fit Q of the policy on its log, once for all that is read from it."""
     settings = settings or QSettings()
-    features = fit_features(data, settings)
-    return FittedQSystem.from_kernel(data, discount, features, settings.ridge).solve()
+    features, ridge = choose_and_fit_features(data, discount, settings)
+    return FittedQSystem.from_kernel(data, discount, features, ridge).solve()

@@ -48,6 +48,16 @@ def without_itself(difference: Floats, reached: Floats, residual: Floats) -> Flo
     return residual + difference @ lu_solve(factor, reached.T @ residual)
 
 
+def rows_without_themselves(
+    difference: Floats, reached: Floats, residual: Floats
+) -> Floats:
+    """The same of many pieces of one row each, (k,)."""
+    hat = np.einsum("ij,ij->i", difference, reached)
+    left = 1.0 - hat
+    known = np.abs(left) > _SMALLEST_REMAINDER * np.maximum(1.0, np.abs(hat))
+    return np.divide(residual, left, out=np.full(len(hat), np.nan), where=known)
+
+
 def drawn_times(data: _data.EvaluationData, rng: np.random.RandomState) -> Index:
     """How often a bootstrap of pieces draws each row, (n,)."""
     n = data.n_pieces

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -11,7 +13,7 @@ from .._validation import check_discount, check_level
 from ..transitions._as_transitions import as_transitions
 from ..transitions._transitions import Transitions
 from ._data import EvaluationData
-from ._estimate import Figures, OffPolicyEstimate, effective_size, spread
+from ._estimate import Figures, OffPolicyEstimate, effective_size, spread, summed
 from ._fitted_q import FittedQ
 from ._holdout import fitted_q
 from ._importance_weights import EpisodeRows, whole_episodes
@@ -82,7 +84,7 @@ def logged_value(
     """
     check_discount(discount)
     check_level(confidence_level)
-    log, rows = as_transitions(X, y, return_rows=True)
+    log, rows = as_transitions(cast(Any, X), y, return_rows=True)
     if sample_weight is not None and y is not None:
         # Rows of a table that hold a state alone are no transitions.
         sample_weight = np.asarray(sample_weight)[rows]
@@ -117,11 +119,12 @@ def _figures(data: EvaluationData, discount: float) -> Figures:
         )
     n_episodes = int(rows.episode.max()) + 1
     first = rows.step == 0
-    weight = np.bincount(rows.episode[first], data.weight[first], n_episodes)
-    weight /= weight.sum()
+    weight = summed(data.weight[first], rows.episode[first], n_episodes)
+    weight = weight / weight.sum()
     gain = rows.spread(data.log.reward)
     returns = gain @ discount ** np.arange(gain.shape[1])
-    influence, method = np.zeros(len(data)), "Mean logged return"
+    influence: Floats = np.zeros(len(data))
+    method = "Mean logged return"
     cut = _cut_ends(data, rows)
     if len(cut):
         method += ", and what follows a cut end by fitted-Q evaluation"
@@ -136,7 +139,7 @@ def _figures(data: EvaluationData, discount: float) -> Figures:
         np.flatnonzero(first),
         (weight * (returns - value))[rows.episode[first]],
     )
-    psi = np.bincount(data.pieces, influence, data.n_pieces)
+    psi = summed(influence, data.pieces, data.n_pieces)
     return Figures(
         value,
         spread(psi),

@@ -19,6 +19,7 @@ from ..transitions._transitions import Transitions
 from ._data import EvaluationData
 from ._estimate import Figures, OffPolicyEstimate, within
 from ._tabulate import AnyPolicy, is_continuous, tabulate_policy
+from ._training_rows import warn_of_training_rows
 
 
 def evaluate(
@@ -35,6 +36,7 @@ def evaluate(
     check_discount(discount)
     check_level(confidence_level)
     data = prepare_evaluation(policy, X, y, sample_weight=sample_weight, greedy=greedy)
+    warn_of_training_rows(data.policy, data.log)
     return reported(figures(data), data, confidence_level)
 
 

@@ -1,6 +1,6 @@
-"""Choosing among policies: folds of whole episodes, scorers, and what is refitted."""
+"""Choosing among policies: folds, scorers, and what is refitted."""
 
-from ._folds import EpisodeKFold
+from ._folds import BlockKFold, EpisodeKFold
 from ._refit import PessimisticRefit
 from ._scorers import (
     BellmanErrorScorer,
@@ -11,6 +11,7 @@ from ._scorers import (
 
 __all__ = [
     "BellmanErrorScorer",
+    "BlockKFold",
     "DoublyRobustScorer",
     "EpisodeKFold",
     "FittedQScorer",

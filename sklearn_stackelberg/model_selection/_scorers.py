@@ -14,6 +14,7 @@ from ..metrics._doubly_robust import doubly_robust_value
 from ..metrics._estimate import OffPolicyEstimate
 from ..metrics._fitted_q_value import fitted_q_value
 from ..metrics._importance import importance_sampling_value
+from ..metrics._training_rows import TrainingRowsWarning
 from ..transitions._as_transitions import LogOrStates
 
 _REPORTED = ("value", "standard_error", "lower_limit", "effective_sample_size")
@@ -74,7 +75,11 @@ class _Scorer:
         try:
             discount = _discount(estimator) if self.discount is None else self.discount
             settings = {"discount": discount, **self._settings(), **weights}
-            estimate = type(self)._metric(estimator, X, y, **settings)
+            with warnings.catch_warnings():
+                # Whoever gives a reference knows what the candidates were learned from.
+                if self.reference is not None:
+                    warnings.simplefilter("ignore", TrainingRowsWarning)
+                estimate = type(self)._metric(estimator, X, y, **settings)
         except ValueError as error:
             if not self.report:
                 raise

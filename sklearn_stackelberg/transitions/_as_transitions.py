@@ -162,7 +162,9 @@ def _warn_of_gaps(left_out: dict[str, int], stacklevel: int) -> None:
         "at step + 1 although their episode goes on (as_transitions(X, y).left_out "
         "counts them). Either decisions are missing in the table, or rows were drawn "
         "one by one (KFold, train_test_split, resample). "
-        f"Then the same {CUT_EPISODES_HARM} Split by episodes: cv=EpisodeKFold(5).",
+        f"Then the same {CUT_EPISODES_HARM} Split by episodes: cv=EpisodeKFold(5). "
+        "(BlockKFold leaves such gaps in a table by intention; it leaves none in a "
+        "Transitions.)",
         UserWarning,
         stacklevel=stacklevel + 1,
     )

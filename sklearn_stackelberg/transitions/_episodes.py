@@ -246,9 +246,12 @@ class Origin:
     # own registry of warnings in each fit.
     cuts_reported = False
 
-    def __reduce__(self) -> tuple[type[Origin], tuple[()]]:
-        # Nothing to keep: a warning must not change the hash or the pickle of a log.
-        return Origin, ()
+    def __init__(self, n_rows: int) -> None:
+        self.n_rows = n_rows
+
+    def __reduce__(self) -> tuple[type[Origin], tuple[int]]:
+        # No more to keep: a warning must not change the hash or the pickle of a log.
+        return Origin, (self.n_rows,)
 
 
 def episode_sizes(episode: NDArray[Any] | None) -> NDArray[np.int32] | None:
@@ -268,6 +271,7 @@ CUT_EPISODES_HARM = (
 
 def warn_of_cut_episodes(
     episode: NDArray[Any] | None,
+    step: NDArray[np.int64] | None,
     sizes: NDArray[np.int32] | None,
     origin: Origin,
     stacklevel: int,
@@ -279,6 +283,10 @@ def warn_of_cut_episodes(
     cut = sizes != episode_sizes(episode)
     if not cut.any():
         return
+    # Of one episode, time itself is what can be split: before and after a block.
+    one = sizes[0] == origin.n_rows
+    if one and step is not None and (np.diff(np.sort(step)) > 1).sum() < 2:
+        return
     n_cut = np.unique(episode[cut]).size
     warnings.warn(
         f"Cut episodes: of {np.unique(episode).size:,} episodes, {n_cut:,} "
@@ -286,8 +294,8 @@ def warn_of_cut_episodes(
         "that they were taken from. Splits and draws by rows do this (KFold, "
         "train_test_split, resample, log[rows]). "
         f"Then the same {CUT_EPISODES_HARM} Split and draw by episodes: "
-        "cv=EpisodeKFold(5), or log.episodes in place of log. (Reported once for each "
-        "log.)",
+        "cv=EpisodeKFold(5), or log.episodes in place of log; one long episode by "
+        "time: cv=BlockKFold(5). (Reported once for each log.)",
         UserWarning,
         stacklevel=stacklevel + 1,
     )

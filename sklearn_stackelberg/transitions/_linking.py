@@ -32,6 +32,29 @@ def encode(episode: NDArray[Any]) -> NDArray[np.intp]:
     return np.repeat(rank[codes.reshape(-1)], np.diff(np.append(starts, episode.size)))
 
 
+class Places(NamedTuple):
+    """Where the n rows of a log stand in time."""
+
+    episode: NDArray[np.intp]  # (n,), codes from 0
+    place: NDArray[np.intp]  # (n,), rows of the episode that stand before it in time
+    size: NDArray[np.intp]  # (E,), rows of each episode
+
+
+def places_in_time(
+    n: int, episode: NDArray[Any] | None, step: NDArray[np.int64] | None
+) -> Places:
+    """Read off the place of rows that stand in order where they have no steps.
+
+    Without episodes they are one.
+    """
+    codes = np.zeros(n, dtype=np.intp) if episode is None else encode(episode)
+    order = np.lexsort((np.arange(n) if step is None else step, codes))
+    size = np.bincount(codes)
+    place = np.empty(n, dtype=np.intp)
+    place[order] = np.arange(n) - (np.cumsum(size) - size)[codes[order]]
+    return Places(codes, place, size)
+
+
 def link(episode: NDArray[Any], step: NDArray[np.int64]) -> Links:
     """Find each row's successor, wherever it stands; refuse steps that repeat."""
     codes = encode(episode)

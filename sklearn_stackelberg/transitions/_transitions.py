@@ -182,7 +182,7 @@ class Transitions(Log):
         if available is not None or next_available is not None:
             self.__dict__.update(read_masks(self, available, next_available))
         # What a fold, which takes them along, needs to know whether it cut episodes.
-        self._sizes, self._origin = episode_sizes(self.episode), Origin()
+        self._sizes, self._origin = episode_sizes(self.episode), Origin(len(self))
 
     @classmethod
     def _from_checked(
@@ -197,7 +197,7 @@ class Transitions(Log):
             if value is not None or not hasattr(cls, name)
         )
         new.left_out, new._n_without_action = left_out, n_without_action
-        new._sizes, new._origin = episode_sizes(new.episode), Origin()
+        new._sizes, new._origin = episode_sizes(new.episode), Origin(len(new))
         return new
 
     @classmethod
@@ -215,7 +215,9 @@ class Transitions(Log):
         return log, chain.rows
 
     def _warn_of_cut_episodes(self, stacklevel: int) -> None:
-        warn_of_cut_episodes(self.episode, self._sizes, self._origin, stacklevel + 1)
+        warn_of_cut_episodes(
+            self.episode, self.step, self._sizes, self._origin, stacklevel + 1
+        )
 
     @property
     def n_features(self) -> int:

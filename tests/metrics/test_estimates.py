@@ -8,7 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from _logs import FIELDS, changed, estimator, random_mdp, uniform_log, walk_log
+from _logs import (
+    FIELDS,
+    changed,
+    estimator,
+    ignore_few_episodes,
+    random_mdp,
+    uniform_log,
+    walk_log,
+)
 from numpy.testing import assert_allclose
 from scipy.linalg import lu_solve
 from scipy.stats import t as student_t
@@ -475,6 +483,7 @@ def by_hand(log, ratio, discount, *, per_decision, weighted, clip=np.inf):
     )
 
 
+@ignore_few_episodes
 @pytest.mark.parametrize("weighted", [True, False])
 @pytest.mark.parametrize("per_decision", [True, False])
 @pytest.mark.parametrize("clip", [None, 1.5])
@@ -605,6 +614,7 @@ def test_without_q_it_is_importance_sampling():
         )
 
 
+@pytest.mark.filterwarnings("ignore:The importance weights of one step, π:UserWarning")
 @pytest.mark.parametrize("ratios", ["importance", "density"])
 def test_with_the_true_q_no_weight_matters(ratios):
     """Rewards and next states of certainty: δ is 0 in every row."""
@@ -692,9 +702,10 @@ THEIRS = {
 }
 
 
+@ignore_few_episodes
 def test_numbers_of_scope_rl_and_obp():
     pytest.importorskip("gymnasium")
-    from benchmarks.tables.ope_peers import PEERS, ours
+    from benchmarks.tables.ope_peers import PEERS, log_of, ours
 
     compared = {
         (peer, name): ours(peer, settings, common["discount"])
@@ -702,7 +713,13 @@ def test_numbers_of_scope_rl_and_obp():
         for name, settings in names.items()
     }
     assert compared.keys() == THEIRS.keys()
-    for key, theirs in THEIRS.items():
+    # It is beyond all returns, and ours are held to them.
+    beyond = ("SCOPE-RL 0.2.1", "TrajectoryWiseImportanceSampling")
+    reward = log_of(beyond[0]).reward
+    assert reward.max() * 10 < THEIRS[beyond]
+    assert compared.pop(beyond) < THEIRS[beyond]
+    for key in compared:
+        theirs = THEIRS[key]
         assert compared[key] == pytest.approx(theirs, abs=1e-6), key
 
 

@@ -9,6 +9,7 @@ from _logs import (
     changed,
     estimator,
     ignore_convergence,
+    ignore_few_episodes,
     staged_log,
     staged_rule,
     walk_log,
@@ -30,7 +31,7 @@ from sklearn_stackelberg.metrics import (
 from sklearn_stackelberg.metrics._importance_weights import step_ratios
 from sklearn_stackelberg.metrics._prepare import prepare_evaluation, unwrap
 
-pytestmark = ignore_convergence
+pytestmark = [ignore_convergence, ignore_few_episodes]
 METRICS = (
     fitted_q_value,
     importance_sampling_value,

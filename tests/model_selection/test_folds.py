@@ -193,7 +193,7 @@ def test_fewer_episodes_than_folds(table, log):
         with pytest.raises(ValueError, match=words):
             next(EpisodeKFold(17).split(X, y))
     one = log.episodes[[0]]
-    with pytest.raises(ValueError, match=r"of 1 episode\. Log more.*KFold"):
+    with pytest.raises(ValueError, match=r"of 1 episode\. Use BlockKFold.*KFold"):
         next(EpisodeKFold(2).split(one))
 
 

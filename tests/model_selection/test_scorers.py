@@ -9,7 +9,13 @@ import warnings
 import numpy as np
 import pytest
 import sklearn
-from _logs import changed, estimator, ignore_convergence, walk_log
+from _logs import (
+    changed,
+    estimator,
+    ignore_convergence,
+    ignore_few_episodes,
+    walk_log,
+)
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.exceptions import FitFailedWarning
@@ -41,7 +47,7 @@ from sklearn_stackelberg.model_selection import (
     PessimisticRefit,
 )
 
-pytestmark = [ignore_convergence, pytest.mark.slow]
+pytestmark = [ignore_convergence, ignore_few_episodes, pytest.mark.slow]
 
 FAST = dict(mirror_steps=2, max_iter=1, n_components=10)
 FOLDS = EpisodeKFold(3)
