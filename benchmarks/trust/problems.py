@@ -189,6 +189,13 @@ _INTERCEPTS = RandomIntercepts()
 _RELIEF = softmax(
     lambda s: np.stack([0.0 * s[:, 0], 0.8 * s[:, 0], 0.5 * s[:, 1]], axis=1), 3
 )
+# Half the logger: where drugs add up the severity leaves what was logged.
+_MILD = Probabilities(
+    lambda s: (
+        0.5 * _INTERCEPTS.logger.predict_proba(s) + 0.5 * _RELIEF.predict_proba(s)
+    ),
+    3,
+)
 
 # --------------------------------------------------------------------------- amounts
 
@@ -251,7 +258,7 @@ PROBLEMS: tuple[TrustProblem, ...] = (
     _two_stage(300),
     _two_stage(2_000),
     TrustProblem(
-        _INTERCEPTS, _INTERCEPTS.logger, _RELIEF, "100 patients, 5 to 20 visits"
+        _INTERCEPTS, _INTERCEPTS.logger, _MILD, "100 patients, 5 to 20 visits"
     ),
     _linear_quadratic("linear-quadratic", -0.5, 0.1, 0.4, True),
     _linear_quadratic("linear-quadratic, away", -0.8, -0.5, 0.2, False),

@@ -160,7 +160,7 @@ class RandomIntercepts(Logged):
     ) -> Outcome:
         severity, trait = state.T
         relief = np.select([action == 1, action == 2], [0.6, 0.6 + 0.6 * trait], 0.0)
-        after = 0.3 + 0.7 * severity - relief + rng.normal(0.0, 0.5, len(state))
+        after = 0.6 + 0.4 * severity - relief + rng.normal(0.0, 0.5, len(state))
         reward = -severity - 0.2 * (action > 0)
         return np.column_stack([after, trait]), reward, np.zeros(len(state), dtype=bool)
 
