@@ -37,6 +37,11 @@ TABLES = (
     "tuning",
     "lower_bound",
     "residual_features",
+    "floors",
+    "held_out",
+    "differences",
+    "ranks",
+    "published",
 )
 
 
@@ -54,10 +59,19 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         "--side", choices=("both", "ours", "peers"), default="both", help="who runs"
     )
     parser.add_argument(
-        "--seeds", type=int, help="how many logs (default: the table's)"
+        "--seeds", "--logs", type=int, help="how many logs (default: the table's)"
     )
     parser.add_argument(
         "--resume", action="store_true", help="keep the rows of an earlier run"
+    )
+    parser.add_argument(
+        "--problems", help="only those whose names hold this, or one of A|B"
+    )
+    parser.add_argument(
+        "--part",
+        type=_part,
+        metavar="K/N",
+        help="the K-th of N processes that share the logs of a table; keeps rows",
     )
     parser.add_argument(
         "--results", type=Path, default=FOLDER / "results", help="where rows are saved"
@@ -68,6 +82,14 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         parser.error(f"no table is called {unknown}; there are {list(TABLES)}")
     options.tables = options.tables or list(TABLES)
     return options
+
+
+def _part(text: str) -> tuple[int, int]:
+    """``"1/2"`` as (0, 2)."""
+    which, n_parts = map(int, text.split("/"))
+    if not 1 <= which <= n_parts:
+        raise argparse.ArgumentTypeError(f"expected K/N with 1 <= K <= N, got {text}")
+    return which - 1, n_parts
 
 
 def main(arguments: list[str]) -> None:
@@ -92,10 +114,14 @@ def main(arguments: list[str]) -> None:
     torch.set_num_threads(1)
     from benchmarks.report import Rows
 
+    # Not every table can do a part of its problems or of its logs.
+    chosen = {"problems": options.problems, "part": options.part}
+    chosen = {name: given for name, given in chosen.items() if given is not None}
     for name in options.tables:
         table = importlib.import_module(f"benchmarks.tables.{name}")
-        rows = Rows(name, options.results, options.resume)
-        rows.publish(table.run(rows, side=options.side, seeds=options.seeds))
+        # Processes that share a table must not empty it.
+        rows = Rows(name, options.results, options.resume or options.part is not None)
+        rows.publish(table.run(rows, side=options.side, seeds=options.seeds, **chosen))
 
 
 if __name__ == "__main__":

@@ -23,15 +23,15 @@ from sklearn_stackelberg import Transitions
 from sklearn_stackelberg.datasets import FiniteMDP, rollout_returns
 
 
-def ring(name: str, shift: float) -> Finite:
-    """Six states in a ring; the way to what pays is mostly logged the other way."""
-    n_states = 6
+def ring(name: str, shift: float, n_states: int = 6) -> Finite:
+    """States in a ring; the way to what pays is mostly logged the other way."""
     transition = np.zeros((n_states, 3, n_states))
     here = np.arange(n_states)
     for action, move in enumerate((-1, 0, 1)):
         transition[here, action, (here + move) % n_states] += 0.8
         transition[here, action, here] += 0.2
-    reward = np.repeat(np.array([0.0, 0, 0, 0, 1, 2])[:, None], 3, axis=1) + shift
+    pays = np.append(np.zeros(n_states - 2), [1.0, 2.0])
+    reward = np.repeat(pays[:, None], 3, axis=1) + shift
     mdp = FiniteMDP(transition, reward, np.full(n_states, 1 / n_states))
     logger = np.tile([0.85, 0.05, 0.1], (n_states, 1))
     codes = here[:, None].astype(float)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from .._typing import Index
-from ..metrics._lower_bound import LowerBound, cross_fitted_bounds
+from ..metrics._lower_bound import LowerBound, highest_lower_bound
 from ..solvers._base import Observer
 from .fits import Fit, FitResult
 from .fitted_policy import FittedPolicy
@@ -29,18 +27,11 @@ def calibrate(
         part = fit.part(rows)
         return [part.solve(lam).fitted.policy for lam in LAMS]
 
-    bounds = cross_fitted_bounds(
+    best, bound = highest_lower_bound(
         fit.problem.counted(),
         fit.problem.discount,
         learn,
         fit.solve(LAMS[0]).fitted.policy,
         level,
     )
-    values = np.array([bound.value for bound in bounds])
-    if not np.isfinite(values).any():
-        raise ValueError(
-            "No lower bound of the policy's value can be given, because its error "
-            "could not be computed on this log. Set lam to a number."
-        )
-    best = int(np.nanargmax(values))
-    return LAMS[best], fit.solve(LAMS[best], observe), bounds[best]
+    return LAMS[best], fit.solve(LAMS[best], observe), bound

@@ -61,8 +61,10 @@ class ActionSupport:
        Reinforcement Learning Algorithms", arXiv 1910.01708, 2019.
     """
 
-    def __init__(self, threshold: float) -> None:
-        self.threshold = threshold
+    def __init__(
+        self, threshold: float, *, n_rows: int = _FOREST_ROWS, leaf: int | None = None
+    ) -> None:
+        self.threshold, self.n_rows, self.leaf = threshold, n_rows, leaf
 
     def fit(
         self,
@@ -81,9 +83,9 @@ class ActionSupport:
             np.add.at(counts, (where.ravel(), codes), 1.0)
             self.counts_ = counts
             return self
-        chosen = fixed_sample(len(states), _FOREST_ROWS)
+        chosen = fixed_sample(len(states), self.n_rows)
         columns, taken = self.columns_.transform(states[chosen]), codes[chosen]
-        leaf = _best_leaf(columns, taken, rng)
+        leaf = self.leaf or _best_leaf(columns, taken, rng)
         self.forest_ = _forest(_TREES, leaf, rng).fit(columns, taken)
         return self
 
@@ -168,13 +170,13 @@ class ActionRange:
     the state, a mean over the trees of a random forest.
     """
 
-    def __init__(self, threshold: float) -> None:
-        self.threshold = threshold
+    def __init__(self, threshold: float, *, n_rows: int = _FOREST_ROWS) -> None:
+        self.threshold, self.n_rows = threshold, n_rows
 
     def fit(self, states: Floats, actions: Floats, rng: RandomState) -> ActionRange:
         """Of logged states (n, d) and actions (n, p), on their scale."""
         self.columns_ = _tree_columns(states)
-        chosen = fixed_sample(len(states), _FOREST_ROWS)
+        chosen = fixed_sample(len(states), self.n_rows)
         actions = ActionScale.of(actions).transform(actions)[chosen]
         x = self.columns_.transform(states[chosen])
         targets = actions / center_and_spread(actions)[1]

@@ -8,18 +8,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg import cho_factor, cho_solve
 
 from .._typing import Floats, Index, RandomStateLike
 from .._validation import check_discount, check_rules, integer, non_negative
 from ..kernels._registry import KernelLike
-from ..metrics._data import EvaluationData, batches
+from ..metrics._data import EvaluationData
 from ..metrics._estimate import effective_size
-from ..metrics._features import DiscreteFeatures, node_batches
-from ..metrics._fitted_q import FittedQ
 from ..metrics._holdout import fitted_q
 from ..metrics._prepare import prepare_evaluation
 from ..metrics._settings import QSettings
+from ..metrics._unsupported import support_counts, unsupported_share
 
 
 def coverage_report(
@@ -34,6 +32,7 @@ def coverage_report(
     min_effective_rows: float = 30.0,
     min_effective_episodes: float = 10.0,
     min_followed: float = 0.5,
+    max_unsupported: float = 0.1,
     kernel: KernelLike = "auto",
     bandwidth: ArrayLike = "median",
     n_components: int | None = 200,
@@ -70,6 +69,8 @@ def coverage_report(
         The same of episodes.
     min_followed : float, default=0.5
         Smallest ``share_followed`` that is not warned of.
+    max_unsupported : float, default=0.1
+        Largest ``unsupported_share`` that is not warned of.
     kernel, bandwidth, n_components, ridge, random_state
         As in `metrics.fitted_q_value`.
 
@@ -103,6 +104,7 @@ def coverage_report(
     The 3 heaviest rows carry 5 % of its weight.
     Of what the policy would do, 0 % was never logged near the state where it would do
     it (at the logged states: 0 %). The log accounts for 100 % of its discounted visits.
+    Up to 0 % of its value, after actions that the log does not support, is unknown.
     """
     check_discount(discount)
     settings = QSettings(kernel, bandwidth, n_components, ridge, random_state)
@@ -111,6 +113,7 @@ def coverage_report(
         "min_effective_rows": min_effective_rows,
         "min_effective_episodes": min_effective_episodes,
         "min_followed": min_followed,
+        "max_unsupported": max_unsupported,
     }
     check_rules(limits, dict.fromkeys(limits, non_negative()))
     check_rules({"n_rows": n_rows}, {"n_rows": integer(1)})
@@ -122,7 +125,7 @@ def coverage_report(
     # would be no distribution of visits at all.
     mass = mass / total if total > 0 else np.zeros_like(mass)
     by_episode = np.bincount(data.episode, mass, data.n_episodes)
-    support = support_counts(fit)
+    support = support_counts(fit.system.features)
     # What lacks a rounding error of enough is enough.
     lacking = support < min_rows * (1 - 1e-6)
     unseen = (data.probabilities * lacking).sum(axis=1)  # (N,)
@@ -149,6 +152,7 @@ def coverage_report(
         share_unseen=float(visits @ unseen / visits.sum()),
         share_unseen_logged=float(data.weight @ unseen[data.state_index]),
         share_followed=max(0.0, 1.0 - abs(1.0 - float(stops))),
+        unsupported_share=unsupported_share(fit.system),
         warnings=[],
     )
     report.warnings.extend(coverage_warnings(report, limits))
@@ -244,6 +248,10 @@ class CoverageReport:
         Share of the policy's discounted visits that the rows account for: 0 of one that
         leaves the log at its first step. Ratios that account for too much lower it as
         well. The rest of the value is not from the log.
+    unsupported_share : float
+        Discounted probability that the policy comes to take an action that the log does
+        not support where it is taken: times the range of returns it is the
+        ``bias_bound`` of estimates on this log, from which on nothing is known.
     warnings : list of str
         What the warnings said; empty if there is nothing to warn of.
     """
@@ -261,6 +269,7 @@ class CoverageReport:
     share_unseen: float
     share_unseen_logged: float
     share_followed: float
+    unsupported_share: float
     warnings: list[str]
 
     @property
@@ -303,6 +312,8 @@ class CoverageReport:
             "logged near the state where it would do it (at the logged states: "
             f"{_percent(self.share_unseen_logged)}). The log accounts for "
             f"{_percent(self.share_followed)} of its discounted visits.",
+            f"Up to {_percent(self.unsupported_share)} of its value, after actions "
+            "that the log does not support, is unknown.",
         ]
         return "\n".join([*lines, *(f"Warning: {text}" for text in self.warnings)])
 
@@ -331,6 +342,13 @@ def coverage_warnings(report: CoverageReport, limits: dict[str, float]) -> list[
             f"expected. The heaviest rows: {named}. What they show may be chance: look "
             "at them, log more of their kind, or evaluate a policy nearer to the "
             "logged one (a smaller lam)."
+        )
+    if report.unsupported_share > limits["max_unsupported"]:
+        out.append(
+            f"{_percent(report.unsupported_share)} of the policy's value is after "
+            "actions that the log does not support where they would be taken, and "
+            "may be anything. Evaluate a policy nearer to the logged one (a smaller "
+            "lam, or support > 0)."
         )
     if report.share_followed < limits["min_followed"]:
         out.append(
@@ -361,68 +379,3 @@ def _percent(share: float) -> str:
     if 99.5 <= percent < 99.95:
         return "over 99 %"
     return f"{percent:.0f} %"
-
-
-def support_counts(fit: FittedQ) -> Floats:
-    """N_a(s) of every state of ``data.states`` and every action, (N, A).
-
-    Of a continuous policy N(s, a) of its nodes, all logged pairs being of one kind.
-    """
-    features = fit.system.features
-    if isinstance(features, DiscreteFeatures):
-        return np.maximum(_support_of_actions(features), 0.0)
-    data, kernel_features = features.data, features.kernel_features
-
-    def unit(states: Floats, actions: Floats) -> Floats:
-        itself = kernel_features.similarity_to_itself(states, actions)
-        return kernel_features.transform(states, actions) / _length(itself)[:, None]
-
-    # The identity is the prior; the noise is of variance k, which rows are divided by.
-    gram = np.eye(features.size)
-    for batch in batches(len(data)):
-        rows = unit(data.states[data.state_index[batch]], data.actions[batch])
-        gram += rows.T @ rows
-    factor = cho_factor(gram)
-    out = np.empty(data.probabilities.shape)
-    for batch, states, actions in node_batches(data, features.size):
-        found = _counts(unit(states, actions), factor)
-        out[batch] = found.reshape(-1, data.n_actions)
-    return np.maximum(out, 0.0)
-
-
-def _support_of_actions(features: DiscreteFeatures) -> Floats:
-    """N_a(s) of discrete actions, (N, A), a Gram matrix of the states for each."""
-    data, kernel_features = features.data, features.kernel_features
-    length = _length(kernel_features.similarity_to_itself(data.states))  # (N,)
-
-    def unit(index: Index) -> Floats:
-        return features.phi(index) / length[index, None]
-
-    out = np.zeros((len(data.states), data.n_actions))
-    for action in range(data.n_actions):
-        index = data.state_index[data.codes == action]
-        gram = np.eye(kernel_features.n_features_out_)
-        for batch in batches(len(index)):
-            rows = unit(index[batch])
-            gram += rows.T @ rows
-        factor = cho_factor(gram)
-        for batch in batches(len(out)):
-            out[batch, action] = _counts(unit(np.arange(len(out))[batch]), factor)
-    # The row itself is near, even if the features do not show it.
-    logged = data.state_index, data.codes
-    out[logged] = np.maximum(out[logged], 1.0)
-    return out
-
-
-def _length(itself: Floats) -> Floats:
-    """k(s, s)^½, by which features are of unit length."""
-    # A state that is like nothing, not even itself, has no rows near it.
-    return np.sqrt(np.where(itself > 0, itself, np.inf))
-
-
-def _counts(unit: Floats, factor: tuple[Floats, bool]) -> Floats:
-    """Rows from which as much could be learned, of features of unit length, (k,)."""
-    # Gaussian process with noise k: the variance of Q(s, a) is k (1 − explained), and
-    # after N rows at s itself it would be k / (1 + N).
-    explained = (unit * (unit - cho_solve(factor, unit.T).T)).sum(axis=1)
-    return 1.0 / np.maximum(1.0 - explained, np.finfo(float).eps) - 1.0

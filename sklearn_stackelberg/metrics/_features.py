@@ -318,7 +318,14 @@ class ContinuousFeatures(EvaluationFeatures):
                 nodes = data.nodes[some].reshape(weights.size, -1)
                 mean = _weighted(weights, features.action_gram(nodes))
             out[batch] = features.state_gram(states) * mean
-        return out @ features.projection_
+        mean = out @ features.projection_
+        if not hasattr(features, "terms"):
+            return mean
+        terms = np.zeros((len(index), features.n_features_out_ - mean.shape[1]))
+        for j in range(data.n_actions):
+            columns = features.terms(data.states[index], data.nodes[index, j])
+            terms += data.probabilities[index, j, None] * columns
+        return np.hstack([mean, terms])
 
 
 def node_batches(

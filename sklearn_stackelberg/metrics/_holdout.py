@@ -13,7 +13,7 @@ from ._data import EvaluationData, return_range
 from ._features import evaluation_features
 from ._fitted_q import FittedQ, FittedQSystem
 from ._q_uncertainty import QUncertainty
-from ._settings import QSettings, fit_features
+from ._settings import QSettings, choose_and_fit_features, fit_features
 from ._tabulate import AnyPolicy, tabulate_policy
 
 # Rows of the training log that Q is fitted on; more would not change which of two
@@ -113,5 +113,5 @@ def fitted_q(
 ) -> FittedQ:
     """Fit Q of the policy on its log, once for all that is read from it."""
     settings = settings or QSettings()
-    features = fit_features(data, settings)
-    return FittedQSystem.from_kernel(data, discount, features, settings.ridge).solve()
+    features, ridge = choose_and_fit_features(data, discount, settings)
+    return FittedQSystem.from_kernel(data, discount, features, ridge).solve()

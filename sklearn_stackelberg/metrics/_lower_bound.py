@@ -72,16 +72,17 @@ class _Candidate:
     systems: list[FittedQSystem] = field(default_factory=list)
 
 
-def cross_fitted_bounds(
+def highest_lower_bound(
     log: Transitions,
     discount: float,
     learn: Callable[[Index], Sequence[AnyPolicy]],
     first: AnyPolicy,
     level: float,
-) -> list[LowerBound]:
-    """Lower bounds of the candidates that ``learn`` makes of some rows, at one level.
+) -> tuple[int, LowerBound]:
+    """The highest lower bound of the candidates that ``learn`` makes of some rows.
 
-    They hold together. ``first`` is any policy of the log's actions.
+    With its place among them. The bounds hold together at the level, in (0, 1);
+    ``first`` is any policy of the log's actions.
     """
     data = tabulate_policy(first, log)
     if data.n_pieces < 2:
@@ -105,7 +106,7 @@ def cross_fitted_bounds(
             candidate.systems.append(system)
             # Nothing that is learned here has seen the episodes that it is held against.
             candidate.found.take(held, fit_without(system, held))
-    return _bounds(data, discount, candidates, level)
+    return _highest(data, discount, candidates, level)
 
 
 def _system(
@@ -114,12 +115,12 @@ def _system(
     return FittedQSystem.from_kernel(data, discount, features, _RIDGE)
 
 
-def _bounds(
+def _highest(
     data: EvaluationData,
     discount: float,
     candidates: list[_Candidate],
     level: float,
-) -> list[LowerBound]:
+) -> tuple[int, LowerBound]:
     found = [
         density_estimate(data, candidate.found, discount, weighted=True, clip=None)
         for candidate in candidates
@@ -128,16 +129,16 @@ def _bounds(
     # The highest of several bounds is too high more often than each is.
     quantile = simultaneous_quantile(contributions, level, one_sided=True)
     lowest, highest = data.return_range(discount)
-    return [
-        LowerBound(
-            float(np.clip(value, lowest, highest)),
-            spread(psi),
-            _spread_of_policies(candidate.systems),
-            quantile,
-            lowest,
-        )
-        for (value, psi, _), candidate in zip(found, candidates, strict=True)
-    ]
+    estimates = np.clip([value for value, _, _ in found], lowest, highest)
+    errors = np.array([spread(psi) for _, psi, _ in found])
+    best = int(np.argmax(estimates - quantile * errors))
+    return best, LowerBound(
+        float(estimates[best]),
+        float(errors[best]),
+        _spread_of_policies(candidates[best].systems),
+        quantile,
+        lowest,
+    )
 
 
 def _spread_of_policies(systems: list[FittedQSystem]) -> float:

@@ -39,7 +39,20 @@ _ODD = np.uint64(0x9E3779B97F4A7C15)
 
 
 class TrainingRowsWarning(UserWarning):
-    """A policy is evaluated on rows that it was learned from."""
+    """A policy is evaluated on rows that it was learned from.
+
+    Rows are known by their state, action and reward, with those before them where many
+    are equal, and by their episode and step. Of few states without either, rows drawn
+    one by one are not known again.
+
+    Examples
+    --------
+    Where that is intended:
+
+    >>> import warnings
+    >>> from sklearn_stackelberg.metrics import TrainingRowsWarning
+    >>> warnings.filterwarnings("ignore", category=TrainingRowsWarning)
+    """
 
 
 @dataclass(frozen=True, eq=False)

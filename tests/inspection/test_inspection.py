@@ -61,6 +61,7 @@ def report_of(policy, log, y=None, **settings) -> CoverageReport:
     quiet = dict.fromkeys(
         ("min_effective_rows", "min_effective_episodes", "min_followed"), 0.0
     )
+    quiet["max_unsupported"] = 1.0
     defaults = {"discount": 0.9, "ridge": 1e-7, **quiet}
     return coverage_report(policy, log, y, **defaults | settings)
 
@@ -222,6 +223,7 @@ def test_unseen_shares_are_those_of_the_counts(seed):
     )
     # Of the walks that stop with probability 1 - discount a step, those not lost.
     assert_allclose(report.share_followed, 1 - visits @ unseen, rtol=1e-3)
+    assert_allclose(report.unsupported_share, visits @ unseen, rtol=1e-3)
     assert report.share_followed < 1 - report.share_unseen
     assert_allclose(report.ratio.mean(), 1.0)
 
@@ -344,9 +346,15 @@ def test_a_policy_that_leaves_the_log_at_once():
     # Half of the time it stays: then half of what it is worth is not from the log.
     half = Table([[0.3, 0.7], [0.5, 0.5]])
     words = r"account for 30 % of the policy's discounted visits"
-    with pytest.warns(UserWarning, match=words):
+    unsupported = r"70 % of the policy's value is after actions"
+    with (
+        pytest.warns(UserWarning, match=words),
+        pytest.warns(UserWarning, match=unsupported),
+    ):
         report = coverage_report(half, log, discount=0.9)
     assert report.share_followed == pytest.approx(0.3, abs=1e-3)
+    # 0.7 at the first step, and what is left is supported.
+    assert report.unsupported_share == pytest.approx(0.7, abs=1e-3)
 
 
 # ---------------------------------------------------------------- the user's rows
@@ -373,7 +381,7 @@ def test_both_routes_and_searches_name_the_rows_of_the_users_table():
     table, rare = clinic()
     states, decisions = table[["x", "y"]], table.drop(columns=["x", "y"])
     always = Always("full", ["full", "half", "none"])
-    settings = {"discount": 0.9, "n_rows": 3, "min_followed": 0.0}
+    settings = {"discount": 0.9, "n_rows": 3, "min_followed": 0, "max_unsupported": 1}
     by_table = make_pipeline(StandardScaler().fit(states), always)
     with pytest.warns(UserWarning, match="handful of rows"):
         report = coverage_report(by_table, states, decisions, **settings)

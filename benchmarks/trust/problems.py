@@ -1,0 +1,269 @@
+"""The problems: a process, the policy that logs, and one to be evaluated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from copy import copy
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from benchmarks.families.choose import Thermostat, ring
+from benchmarks.families.evaluate import admission, stock_keeping
+from benchmarks.families.problem import Finite, Problem, Simulated
+from benchmarks.problems import frozen_lake
+from benchmarks.trust.policies import (
+    Array,
+    Gaussian,
+    Policy,
+    Probabilities,
+    softmax,
+    tabular,
+)
+from benchmarks.trust.processes import (
+    LinearQuadratic,
+    Noise,
+    RandomIntercepts,
+    TwoStage,
+    chain,
+)
+from sklearn_stackelberg import Transitions
+
+# Episodes that the value of a policy that is known is taken over, where it is not
+# exact: a hundred times what a log has, so that its error is a tenth of an estimate's.
+_PRECISE = 50_000
+
+
+@dataclass(frozen=True)
+class TrustProblem:
+    """A process, and two policies whose values are known.
+
+    Parameters
+    ----------
+    process : Problem
+        Has logs, and the true value of any policy.
+    logger, target : policies
+        The one that logs, as probabilities, and one that the log covers.
+    about : str
+    exact : callable, default=None
+        The value of a policy by a formula, where there is one.
+    tenfold : Problem, default=None
+        The same with ten times as many episodes.
+    covered : bool, default=True
+        Whether the log holds what the target does.
+    setting : mapping
+        Hyperparameters of the estimator that are not its defaults.
+    """
+
+    process: Problem
+    logger: Policy
+    target: Policy
+    about: str
+    exact: Callable[[Policy], float] | None = None
+    tenfold: Problem | None = None
+    covered: bool = True
+    setting: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """In tables."""
+        return self.process.name
+
+    @property
+    def discount(self) -> float:
+        """By which policies are learned and evaluated."""
+        return self.process.discount
+
+    @property
+    def continuous(self) -> bool:
+        """Whether actions are amounts."""
+        return hasattr(self.target, "action_nodes")
+
+    def log(self, seed: int, tenfold: bool = False) -> Transitions:
+        """A fresh log; of ten times as many episodes, if there is such a one."""
+        process = self.tenfold if tenfold else self.process
+        assert process is not None
+        return process.log(seed)
+
+    def value(self, policy: Any) -> float:
+        """True value of what a policy predicts."""
+        return self.process.value(policy)
+
+    def value_stochastic(self, policy: Any) -> float:
+        """True value of a policy that draws its actions."""
+        return self.process.value_stochastic(policy)
+
+    @cached_property
+    def target_value(self) -> float:
+        """True value of the policy to be evaluated, to within little."""
+        return self._precise(self.target)
+
+    @cached_property
+    def logger_value(self) -> float:
+        """True value of the policy that logs, to within little."""
+        return self._precise(self.logger)
+
+    def _precise(self, policy: Policy) -> float:
+        if self.exact is not None:
+            return self.exact(policy)
+        process = copy(self.process)
+        if isinstance(process, Simulated):
+            process.value_episodes = _PRECISE  # type: ignore[misc]
+        return process.value_stochastic(policy)
+
+
+# -------------------------------------------------------------------------- noise
+
+
+def _leaning(n_actions: int) -> Probabilities:
+    """Goes by the first column, away from the last action."""
+    slopes = np.linspace(1.0, -1.0, n_actions)
+    return softmax(lambda s: s[:, :1] * slopes, n_actions)
+
+
+def _noise(name: str, *sizes: int, about: str, **kwargs: Any) -> TrustProblem:
+    process = Noise(name, *sizes, **kwargs)
+    return TrustProblem(
+        process, process.logger, _leaning(len(process.logger.classes_)), about
+    )
+
+
+_COLUMNS = (1, 2, 5, 30)
+_ROWS = tuple(
+    _noise(f"noise, {d} col.", d, 1_000, about="1,000 rows, 3 actions")
+    for d in _COLUMNS
+)
+_EPISODES = tuple(
+    _noise(f"noise in episodes, {d} col.", d, 100, 10, about="100 episodes of 10")
+    for d in _COLUMNS
+)
+_CLICKS = _noise(
+    "clicks, 3 %",
+    2,
+    2_000,
+    rate=0.03,
+    n_actions=5,
+    about="2,000 rows, 5 actions, 1 in 33 rewards is 1, else 0",
+)
+
+# --------------------------------------------------------------------- finite states
+
+
+def _finite(process: Finite, about: str, share: float = 0.25) -> TrustProblem:
+    """A share of the optimum, the rest the logger.
+
+    With a quarter, 0.45 of the rows or more remain as the effective size of the exact
+    weights; with half, in rings and shops, a tenth.
+    """
+    best = np.eye(process.mdp.n_actions)[process.mdp.optimal_policy(process.discount)]
+    table = (1.0 - share) * process.logger + share * best
+    return TrustProblem(
+        process,
+        tabular(process.logger, process.codes),
+        tabular(table, process.codes),
+        about,
+    )
+
+
+def _lake(n_transitions: int) -> Finite:
+    mdp = frozen_lake("4x4")
+    best = np.eye(4)[mdp.optimal_policy(0.99)]
+    codes = np.arange(16)[:, None].astype(float)
+    name = f"FrozenLake 4x4, {n_transitions:,}"
+    logger = 0.4 * best + 0.6 / 4
+    return Finite(name, 0.99, mdp, codes, logger, n_transitions, 100)
+
+
+# ----------------------------------------------------------------- states by measure
+
+
+def _two_stage(n: int) -> TrustProblem:
+    process = TwoStage(f"two stages, n = {n:,}", n)
+    target = softmax(lambda s: np.stack([0.0 * s[:, 1], 0.5 + s[:, 1]], axis=1), 2)
+    return TrustProblem(process, process.logger, target, f"{n:,} patients, two actions")
+
+
+_INTERCEPTS = RandomIntercepts()
+_RELIEF = softmax(
+    lambda s: np.stack([0.0 * s[:, 0], 0.8 * s[:, 0], 0.5 * s[:, 1]], axis=1), 3
+)
+
+# --------------------------------------------------------------------------- amounts
+
+
+def _linear_quadratic(
+    name: str, slope: float, offset: float, deviation: float, covered: bool
+) -> TrustProblem:
+    known = {}
+
+    def gaussian(slope: float, offset: float, deviation: float) -> Gaussian:
+        policy = Gaussian(lambda s: offset + slope * s[:, 0], deviation)
+        known[id(policy)] = (slope, offset, deviation)
+        return policy
+
+    process = LinearQuadratic(name, 200)
+    logger, target = gaussian(-0.4, 0.3, 0.5), gaussian(slope, offset, deviation)
+    return TrustProblem(
+        process,
+        logger,
+        target,
+        "200 episodes of 20, one amount",
+        exact=lambda policy: process.exact(*known[id(policy)]),
+        tenfold=LinearQuadratic(name, 2_000),
+        covered=covered,
+    )
+
+
+class _Thermostats(Thermostat):
+    value_episodes = 1_000
+
+    def __init__(self, n_episodes: int) -> None:
+        self.n_episodes = n_episodes  # type: ignore[misc]
+
+
+def _cooling(at: float, warm: float, load: float, deviation: float) -> Gaussian:
+    def mean(states: Array) -> Array:
+        return at + warm * (states[:, 0] - 22.0) + load * (states[:, 1] - 1.25)
+
+    return Gaussian(mean, deviation, (0.0, 100.0))
+
+
+_THERMOSTAT = TrustProblem(
+    _Thermostats(28),
+    _cooling(30.0, 10.0, 0.0, 14.0),
+    _cooling(27.0, 9.5, 3.0, 11.0),
+    "28 weeks of hours, one amount",
+    # Longer logs, not more of them, would be another problem.
+    tenfold=_Thermostats(280),
+)
+
+PROBLEMS: tuple[TrustProblem, ...] = (
+    *_ROWS,
+    *_EPISODES,
+    _CLICKS,
+    _finite(ring("ring of 15", 0.0, 15), "60 episodes of 30, 3 actions"),
+    _finite(chain(15), "15 episodes, γ = 0.99", 0.5),
+    _finite(_lake(4_000), "γ = 0.99", 0.5),
+    _finite(stock_keeping(), "40 episodes of 50, 8 actions"),
+    _finite(admission(), "40 episodes of 100, γ = 0.98"),
+    _two_stage(300),
+    _two_stage(2_000),
+    TrustProblem(
+        _INTERCEPTS, _INTERCEPTS.logger, _RELIEF, "100 patients, 5 to 20 visits"
+    ),
+    _linear_quadratic("linear-quadratic", -0.5, 0.1, 0.4, True),
+    _linear_quadratic("linear-quadratic, away", -0.8, -0.5, 0.2, False),
+    _THERMOSTAT,
+)
+
+
+def by_name(names: str | None) -> tuple[TrustProblem, ...]:
+    """The problems whose names hold one of the parts, separated by ``|``."""
+    parts = names.split("|") if names else [""]
+    found = tuple(p for p in PROBLEMS if any(part in p.name for part in parts))
+    if not found:
+        known = [problem.name for problem in PROBLEMS]
+        raise ValueError(f"No problem's name holds {names!r}; there are {known}.")
+    return found

@@ -1,0 +1,262 @@
+"""Features of pairs for Q, chosen by what they foretell of held-out episodes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.random import RandomState
+from numpy.typing import ArrayLike
+from scipy.linalg import cho_factor, cho_solve
+from scipy.spatial.distance import cdist
+from sklearn.utils import check_random_state
+
+from .._action_scale import ActionScale
+from .._typing import Floats, Index
+from ..kernels._columns import center_and_spread, length_scales
+from ..kernels._state_action import StateActionFeatures
+from ._data import EvaluationData
+
+# So many columns of states and actions have all their products as columns; more, which
+# would be hundreds, their squares alone.
+_MOST_COLUMNS = 8
+
+
+class ProductMatern:
+    """A Matérn kernel of the states times one of the actions, ν = 3/2 or 5/2.
+
+    A product, so that the nodes of a policy cost a Gram matrix of actions alone.
+    """
+
+    def __init__(
+        self, smoothness: float, lengths: Floats, n_state_columns: int
+    ) -> None:
+        self.smoothness, self.lengths = smoothness, lengths
+        self.n_state_columns = n_state_columns
+
+    def __call__(self, X: Floats, Y: Floats) -> Floats:
+        d = self.n_state_columns
+        return self.of_states(X[:, :d], Y) * self.of_actions(X[:, d:], Y)
+
+    def of_states(self, states: Floats, pairs: Floats) -> Floats:
+        return self._factor(states, pairs, slice(None, self.n_state_columns))
+
+    def of_actions(self, actions: Floats, pairs: Floats) -> Floats:
+        return self._factor(actions, pairs, slice(self.n_state_columns, None))
+
+    def _factor(self, points: Floats, pairs: Floats, columns: slice) -> Floats:
+        lengths = self.lengths[columns]
+        # Eq. (4.17) of Rasmussen and Williams (2006).
+        distance = cdist(points / lengths, pairs[:, columns] / lengths)
+        distance *= np.sqrt(2.0 * self.smoothness)
+        # In place: these are the largest arrays that an evaluation makes.
+        polynomial = distance + 1.0
+        if self.smoothness == 2.5:
+            polynomial = distance / 3.0
+            polynomial += 1.0
+            polynomial *= distance
+            polynomial += 1.0
+        np.negative(distance, out=distance)
+        polynomial *= np.exp(distance, out=distance)
+        return polynomial
+
+
+class PairFeatures(StateActionFeatures):
+    """Features of (s, a) by a Laplacian or Matérn kernel, and quadratic columns.
+
+    Value functions of costs are nearly quadratic, which a kernel of bounded reach draws
+    to the anchor where the log is thin: a bias that no ridge removes. ``smoothness`` is
+    ν of the Matérn kernel, None the Laplacian one; ``multiple`` is of the bandwidth,
+    unless that is lengths.
+    """
+
+    def __init__(
+        self,
+        smoothness: float | None,
+        multiple: float,
+        bandwidth: ArrayLike,
+        n_components: int | None,
+        random_state: RandomState,
+    ) -> None:
+        lengths = np.ndim(bandwidth) == 1
+        if not lengths:
+            given = 1.0 if isinstance(bandwidth, str) else float(np.asarray(bandwidth))
+            bandwidth = multiple * given
+        super().__init__(
+            "laplacian",
+            bandwidth=bandwidth,
+            n_components=n_components,
+            random_state=random_state,
+        )
+        self.smoothness = smoothness
+
+    def fit(self, states: Floats, actions: Floats) -> PairFeatures:
+        if self.smoothness is None:
+            super().fit(states, actions)
+        else:
+            self.n_state_columns_ = states.shape[1]
+            has_lengths = np.shape(self.bandwidth) == (
+                states.shape[1] + actions.shape[1],
+            )
+            none = ActionScale(np.zeros(actions.shape[1]))
+            self.action_scale_ = none if has_lengths else ActionScale.of(actions)
+            pairs = self._pairs(states, actions)
+            rng = check_random_state(self.random_state)
+            lengths = length_scales(pairs, self.bandwidth, "euclidean", rng)
+            if len(lengths) < pairs.shape[1]:
+                # Lengths of the states say nothing of the actions.
+                median = length_scales(pairs, "median", "euclidean", rng)
+                lengths = np.concatenate([lengths, median[len(lengths) :]])
+            # The lengths are the kernel's own: the features add none.
+            self.kernel = ProductMatern(self.smoothness, lengths, states.shape[1])
+            self.bandwidth = "median"
+            self._fit(pairs, states.shape[1])
+        pairs = self._pairs(states, actions)
+        self.place_, self.spread_ = center_and_spread(pairs)
+        raw = self._quadratic(pairs)
+        self.means_, self.scales_ = center_and_spread(raw)
+        self.n_features_out_ += 1 + raw.shape[1]
+        return self
+
+    @property
+    def is_product(self) -> bool:
+        return True
+
+    def state_gram(self, states: Floats) -> Floats:
+        if isinstance(self.kernel_, ProductMatern):
+            return self.kernel_.of_states(states, self.landmarks_)
+        return super().state_gram(states)
+
+    def action_gram(self, actions: Floats) -> Floats:
+        if isinstance(self.kernel_, ProductMatern):
+            actions = self.action_scale_.transform(actions)
+            return self.kernel_.of_actions(actions, self.landmarks_)
+        return super().action_gram(actions)
+
+    def _quadratic(self, pairs: Floats) -> Floats:
+        z = (pairs - self.place_) / self.spread_
+        if z.shape[1] > _MOST_COLUMNS:
+            return np.hstack([z, z**2])
+        left, right = np.triu_indices(z.shape[1])
+        return np.hstack([z, z[:, left] * z[:, right]])
+
+    def terms(self, states: Floats, actions: Floats) -> Floats:
+        """A one and the quadratic columns, standardised."""
+        columns = self._quadratic(self._pairs(states, actions))
+        one = np.ones((len(columns), 1))
+        return np.hstack([one, (columns - self.means_) / self.scales_])
+
+    def transform(self, states: Floats, actions: Floats) -> Floats:
+        local = super().transform(states, actions)
+        return np.hstack([local, self.terms(states, actions)])
+
+
+class Choice(NamedTuple):
+    """ν of a Matérn kernel (None: Laplacian), multiples of its lengths and ridge."""
+
+    smoothness: float | None = None
+    multiple: float = 1.0
+    ridge: float = 3.0
+
+
+# From rough to smooth: the first is of the reference fit.
+_KERNELS = (Choice(), Choice(1.5), Choice(2.5), Choice(2.5, 0.5))
+# Less than predicts best: of a value that is read off, bias is the worse error.
+_RIDGES = (1.0, 3.0)
+
+# Rows by which one is chosen, in whole episodes, and folds of those.
+_ROWS, _FOLDS = 2_500, 3
+
+
+def choose_features(
+    data: EvaluationData,
+    discount: float,
+    ridge: float,
+    bandwidth: ArrayLike,
+    n_components: int | None,
+) -> Choice:
+    """The kernel, bandwidth and ridge that foretell held-out episodes best.
+
+    Eq. (71) of docs/game.md: foretold is y = r + γ V₀(s'), V₀ of a reference fit. The
+    held-out square error of that regression has nothing of the double sampling in that
+    of a Bellman residual: V₀ is the same for all that are compared.
+    """
+    episodes = _some_episodes(data)
+    rows = np.flatnonzero(np.isin(data.episode, episodes))
+    if len(episodes) < _FOLDS:
+        return Choice()
+    fold = np.searchsorted(episodes, data.episode[rows]) % _FOLDS
+    state, action = data.state[rows], data.actions[rows]
+    errors: dict[Choice, float] = {}
+    target: Floats | None = None
+    for kernel in _KERNELS:
+        features = PairFeatures(
+            kernel.smoothness,
+            kernel.multiple,
+            bandwidth,
+            n_components,
+            RandomState(0),
+        ).fit(state, action)
+        z = features.transform(state, action)
+        if target is None:
+            after = _mean_features(data, features, data.next_index[rows])
+            target = _reference(data, rows, discount, z, after, ridge * kernel.ridge)
+        found = _held_out_errors(z, target, fold, [ridge * k for k in _RIDGES])
+        for multiple, error in zip(_RIDGES, found, strict=True):
+            errors[kernel._replace(ridge=multiple)] = error
+    return min(errors, key=errors.__getitem__)
+
+
+def _some_episodes(data: EvaluationData) -> Index:
+    """Codes of episodes drawn at random, of about so many rows."""
+    order = np.random.default_rng(0).permutation(data.n_episodes)
+    length = np.bincount(data.episode, minlength=data.n_episodes)[order]
+    most = max(_FOLDS, int(np.searchsorted(length.cumsum(), _ROWS)) + 1)
+    return np.sort(order[:most])
+
+
+def _mean_features(
+    data: EvaluationData, features: PairFeatures, places: Index
+) -> Floats:
+    """Σ_a π(a|s) z(s, a) of some states, (k, M)."""
+    out = np.zeros((len(places), features.n_features_out_))
+    weights, states = data.probabilities[places], data.states[places]
+    for j in range(data.n_actions):
+        z = features.transform(states, data.nodes[places, j])
+        out += weights[:, j, None] * z
+    return out
+
+
+def _reference(
+    data: EvaluationData,
+    rows: Index,
+    discount: float,
+    z: Floats,
+    after: Floats,
+    ridge: float,
+) -> Floats:
+    """r + γ V₀(s') of rows, less the anchor, (k,): as `FittedQSystem` fits V₀."""
+    anchor = data.mean_return(discount)
+    carried = discount * data.not_done[rows]
+    reward = data.log.reward[rows] - (1.0 - carried) * anchor
+    left = z.T @ (z - carried[:, None] * after) + ridge * np.eye(z.shape[1])
+    w = np.linalg.solve(left, z.T @ reward)
+    # Outside what rewards allow a reference would be of no use.
+    low, high = (end - anchor for end in data.return_range(discount))
+    return reward + carried * np.clip(after @ w, low, high)
+
+
+def _held_out_errors(
+    z: Floats, target: Floats, fold: Index, ridges: list[float]
+) -> list[float]:
+    """Sums of squares of a regression's held-out errors, for each ridge."""
+    parts = [(z[fold == k], target[fold == k]) for k in range(_FOLDS)]
+    grams = [(mine.T @ mine, mine.T @ own) for mine, own in parts]
+    whole, right = sum(gram for gram, _ in grams), sum(other for _, other in grams)
+    totals = [0.0] * len(ridges)
+    for (mine, own), (gram, other) in zip(parts, grams, strict=True):
+        for j, ridge in enumerate(ridges):
+            left = whole - gram + ridge * np.eye(len(gram))
+            rest = own - mine @ cho_solve(cho_factor(left), right - other)
+            totals[j] += float(rest @ rest)
+    return totals

@@ -1,0 +1,248 @@
+"""What a log cannot show is said, and the features of pairs follow the log."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from _logs import changed
+from numpy.testing import assert_allclose
+
+from sklearn_stackelberg import Transitions
+from sklearn_stackelberg.inspection import coverage_report
+from sklearn_stackelberg.metrics._features import ContinuousFeatures
+from sklearn_stackelberg.metrics._holdout import fitted_q
+from sklearn_stackelberg.metrics._prepare import prepare_evaluation
+from sklearn_stackelberg.metrics._self_check import (
+    Choice,
+    PairFeatures,
+    choose_features,
+)
+from sklearn_stackelberg.metrics._settings import QSettings, choose_and_fit_features
+from sklearn_stackelberg.metrics._unsupported import bias_bound, unsupported_share
+
+
+class Follow:
+    """A discrete policy from a function of the states."""
+
+    classes_ = np.array([0, 1])
+
+    def __init__(self, choose):
+        self.choose = choose
+
+    def predict_proba(self, states):
+        return np.eye(2)[self.choose(np.asarray(states)).astype(int)]
+
+
+class Gain:
+    """A continuous policy: a times the state's first column, plus b."""
+
+    def __init__(self, a, b=0.0, nodes=(0.0,)):
+        self.a, self.b, self.nodes = a, b, np.array(nodes)
+
+    def action_nodes(self, states):
+        mean = self.a * np.asarray(states)[:, :1] + self.b
+        actions = mean[:, :, None] + self.nodes[None, :, None]
+        return actions, np.full(actions.shape[:2], 1.0 / len(self.nodes))
+
+
+def bandit(n, d, barred, seed=0):
+    """Both actions by halves; the first never where x > 0, if that is barred."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, d))
+    action = rng.integers(2, size=n)
+    action[barred & (x[:, 0] > 0)] = 1
+    reward = x[:, 0] * (action - 0.5) + rng.normal(size=n)
+    return Transitions(x, action, reward, x, np.ones(n))
+
+
+GAIN, SPREAD, DISCOUNT = -0.4, 0.5, 0.9
+
+
+def control_log(n_episodes, seed=0, n_steps=20):
+    """x' = 0.9 x + a / 2 + noise of 0.2, costs x² + a² / 10."""
+    rng = np.random.default_rng(seed)
+    x, rows = rng.normal(size=n_episodes), []
+    for step in range(n_steps):
+        action = GAIN * x + SPREAD * rng.normal(size=n_episodes)
+        after = 0.9 * x + 0.5 * action + 0.2 * rng.normal(size=n_episodes)
+        cost = x**2 + 0.1 * action**2
+        rows.append([x, action, -cost, after, np.arange(n_episodes), x * 0 + step])
+        x = after
+    x, action, reward, after, episode, step = np.stack(rows, axis=2).reshape(6, -1)
+    return Transitions(
+        x[:, None],
+        action,
+        reward,
+        after[:, None],
+        np.zeros(len(x)),
+        is_initial=step == 0,
+        episode=episode.astype(int),
+        step=step.astype(int),
+    )
+
+
+def control_value(gain):
+    """Of a = gain x from x ~ N(0, 1): V = −(P x² + c), by its own equation."""
+    cost, pull = 1.0 + 0.1 * gain**2, 0.9 + 0.5 * gain
+    p = cost / (1.0 - DISCOUNT * pull**2)
+    return -(p + DISCOUNT * p * 0.2**2 / (1.0 - DISCOUNT))
+
+
+def fit_of(policy, log, discount, **settings):
+    return fitted_q(prepare_evaluation(policy, log), discount, QSettings(**settings))
+
+
+# ---------------------------------------------------------------- unsupported actions
+
+
+@pytest.mark.parametrize(("n", "d"), [(300, 1), (300, 2), (300, 5), (300, 30)])
+def test_a_covered_policy_is_supported(n, d):
+    fit = fit_of(Follow(lambda s: s[:, 0] > 0), bandit(n, d, False), 0.0)
+    assert unsupported_share(fit.system) == bias_bound(fit.system) == 0.0
+
+
+@pytest.mark.parametrize("d", [1, 5, 13])
+def test_an_action_that_was_never_logged_near_the_state_is_not(d):
+    log = bandit(1000, d, True)
+    fit = fit_of(Follow(lambda s: 0 * s[:, 0]), log, 0.0)
+    expected = (log.state[:, 0] > 0).mean()
+    assert unsupported_share(fit.system) == pytest.approx(expected, abs=0.02)
+    low, high = fit.data.return_range(0.0)
+    assert_allclose(
+        bias_bound(fit.system), (high - low) * unsupported_share(fit.system)
+    )
+    # Twice the rewards, twice the bound.
+    twice = fit_of(fit.data.policy, changed(log, reward=2 * log.reward), 0.0)
+    assert_allclose(bias_bound(twice.system), 2 * bias_bound(fit.system))
+
+
+def test_the_first_unsupported_action_is_discounted():
+    """0 leads to 1, where the policy's action was never logged."""
+    state = np.tile([0.0, 1.0], 40)[:, None]
+    log = Transitions(
+        state,
+        np.zeros(80, dtype=int),
+        state[:, 0],
+        1.0 - state,
+        np.tile([0, 1], 40),
+        is_initial=np.tile([1, 0], 40),
+        episode=np.repeat(np.arange(40), 2),
+        step=np.tile([0, 1], 40),
+    )
+    # Its first action elsewhere, so that it is known.
+    log = changed(log, action=np.where(np.arange(80) == 0, 1, log.action))
+    fit = fit_of(Follow(lambda s: s[:, 0] == 1), log, 0.8, ridge=1e-9)
+    assert unsupported_share(fit.system) == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize(
+    ("policy", "low", "high"),
+    [
+        (Gain(-0.7), 0.0, 0.005),
+        (Gain(GAIN, nodes=(-0.5, 0.0, 0.5)), 0.0, 0.005),
+        (Gain(GAIN, 4 * SPREAD), 0.9, 1.0),
+        (Gain(GAIN, nodes=(0.0, 4 * SPREAD)), 0.8, 1.0),
+    ],
+)
+def test_continuous_actions_beyond_the_logger_s_are_unsupported(policy, low, high):
+    log = control_log(60)
+    log.action[:2] = [-4.0, 4.0]  # within the log's range all of them are
+    share = unsupported_share(fit_of(policy, log, DISCOUNT).system)
+    assert low <= share <= high
+
+
+def test_the_report_says_it_and_warns():
+    log = bandit(400, 2, True)
+    policy = Follow(lambda s: 0 * s[:, 0])
+    with pytest.warns(UserWarning, match="actions that the log does not support"):
+        report = coverage_report(policy, log, discount=0.0, min_effective_rows=0)
+    expected = unsupported_share(fit_of(policy, log, 0.0).system)
+    assert report.unsupported_share == expected
+    said = f"Up to {100 * expected:.0f} % of its value, after actions that the log"
+    assert said in str(report)
+    settings = {"discount": 0.0, "min_effective_rows": 0, "max_unsupported": 0.6}
+    assert coverage_report(policy, log, **settings).warnings == []
+
+
+# ---------------------------------------------------------------- features of pairs
+
+
+def test_features_of_pairs_are_their_kernel_and_quadratic_columns():
+    log = control_log(20)
+    state, action = log.state, log.action[:, None]
+    for smoothness in (None, 1.5, 2.5):
+        rng = np.random.RandomState(0)
+        features = PairFeatures(smoothness, 1.0, "median", 50, rng).fit(state, action)
+        z, k = features.transform(state, action), features.projection_.shape[1]
+        assert z.shape[1] == features.n_features_out_ == k + 1 + 2 + 3
+        gram = features.state_gram(state) * features.action_gram(action)
+        assert_allclose(gram, features.gram(state, action), rtol=1e-9)
+        assert_allclose((gram @ features.projection_), z[:, :k], atol=1e-9)
+        # Any quadratic function is in their span.
+        y = 1.0 + state[:, 0] * action[:, 0] - action[:, 0] ** 2
+        fitted = np.linalg.lstsq(z[:, k:], y, rcond=None)[0]
+        assert_allclose(z[:, k:] @ fitted, y, atol=1e-9)
+    many = np.random.default_rng(0).normal(size=(400, 12))
+    wide = PairFeatures(None, 1.0, "median", 50, np.random.RandomState(0))
+    assert wide.fit(many, action).terms(many, action).shape == (400, 1 + 2 * 13)
+
+
+def test_means_over_nodes_are_of_all_columns():
+    log, policy = control_log(10), Gain(-0.5, nodes=(-0.3, 0.1, 0.2))
+    data = prepare_evaluation(policy, log)
+    features, _ = choose_and_fit_features(data, DISCOUNT, QSettings(n_components=20))
+    places = np.arange(len(data.states))
+    mean = ContinuousFeatures(data, features).mean(places)
+    expected = np.mean(
+        [features.transform(data.states, data.nodes[:, j]) for j in range(3)], axis=0
+    )
+    assert_allclose(mean, expected, atol=1e-9)
+
+
+def test_what_is_chosen_follows_the_log():
+    data = prepare_evaluation(Gain(-0.7), control_log(60))
+    choice = choose_features(data, DISCOUNT, 0.03, "median", 200)
+    assert choice.smoothness is not None
+    # Of a reward that jumps at many actions short lengths foretell more.
+    rng = np.random.default_rng(0)
+    x, a = rng.uniform(size=(1500, 1)), rng.uniform(size=1500)
+    log = Transitions(x, a, np.floor(8 * a) % 2, x, np.ones(1500))
+    data = prepare_evaluation(Gain(0.1, 0.4), log)
+    rough = choose_features(data, 0.0, 0.03, "median", 200)
+    assert rough.smoothness is None or rough.multiple < 1
+    assert rough.ridge < Choice().ridge
+    # Too few episodes to hold any out.
+    one = prepare_evaluation(Gain(-0.7), control_log(2))
+    assert choose_features(one, DISCOUNT, 0.03, "median", 200) == Choice()
+
+
+def test_a_named_kernel_is_taken_with_its_ridge():
+    data = prepare_evaluation(Gain(-0.7), control_log(10))
+    settings = QSettings("laplacian", n_components=20, ridge=0.05)
+    features, ridge = choose_and_fit_features(data, DISCOUNT, settings)
+    assert ridge == 0.05
+    assert not isinstance(features, PairFeatures)
+
+
+def test_lengths_and_multiples_of_a_bandwidth_are_kept():
+    data = prepare_evaluation(Gain(-0.7), control_log(10))
+    for bandwidth in ([0.5], [0.5, 0.2]):
+        settings = QSettings(bandwidth=bandwidth, n_components=20)
+        features, _ = choose_and_fit_features(data, DISCOUNT, settings)
+        lengths = getattr(features.kernel_, "lengths", features.bandwidth_)
+        assert_allclose(lengths[: len(bandwidth)], bandwidth)
+
+
+def test_the_bias_of_control_falls_with_the_log():
+    """Before, 1.9 standard errors at 400 episodes; five logs give it to 0.4."""
+    gain, errors = -0.8, {}
+    truth = control_value(gain)
+    for n_episodes in (25, 250):
+        fits = [
+            fit_of(Gain(gain), control_log(n_episodes, seed), DISCOUNT, n_components=75)
+            for seed in range(5)
+        ]
+        scaled = [(fit.value - truth) / fit.standard_error for fit in fits]
+        errors[n_episodes] = np.mean([fit.value - truth for fit in fits])
+        assert abs(np.mean(scaled)) < 1.0
+    assert abs(errors[250]) < 0.1
