@@ -229,7 +229,7 @@ def figures(package: Path = PACKAGE) -> list[Figure]:
     n_lines = sum(len(source.text.splitlines()) for source in sources.values())
     reasons = sum(source.reasons for source in sources.values())
     return [
-        Figure("files", len(sources), 104),
+        Figure("files", len(sources), 106),
         Figure(
             "circles of imports",
             len(round_trips),
@@ -245,7 +245,7 @@ def figures(package: Path = PACKAGE) -> list[Figure]:
         Figure(
             "longest chain of imports",
             len(chain) - 1 if chain else float("inf"),
-            8,
+            10,
             where=[" > ".join(chain)],
         ),
         Figure(

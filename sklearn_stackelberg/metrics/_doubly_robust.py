@@ -22,7 +22,8 @@ from ._importance_weights import (
     whole_episodes,
 )
 from ._prepare import evaluate
-from ._settings import QSettings, fit_features
+from ._settings import QSettings, choose_and_fit_features
+from ._unsupported import bias_bound
 
 # Rows for each direction in the equations of ω, see `FittedQSystem.solve`. On episodes
 # that they were not fitted on, ratios with the ridge of Q are mostly noise. Once solved
@@ -243,8 +244,8 @@ def doubly_robust_value(
                 data, propensity_model, folds, random_state
             )
         notes: tuple[str, ...] = ()
-        features = fit_features(data, settings)
-        system = FittedQSystem.from_kernel(data, discount, features, settings.ridge)
+        features, chosen_ridge = choose_and_fit_features(data, discount, settings)
+        system = FittedQSystem.from_kernel(data, discount, features, chosen_ridge)
         fit = cross_fit(system, fold, regressor, n_iterations)
         if ratios == "density":
             value, psi, size = density_estimate(
@@ -266,6 +267,7 @@ def doubly_robust_value(
             f"the influence function over {data.counted}",
             unit,
             contributions=psi,
+            bias_bound=bias_bound(system),
             limits=data.return_range(discount),
             notes=notes,
         )

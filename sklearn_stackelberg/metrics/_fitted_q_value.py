@@ -15,6 +15,7 @@ from ._fitted_q import bootstrap_regressed, regressed_q
 from ._holdout import fitted_q
 from ._prepare import evaluate
 from ._settings import QSettings
+from ._unsupported import bias_bound
 
 
 def fitted_q_value(
@@ -164,6 +165,8 @@ def fitted_q_value(
             method,
             by,
             contributions=contributions,
+            # What is not asked for need not be waited for.
+            bias_bound=bias_bound(fit.system) if error_by else 0.0,
             limits=fit.limits,
         )
 

@@ -12,12 +12,12 @@ from ..transitions._transitions import Transitions
 from ._data import EvaluationData
 from ._doubly_robust import CrossFitted, density_estimate, fit_without
 from ._estimate import spread
-from ._features import FeatureMap
 from ._fitted_q import FittedQSystem
 from ._importance_weights import episode_folds
-from ._settings import QSettings, fit_features
+from ._settings import QSettings, choose_and_fit_features
 from ._simultaneous import simultaneous_quantile
 from ._tabulate import AnyPolicy, tabulate_policy
+from ._unsupported import bias_bound
 
 # Four fifths of the episodes lead to nearly the policy of all of them.
 _FOLDS = 5
@@ -42,6 +42,9 @@ class LowerBound:
         deviation of the fitted-Q values of the folds' policies, times √(1 + 1/folds).
     quantile : float
         One-sided, of Student's t, for as many candidates as there were.
+    bias_bound : float, default=0.0
+        How far ``estimate`` may be too high because the log does not support what the
+        policies do.
     lowest : float
         The least that rewards such as the log's can add up to.
     """
@@ -50,13 +53,15 @@ class LowerBound:
     standard_error: float
     spread: float
     quantile: float
+    bias_bound: float = 0.0
     lowest: float = -np.inf
 
     @property
     def value(self) -> float:
-        """``estimate`` less the quantile of both errors; not below ``lowest``."""
+        """``estimate`` less `bias_bound` and the quantile of both errors."""
         error = float(np.hypot(self.standard_error, self.spread))
-        return max(self.lowest, self.estimate - self.quantile * error)
+        below = self.estimate - self.bias_bound - self.quantile * error
+        return max(self.lowest, below)
 
     @property
     def pessimism(self) -> float:
@@ -88,11 +93,12 @@ def highest_lower_bound(
     if data.n_pieces < 2:
         raise ValueError(
             "lam='calibrated' needs at least two episodes, which are what the value's "
-            f"error is counted over; the log has {data.n_pieces}. Log more episodes, or "
-            "set lam to a number."
+            f"error is counted over; the log has {data.n_pieces}. Log more episodes, "
+            "or set lam to a number."
         )
     fold = episode_folds(data, min(_FOLDS, data.n_pieces), 0)
-    features: FeatureMap = fit_features(data, QSettings())
+    settings = QSettings(ridge=_RIDGE)
+    features, ridge = choose_and_fit_features(data, discount, settings)
     candidates: list[_Candidate] = []
     for number in np.unique(fold):
         held = np.flatnonzero(fold == number)
@@ -102,17 +108,12 @@ def highest_lower_bound(
                 _Candidate(CrossFitted(*np.empty((3, len(data))))) for _ in policies
             ]
         for candidate, policy in zip(candidates, policies, strict=True):
-            system = _system(tabulate_policy(policy, log), discount, features)
+            own = tabulate_policy(policy, log)
+            system = FittedQSystem.from_kernel(own, discount, features, ridge)
             candidate.systems.append(system)
-            # Nothing that is learned here has seen the episodes that it is held against.
+            # Nothing learned here has seen the episodes that it is held against.
             candidate.found.take(held, fit_without(system, held))
     return _highest(data, discount, candidates, level)
-
-
-def _system(
-    data: EvaluationData, discount: float, features: FeatureMap
-) -> FittedQSystem:
-    return FittedQSystem.from_kernel(data, discount, features, _RIDGE)
 
 
 def _highest(
@@ -132,11 +133,13 @@ def _highest(
     estimates = np.clip([value for value, _, _ in found], lowest, highest)
     errors = np.array([spread(psi) for _, psi, _ in found])
     best = int(np.argmax(estimates - quantile * errors))
+    systems = candidates[best].systems
     return best, LowerBound(
         float(estimates[best]),
         float(errors[best]),
-        _spread_of_policies(candidates[best].systems),
+        _spread_of_policies(systems),
         quantile,
+        float(np.mean([bias_bound(system) for system in systems])),
         lowest,
     )
 

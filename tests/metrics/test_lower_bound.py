@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from _logs import uniform_log, random_mdp
+from _logs import random_mdp, uniform_log
 from numpy.testing import assert_allclose
 
 from sklearn_stackelberg import Transitions
