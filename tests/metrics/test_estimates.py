@@ -37,7 +37,6 @@ from sklearn_stackelberg.metrics import (
 )
 from sklearn_stackelberg.metrics import _jackknife as jackknife
 from sklearn_stackelberg.metrics._holdout import fitted_q
-from sklearn_stackelberg.metrics._lower_bound import lower_bound
 from sklearn_stackelberg.metrics._prepare import prepare_evaluation
 from sklearn_stackelberg.metrics._settings import QSettings, fit_features
 
@@ -336,9 +335,6 @@ def test_what_one_episode_alone_knows_is_not_certain(ridge):
     fit = fitted_q(prepare_evaluation(Constant(1.0), log), 0.0, settings)
     assert np.flatnonzero(np.isnan(fit.left_out_residual)).tolist() == [0]
     assert_allclose(fit.standard_error, np.ptp(log.reward))
-    bound = lower_bound(fit, 0.95)
-    assert np.isfinite(bound.standard_error)
-    assert bound.value == bound.lowest == log.reward.min()
 
 
 @pytest.mark.parametrize("length", [1, 4])
