@@ -52,7 +52,7 @@ def calibrate(
             raise ValueError(
                 "lam='calibrated' needs at least two episodes, which are what the "
                 f"value's error is counted over; the log has {data.n_pieces}. Log "
-                "more episodes, or set lam to a number."
+                "more episodes, or 50 rows of one, or set lam to a number."
             )
         # All policies are evaluated in the features of the first.
         if system is None:
