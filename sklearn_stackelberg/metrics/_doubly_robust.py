@@ -153,6 +153,7 @@ def doubly_robust_value(
     regressor: object = None,
     n_iterations: int = 50,
     confidence_level: float = 0.95,
+    block_length: int | None = None,
     random_state: RandomStateLike = 0,
 ) -> OffPolicyEstimate:
     """Value of a policy by a fitted Q and what the log says against it.
@@ -186,6 +187,9 @@ def doubly_robust_value(
         others. None means ten, or as many as there are episodes, if those are fewer.
     kernel, bandwidth, n_components, ridge, regressor, n_iterations
         Of Q̂, as in `fitted_q_value`, whose ridge is smaller.
+    block_length : int, default=None
+        Rows of a block of time, > 0, taken as independent of the others: as in
+        `fitted_q_value`; folds are of them. For ``ratios="density"``.
     random_state : int, RandomState instance or None, default=0
         Draws landmarks and folds.
 
@@ -272,4 +276,13 @@ def doubly_robust_value(
             notes=notes,
         )
 
-    return evaluate(figures, policy, X, y, discount, confidence_level, greedy)
+    return evaluate(
+        figures,
+        policy,
+        X,
+        y,
+        discount,
+        confidence_level,
+        greedy,
+        block_length=block_length,
+    )

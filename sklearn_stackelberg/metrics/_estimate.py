@@ -111,18 +111,29 @@ class OffPolicyEstimate:
     limits: Limits = field(default=_NO_LIMITS, repr=False)
 
     @property
-    def degrees_of_freedom(self) -> int:
-        """Independent pieces of the log, but one."""
-        pieces = self.contributions
-        # One episode has no error to multiply; 1 keeps the quantile finite.
-        return max((self.n_episodes if pieces is None else len(pieces)) - 1, 1)
+    def degrees_of_freedom(self) -> float:
+        """As many as the contributions' spread is known by.
+
+        Independent pieces of the log but one; fewer where a few of them contribute most
+        of the spread, 2 E / (κ − 1) with κ the kurtosis of the contributions.
+        """
+        psi = self.contributions
+        if psi is None:
+            # One episode has no error to multiply; 1 keeps the quantile finite.
+            return float(max(self.n_episodes - 1, 1))
+        return freedom(psi)
+
+    @property
+    def rests_on_no_data(self) -> bool:
+        """Whether `bias_bound` is half of what returns can be, or more."""
+        low, high = self.limits
+        return bool(self.bias_bound > 0 and self.bias_bound >= 0.5 * (high - low))
 
     @property
     def confidence_interval(self) -> tuple[float, float]:
         """(low, high): value ± (t · standard error + bias bound), inside the limits.
 
-        t is Student's quantile with as many degrees of freedom as there are episodes
-        but one.
+        t is Student's quantile with `degrees_of_freedom`.
         """
         tail = 0.5 + 0.5 * self.confidence_level
         return interval(self, float(student_t.ppf(tail, self.degrees_of_freedom)))
@@ -306,6 +317,8 @@ class OffPolicyEstimate:
                 f", up to {bias} of it because the log does not support what the "
                 "policy does"
             )
+            if self.rests_on_no_data:
+                doubt += ": it rests on no data"
         return (
             f"{self.method}: value {value}{doubt}; effective sample size "
             f"{self._size_shown()}."
@@ -364,6 +377,21 @@ def spread(contributions: Floats) -> float:
         return float("nan")
     centred = contributions - contributions.mean()
     return float(np.sqrt(n / (n - 1) * (centred @ centred)))
+
+
+def freedom(contributions: Floats) -> float:
+    """Degrees of freedom of `spread`, at least 1: Eq. (74) of docs/game.md.
+
+    Satterthwaite's: of a variance whose own is (κ − 1) / E of its square.
+    """
+    n = len(contributions)
+    squared = (contributions - contributions.mean()) ** 2
+    mean = squared.mean()
+    if n < 2 or mean == 0.0:
+        return float(max(n - 1, 1))
+    excess = float(((squared / mean) ** 2).mean()) - 1.0
+    # Fewer than normal contributions' tails are no reason for more.
+    return float(np.clip(2.0 * n / max(excess, 2.0), 1.0, max(n - 1, 1)))
 
 
 def clustered_error(influence: Floats, cluster: Index, n_clusters: int) -> float:

@@ -35,6 +35,7 @@ def fitted_q_value(
     standard_error: str | None = "auto",
     n_bootstrap: int | None = None,
     confidence_level: float = 0.95,
+    block_length: int | None = None,
     random_state: RandomStateLike = 0,
 ) -> OffPolicyEstimate:
     """Value of a policy by fitted-Q evaluation on a log, in closed form.
@@ -100,6 +101,10 @@ def fitted_q_value(
         Number of such draws. None is 200, with a regressor 20.
     confidence_level : float, default=0.95
         Of the estimate's interval, in (0, 1).
+    block_length : int, default=None
+        Rows of a block of time, > 0, taken as independent of the others: for standard
+        errors, and folds, of few long episodes. None takes episodes, and of a log of
+        one episode blocks of √n rows.
     random_state : int, RandomState instance or None, default=0
         Draws landmarks and the bootstrap. Fixed, so that policies are compared alike.
 
@@ -171,7 +176,15 @@ def fitted_q_value(
         )
 
     return evaluate(
-        figures, policy, X, y, discount, confidence_level, greedy, sample_weight
+        figures,
+        policy,
+        X,
+        y,
+        discount,
+        confidence_level,
+        greedy,
+        sample_weight,
+        block_length,
     )
 
 

@@ -78,7 +78,12 @@ def fit_holdout_evaluator(
     copies = 1 if data.is_continuous else data.n_actions
     most = max(10, _WEIGHTS // copies)
     settings = QSettings(n_components=min(QSettings.n_components or most, most))
-    features = fit_features(data, settings)
+    # A choice of continuous features would take as long as the fit.
+    features = (
+        fit_features(data, settings)
+        if data.is_continuous
+        else choose_and_fit_features(data, discount, settings)[0]
+    )
     finite = isinstance(features.kernel_, str) and features.kernel_ == "delta"
     ridge = _RIDGE["delta" if finite else "smooth"]
     # Of all directions: the ratios are of other rows than those of the log.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from .._typing import AnyArray, Floats, Index
-from .._validation import check_discount, check_level
+from .._validation import check_discount, check_level, check_rules, integer
 from ..transitions._as_transitions import as_transitions
 from ..transitions._transitions import Transitions
 from ._data import EvaluationData
@@ -31,12 +32,16 @@ def evaluate(
     confidence_level: float,
     greedy: bool,
     sample_weight: ArrayLike | None = None,
+    block_length: int | None = None,
 ) -> OffPolicyEstimate:
     """A metric: its `figures` of a policy on a log, and what every estimate reports."""
     check_discount(discount)
     check_level(confidence_level)
+    rule = {"block_length": integer(1, None)}
+    check_rules({"block_length": block_length}, rule)
     data = prepare_evaluation(policy, X, y, sample_weight=sample_weight, greedy=greedy)
     warn_of_training_rows(data.policy, data.log)
+    data = replace(data, block_length=block_length)
     return reported(figures(data), data, confidence_level)
 
 

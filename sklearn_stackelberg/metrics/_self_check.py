@@ -1,4 +1,4 @@
-"""Features of pairs for Q, chosen by what they foretell of held-out episodes."""
+"""Features for Q, chosen by what they foretell of held-out episodes."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from sklearn.utils import check_random_state
 from .._action_scale import ActionScale
 from .._typing import Floats, Index
 from ..kernels._columns import center_and_spread, length_scales
+from ..kernels._nystroem import LandmarkFeatures
 from ..kernels._state_action import StateActionFeatures
 from ._data import EvaluationData
+from ._fitted_q import FittedQSystem
 
 # So many columns of states and actions have all their products as columns; more, which
 # would be hundreds, their squares alone.
@@ -151,6 +153,62 @@ class PairFeatures(StateActionFeatures):
         return np.hstack([local, self.terms(states, actions)])
 
 
+# Of few states, a kernel that knows which are alike must foretell so much better than
+# one that does not: codes without an order are as alike as their numbers are near.
+_BETTER = 0.75
+
+
+def states_are_alike(
+    data: EvaluationData,
+    discount: float,
+    ridge: float,
+    apart: LandmarkFeatures,
+    alike: LandmarkFeatures,
+) -> bool:
+    """Whether features of similar states foretell held-out pieces far better.
+
+    Than those of states that are equal or not, Eq. (71) with discrete actions: where
+    many pairs of a state and an action have a row or none, these know nothing of them.
+    """
+    if data.n_pieces < _FOLDS:
+        return False
+    fold = np.random.default_rng(0).permutation(data.n_pieces)[data.pieces] % _FOLDS
+    # Neither is to be helped by what it foretells itself: V₀ is of each in turn.
+    targets = np.stack(
+        [_one_step_ahead(data, discount, ridge, z) for z in (apart, alike)], axis=1
+    )
+    before, after = (
+        _error_of_states(data, z, targets, fold, ridge) for z in (apart, alike)
+    )
+    return bool(np.all(after < _BETTER * before))
+
+
+def _one_step_ahead(
+    data: EvaluationData, discount: float, ridge: float, features: LandmarkFeatures
+) -> Floats:
+    """r + γ V₀(s') of the rows, less the anchor, (n,), V₀ by some features."""
+    system = FittedQSystem.from_kernel(data, discount, features, ridge)
+    value = np.clip(system.solve().state_values, *data.return_range(discount))
+    after = value[data.next_index] - system.anchor
+    return system.reward + discount * data.not_done * after
+
+
+def _error_of_states(
+    data: EvaluationData,
+    features: LandmarkFeatures,
+    targets: Floats,
+    fold: Index,
+    ridge: float,
+) -> Floats:
+    """Held-out squares of a regression for each action, of each target, (c,)."""
+    z, total = features.transform(data.state), np.zeros(targets.shape[1])
+    for action in range(data.n_actions):
+        rows = np.flatnonzero(data.codes == action)
+        of_folds = _held_out_errors(z[rows], targets[rows], fold[rows], [ridge])
+        total += of_folds[0]
+    return total
+
+
 class Choice(NamedTuple):
     """ν of a Matérn kernel (None: Laplacian), multiples of its lengths and ridge."""
 
@@ -203,7 +261,7 @@ def choose_features(
             target = _reference(data, rows, discount, z, after, ridge * kernel.ridge)
         found = _held_out_errors(z, target, fold, [ridge * k for k in _RIDGES])
         for multiple, error in zip(_RIDGES, found, strict=True):
-            errors[kernel._replace(ridge=multiple)] = error
+            errors[kernel._replace(ridge=multiple)] = float(error)
     return min(errors, key=errors.__getitem__)
 
 
@@ -248,15 +306,15 @@ def _reference(
 
 def _held_out_errors(
     z: Floats, target: Floats, fold: Index, ridges: list[float]
-) -> list[float]:
-    """Sums of squares of a regression's held-out errors, for each ridge."""
+) -> list[Floats]:
+    """Sums of squares of a regression's held-out errors, () or (c,), for each ridge."""
     parts = [(z[fold == k], target[fold == k]) for k in range(_FOLDS)]
     grams = [(mine.T @ mine, mine.T @ own) for mine, own in parts]
     whole, right = sum(gram for gram, _ in grams), sum(other for _, other in grams)
-    totals = [0.0] * len(ridges)
+    totals = [np.zeros(target.shape[1:]) for _ in ridges]
     for (mine, own), (gram, other) in zip(parts, grams, strict=True):
         for j, ridge in enumerate(ridges):
             left = whole - gram + ridge * np.eye(len(gram))
             rest = own - mine @ cho_solve(cho_factor(left), right - other)
-            totals[j] += float(rest @ rest)
+            totals[j] += (rest**2).sum(axis=0)
     return totals

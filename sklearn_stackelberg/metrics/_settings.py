@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from numpy.random import RandomState
 from numpy.typing import ArrayLike
 from sklearn.gaussian_process.kernels import Matern
 from sklearn.utils import check_random_state
@@ -15,7 +16,7 @@ from ..kernels._nystroem import LandmarkFeatures
 from ..kernels._registry import KernelLike
 from ..kernels._state_action import StateActionFeatures
 from ._data import EvaluationData
-from ._self_check import PairFeatures, choose_features
+from ._self_check import PairFeatures, choose_features, states_are_alike
 
 # Pairs of states and continuous actions need more landmarks than states alone. With as
 # many, 95 % intervals held the truth of a problem of two actions in 86 %.
@@ -50,13 +51,19 @@ class QSettings:
 def choose_and_fit_features(
     data: EvaluationData, discount: float, settings: QSettings
 ) -> tuple[LandmarkFeatures | StateActionFeatures, float]:
-    """Features for Q, and the ridge; of continuous actions as held-out episodes say.
+    """Features for Q, and the ridge, as held-out episodes say.
 
     A kernel that was named is taken, with the ridge as it is.
     """
     auto = isinstance(settings.kernel, str) and settings.kernel == "auto"
     if not (auto and data.is_continuous):
-        return fit_features(data, settings), settings.ridge
+        features = fit_features(data, settings)
+        if auto and features.kernel_ == "delta":
+            rng = check_random_state(settings.random_state)
+            alike = _similar_states(data, settings, rng)
+            if states_are_alike(data, discount, settings.ridge, features, alike):
+                features = alike
+        return features, settings.ridge
     n_components, ridge = settings.n_components, settings.ridge
     n_components = n_components and _LANDMARKS_OF_PAIRS * n_components
     chosen = choose_features(data, discount, ridge, settings.bandwidth, n_components)
@@ -92,12 +99,20 @@ def fit_features(
             n_components=n_components and _LANDMARKS_OF_PAIRS * n_components,
             random_state=rng,
         ).fit(data.state, data.actions)
-    if auto and are_finite(data.state, n_components):
+    if auto and not are_finite(data.state, n_components):
+        return _similar_states(data, settings, rng)
+    if auto:
         kernel, bandwidth = "delta", "median"
-    elif auto:
-        bandwidth = length_scales(data.state, bandwidth, "euclidean", rng)
-        # The bandwidth is the kernel's own; `LandmarkFeatures` shall add none.
-        kernel, bandwidth = Matern(bandwidth, nu=2.5), "median"
     return LandmarkFeatures(
         kernel, bandwidth=bandwidth, n_components=n_components, random_state=rng
+    ).fit(data.state)
+
+
+def _similar_states(
+    data: EvaluationData, settings: QSettings, rng: RandomState
+) -> LandmarkFeatures:
+    lengths = length_scales(data.state, settings.bandwidth, "euclidean", rng)
+    # The bandwidth is the kernel's own; `LandmarkFeatures` shall add none.
+    return LandmarkFeatures(
+        Matern(lengths, nu=2.5), n_components=settings.n_components, random_state=rng
     ).fit(data.state)

@@ -7,6 +7,7 @@ from scipy.stats import t as student_t
 from sklearn.utils import check_random_state
 
 from .._typing import Floats, RandomStateLike
+from ._estimate import freedom
 
 # The quantile of so many draws is right to about one in a hundred.
 _DRAWS = 20_000
@@ -37,10 +38,10 @@ def simultaneous_quantile(
         The quantile of the largest of m Student's t with the correlation of the
         contributions: from that of one alone to Bonferroni's.
     """
-    n_pieces, _ = contributions.shape
-    freedom = max(n_pieces - 1, 1)
+    # Of the estimate whose spread is known least.
+    df = min(freedom(column) for column in contributions.T)
     alpha = (1.0 - level) / (1 if one_sided else 2)
-    alone = float(student_t.isf(alpha, freedom))
+    alone = float(student_t.isf(alpha, df))
     centred = contributions - contributions.mean(axis=0)
     length = np.linalg.norm(centred, axis=0)
     # An estimate that no piece moves is off by nothing.
@@ -54,7 +55,7 @@ def simultaneous_quantile(
     values, vectors = np.linalg.eigh(unit.T @ unit)
     root = vectors * np.sqrt(values.clip(min=0.0))
     score = rng.standard_normal((_DRAWS, m)) @ root.T
-    score /= np.sqrt(rng.chisquare(freedom, size=(_DRAWS, 1)) / freedom)
+    score /= np.sqrt(rng.chisquare(df, size=(_DRAWS, 1)) / df)
     largest = (score if one_sided else np.abs(score)).max(axis=1)
-    bonferroni = float(student_t.isf(alpha / m, freedom))
+    bonferroni = float(student_t.isf(alpha / m, df))
     return float(np.clip(np.quantile(largest, level), alone, bonferroni))
