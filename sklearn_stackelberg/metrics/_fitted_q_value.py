@@ -77,10 +77,13 @@ def fitted_q_value(
         Evaluate the most probable action, which `predict` returns, instead of the
         probabilities.
     kernel : "auto", str, callable or Kernel, default="auto"
-        Similarity of states. ``"auto"`` is ``"delta"`` (equal or not) where there
-        are at most ``n_components`` states and ten rows for each on average; else a
-        Matérn kernel with ν = 5/2, which follows a value that breaks off better than
-        ``"rbf"``. Of continuous actions, that of pairs (s, a): ``"laplacian"``.
+        Similarity of states. ``"auto"`` is a Matérn kernel with ν = 5/2, which follows
+        a value that breaks off better than ``"rbf"``; where there are at most
+        ``n_components`` states and ten rows for each on average it is ``"delta"``
+        (equal or not), unless the other foretells held-out episodes far better. Of
+        continuous actions, that of pairs (s, a): Laplacian or Matérn, with quadratic
+        columns beside it, by what foretells held-out episodes best, and with one or
+        three times the `ridge`.
     bandwidth : float, array-like of shape (d,) or "median", default="median"
         Length scale of the states, or a multiple of the median one. Larger is smoother.
     n_components : int or None, default=200
