@@ -10,9 +10,14 @@ import numpy as np
 from .._typing import Floats, Index
 from ..transitions._transitions import Transitions
 from ._data import EvaluationData
-from ._doubly_robust import CrossFitted, density_estimate, fit_without
+from ._doubly_robust import (
+    CrossFitted,
+    density_estimate,
+    fit_without,
+    with_second_order,
+)
 from ._estimate import spread
-from ._fitted_q import FittedQSystem
+from ._fitted_q import FittedQ, FittedQSystem
 from ._importance_weights import episode_folds
 from ._settings import QSettings, choose_and_fit_features
 from ._simultaneous import simultaneous_quantile
@@ -134,18 +139,19 @@ def _highest(
     errors = np.array([spread(psi) for _, psi, _ in found])
     best = int(np.argmax(estimates - quantile * errors))
     systems = candidates[best].systems
+    fits = [system.solve() for system in systems]
     return best, LowerBound(
         float(estimates[best]),
-        float(errors[best]),
-        _spread_of_policies(systems),
+        spread(with_second_order(found[best][1], fits[0])),
+        _spread_of_policies(fits),
         quantile,
         float(np.mean([bias_bound(system) for system in systems])),
         lowest,
     )
 
 
-def _spread_of_policies(systems: list[FittedQSystem]) -> float:
+def _spread_of_policies(fits: list[FittedQ]) -> float:
     """How far a further policy's value may be from the mean of these."""
     # On the same rows, so that the log's noise falls out of the differences.
-    values: Floats = np.array([system.solve().value for system in systems])
+    values: Floats = np.array([fit.value for fit in fits])
     return float(np.std(values, ddof=1) * np.sqrt(1.0 + 1.0 / len(values)))
