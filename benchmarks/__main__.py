@@ -34,8 +34,6 @@ TABLES = (
     "ope_peers",
     "intervals",
     "search",
-    "tuning",
-    "lower_bound",
     "residual_features",
     "floors",
     "held_out",

@@ -290,6 +290,13 @@ def _groups(
             f"groups has shape {label.shape}; one label for each of the {n_given} rows "
             "was expected."
         )
+    # Only what is missing differs from itself.
+    missing = np.flatnonzero([one is None or one != one for one in label.tolist()])
+    if len(missing):
+        raise ValueError(
+            f"groups has no label in {len(missing)} rows (rows "
+            f"{missing[:5].tolist()}); give them one, such as 'unknown'."
+        )
     piece = _pieces(log)
     step = np.zeros(len(log)) if log.step is None else log.step
     # An episode's first row is the first of its rows in this order.

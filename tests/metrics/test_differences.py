@@ -572,6 +572,7 @@ def test_groups_are_of_initial_states(estimator):
         ({"baseline": "nobody"}, "baseline must be 'logger', None or a name of"),
         ({"groups": np.zeros(3)}, r"groups has shape \(3,\)"),
         ({"groups": np.arange(300) > 297}, "Group True has 2 episodes; at least 5"),
+        ({"groups": np.r_[np.nan, np.zeros(299)]}, r"no label in 1 rows \(rows \[0\]\)"),
         ({"estimator": "none"}, "estimator must be one of"),
         (
             {"baseline": None, "estimator": "fitted_q", "standard_error": None},
