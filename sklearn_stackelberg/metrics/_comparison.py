@@ -237,7 +237,7 @@ def compare_policies(
                 less = difference(value, other)
             found.append((name, group, value, less))
     quantiles = [
-        _quantile(column, confidence_level, simultaneous, random_state)
+        _quantile(column, confidence_level, random_state) if simultaneous else None
         for column in zip(*((value, less) for _, _, value, less in found), strict=True)
     ]
     compared = (
@@ -245,9 +245,9 @@ def compare_policies(
             name,
             group,
             value,
-            interval(value, quantiles[0]),
+            _interval(value, quantiles[0]),
             less,
-            None if less is None else interval(less, quantiles[1]),
+            None if less is None else _interval(less, quantiles[1]),
         )
         for name, group, value, less in found
     )
@@ -257,7 +257,6 @@ def compare_policies(
 def _quantile(
     column: tuple[OffPolicyEstimate | None, ...],
     level: float,
-    simultaneous: bool,
     random_state: RandomStateLike,
 ) -> float:
     """Of the estimates of one column, as many as there are."""
@@ -271,9 +270,17 @@ def _quantile(
             "cannot be compared. Use estimator='doubly_robust', or fitted-Q with "
             "standard_error='influence'."
         )
-    matrix = np.column_stack(psi)
-    return simultaneous_quantile(
-        matrix if simultaneous else matrix[:, :1], level, random_state=random_state
+    return simultaneous_quantile(np.column_stack(psi), level, random_state=random_state)
+
+
+def _interval(
+    estimate: OffPolicyEstimate, quantile: float | None
+) -> tuple[float, float]:
+    """By a quantile, or the estimate's own."""
+    return (
+        estimate.confidence_interval
+        if quantile is None
+        else interval(estimate, quantile)
     )
 
 

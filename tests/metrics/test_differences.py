@@ -28,6 +28,7 @@ from sklearn_stackelberg.metrics import (
     logged_value,
     value_difference,
 )
+from sklearn_stackelberg.metrics._estimate import freedom
 from sklearn_stackelberg.metrics._simultaneous import simultaneous_quantile
 
 EVERY = [
@@ -233,7 +234,23 @@ def test_a_p_value_is_where_the_interval_ends():
         assert_allclose(found.p_value(end), 0.05, rtol=1e-9)
     assert found.p_value(found.value + 0.6) == 1.0
     score = (2.0 - 0.7) / found.standard_error
-    assert_allclose(found.p_value(), 2 * student_t.sf(score, 39))
+    df = found.degrees_of_freedom
+    assert_allclose(found.p_value(), 2 * student_t.sf(score, df))
+
+
+def test_degrees_of_freedom_fall_where_few_pieces_contribute():
+    rng = np.random.default_rng(0)
+    even = rng.uniform(-1, 1, size=200)
+    assert freedom(even) == 199.0
+    # Satterthwaite: the variance of the variance of t's of 9 has κ = 3 + 6 / 5.
+    tails = rng.standard_t(9, size=200_000)
+    assert_allclose(freedom(tails), 2 * len(tails) / 3.2, rtol=0.1)
+    alone = np.r_[np.zeros(199), 1.0]
+    assert freedom(alone) < 3.0
+    assert freedom(np.zeros(5)) == 4.0
+    # Neither units nor order nor an offset count.
+    other = 3.0 - 7.0 * rng.permutation(tails[:50])
+    assert_allclose(freedom(other), freedom(tails[:50]))
 
 
 def test_a_ratio_is_by_the_delta_method():
@@ -461,7 +478,8 @@ def test_what_cannot_be_compared_is_refused(settings, words):
 
 
 def test_one_estimate_has_students_quantile():
-    psi = np.random.default_rng(0).normal(size=(30, 1))
+    # Of uniform contributions, whose tails are no heavier than a normal's.
+    psi = np.random.default_rng(0).uniform(-1, 1, size=(30, 1))
     assert simultaneous_quantile(psi, 0.95) == pytest.approx(student_t.ppf(0.975, 29))
     one_sided = simultaneous_quantile(psi, 0.95, one_sided=True)
     assert one_sided == pytest.approx(student_t.ppf(0.95, 29))
@@ -477,7 +495,8 @@ def test_it_is_between_one_alone_and_bonferroni(m, seed, one_sided):
     psi = rng.normal(size=(50, m)) @ rng.normal(size=(m, m))
     found = simultaneous_quantile(psi, 0.9, one_sided)
     alpha = 0.1 if one_sided else 0.05
-    assert student_t.isf(alpha, 49) <= found <= student_t.isf(alpha / m, 49)
+    df = min(freedom(column) for column in psi.T)
+    assert student_t.isf(alpha, df) <= found <= student_t.isf(alpha / m, df)
     assert found == simultaneous_quantile(psi, 0.9, one_sided)
 
 
@@ -572,7 +591,10 @@ def test_groups_are_of_initial_states(estimator):
         ({"baseline": "nobody"}, "baseline must be 'logger', None or a name of"),
         ({"groups": np.zeros(3)}, r"groups has shape \(3,\)"),
         ({"groups": np.arange(300) > 297}, "Group True has 2 episodes; at least 5"),
-        ({"groups": np.r_[np.nan, np.zeros(299)]}, r"no label in 1 rows \(rows \[0\]\)"),
+        (
+            {"groups": np.r_[np.nan, np.zeros(299)]},
+            r"no label in 1 rows \(rows \[0\]\)",
+        ),
         ({"estimator": "none"}, "estimator must be one of"),
         (
             {"baseline": None, "estimator": "fitted_q", "standard_error": None},
