@@ -21,6 +21,11 @@ from ._fitted_q import FittedQSystem
 # leaves of 25 rows, where it is in hardly any of the trees' leaves.
 _NEVER = 0.003
 
+# Probability of unsupported actions in a state that is let pass, as `tabulate_policy`
+# lets pass as much of actions that the log never holds: the tails of a Gaussian policy
+# on each of a hundred steps add up to a policy that leaves the log.
+_TAILS = 0.05
+
 # Rows that forests are grown on, and of a leaf. With smaller leaves rare actions, and
 # with more rows nothing, would be found missing more often.
 _ROWS, _LEAF = 2_000, 25
@@ -47,6 +52,8 @@ def unsupported_share(system: FittedQSystem) -> float:
     """E[γ^T] of the first time T at which an unsupported action is taken, in [0, 1]."""
     data = system.data
     unsupported = data.probabilities * unsupported_actions(system)  # (N, A)
+    # Eq. (72) is of the states where the policy leaves the log for more than its tails.
+    unsupported[unsupported.sum(axis=1) < _TAILS] = 0.0
     now = unsupported.sum(axis=1)
     if not now.any():
         return 0.0
