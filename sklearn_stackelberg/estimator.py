@@ -517,8 +517,9 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         value = problem.anchor + found.value * problem.unit
         limits = return_range(log, hp.discount)
         self.policy_value_ = float(np.clip(value, *limits))
+        excess = self.policy_value_ - value
         self.shrinkage_ = found.shrinkage * problem.unit
-        self.pessimism_ = found.pessimism * problem.unit + self.shrinkage_
+        self.pessimism_ = found.pessimism * problem.unit + self.shrinkage_ - excess
         if bound is not None:
             self.policy_value_, self.pessimism_ = bound.value, bound.pessimism
         self.history_ = found.history.rescaled(problem.anchor, problem.unit)

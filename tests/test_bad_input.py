@@ -122,6 +122,7 @@ BAD = {
         ["gauss", None, 3, True, ["rbf"], "RBF"],
     ),
     "linear_terms": ("linear_terms must be True or False", [None, "yes", 1]),
+    "deterministic": ("deterministic must be True or False", [None, "yes", 1]),
     "kernel_params": ("kernel_params must be a dict", ["gamma", 3, [("gamma", 1.0)]]),
 }
 BAD["bandwidth"][1].extend([[1.0, np.nan], ["a", "b"], [[1.0, 2.0]], [True, True]])

@@ -586,6 +586,8 @@ def test_nested_cross_validation(name):
 
 
 @both
+# Few episodes carry a weight: that it is warned of is tested elsewhere.
+@pytest.mark.filterwarnings("ignore:The importance weights leave:UserWarning")
 def test_a_search_is_a_policy_to_be_judged(name):
     route = ROUTES[name]
     search = GridSearchCV(route.pipeline, GRID, cv=FOLDS).fit(*route.data)

@@ -102,7 +102,7 @@ def test_where_all_is_worth_the_same_nothing_is_taken_off(paid, discount):
 def test_the_pessimism_counts_what_beta_takes_off():
     log = ring()
     for beta in (1e-2, 1e2):
-        policy = fitted(log, kernel="delta", beta=beta)
+        policy = fitted(log, kernel="delta", beta=beta, deterministic=False)
         # Hardly any pessimism and no shrinkage: the LSTD value of the same policy.
         probabilities = policy.predict_proba(STATES)
         exact = _lstd_value(log, probabilities)

@@ -290,7 +290,7 @@ class ContinuousPolicy:
         outputs = self.distribution.outputs
         if isinstance(outputs, SupportedLogits):
             return outputs.support.log_prior(states) > NEVER / 2
-        return np.ones(self.action_nodes(states)[1].shape, dtype=bool)
+        return np.ones(self.candidates(states)[1].shape, dtype=bool)
 
     def action_nodes(self, states: ArrayLike) -> tuple[Floats, Floats]:
         """The policy as a finite mixture: actions (n, S, p), and weights (n, S)."""
@@ -311,7 +311,7 @@ class ContinuousPolicy:
                 "A Gaussian policy gives no single action a probability. Use predict, "
                 "sample or action_nodes, or fit with action_distribution='candidates'."
             )
-        weights = self._candidates(states)[1]
+        weights = self.candidates(states)[1]
         return one_hot(weights) if self.deterministic else weights
 
     def sample(self, states: ArrayLike, rng: RandomState) -> Floats:
@@ -334,11 +334,11 @@ class ContinuousPolicy:
         # One candidate at a time, so that memory does not grow with their number.
         columns = [
             self._values(states, np.broadcast_to(one, (len(states), len(one))))
-            for one in self._candidates(states[:1])[0][0]
+            for one in self.candidates(states[:1])[0][0]
         ]
         return np.stack(columns, axis=1)
 
-    def _candidates(self, states: ArrayLike) -> tuple[Floats, Floats]:
+    def candidates(self, states: ArrayLike) -> tuple[Floats, Floats]:
         with torch.no_grad():
             return self.distribution.nodes(as_states(states))
 

@@ -58,4 +58,4 @@ def _candidates(policy: ContinuousPolicy, states: Floats) -> Floats:
             "A Gaussian policy has no candidates to compare. Fit with "
             "action_distribution='candidates', or give q_values the actions."
         )
-    return policy.action_nodes(states)[0]
+    return policy.candidates(states)[0]
