@@ -348,7 +348,7 @@ def test_rewards_that_are_all_zero_are_worth_nothing():
     log = changed(walk_log(), reward=np.zeros(90))
     policy = estimator(**NARROW).fit(log)
     assert np.isfinite(policy.predict_proba(STATES)).all()
-    # b'A⁻¹b is all that is left, and the follower wants it negative, which no return is.
+    # b'A⁻¹b is all that is left; the follower wants it negative, which no return is.
     assert policy.history_["value"][-1] < 0.0
     assert policy.policy_value_ == 0.0
     assert_allclose(policy.pessimism_, 0.0, atol=1e-12)
