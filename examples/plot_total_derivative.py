@@ -69,6 +69,8 @@ def fit_and_measure(log, steps, derivative, initial_states, mirror_steps):
         discount=DISCOUNT,
         kernel="delta",
         n_components=None,
+        # The value of the probabilities is what the derivatives are of.
+        deterministic=False,
         initial_states=initial_states,
         solver=ClosedForm(
             leader_gradient=derivative,

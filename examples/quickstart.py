@@ -11,7 +11,7 @@ The script takes some seconds, prints what it finds and saves ``quickstart.png``
 """
 
 import numpy as np
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 from sklearn_stackelberg import StackelbergPolicyEstimator
@@ -115,7 +115,6 @@ for name, actor in {
 # learned policy, for a cart at rest in the centre.
 
 LEFT, RIGHT = "#E69F00", "#0072B2"
-left_to_right = LinearSegmentedColormap.from_list("push", [LEFT, "white", RIGHT])
 
 figure = Figure(figsize=(13, 4), layout="constrained")
 value_axes, log_axes, policy_axes = figure.subplots(1, 3)
@@ -145,11 +144,12 @@ still = np.zeros(grid_angle.size)
 states = np.column_stack(
     [still, still, np.radians(grid_angle.ravel()), np.radians(grid_speed.ravel())]
 )
-right = policy.predict_proba(states)[:, 1].reshape(grid_angle.shape)
-image = policy_axes.pcolormesh(
-    grid_angle, grid_speed, right, cmap=left_to_right, vmin=0, vmax=1, shading="gouraud"
+pushed = policy.predict(states).reshape(grid_angle.shape)
+policy_axes.pcolormesh(
+    grid_angle, grid_speed, pushed, cmap=ListedColormap([LEFT, RIGHT]), alpha=0.7
 )
-figure.colorbar(image, ax=policy_axes, label="probability of pushing right")
+for name, colour in (("push left", LEFT), ("push right", RIGHT)):
+    policy_axes.plot([], [], "s", color=colour, label=name)
 policy_axes.axline(
     (0, 0), slope=-5, color="black", ls="--", label="reference controller"
 )
