@@ -247,7 +247,8 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
     lower_bound_ : LowerBound or None
         What ``lam="calibrated"`` found: ``value`` is ``estimate``, the mean value of
         policies on episodes that they were not learned from, less ``quantile`` times
-        its errors, and no lower than the least that rewards add up to.
+        its errors, and no lower than the least that rewards add up to. Counted from
+        the log's first states, as `metrics` do, whatever `initial_states` is.
         ``docs/lower_bound.md`` says what it promises.
     bandwidth_ : ndarray of shape (n_features_in_,) or None
         The length scale of each column, those of continuous actions behind those of the

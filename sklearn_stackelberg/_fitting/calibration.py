@@ -19,8 +19,8 @@ def calibrate(
     """Learn at the λ whose policies have the highest lower bound of their value.
 
     Each λ is tried on the episodes of all folds but one, and held against that one; the
-    policy is then learned from all episodes. Values are counted from the log's initial
-    states, and the bounds hold together at the level, in (0, 1).
+    policy is then learned from all episodes. Values are counted from the log's own
+    initial states, as `metrics` do, and the bounds hold together at the level.
     """
 
     def learn(rows: Index) -> list[FittedPolicy]:
@@ -28,7 +28,7 @@ def calibrate(
         return [part.solve(lam).fitted.policy for lam in LAMS]
 
     best, bound = highest_lower_bound(
-        fit.problem.counted(),
+        fit.problem.log,
         fit.problem.discount,
         learn,
         fit.solve(LAMS[0]).fitted.policy,

@@ -128,13 +128,6 @@ class OfflineProblem:
             self.initial,
         )
 
-    def counted(self) -> Transitions:
-        """The log, its initial states marked as the problem counts them."""
-        counted = self.log[:]
-        if self.initial is self.state_index:
-            counted.is_initial = np.ones(len(counted), dtype=bool)
-        return counted
-
 
 def _checked_states(
     log: Transitions, estimator: BaseEstimator | None
