@@ -17,6 +17,7 @@ N_LOGS = 2
 # One hyperparameter changed at a time, on the problems that it was chosen by alone.
 SETTINGS: tuple[dict[str, Any], ...] = (
     {},
+    {"deterministic": False},
     {"support": 0.0},
     {"support": 0.05},
     {"support": 0.3},
@@ -26,7 +27,7 @@ SETTINGS: tuple[dict[str, Any], ...] = (
     {"lam": 1.0},
     {"lam": 100.0},
 )
-PARTS = {"kept apart": (EVALUATE, SETTINGS[:2]), "chosen by": (CHOOSE, SETTINGS)}
+PARTS = {"kept apart": (EVALUATE, SETTINGS[:3]), "chosen by": (CHOOSE, SETTINGS)}
 
 
 def run(rows: Rows, side: str = "both", seeds: int | None = None) -> str:
@@ -48,8 +49,11 @@ def _fit(problem: Problem, seed: int, setting: Mapping[str, Any]) -> dict[str, A
             discount=problem.discount, random_state=seed, **setting
         ).fit(log)
     states = np.asarray(log.state, dtype=float)[:2_000]
+    # A policy with probabilities is worth what it draws.
+    drawn = not setting.get("deterministic", True)
+    value_of = problem.value_stochastic if drawn else problem.value
     return {
-        "score": progress(problem, problem.value(policy, seed)),
+        "score": progress(problem, value_of(policy, seed)),
         "unlogged": problem.unlogged_share(policy, states, seed)[0],
         **clock.row(),
     }
