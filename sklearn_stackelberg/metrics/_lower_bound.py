@@ -131,10 +131,10 @@ def _highest(
         density_estimate(data, candidate.found, discount, weighted=True, clip=None)
         for candidate in candidates
     ]
-    # Eq. (56) of docs/game.md. Bonferroni: the highest of several bounds is too high more
-    # often than each is. Candidates are nearly the same, and the quantile of correlated
-    # ones would be smaller; with that 26 of 31 bounds held on noise. What errors are
-    # themselves uncertain by is paid for by the difference.
+    # Eq. (56) of docs/game.md, Bonferroni: the highest of several bounds is too high
+    # more often than each is. Candidates are nearly the same, and the quantile of
+    # correlated ones would be smaller: with that 26 of 31 bounds held on noise. The
+    # difference pays for what the errors are uncertain by themselves.
     df = min(freedom(psi) for _, psi, _ in found)
     quantile = float(student_t.isf((1.0 - level) / len(found), df))
     lowest, highest = data.return_range(discount)

@@ -139,8 +139,8 @@ def test_intervals_of_one_trajectory_hold_the_truth(metric):
         found = metric(Steering(), trajectory(500, seed), discount=DISCOUNT)
         low, high = found.confidence_interval
         held += low <= truth <= high
-        expected = student_t.ppf(0.975, found.n_episodes - 1) * found.standard_error
-        assert_allclose(high - found.value, expected)
+        quantile = student_t.ppf(0.975, found.degrees_of_freedom)
+        assert_allclose(high - found.value, quantile * found.standard_error)
     # 93 to 97 % of 200; of 40, two fewer than 88 % are all but impossible.
     assert held >= 34
 
