@@ -311,7 +311,7 @@ def _held_out_errors(
     parts = [(z[fold == k], target[fold == k]) for k in range(_FOLDS)]
     grams = [(mine.T @ mine, mine.T @ own) for mine, own in parts]
     whole, right = sum(gram for gram, _ in grams), sum(other for _, other in grams)
-    totals = [np.zeros(target.shape[1:]) for _ in ridges]
+    totals: list[Floats] = [np.zeros(target.shape[1:]) for _ in ridges]
     for (mine, own), (gram, other) in zip(parts, grams, strict=True):
         for j, ridge in enumerate(ridges):
             left = whole - gram + ridge * np.eye(len(gram))

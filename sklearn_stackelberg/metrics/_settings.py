@@ -58,7 +58,8 @@ def choose_and_fit_features(
     auto = isinstance(settings.kernel, str) and settings.kernel == "auto"
     if not (auto and data.is_continuous):
         features = fit_features(data, settings)
-        if auto and features.kernel_ == "delta":
+        is_delta = isinstance(features.kernel_, str) and features.kernel_ == "delta"
+        if auto and is_delta and isinstance(features, LandmarkFeatures):
             rng = check_random_state(settings.random_state)
             alike = _similar_states(data, settings, rng)
             if states_are_alike(data, discount, settings.ridge, features, alike):
