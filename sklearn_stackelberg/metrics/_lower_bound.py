@@ -127,10 +127,7 @@ def _highest(
     candidates: list[_Candidate],
     level: float,
 ) -> tuple[int, LowerBound]:
-    found = [
-        density_estimate(data, candidate.found, discount, weighted=True, clip=None)
-        for candidate in candidates
-    ]
+    found = [_cautious(data, candidate.found, discount) for candidate in candidates]
     # Eq. (56) of docs/game.md, Bonferroni: the highest of several bounds is too high
     # more often than each is. Candidates are nearly the same, and the quantile of
     # correlated ones would be smaller: with that 26 of 31 bounds held on noise. The
@@ -150,6 +147,22 @@ def _highest(
         quantile,
         float(np.mean([bias_bound(system) for system in systems])),
         lowest,
+    )
+
+
+def _cautious(
+    data: EvaluationData, found: CrossFitted, discount: float
+) -> tuple[float, Floats, float]:
+    """The doubly robust estimate, its ratios normalised or not, whichever is lower.
+
+    Of few episodes what the ratios are divided by can be near zero.
+    """
+    return min(
+        (
+            density_estimate(data, found, discount, weighted=weighted, clip=None)
+            for weighted in (True, False)
+        ),
+        key=lambda one: one[0] - spread(one[1]),
     )
 
 
