@@ -105,6 +105,9 @@ def density_estimate(
     # Eq. (53) of docs/game.md. Flow in is flow out: for true ω the scale S is 1.
     mass = data.weight * ratio
     scale = float(mass @ (1.0 - discount * data.not_done)) if weighted else 1.0
+    # Where the log says nothing of the policy there may be no ratio to divide by.
+    if not scale > 0.0:
+        scale, weighted = 1.0, False
     first = fit.value[data.initial]
     start = float(data.initial_weight @ first)
     added = float(mass @ fit.residual) / scale

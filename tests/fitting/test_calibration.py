@@ -93,3 +93,13 @@ def test_a_weight_that_is_none_is_refused(log, lam):
 def test_a_level_that_is_none_is_refused(log, level):
     with pytest.raises(ValueError, match="confidence_level must be a number strictly"):
         calibrated(confidence_level=level).fit(log)
+
+
+def test_two_episodes_of_different_actions_have_a_bound_that_says_nothing():
+    state, action = np.zeros((40, 1)), np.repeat([0, 1], 20)
+    log = Transitions(
+        state, action, action, state, episode=action, step=np.tile(np.arange(20), 2)
+    )
+    bound = calibrated().fit(log).lower_bound_
+    assert np.isfinite(bound.value)
+    assert bound.value == bound.lowest
