@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm
 
 from benchmarks.report import Rows
-from benchmarks.trust.problems import TrustProblem
 
 N_BOOTSTRAP = 2_000
+
+P = TypeVar("P")  # a problem
 
 
 def wilson(n_hits: int, n: int, level: float = 0.95) -> tuple[float, float]:
@@ -48,8 +49,8 @@ def bootstrap(
 
 
 def each_log(
-    problems: Sequence[TrustProblem], n_logs: int, part: tuple[int, int]
-) -> Iterator[tuple[TrustProblem, int]]:
+    problems: Sequence[P], n_logs: int, part: tuple[int, int]
+) -> Iterator[tuple[P, int]]:
     """Problems and seeds of one of several processes that share the work."""
     for seed in range(n_logs):
         for problem in problems:

@@ -104,6 +104,7 @@ def highest_lower_bound(
     fold = episode_folds(data, min(_FOLDS, data.n_pieces), 0)
     settings = QSettings(ridge=_RIDGE)
     features, ridge = choose_and_fit_features(data, discount, settings)
+    whole = FittedQSystem.from_kernel(data, discount, features, ridge)
     candidates: list[_Candidate] = []
     for number in np.unique(fold):
         held = np.flatnonzero(fold == number)
@@ -113,8 +114,8 @@ def highest_lower_bound(
                 _Candidate(CrossFitted(*np.empty((3, len(data))))) for _ in policies
             ]
         for candidate, policy in zip(candidates, policies, strict=True):
-            own = tabulate_policy(policy, log)
-            system = FittedQSystem.from_kernel(own, discount, features, ridge)
+            # All policies are evaluated in the same features, computed once.
+            system = whole.on(tabulate_policy(policy, log))
             candidate.systems.append(system)
             # Nothing learned here has seen the episodes that it is held against.
             candidate.found.take(held, fit_without(system, held))

@@ -21,7 +21,29 @@ from ..transitions._tables import States
 from ..transitions._transitions import Transitions
 
 
-class EpisodeKFold(BaseCrossValidator):
+class _KFold(BaseCrossValidator):
+    """What both do alike."""
+
+    n_splits: int
+
+    def get_n_splits(
+        self, X: object = None, y: object = None, groups: object = None
+    ) -> int:
+        """Number of folds.
+
+        Parameters
+        ----------
+        X, y, groups : object, default=None
+            Ignored.
+
+        Returns
+        -------
+        int
+        """
+        return self.n_splits
+
+
+class EpisodeKFold(_KFold):
     """K folds of whole episodes, whose number differs by one at most.
 
     An episode with some rows in training and others in test makes held-out scores too
@@ -63,7 +85,6 @@ class EpisodeKFold(BaseCrossValidator):
     ['a' 'a' 'b' 'b'] ['c']
     """
 
-    n_splits: int
     shuffle: bool
     random_state: int | np.random.RandomState | None
 
@@ -87,22 +108,6 @@ class EpisodeKFold(BaseCrossValidator):
         self.n_splits = int(n_splits)
         self.shuffle = shuffle
         self.random_state = random_state
-
-    def get_n_splits(
-        self, X: object = None, y: object = None, groups: object = None
-    ) -> int:
-        """Number of folds.
-
-        Parameters
-        ----------
-        X, y, groups : object, default=None
-            Ignored.
-
-        Returns
-        -------
-        int
-        """
-        return self.n_splits
 
     def split(
         self,
@@ -157,7 +162,7 @@ class EpisodeKFold(BaseCrossValidator):
             yield np.isin(codes, fold)
 
 
-class BlockKFold(BaseCrossValidator):
+class BlockKFold(_KFold):
     """K folds of consecutive time, with a gap on either side of what is tested.
 
     For one long episode, or a few: each is cut into `n_splits` blocks of as many rows,
@@ -200,7 +205,6 @@ class BlockKFold(BaseCrossValidator):
     [0 1 2 3 4] [6 7 8]
     """
 
-    n_splits: int
     gap: int | None
 
     __metadata_request__split: ClassVar = {"groups": True}
@@ -210,22 +214,6 @@ class BlockKFold(BaseCrossValidator):
         if gap is not None:
             _check_integer("gap", gap, 0)
         self.n_splits, self.gap = n_splits, gap
-
-    def get_n_splits(
-        self, X: object = None, y: object = None, groups: object = None
-    ) -> int:
-        """Number of folds.
-
-        Parameters
-        ----------
-        X, y, groups : object, default=None
-            Ignored.
-
-        Returns
-        -------
-        int
-        """
-        return self.n_splits
 
     def split(
         self,
