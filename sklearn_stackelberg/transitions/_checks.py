@@ -275,6 +275,32 @@ def check_propensities(
     return vector
 
 
+def check_durations(
+    values: object, name: str = "duration", rows: Rows = None
+) -> Floats:
+    """Return times until the next state, each above 0."""
+    vector = check_reals(values, name, rows)
+    if (bad := vector <= 0).any():
+        raise ValueError(
+            f"{name} must be above 0, as the time until the next state; it is "
+            f"{vector[np.argmax(bad)]:g} at {rows_text(bad, rows)}."
+        )
+    return vector
+
+
+def check_weights(values: object, name: str = "weight", rows: Rows = None) -> Floats:
+    """Return weights of rows, none negative and not all 0."""
+    vector = check_reals(values, name, rows)
+    if (bad := vector < 0).any():
+        raise ValueError(
+            f"{name} must not be negative; it is {vector[np.argmax(bad)]:g} at "
+            f"{rows_text(bad, rows)}."
+        )
+    if vector.size and not vector.any():
+        raise ValueError(f"{name} is 0 at every row, so that no row counts.")
+    return vector
+
+
 def check_actions(values: object, name: str = "action", rows: Rows = None) -> AnyArray:
     """Return plain values, (n,), or p >= 2 finite numbers a row, (n, p) of float64.
 
