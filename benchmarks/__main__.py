@@ -40,6 +40,8 @@ TABLES = (
     "differences",
     "ranks",
     "published",
+    "two_stages",
+    "irregular_times",
 )
 
 

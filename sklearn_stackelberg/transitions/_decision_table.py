@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 from ._checks import (
     Column,
     check_actions,
+    check_durations,
     check_episodes,
     check_flags,
     check_propensities,
     check_reals,
     check_same_length,
     check_steps,
+    check_weights,
     has_action,
     rows_text,
 )
@@ -30,7 +32,13 @@ from ._linking import (
 )
 from ._tables import AVAILABLE, States, is_frame, take_rows
 
-_OPTIONAL = ("episode", "step", "terminated", "propensity", "is_initial")
+# scikit-learn's name for weights: a column `weight` is often that of a patient's body.
+WEIGHT = "sample_weight"
+
+_OPTIONAL = (
+    *("episode", "step", "terminated", "propensity", "is_initial", "duration"),
+    WEIGHT,
+)
 ROLES = ("action", "reward", *_OPTIONAL)
 
 # Names by other libraries: too far from ours for difflib, or too near to another's.
@@ -41,6 +49,8 @@ _ALIASES = {
     "timestep": "step",
     "time_step": "step",
     "propensity_score": "propensity",
+    "weight": WEIGHT,
+    "weights": WEIGHT,
 }
 
 # Gym's old name for either kind of end, of which only one has no value after it.
@@ -254,10 +264,15 @@ def read_fields(
         "step": chain.step[rows],
         "propensity": None,
     }
-    if "is_initial" in columns:
-        fields["is_initial"] = columns["is_initial"].read(check_flags, rows)
-    if "propensity" in columns:
-        fields["propensity"] = columns["propensity"].read(check_propensities, rows)
+    optional = (
+        ("is_initial", "is_initial", check_flags),
+        ("propensity", "propensity", check_propensities),
+        ("duration", "duration", check_durations),
+        ("weight", WEIGHT, check_weights),
+    )
+    for name, role, check in optional:
+        if role in columns:
+            fields[name] = columns[role].read(check, rows)
     if chain.next_rows is rows and rows.size == len(states):
         # Episodes of one step: no copy of the table, and it is transformed once.
         return fields | {"state": states, "next_state": states}

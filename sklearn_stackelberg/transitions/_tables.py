@@ -37,6 +37,7 @@ class Frame(Protocol):
     def __getitem__(self, key: object, /) -> Self: ...
     def take(self, rows: Index, /) -> Self: ...
     def set_axis(self, index: object, /) -> Self: ...
+    def assign(self, **columns: AnyArray) -> Self: ...
     def isna(self) -> Self: ...
     def where(self, kept: NDArray[np.bool_], other: Self, /) -> Self: ...
     def to_numpy(self, *, dtype: object = ..., copy: bool = ...) -> AnyArray: ...
@@ -58,6 +59,8 @@ class Log(Protocol):
     episode: AnyArray | None
     step: NDArray[np.int64] | None
     propensity: NDArray[np.float64] | None
+    duration: NDArray[np.float64] | None
+    weight: NDArray[np.float64] | None
     available: NDArray[np.bool_] | None  # (n, K)
     next_available: NDArray[np.bool_] | None
     available_actions: AnyArray | None  # (K,)
@@ -80,7 +83,7 @@ AvailableRule = Callable[[States], ArrayLike]
 AVAILABLE = "available_"
 
 # Those of a row, in the order of the arguments of `Transitions`.
-FIELDS = tuple(Log.__annotations__)[:11]
+FIELDS = tuple(Log.__annotations__)[:13]
 
 
 def is_frame(values: object) -> TypeIs[Frame]:
