@@ -56,7 +56,8 @@ def logged_value(
     confidence_level : float, default=0.95
         Of the estimate's interval, in (0, 1).
     sample_weight : array-like of shape (n,), default=None
-        Weights of the rows of X, >= 0. An episode has that of its first row.
+        How often each row of X counts, as in `fitted_q_value`. An episode has the
+        weight of its first row.
 
     Returns
     -------

@@ -1,0 +1,174 @@
+"""Weights of a log's rows, and rows that repeat others."""
+
+from __future__ import annotations
+
+import copy
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils import check_array
+
+from ._linking import encode
+from ._tables import Log
+
+Floats = NDArray[np.floating]
+Index = NDArray[np.intp]
+Hashes = NDArray[np.uint64]
+
+L = TypeVar("L", bound=Log)
+
+# Where rows that differ have half as many states that differ, states are measured: rows
+# that are equal all the same are copies, and no chance.
+_MEASURED = 0.5
+
+_FACTORS = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
+_ODD = np.uint64(0x9E3779B97F4A7C15)
+
+
+def check_sample_weight(sample_weight: ArrayLike | None, n: int) -> Floats | None:
+    """Return weights of the n rows of X, or None if none were given."""
+    if sample_weight is None:
+        return None
+    weight: Floats = check_array(
+        sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight"
+    )
+    if weight.shape != (n,):
+        raise ValueError(
+            f"sample_weight has shape {weight.shape}; one weight for each of the {n} "
+            "rows was expected."
+        )
+    if weight.min() < 0 or not weight.any():
+        raise ValueError(
+            "sample_weight must be >= 0 and not zero everywhere; it goes from "
+            f"{weight.min():g} to {weight.max():g}."
+        )
+    return weight
+
+
+def n_given(X: object, y: object, log: Log) -> int:
+    """How many rows X has: a table's may hold states alone, and weights count them."""
+    return len(log) if y is None else len(X)  # type: ignore[arg-type]
+
+
+def weighted_log(
+    log: L, rows: Index, n_given: int, sample_weight: ArrayLike | None
+) -> tuple[L, Index]:
+    """A log whose rows also count as often as the rows of X that they came from.
+
+    ``rows`` are these, out of ``n_given``; returned with those of the rows that have a
+    weight.
+    """
+    given, own = check_sample_weight(sample_weight, n_given), log.weight
+    if given is None and own is None:
+        return log, rows
+    weight = np.ones(len(log)) if own is None else own
+    if given is not None:
+        weight = weight * given[rows]
+    if not weight.any():
+        raise ValueError(
+            "All rows that are transitions have sample_weight 0; give some a weight."
+        )
+    # A row of weight 0 is as if it were not there: no state of it becomes a landmark.
+    kept = np.flatnonzero(weight > 0)
+    if len(kept) < len(log):
+        log, rows, weight = log[kept], rows[kept], weight[kept]
+    return with_weight(log, weight), rows
+
+
+def with_weight(log: L, weight: Floats) -> L:
+    """The same log with other weights."""
+    new = copy.copy(log)
+    new.weight = weight
+    return new
+
+
+class EqualEpisodes(NamedTuple):
+    """Episodes (or rows, where there are none) that repeat others, row by row."""
+
+    first: Index  # rows of those that are the first of their kind, (m,)
+    stands_for: Index  # the place among these of the row that each one repeats, (n,)
+    kind: Index  # codes of the episodes' kinds, in order of appearance, (n,)
+    by_chance: bool  # whether equal ones may as well be others
+
+    def summed(self, weight: Floats) -> Floats:
+        """Weights of the first ones, each with those that repeat it, (m,)."""
+        return np.bincount(self.stands_for, weight, len(self.first))
+
+
+def equal_episodes(log: Log, state: Floats, next_state: Floats) -> EqualEpisodes | None:
+    """Find episodes whose rows are those of another one; None if there are none.
+
+    Rows are in the order of the log, of which the states are given as numbers, (n, d).
+    Names, steps and weights are not compared.
+    """
+    of_state, content = _row_hashes(log, state, next_state)
+    n = len(content)
+    if log.episode is None:
+        order = starts = episode = np.arange(n)
+        place, hashes = np.zeros(n, dtype=np.intp), content
+    else:
+        episode = encode(log.episode)
+        order = np.argsort(episode, kind="stable")
+        lengths = np.bincount(episode)
+        starts = np.cumsum(lengths) - lengths
+        place = np.empty(n, dtype=np.intp)
+        place[order] = np.arange(n) - np.repeat(starts, lengths)
+        # A sum over rows that know their places: equal where all of them are.
+        placed = hashed_with(content, place.astype(np.uint64))
+        hashes = hashed_with(
+            np.add.reduceat(placed[order], starts), lengths.astype(np.uint64)
+        )
+    # Of 64 bits: a million episodes collide once in thirty million logs.
+    _, first, kind = np.unique(hashes, return_index=True, return_inverse=True)
+    if len(first) == len(hashes):
+        return None
+    rank = np.empty(len(first), dtype=np.intp)
+    rank[np.argsort(first)] = np.arange(len(first))
+    original = first[kind][episode]  # the first episode of each row's kind, (n,)
+    like = order[starts[original] + place]
+    kept = np.flatnonzero(like == np.arange(n))
+    at = np.empty(n, dtype=np.intp)
+    at[kept] = np.arange(len(kept))
+    n_states = len(np.unique(of_state))
+    by_chance = n_states < _MEASURED * len(np.unique(content))
+    return EqualEpisodes(kept, at[like], rank[kind][episode], by_chance)
+
+
+def _row_hashes(log: Log, state: Floats, next_state: Floats) -> tuple[Hashes, Hashes]:
+    """Hashes of the state of each row, and of all that is known of it, (n,) each."""
+    of_state: Hashes = np.zeros(len(state), dtype=np.uint64)
+    for column in state.T:
+        of_state = hashed_with(of_state, _bits(column))
+    out = of_state
+    optional = (log.propensity, log.duration, log.available, log.next_available)
+    given = (log.action, log.reward, log.terminated, log.is_initial, *optional)
+    for values in given:
+        if values is not None:
+            for column in values.reshape(len(state), -1).T:
+                out = hashed_with(out, _bits(column))
+    after: Hashes = np.zeros(len(state), dtype=np.uint64)
+    for column in next_state.T:
+        after = hashed_with(after, _bits(column))
+    # What follows an end is never used.
+    after[log.terminated] = 0
+    return of_state, hashed_with(out, after)
+
+
+def _bits(values: NDArray[np.generic]) -> Hashes:
+    if values.dtype.kind not in "biuf":
+        # Names by their number, which is the same for equal ones.
+        return np.unique(values, return_inverse=True)[1].ravel().astype(np.uint64)
+    # Zero has one sign.
+    return (values.astype(np.float64) + 0.0).view(np.uint64)
+
+
+def hashed_with(hashes: Hashes, more: Hashes) -> Hashes:
+    """Hashes of pairs.
+
+    By the last steps of SplitMix64 (Steele, Lea and Flood, 2014).
+    """
+    hashes = hashes * _ODD + more
+    for shift, factor in zip((30, 27), _FACTORS, strict=True):
+        hashes = (hashes ^ (hashes >> np.uint64(shift))) * factor
+    return hashes ^ (hashes >> np.uint64(31))
