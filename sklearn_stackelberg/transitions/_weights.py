@@ -73,10 +73,12 @@ def weighted_log(
     kept = np.flatnonzero(weight > 0)
     if len(kept) < len(log):
         log, rows, weight = log[kept], rows[kept], weight[kept]
-    return with_weight(log, weight), rows
+    # As without weights, to the last digit.
+    once = bool((weight == 1.0).all())
+    return with_weight(log, None if once else weight), rows
 
 
-def with_weight(log: L, weight: Floats) -> L:
+def with_weight(log: L, weight: Floats | None) -> L:
     """The same log with other weights."""
     new = copy.copy(log)
     new.weight = weight
