@@ -423,7 +423,8 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         y : DataFrame or structured array of shape (n,), or 1-D array-like, default=None
             With states: a table of what was done in them, with the columns ``action``
             and ``reward`` and, where there are any, ``episode``, ``step``,
-            ``terminated``, ``propensity``, ``is_initial`` and, of masks, ``available_``
+            ``terminated``, ``propensity``, ``is_initial``, ``duration``,
+            ``sample_weight``, ``censored`` and, of masks, ``available_``
             with each action behind it (see `as_transitions`); or the actions alone,
             each of which then counts as a success.
         sample_weight : array-like of shape (n,), default=None
