@@ -96,7 +96,7 @@ def pair_sums(
     total = np.zeros(features.size)
     for _, sums in piece_sums(features, residual, pieces):
         total += sums.sum(axis=0)
-    own, cross = np.empty((2, int(pieces.max()) + 1))
+    own, cross = np.empty((2, data.n_distinct_pieces))
     for episodes, sums in piece_sums(features, residual, pieces):
         own[episodes] = (sums**2).sum(axis=1)
         cross[episodes] = sums @ total

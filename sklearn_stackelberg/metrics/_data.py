@@ -59,12 +59,12 @@ class EvaluationData:
         """Whether actions are numbers that may lie in between."""
         return len(self.codes) == 0
 
-    @property
+    @cached_property
     def row_weight(self) -> Floats:
         """How often each row counts, as given, (n,)."""
         return self.weight * self.total
 
-    @property
+    @cached_property
     def has_weights(self) -> bool:
         """Whether rows count for more or less than once."""
         return bool(np.abs(self.row_weight - 1.0).max() > 1e-9)
@@ -186,6 +186,10 @@ class EvaluationData:
         if self._equal is None or self._equal.by_chance or self.has_blocks:
             return self.pieces
         return self._equal.kind
+
+    @property
+    def n_distinct_pieces(self) -> int:
+        return int(self.distinct_pieces.max()) + 1
 
     @property
     def counted(self) -> str:

@@ -264,8 +264,8 @@ def doubly_robust_value(
 
     def figures(data: EvaluationData) -> Figures:
         # Ten are close to the whole log, and ten fits.
-        n_distinct = int(data.distinct_pieces.max()) + 1
-        folds = max(2, min(10, n_distinct)) if n_folds is None else n_folds
+        most = data.n_distinct_pieces
+        folds = max(2, min(10, most)) if n_folds is None else n_folds
         fold = episode_folds(data, folds, random_state)
         if ratios == "importance":
             refuse_densities(data)

@@ -29,15 +29,14 @@ def episode_folds(
 ) -> Index:
     """The fold of each row, (n,): whole pieces, drawn at random."""
     check_rules({"n_folds": n_folds}, {"n_folds": integer(2)})
-    pieces = data.distinct_pieces
-    if pieces.max() + 1 < n_folds:
+    if data.n_distinct_pieces < n_folds:
         raise ValueError(
             f"n_folds={n_folds} cannot be made of {data.counted}: each needs one at "
             "least. Set n_folds lower, or log more episodes."
         )
     # Whole pieces, because rows of one know of each other, as those of a copy do.
-    drawn = check_random_state(random_state).permutation(pieces.max() + 1)
-    return (drawn % n_folds)[pieces]
+    drawn = check_random_state(random_state).permutation(data.n_distinct_pieces)
+    return (drawn % n_folds)[data.distinct_pieces]
 
 
 def _propensities(

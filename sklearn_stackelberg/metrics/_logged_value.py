@@ -12,6 +12,7 @@ from .._typing import Floats, Index
 from .._validation import check_discount, check_level
 from ..transitions._as_transitions import as_transitions
 from ..transitions._transitions import Transitions
+from ..transitions._weights import check_sample_weight, n_given
 from ._data import EvaluationData
 from ._estimate import Figures, OffPolicyEstimate, effective_size, spread, summed
 from ._fitted_q import FittedQ
@@ -88,7 +89,7 @@ def logged_value(
     log, rows = as_transitions(cast(Any, X), y, return_rows=True)
     if sample_weight is not None and y is not None:
         # Rows of a table that hold a state alone are no transitions.
-        sample_weight = np.asarray(sample_weight)[rows]
+        sample_weight = check_sample_weight(sample_weight, n_given(X, y, log))[rows]
     data = prepare_evaluation(
         _Logger(), _without_actions(log), None, sample_weight=sample_weight
     )

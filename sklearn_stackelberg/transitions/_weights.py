@@ -26,10 +26,8 @@ _FACTORS = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 
 
-def check_sample_weight(sample_weight: ArrayLike | None, n: int) -> Floats | None:
-    """Return weights of the n rows of X, or None if none were given."""
-    if sample_weight is None:
-        return None
+def check_sample_weight(sample_weight: ArrayLike, n: int) -> Floats:
+    """Return weights of the n rows of X."""
     weight: Floats = check_array(
         sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight"
     )
@@ -59,12 +57,11 @@ def weighted_log(
     ``rows`` are these, out of ``n_given``; returned with those of the rows that have a
     weight.
     """
-    given, own = check_sample_weight(sample_weight, n_given), log.weight
-    if given is None and own is None:
+    if sample_weight is None and log.weight is None:
         return log, rows
-    weight = np.ones(len(log)) if own is None else own
-    if given is not None:
-        weight = weight * given[rows]
+    weight = np.ones(len(log)) if log.weight is None else log.weight
+    if sample_weight is not None:
+        weight = weight * check_sample_weight(sample_weight, n_given)[rows]
     if not weight.any():
         raise ValueError(
             "All rows that are transitions have sample_weight 0; give some a weight."
@@ -104,11 +101,10 @@ def equal_episodes(log: Log, state: Floats, next_state: Floats) -> EqualEpisodes
     Rows are in the order of the log, of which the states are given as numbers, (n, d).
     Names, steps and weights are not compared.
     """
-    of_state, content = _row_hashes(log, state, next_state)
-    n = len(content)
+    n = len(log)
     if log.episode is None:
         order = starts = episode = np.arange(n)
-        place, hashes = np.zeros(n, dtype=np.intp), content
+        place, lengths = np.zeros(n, dtype=np.intp), np.ones(n, dtype=np.intp)
     else:
         episode = encode(log.episode)
         order = np.argsort(episode, kind="stable")
@@ -116,14 +112,23 @@ def equal_episodes(log: Log, state: Floats, next_state: Floats) -> EqualEpisodes
         starts = np.cumsum(lengths) - lengths
         place = np.empty(n, dtype=np.intp)
         place[order] = np.arange(n) - np.repeat(starts, lengths)
+
+    def of_episodes(content: Hashes) -> Hashes:
         # A sum over rows that know their places: equal where all of them are.
         placed = hashed_with(content, place.astype(np.uint64))
-        hashes = hashed_with(
-            np.add.reduceat(placed[order], starts), lengths.astype(np.uint64)
-        )
+        whole = np.add.reduceat(placed[order], starts)
+        return hashed_with(whole, lengths.astype(np.uint64))
+
+    # Most logs are seen to hold no copies at a glance.
+    glance = hashed_with(_bits(state[:, 0]), _bits(log.reward))
+    if len(np.unique(of_episodes(glance))) == len(starts):
+        return None
+    of_state, content = _row_hashes(log, state, next_state)
     # Of 64 bits: a million episodes collide once in thirty million logs.
-    _, first, kind = np.unique(hashes, return_index=True, return_inverse=True)
-    if len(first) == len(hashes):
+    _, first, kind = np.unique(
+        of_episodes(content), return_index=True, return_inverse=True
+    )
+    if len(first) == len(starts):
         return None
     rank = np.empty(len(first), dtype=np.intp)
     rank[np.argsort(first)] = np.arange(len(first))
