@@ -69,7 +69,8 @@ def whole_log(n=90, **fields):
 
 def broken(log, kept):
     """Some rows of a log, without the warning that its episodes are cut."""
-    return changed(log, **{name: getattr(log, name)[kept] for name in FIELDS})
+    given = {name: getattr(log, name) for name in FIELDS}
+    return changed(log, **{k: v[kept] for k, v in given.items() if v is not None})
 
 
 def twice(log):
