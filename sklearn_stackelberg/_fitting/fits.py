@@ -52,7 +52,7 @@ class FitState:
 
     actions: Actions
     inputs: PlayerInputs
-    units: tuple[float, float]  # anchor and scale of the rewards
+    units: tuple[float, float, float]  # anchor and scale of the rewards, and γ̄
     needs: str  # of the solver, whose state no solver of the other kind can read
     solver_state: SolverState
     policy: Weights
@@ -134,7 +134,7 @@ class Fit(ABC):
     @property
     def beta(self) -> float:
         """The factor of |w|²/2 in F."""
-        return curvature(self.hp.beta, self.problem.discount)
+        return curvature(self.hp.beta, self.problem.row_discount)
 
     def evaluator(self, policy: FittedPolicy) -> HoldoutEvaluator | None:
         """What `score` starts from; None where the log, a part, lacks actions."""
@@ -214,7 +214,7 @@ class StochasticFit(Fit):
         return MinibatchGame(
             self.players.rows,
             self.players.minibatch_inputs(),
-            self.problem.discount,
+            self.problem.row_discount,
             ridge=self.players.ridge,
             dtype=getattr(torch, hp.dtype),
             device=_device(hp.device),

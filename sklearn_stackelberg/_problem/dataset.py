@@ -13,7 +13,9 @@ from sklearn.utils import check_array
 from .._typing import Flags, Floats, Index
 from ..game import anchored_reward, average_value
 from ..transitions._actions import masks_at
+from ..transitions._discounting import carried, row_discount
 from ..transitions._tables import shared_next_rows
+from ..transitions._time import refuse_endless
 from ..transitions._transitions import Transitions
 from ..transitions._weights import equal_episodes, with_weight
 from .rows import Rows, index_states
@@ -42,8 +44,11 @@ class OfflineProblem:
     next_index: Index  # (n,)
     initial: Index  # (n_initial,)
     reward: Floats  # (n,)
-    terminated: Floats  # (n,)
+    terminated: Floats  # (n,), see `row_discount`
     discount: float
+    # γ̄, of which v, β and the equations are: a row that lasts d has the share
+    # 1 − γ^d / γ̄ of an end, so that its next value weighs γ̄ (1 − terminated) = γ^d.
+    row_discount: float
     anchor: float
     scale: float
     given: Transitions
@@ -54,12 +59,12 @@ class OfflineProblem:
     def unit(self) -> float:
         """The discounted return that a v of one stands for."""
         # v = (1 - γ) E q(s0, π), Eq. "leader's objective" of docs/game.md.
-        return self.scale / (1.0 - self.discount)
+        return self.scale / (1.0 - self.row_discount)
 
     @property
-    def units(self) -> tuple[float, float]:
-        """Anchor and scale, for a problem that goes on with this one."""
-        return self.anchor, self.scale
+    def units(self) -> tuple[float, float, float]:
+        """Anchor, scale and γ̄, for a problem that goes on with this one."""
+        return self.anchor, self.scale, self.row_discount
 
     @property
     def state(self) -> Floats:
@@ -74,13 +79,13 @@ class OfflineProblem:
         discount: float,
         initial_states: str,
         estimator: BaseEstimator | None = None,
-        units: tuple[float, float] | None = None,
+        units: tuple[float, float, float] | None = None,
     ) -> OfflineProblem:
         """Check a log's states and scale its rewards.
 
         ``estimator`` is named in messages; ``units`` are those of a problem that this
-        one goes on with. A state that is missing or infinite is refused, and a log of
-        fewer than two rows.
+        one goes on with. A state that is missing or infinite is refused, a log of
+        fewer than two rows, and one with a discount of 1 that does not end.
         """
         given, (state, next_state) = log, _checked_states(log, estimator)
         if equal := equal_episodes(log, state, next_state):
@@ -103,11 +108,15 @@ class OfflineProblem:
                     "initial. Give is_initial, or episode and step, to Transitions, or "
                     "set initial_states='all'.",
                 )
-        terminated = log.terminated.astype(float)
+        refuse_endless(log, discount)
         # Units of the first log stay, so that what was learned keeps its meaning.
-        own = average_value(log.reward, terminated, discount, weight)
+        gamma = units[2] if units else row_discount(log, discount)
+        terminated = log.terminated.astype(float)
+        if gamma > 0.0:
+            terminated = 1.0 - carried(log, discount) / gamma
+        own = average_value(log.reward, terminated, gamma, weight)
         anchor = units[0] if units else own
-        reward = anchored_reward(log.reward, terminated, anchor, discount)
+        reward = anchored_reward(log.reward, terminated, anchor, gamma)
         scale = units[1] if units else _spread(reward, log.reward, weight)
         reward = reward / scale
         return cls(
@@ -119,6 +128,7 @@ class OfflineProblem:
             reward=reward,
             terminated=terminated,
             discount=discount,
+            row_discount=gamma,
             anchor=anchor,
             scale=scale,
             given=given,

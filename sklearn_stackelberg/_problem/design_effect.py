@@ -54,7 +54,7 @@ def design_effect(
         An episode of weight w is w independent ones: rows have z times √w.
     """
     root = np.ones(len(z)) if weight is None else np.sqrt(weight)
-    known = (next_row >= 0) | (terminated > 0)
+    known = (next_row >= 0) | (terminated >= 1.0)
     carried = root * discount * (1.0 - terminated) * (next_row >= 0)
     after = z[np.maximum(next_row, 0)] * carried[:, None]
     if not z[known].any():

@@ -70,7 +70,7 @@ def fitted_q_value(
     y : DataFrame, structured array or array-like, default=None
         As in `StackelbergPolicyEstimator.fit`.
     discount : float
-        γ, in [0, 1).
+        γ, in [0, 1]; 1 needs every episode to end, terminated.
     sample_weight : array-like of shape (n,), default=None
         How often each row of X counts, >= 0, besides the log's own weights: the value
         is that of the log in which episodes of weight k stand k times, and rows of
@@ -125,7 +125,7 @@ def fitted_q_value(
     ValueError
         If the log holds actions that the policy does not know, if the policy gives more
         than 5 % of its probability to actions that the log never holds (or far outside
-        its range), if the discount is not in [0, 1), or if the weights are negative,
+        its range), if the discount is not in [0, 1], or if the weights are negative,
         all zero or too few.
 
     Examples

@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._typing import AnyArray, Index
 from .._validation import check_discount, check_level, check_rules, integer
 from ..transitions._as_transitions import as_transitions
+from ..transitions._time import refuse_endless
 from ..transitions._transitions import Transitions
 from ..transitions._weights import n_given, weighted_log
 from ._data import EvaluationData
@@ -40,6 +41,7 @@ def evaluate(
     rule = {"block_length": integer(1, None)}
     check_rules({"block_length": block_length}, rule)
     data = prepare_evaluation(policy, X, y, sample_weight=sample_weight, greedy=greedy)
+    refuse_endless(data.log, discount)
     warn_of_training_rows(data.policy, data.log)
     data = replace(data, block_length=block_length)
     return reported(figures(data), data, confidence_level)

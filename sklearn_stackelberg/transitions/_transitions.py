@@ -9,6 +9,7 @@ from typing import Any, NoReturn, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .._validation import check_discount
 from ._actions import read_mask_columns, read_masks
 from ._checks import (
     Column,
@@ -23,6 +24,7 @@ from ._checks import (
     check_weights,
 )
 from ._decision_table import WEIGHT, chain_rows, read_fields
+from ._discounting import spread_rewards
 from ._episodes import (
     NOT_AN_ARRAY,
     EpisodeView,
@@ -47,6 +49,7 @@ from ._tables import (
     is_frame,
     take_rows,
 )
+from ._time import StepUnit, add_stage, number_times
 
 
 class Transitions(Log):
@@ -312,6 +315,59 @@ class Transitions(Log):
         new.__dict__.pop("available_rule", None)
         return new
 
+    def with_spread_rewards(self, discount: float) -> Self:
+        """Return the log with rewards that came in evenly while a row lasted.
+
+        A reward counts as given when its action is taken, whatever the duration d. Of
+        one that comes in at a constant rate until the next row, the same discount
+        leaves r (1 − γ^d) / (d (1 − γ)): as d rewards of r / d, a unit of time apart.
+
+        Parameters
+        ----------
+        discount : float
+            γ, that of the estimator and of the metrics.
+
+        Returns
+        -------
+        Transitions
+            Itself with other rewards.
+        """
+        check_discount(discount)
+        new = copy.copy(self)
+        new.reward, new.left_out = spread_rewards(self, discount), dict(self.left_out)
+        return new
+
+    def with_stage(self, name: str = "stage") -> Self:
+        """Return the log with a last state column: the step, a stage of a trial.
+
+        Where not every action was logged at every stage, and the log has no masks, the
+        actions logged at a stage are those that are available there: a policy learned
+        from the log never takes one of another stage.
+
+        Parameters
+        ----------
+        name : str, default="stage"
+            Of the column, where states are a DataFrame.
+
+        Returns
+        -------
+        Transitions
+
+        Examples
+        --------
+        >>> from sklearn_stackelberg import Transitions
+        >>> fields = dict(episode=[7, 7], step=[1, 2], terminated=[False, True])
+        >>> log = Transitions([[0], [5]], ["a", "b"], [0, 1], [[5], [9]], **fields)
+        >>> staged = log.with_stage()
+        >>> staged.state.tolist(), staged.available.tolist()
+        ([[0, 1], [5, 2]], [[True, False], [False, True]])
+        """
+        now, after, rule = add_stage(self, name)
+        new = self.with_states(now, after)
+        if rule is not None and self.available is None:
+            new.__dict__.update(read_masks(new, rule, None))
+        return new
+
     def next_or_own_state(self) -> States:
         """The next states, and a terminated row's own state in place of its next.
 
@@ -381,6 +437,7 @@ class Transitions(Log):
         weight: str | None = None,
         censored: str | None = None,
         available: Mapping[Any, str] | Sequence[str] | AvailableRule | None = None,
+        step_unit: StepUnit | None = None,
     ) -> Self:
         """Make transitions from a table with one row per decision.
 
@@ -410,6 +467,11 @@ class Transitions(Log):
             Columns that say whether an action is available in the row's state, by
             action, or named by the actions; or a callable of states as in
             `Transitions`. Rows that only hold a state need them too.
+        step_unit : float, str or timedelta, default=None
+            Says that `step` holds times, and in what unit the discount counts them:
+            such as ``"5min"`` where they are dates, 7 where they are days and it counts
+            weeks. A row's next state is then that of the next time of its episode, and
+            the time until there its duration; steps are numbered from 0.
 
         Returns
         -------
@@ -444,6 +506,8 @@ class Transitions(Log):
         if available is not None and rule is None:
             roles |= mask_roles(available)
         states, columns, action_names = frame_columns(df, state, action, roles)
+        if step_unit is not None:
+            columns = number_times(columns, step_unit)
         log = cls._from_columns(check_states(states), columns, action_names)[0]
         if rule is not None:
             log.__dict__.update(read_masks(log, rule, None))
