@@ -14,6 +14,7 @@ from sklearn.utils import check_random_state
 from .._typing import Floats, Index, RandomStateLike
 from .._validation import check_rules, integer
 from ..transitions._checks import rows_text
+from ..transitions._tables import Log
 from ._data import EvaluationData
 from ._estimate import clustered_error, effective_size
 from ._features import FeatureMap
