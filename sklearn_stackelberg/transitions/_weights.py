@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sized
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -46,7 +47,9 @@ def check_sample_weight(sample_weight: ArrayLike, n: int) -> Floats:
 
 def n_given(X: object, y: object, log: Log) -> int:
     """How many rows X has: a table's may hold states alone, and weights count them."""
-    return len(log) if y is None else len(X)  # type: ignore[arg-type]
+    if y is None:
+        return len(log)
+    return len(X) if isinstance(X, Sized) else len(np.asarray(X))
 
 
 def weighted_log(
