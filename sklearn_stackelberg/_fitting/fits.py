@@ -52,7 +52,7 @@ class FitState:
 
     actions: Actions
     inputs: PlayerInputs
-    units: tuple[float, float, float]  # anchor and scale of the rewards, and γ̄
+    units: tuple[float, float]  # anchor and scale of the rewards
     needs: str  # of the solver, whose state no solver of the other kind can read
     solver_state: SolverState
     policy: Weights

@@ -62,9 +62,9 @@ class OfflineProblem:
         return self.scale / (1.0 - self.row_discount)
 
     @property
-    def units(self) -> tuple[float, float, float]:
-        """Anchor, scale and γ̄, for a problem that goes on with this one."""
-        return self.anchor, self.scale, self.row_discount
+    def units(self) -> tuple[float, float]:
+        """Anchor and scale, for a problem that goes on with this one."""
+        return self.anchor, self.scale
 
     @property
     def state(self) -> Floats:
@@ -79,7 +79,7 @@ class OfflineProblem:
         discount: float,
         initial_states: str,
         estimator: BaseEstimator | None = None,
-        units: tuple[float, float, float] | None = None,
+        units: tuple[float, float] | None = None,
     ) -> OfflineProblem:
         """Check a log's states and scale its rewards.
 
@@ -109,11 +109,11 @@ class OfflineProblem:
                     "set initial_states='all'.",
                 )
         refuse_endless(log, discount)
-        # Units of the first log stay, so that what was learned keeps its meaning.
-        gamma = units[2] if units else row_discount(log, discount)
+        gamma = row_discount(log, discount)
         terminated = log.terminated.astype(float)
         if gamma > 0.0:
             terminated = 1.0 - carried(log, discount) / gamma
+        # Units of the first log stay, so that what was learned keeps its meaning.
         own = average_value(log.reward, terminated, gamma, weight)
         anchor = units[0] if units else own
         reward = anchored_reward(log.reward, terminated, anchor, gamma)

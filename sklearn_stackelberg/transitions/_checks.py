@@ -200,7 +200,8 @@ def check_steps(
         raise ValueError(
             f"{name} has dtype {vector.dtype}; whole numbers were expected, because "
             "the next state is looked for at step + 1. Number the steps of an episode, "
-            "for example sort by time and use df.groupby(episode).cumcount()."
+            "for example sort by time and use df.groupby(episode).cumcount(), or say "
+            "in what unit times count: Transitions.from_frame(..., step_unit='1D')."
         )
     vector = _to_float(vector, name, rows) if vector.dtype.kind in "Of" else vector
     if vector.dtype.kind == "f":

@@ -35,8 +35,10 @@ from ._tables import AVAILABLE, States, is_frame, take_rows
 # scikit-learn's name for weights: a column `weight` is often that of a patient's body.
 WEIGHT = "sample_weight"
 
-_OPTIONAL = ("episode", "step", "terminated", "propensity", "is_initial", "duration")
-_OPTIONAL += (WEIGHT, "censored")
+_OPTIONAL = (
+    *("episode", "step", "terminated", "propensity", "is_initial", "duration"),
+    *(WEIGHT, "censored"),
+)
 ROLES = ("action", "reward", *_OPTIONAL)
 
 # Names by other libraries: too far from ours for difflib, or too near to another's.

@@ -88,7 +88,7 @@ def return_range(log: TimedRows, discount: float) -> tuple[float, float]:
     return min(low, far[0]), max(high, far[1])
 
 
-def spread_rewards(log: TimedRows, discount: float) -> Floats:
+def spread_rewards(log: TimedRows, discount: float) -> NDArray[np.float64]:
     """r (1 − γ^d) / (d (1 − γ)): rewards that come in evenly over the duration, (n,).
 
     So much are d rewards of r / d at times 0, 1, ..., d − 1 worth, for whole d.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable
 from datetime import timedelta
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -91,7 +92,8 @@ def _read_times(column: Column, unit: StepUnit) -> Floats:
         values = values.dt.tz_convert(None)
     times = np.asarray(values)
     if times.dtype.kind in "biuf":
-        if isinstance(unit, str) or not np.isreal(unit) or not unit > 0:
+        number = isinstance(unit, Real) and not isinstance(unit, np.timedelta64)
+        if not number or not unit > 0:
             raise ValueError(
                 f"step_unit={unit!r} was given, and {column.name} holds numbers: a "
                 "number above 0 was expected, the unit of the discount in theirs."
@@ -152,7 +154,7 @@ def add_stage(log: Log, name: str) -> tuple[States, States, StageActions | None]
     stage = places_in_time(len(log), log.episode, None).place
     if log.step is not None:
         stage = log.step
-    tables = []
+    tables: list[States] = []
     for states, number in ((log.state, stage), (log.next_state, stage + 1)):
         if is_frame(states):
             if name in states.columns:

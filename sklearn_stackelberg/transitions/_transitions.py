@@ -556,7 +556,7 @@ class Transitions(Log):
         (array([1., 2., 6.]), array([False,  True, False]))
         """
         fields = chain_episodes(observations, actions, rewards, terminated, available)
-        lengths = [len(done) for done in actions]
+        lengths = [len(np.asarray(done)) for done in actions]
         for name, parts in (("duration", duration), ("weight", weight)):
             if parts is not None:
                 fields[name] = chain_values(parts, lengths, name)

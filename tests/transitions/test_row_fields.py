@@ -56,6 +56,7 @@ def test_folds_views_and_transformed_logs_carry_them():
             np.concatenate([values, values[:9]]),
         )
     assert "with episode, step, duration, weight" in repr(log)
+    assert "\nduration:      0.5" in str(log.describe())
     with pytest.raises(ValueError, match=r"Some of the logs have duration and others"):
         Transitions.concatenate(log, walk_log())
 
