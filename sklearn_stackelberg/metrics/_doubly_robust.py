@@ -23,6 +23,7 @@ from ._importance_weights import (
 )
 from ._prepare import evaluate
 from ._settings import QSettings, choose_and_fit_features
+from ._thin_pairs import widened
 from ._unsupported import bias_bound
 
 # Rows for each direction in the equations of ω, see `FittedQSystem.solve`. On episodes
@@ -124,7 +125,11 @@ def density_estimate(
 
 
 def with_second_order(contributions: Floats, whole: FittedQ) -> Floats:
-    """Contributions, (E,), as large as fitted-Q's error where that is much larger."""
+    """Contributions, (E,), as large as fitted-Q's error where that is much larger.
+
+    With what fitted-Q knows of pairs that have few rows, in any case.
+    """
+    contributions = widened(contributions, whole.thin_pairs_variance)
     error, other = spread(contributions), whole.standard_error
     if not (np.isfinite(other) and other > _MUCH_LARGER * error > 0.0):
         return contributions

@@ -13,6 +13,7 @@ from sklearn.base import clone
 from .._linalg import LinearSystem, iterated
 from .._typing import Floats, Index
 from .._validation import check_table_size
+from ..kernels._columns import are_finite
 from . import _jackknife as jackknife
 from ._data import EvaluationData, batches
 from ._estimate import effective_size, spread, summed, within
@@ -23,6 +24,10 @@ from ._features import (
     node_batches,
     spanned_features,
 )
+from ._thin_pairs import thin_pairs_variance, widened
+
+# More distinct states have too few rows each for variances of their own.
+_MOST_STATES = 200
 
 
 class FittedQSystem:
@@ -195,6 +200,8 @@ class FittedQ:
     def standard_error(self) -> float:
         """By what leaving each piece out would change, pieces being independent."""
         error = spread(self.contributions)
+        # Contributions of which each is zero cannot be made wider.
+        error = float(np.maximum(error, np.sqrt(self.thin_pairs_variance)))
         if np.isnan(self._left_out).any():
             # The value without such an episode may be anything that returns can be.
             error = float(np.maximum(error, self.limits[1] - self.limits[0]))
@@ -205,8 +212,24 @@ class FittedQ:
         """ψ_e of each piece, (E,): without it the value would be v − ψ_e."""
         # That is inside its range, too; 0 where the rest of the log has no solution.
         low, high = self.limits
-        return np.nan_to_num(
-            np.clip(self._left_out, self.value - high, self.value - low), nan=0.0
+        psi = np.clip(self._left_out, self.value - high, self.value - low)
+        return widened(np.nan_to_num(psi, nan=0.0), self.thin_pairs_variance)
+
+    @cached_property
+    def thin_pairs_variance(self) -> float:
+        """What pairs of a state and an action with few rows add to the variance."""
+        data = self.data
+        if data.n_actions == 1 or data.is_continuous:
+            return 0.0
+        if not are_finite(data.state, _MOST_STATES):
+            return 0.0
+        after = np.clip(self.state_values, *self.limits)[data.next_index]
+        return thin_pairs_variance(
+            data.weight * self.ratio,
+            data.log.reward + self.system.discount * data.not_done * after,
+            self.residual,
+            data.state,
+            data.codes,
         )
 
     @cached_property

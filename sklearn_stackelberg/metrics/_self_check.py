@@ -157,6 +157,11 @@ class PairFeatures(StateActionFeatures):
 # one that does not: codes without an order are as alike as their numbers are near.
 _BETTER = 0.75
 
+# And the policy must take pairs of a state and an action that the log does not hold,
+# for which alone it is needed. On a ring with all pairs logged the other one foretold
+# better as well, and doubly robust intervals then held the truth in 72 %, against 95 %.
+_NEVER_LOGGED = 0.02
+
 
 def states_are_alike(
     data: EvaluationData,
@@ -170,7 +175,7 @@ def states_are_alike(
     Than those of states that are equal or not, Eq. (71) with discrete actions: where
     many pairs of a state and an action have a row or none, these know nothing of them.
     """
-    if data.n_pieces < _FOLDS:
+    if data.n_pieces < _FOLDS or _share_never_logged(data) < _NEVER_LOGGED:
         return False
     fold = np.random.default_rng(0).permutation(data.n_pieces)[data.pieces] % _FOLDS
     # Neither is to be helped by what it foretells itself: V₀ is of each in turn.
@@ -181,6 +186,19 @@ def states_are_alike(
         _error_of_states(data, z, targets, fold, ridge) for z in (apart, alike)
     )
     return bool(np.all(after < _BETTER * before))
+
+
+def _share_never_logged(data: EvaluationData) -> float:
+    """Probability that the policy takes a pair without a row, where rows lead to."""
+    _, place = np.unique(data.states, axis=0, return_inverse=True)
+    place = place.ravel()
+    logged = np.zeros((place.max() + 1, data.n_actions), dtype=bool)
+    logged[place[data.state_index], data.codes] = True
+    reached = data.weight * data.not_done
+    if not reached.any():
+        return 0.0
+    never = (data.probabilities * ~logged[place])[data.next_index].sum(axis=1)
+    return float(reached @ never / reached.sum())
 
 
 def _one_step_ahead(
