@@ -129,9 +129,9 @@ def given_log(X: GivenLog, y: object = None) -> Transitions:
 
 def _imitation(state: States, y: ArrayLike) -> Transitions:
     """Take actions alone as successes, with a warning."""
-    if np.asarray(y).ndim != 1:
+    if (n_dimensions := np.asarray(y).ndim) != 1:
         raise ValueError(
-            f"y has {np.asarray(y).ndim} dimensions and no names of columns. Expected were a "
+            f"y has {n_dimensions} dimensions and no names of columns. Expected were a "
             "decision table (DataFrame or structured array) with action and reward "
             "(pandas.DataFrame(y, columns=[...]) names them), or actions alone, 1-D "
             "(.ravel() makes them so). cross_val_predict(method='predict_proba') "
