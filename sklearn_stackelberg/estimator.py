@@ -44,7 +44,7 @@ from .transitions._discounting import return_range
 from .transitions._episodes import EpisodeView
 from .transitions._tables import AvailableRule
 from .transitions._transitions import Transitions
-from .transitions._weights import n_given, weighted_log
+from .transitions._weights import weighted
 
 # What `fit` takes: a log, or states; DataFrames are array-like.
 Log = Transitions | EpisodeView | ArrayLike
@@ -442,8 +442,8 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         """
         hp = Hyperparameters.from_estimator(self)
         state = getattr(self, "_state", None) if hp.warm_start else None
-        log, rows = as_transitions(X, y, return_rows=True)
-        log, _ = weighted_log(log, rows, n_given(X, y, log), sample_weight)
+        found = as_transitions(X, y, return_rows=True)
+        log = weighted(*found, X, y, sample_weight)
         return self._learn(hp, X, y, log, state)
 
     @available_if(_goes_on)
@@ -476,8 +476,8 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         """
         hp = Hyperparameters.from_estimator(self)
         state = getattr(self, "_state", None)
-        log, rows = as_transitions(X, y, return_rows=True)
-        log, _ = weighted_log(log, rows, n_given(X, y, log), sample_weight)
+        found = as_transitions(X, y, return_rows=True)
+        log = weighted(*found, X, y, sample_weight)
         return self._learn(hp, X, y, log, state, one_pass=True)
 
     def _learn(
@@ -580,8 +580,8 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         """
         check_is_fitted(self)
         hp, state = Hyperparameters.from_estimator(self), self._state
-        log, rows = as_transitions(X, y, return_rows=True)
-        log, _ = weighted_log(log, rows, n_given(X, y, log), sample_weight)
+        found = as_transitions(X, y, return_rows=True)
+        log = weighted(*found, X, y, sample_weight)
         problem = self._problem(hp, log, state)
         fit = make_fit(hp, problem, state.actions, state)
         return fit.equilibrium(state, self.lam_)

@@ -14,6 +14,7 @@ from .._typing import Flags, Floats, Index
 from ..game import anchored_reward, average_value
 from ..transitions._actions import masks_at
 from ..transitions._discounting import carried, row_discount
+from ..transitions._linking import encode
 from ..transitions._tables import shared_next_rows
 from ..transitions._time import refuse_endless
 from ..transitions._transitions import Transitions
@@ -88,7 +89,8 @@ class OfflineProblem:
         fewer than two rows, and one with a discount of 1 that does not end.
         """
         given, (state, next_state) = log, _checked_states(log, estimator)
-        if equal := equal_episodes(log, state, next_state):
+        episode = np.arange(len(log)) if log.episode is None else encode(log.episode)
+        if equal := equal_episodes(log, episode, state, next_state):
             weight = np.ones(len(log)) if log.weight is None else log.weight
             log = with_weight(log[equal.first], equal.summed(weight))
             state, next_state = state[equal.first], next_state[equal.first]

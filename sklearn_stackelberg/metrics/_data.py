@@ -163,7 +163,9 @@ class EvaluationData:
 
     @cached_property
     def _equal(self) -> EqualEpisodes | None:
-        return equal_episodes(self.log, self.state, self.states[self.next_index])
+        return equal_episodes(
+            self.log, self.episode, self.state, self.states[self.next_index]
+        )
 
     @cached_property
     def joined(self) -> EvaluationData:

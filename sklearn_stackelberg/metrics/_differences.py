@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from .._validation import check_rules, one_of
 from ..transitions._as_transitions import as_transitions
 from ..transitions._transitions import Transitions
-from ..transitions._weights import n_given, weighted_log
+from ..transitions._weights import weighted
 from ._doubly_robust import doubly_robust_value
 from ._estimate import OffPolicyEstimate, plain
 from ._fitted_q_value import fitted_q_value
@@ -119,8 +119,8 @@ def value_difference(
     """
     check_rules({"estimator": estimator}, {"estimator": one_of(*METRICS)})
     # Read once: the rows of a log have names that both estimates share.
-    log, rows = as_transitions(cast(Any, X), y, return_rows=True)
-    log, _ = weighted_log(log, rows, n_given(X, y, log), sample_weight)
+    found = as_transitions(cast(Any, X), y, return_rows=True)
+    log = weighted(*found, X, y, sample_weight)
     common = {"discount": discount, "confidence_level": confidence_level}
     value = METRICS[estimator](policy, log, **common, **settings)
     if baseline == "logger":

@@ -4,20 +4,37 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sized
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_array
 
-from ._linking import encode
-from ._tables import Log
-
+# Written out, as `_discounting` has them: this module imports none of ours, so that
+# metrics and problems can read it from low down.
 Floats = NDArray[np.floating]
 Index = NDArray[np.intp]
 Hashes = NDArray[np.uint64]
 
-L = TypeVar("L", bound=Log)
+
+class WeighedRows(Protocol):
+    """What is read of a log."""
+
+    action: NDArray[Any]
+    reward: NDArray[np.float64]
+    terminated: NDArray[np.bool_]
+    is_initial: NDArray[np.bool_]
+    propensity: NDArray[np.float64] | None
+    duration: NDArray[np.float64] | None
+    weight: NDArray[np.float64] | None
+    available: NDArray[np.bool_] | None
+    next_available: NDArray[np.bool_] | None
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, rows: Index, /) -> Self: ...
+
+
+L = TypeVar("L", bound=WeighedRows)
 
 # Where rows that differ have half as many states that differ, states are measured: rows
 # that are equal all the same are copies, and no chance.
@@ -45,7 +62,7 @@ def check_sample_weight(sample_weight: ArrayLike, n: int) -> Floats:
     return weight
 
 
-def n_given(X: object, y: object, log: Log) -> int:
+def n_given(X: object, y: object, log: WeighedRows) -> int:
     """How many rows X has: a table's may hold states alone, and weights count them."""
     if y is None:
         return len(log)
@@ -78,6 +95,13 @@ def weighted_log(
     return with_weight(log, None if once else weight), rows
 
 
+def weighted(
+    log: L, rows: Index, X: object, y: object, sample_weight: ArrayLike | None
+) -> L:
+    """The same of what `as_transitions` made of X and y."""
+    return weighted_log(log, rows, n_given(X, y, log), sample_weight)[0]
+
+
 def with_weight(log: L, weight: Floats | None) -> L:
     """The same log with other weights."""
     new = copy.copy(log)
@@ -98,23 +122,21 @@ class EqualEpisodes(NamedTuple):
         return np.bincount(self.stands_for, weight, len(self.first))
 
 
-def equal_episodes(log: Log, state: Floats, next_state: Floats) -> EqualEpisodes | None:
+def equal_episodes(
+    log: WeighedRows, episode: Index, state: Floats, next_state: Floats
+) -> EqualEpisodes | None:
     """Find episodes whose rows are those of another one; None if there are none.
 
-    Rows are in the order of the log, of which the states are given as numbers, (n, d).
-    Names, steps and weights are not compared.
+    Rows are in the order of the log, of which the states are given as numbers, (n, d),
+    and the episodes by codes in the order of appearance, (n,); without episodes each
+    row has its own. Names, steps and weights are not compared.
     """
     n = len(log)
-    if log.episode is None:
-        order = starts = episode = np.arange(n)
-        place, lengths = np.zeros(n, dtype=np.intp), np.ones(n, dtype=np.intp)
-    else:
-        episode = encode(log.episode)
-        order = np.argsort(episode, kind="stable")
-        lengths = np.bincount(episode)
-        starts = np.cumsum(lengths) - lengths
-        place = np.empty(n, dtype=np.intp)
-        place[order] = np.arange(n) - np.repeat(starts, lengths)
+    order = np.argsort(episode, kind="stable")
+    lengths = np.bincount(episode)
+    starts = np.cumsum(lengths) - lengths
+    place = np.empty(n, dtype=np.intp)
+    place[order] = np.arange(n) - np.repeat(starts, lengths)
 
     def of_episodes(content: Hashes) -> Hashes:
         # A sum over rows that know their places: equal where all of them are.
@@ -145,7 +167,9 @@ def equal_episodes(log: Log, state: Floats, next_state: Floats) -> EqualEpisodes
     return EqualEpisodes(kept, at[like], rank[kind][episode], by_chance)
 
 
-def _row_hashes(log: Log, state: Floats, next_state: Floats) -> tuple[Hashes, Hashes]:
+def _row_hashes(
+    log: WeighedRows, state: Floats, next_state: Floats
+) -> tuple[Hashes, Hashes]:
     """Hashes of the state of each row, and of all that is known of it, (n,) each."""
     of_state: Hashes = np.zeros(len(state), dtype=np.uint64)
     for column in state.T:
