@@ -443,8 +443,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         hp = Hyperparameters.from_estimator(self)
         state = getattr(self, "_state", None) if hp.warm_start else None
         found = as_transitions(X, y, return_rows=True)
-        log = weighted(*found, X, y, sample_weight)
-        return self._learn(hp, X, y, log, state)
+        return self._learn(hp, X, y, weighted(*found, X, y, sample_weight), state)
 
     @available_if(_goes_on)
     def partial_fit(
@@ -581,8 +580,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         check_is_fitted(self)
         hp, state = Hyperparameters.from_estimator(self), self._state
         found = as_transitions(X, y, return_rows=True)
-        log = weighted(*found, X, y, sample_weight)
-        problem = self._problem(hp, log, state)
+        problem = self._problem(hp, weighted(*found, X, y, sample_weight), state)
         fit = make_fit(hp, problem, state.actions, state)
         return fit.equilibrium(state, self.lam_)
 
