@@ -37,6 +37,7 @@ TABLES = (
     "residual_features",
     "floors",
     "held_out",
+    "censoring",
     "differences",
     "ranks",
     "published",

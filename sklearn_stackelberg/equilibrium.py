@@ -269,8 +269,11 @@ class _Conditions:
         problem, batch = self.problem, self.batch
         evaluation = self.players.at(batch, w, theta)
         mean = problem.embedded(evaluation, batch, w)
-        rewards = batch.embedding.T @ batch.reward / len(batch.reward)
-        scale = 2.0 * self.objectives.lam * problem.n
+        reward = batch.reward
+        if batch.weight is not None:
+            reward = reward * batch.weight
+        rewards = batch.embedding.T @ reward / len(reward)
+        scale = 2.0 * self.objectives.lam * problem.log_length
 
         def pulled(output: Tensor, direction: Tensor | None = None) -> Tensor:
             return torch.autograd.grad(

@@ -44,6 +44,7 @@ from .transitions._discounting import return_range
 from .transitions._episodes import EpisodeView
 from .transitions._tables import AvailableRule
 from .transitions._transitions import Transitions
+from .transitions._weights import weighted
 
 # What `fit` takes: a log, or states; DataFrames are array-like.
 Log = Transitions | EpisodeView | ArrayLike
@@ -412,7 +413,9 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         tags.target_tags.required = True
         return tags
 
-    def fit(self, X: Log, y: ArrayLike | None = None) -> StackelbergPolicyEstimator:
+    def fit(
+        self, X: Log, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
+    ) -> StackelbergPolicyEstimator:
         """Learn a policy.
 
         Parameters
@@ -422,9 +425,15 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         y : DataFrame or structured array of shape (n,), or 1-D array-like, default=None
             With states: a table of what was done in them, with the columns ``action``
             and ``reward`` and, where there are any, ``episode``, ``step``,
-            ``terminated``, ``propensity``, ``is_initial`` and, of masks, ``available_``
+            ``terminated``, ``propensity``, ``is_initial``, ``duration``,
+            ``sample_weight``, ``censored`` and, of masks, ``available_``
             with each action behind it (see `as_transitions`); or the actions alone,
             each of which then counts as a success.
+        sample_weight : array-like of shape (n,), default=None
+            How often each row of X counts, >= 0, besides the log's own weights: a log
+            with whole episodes of weight k is the log in which they stand k times, and
+            rows of weight 0 are left out. Larger weights are more rows, and make the
+            policy less pessimistic: divide those of another unit by their mean.
 
         Returns
         -------
@@ -433,11 +442,12 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         """
         hp = Hyperparameters.from_estimator(self)
         state = getattr(self, "_state", None) if hp.warm_start else None
-        return self._learn(hp, X, y, as_transitions(X, y), state)
+        found = as_transitions(X, y, return_rows=True)
+        return self._learn(hp, X, y, weighted(*found, X, y, sample_weight), state)
 
     @available_if(_goes_on)
     def partial_fit(
-        self, X: Log, y: ArrayLike | None = None
+        self, X: Log, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
     ) -> StackelbergPolicyEstimator:
         """Go on learning for one pass over a part of the log.
 
@@ -450,6 +460,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         ----------
         X : Transitions, or array-like or DataFrame of shape (n, n_features)
         y : DataFrame, structured array or array-like of shape (n,), default=None
+        sample_weight : array-like of shape (n,), default=None
             As in `fit`.
 
         Returns
@@ -464,7 +475,9 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         """
         hp = Hyperparameters.from_estimator(self)
         state = getattr(self, "_state", None)
-        return self._learn(hp, X, y, as_transitions(X, y), state, one_pass=True)
+        found = as_transitions(X, y, return_rows=True)
+        log = weighted(*found, X, y, sample_weight)
+        return self._learn(hp, X, y, log, state, one_pass=True)
 
     def _learn(
         self,
@@ -544,7 +557,9 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
             units=state.units if state else None,
         )
 
-    def measure_equilibrium(self, X: Log, y: ArrayLike | None = None) -> Equilibrium:
+    def measure_equilibrium(
+        self, X: Log, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
+    ) -> Equilibrium:
         """Conditions of a Stackelberg equilibrium where the fit ended, on a log.
 
         Fits in closed form have them as ``equilibrium_``. With networks they take
@@ -555,6 +570,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         X : Transitions, or array-like or DataFrame of shape (n, n_features)
             The log of `fit`.
         y : DataFrame, structured array or array-like of shape (n,), default=None
+        sample_weight : array-like of shape (n,), default=None
             As in `fit`.
 
         Returns
@@ -563,7 +579,8 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         """
         check_is_fitted(self)
         hp, state = Hyperparameters.from_estimator(self), self._state
-        problem = self._problem(hp, as_transitions(X, y), state)
+        found = as_transitions(X, y, return_rows=True)
+        problem = self._problem(hp, weighted(*found, X, y, sample_weight), state)
         fit = make_fit(hp, problem, state.actions, state)
         return fit.equilibrium(state, self.lam_)
 
@@ -796,7 +813,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         y : DataFrame, structured array or array-like of shape (n,), default=None
             As in `fit`.
         sample_weight : array-like of shape (n,), default=None
-            Weights of the rows of X, >= 0.
+            How often each row of X counts, as in `fit`.
 
         Returns
         -------

@@ -37,16 +37,18 @@ def td_residual(
     return reward + discount * (1.0 - terminated) * next_value - q_logged
 
 
-def average_value(reward: Floats, terminated: Floats, discount: float) -> float:
+def average_value(
+    reward: Floats, terminated: Floats, discount: float, weight: Floats | None = None
+) -> float:
     """q₀ = r̄ / (1 − γ (1 − t̄)), the return of an average row.
 
     Each step pays the log's mean reward r̄ and ends the episode as often as its rows do,
     with frequency t̄. It is what rewards are measured from, so that a constant added to
     all rewards of a process that never ends adds to q₀ alone.
     """
-    not_done = 1.0 - float(np.mean(terminated))
+    not_done = 1.0 - float(np.average(terminated, weights=weight))
     # Eq. (8) of docs/game.md.
-    return float(np.mean(reward)) / (1.0 - discount * not_done)
+    return float(np.average(reward, weights=weight)) / (1.0 - discount * not_done)
 
 
 def anchored_reward(
@@ -152,14 +154,14 @@ def leader_objective(initial_value: Tensor, discount: float) -> Tensor:
 
 
 def follower_objective(
-    value: Tensor, error: Tensor, weight: Tensor, n: int, lam: float, beta: float
+    value: Tensor, error: Tensor, weight: Tensor, n: float, lam: float, beta: float
 ) -> Tensor:
     """F = v + λ n E_K + (β/2) |w|², which the follower minimises.
 
-    ``value`` is v, ``error`` E_K and ``weight`` w; n is the rows' number: n E_K at the
-    truth does not shrink with it, so that one λ serves logs of many sizes. Larger λ
-    makes q agree more with the logged transitions; larger β bends F more, and keeps q
-    smaller where the log is silent.
+    ``value`` is v, ``error`` E_K and ``weight`` w; n is the rows' number, or the sum of
+    their weights: n E_K at the truth does not shrink with it, so that one λ serves logs
+    of many sizes. Larger λ makes q agree more with the logged transitions; larger β
+    bends F more, and keeps q smaller where the log is silent.
     """
     # Eq. (5) of docs/game.md.
     return value + lam * n * error + 0.5 * beta * torch.sum(weight * weight)

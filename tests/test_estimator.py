@@ -309,6 +309,7 @@ def test_weights_reach_the_score_by_metadata_routing(log):
     folds = EpisodeKFold(2)
     with sklearn.config_context(enable_metadata_routing=True):
         policy = estimator(max_iter=10).set_score_request(sample_weight=True)
+        policy.set_fit_request(sample_weight=False)
         search = GridSearchCV(policy, GRID, cv=folds, error_score="raise")
         search.fit(log, sample_weight=weight)
         scores = cross_val_score(

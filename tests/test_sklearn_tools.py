@@ -731,6 +731,7 @@ def test_scores_with_metadata_routing(name):
             cross_val_score(route.pipeline, *route.data, cv=FOLDS, params=params)
         pipeline = clone(route.pipeline)
         pipeline[-1].set_score_request(sample_weight=True)
+        pipeline[-1].set_fit_request(sample_weight=False)
         scaler = pipeline[0] if route.y is not None else pipeline[0].transformer
         scaler.set_fit_request(sample_weight=False)
         found = cross_val_score(pipeline, *route.data, cv=FOLDS, params=params)

@@ -28,7 +28,7 @@ def calibrate(
         return [part.solve(lam).fitted.policy for lam in LAMS]
 
     best, bound = highest_lower_bound(
-        fit.problem.log,
+        fit.problem.given,
         fit.problem.discount,
         learn,
         fit.solve(LAMS[0]).fitted.policy,

@@ -62,7 +62,7 @@ class ContinuousPlayers(Players):
         q_function = None
         # Of a linear system, the mean's landmarks are drawn as if they were the first.
         own = check_random_state(hp.random_state) if self.linear else rng
-        readers = InputReaders(hp, state, own, len(low))
+        readers = InputReaders(hp, state, own, len(low), self.rows.total)
         if not self.linear:
             q_function = (
                 StateColumns(

@@ -40,7 +40,8 @@ class DiscretePlayers(Players):
 
     def _fit_inputs(self, rng: RandomState) -> PlayerInputs:
         hp = with_relevance(self.hp, self.problem.states, self.rows, rng)
-        readers = InputReaders(hp, self.problem.state, rng)
+        total = self.rows.total
+        readers = InputReaders(hp, self.problem.state, rng, total=total)
         q_function = readers.read(self.hp.q_function)
         # A linear Q is in the features that its own error is measured by.
         embedded = q_function if self.linear_q else readers.read("kernel")

@@ -114,7 +114,7 @@ class Fit(ABC):
     def part(self, rows: Index) -> Fit:
         """The same of some rows of the log, from the start and in their own units."""
         problem = self.problem
-        log = problem.log[rows]
+        log = problem.given[rows]
         part = OfflineProblem.from_log(
             log,
             discount=problem.discount,
@@ -138,7 +138,10 @@ class Fit(ABC):
 
     def evaluator(self, policy: FittedPolicy) -> HoldoutEvaluator | None:
         """What `score` starts from; None where the log, a part, lacks actions."""
-        return fit_holdout_evaluator(policy, self.problem.log, self.problem.discount)
+        problem = self.problem
+        return fit_holdout_evaluator(
+            policy, problem.given, problem.discount, joined=problem.log
+        )
 
     def reconstruction(self, fitted: Fitted) -> dict[str, object]:
         """All that an estimator needs to predict and to score."""

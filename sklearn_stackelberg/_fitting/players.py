@@ -120,10 +120,11 @@ class Players(ABC):
     ) -> ActionSupport | None:
         if not self.hp.support:
             return None
-        states = self.problem.state
+        states, weight = self.problem.state, self.problem.weight
         # Few enough to count the actions of each, however many features there are.
+        finite = are_finite(states, None, self.rows.total)
         return ActionSupport(self.hp.support).fit(
-            states, codes, n_actions, are_finite(states, None), rng
+            states, codes, n_actions, finite, rng, weight
         )
 
     @cached_property
@@ -135,8 +136,10 @@ class Players(ABC):
         index = fixed_sample(len(self.rows.state), _KERNEL_ROWS)
         z = self._embedding()(index).double()
         gram = z @ z.T
+        share = torch.from_numpy(self.rows.weights(index))
+        share = share / share.sum()
         # Eq. (58) of docs/game.md.
-        return float(gram.diagonal().mean() ** 2 / (gram * gram).mean())
+        return float((share @ gram.diagonal()) ** 2 / (share @ (gram * gram) @ share))
 
     @cached_property
     def design_effect(self) -> float:
@@ -165,6 +168,7 @@ class Players(ABC):
             rows.terminated[index],
             np.unique(episode[index], return_inverse=True)[1],
             self.problem.row_discount,
+            self.rows.weights(index),
         )
 
     @abstractmethod

@@ -34,9 +34,15 @@ class InputReaders:
     """Ways to read states: one object for both, where they read the same."""
 
     def __init__(
-        self, hp: Hyperparameters, states: Floats, rng: RandomState, n_columns: int = 0
+        self,
+        hp: Hyperparameters,
+        states: Floats,
+        rng: RandomState,
+        n_columns: int = 0,
+        total: float | None = None,
     ) -> None:
         self._hp, self._states, self._rng = hp, states, rng
+        self._total = total  # rows that the states are of
         self._n_columns = n_columns  # of continuous actions
         self._made: dict[str, StateReader] = {}
 
@@ -68,7 +74,7 @@ class InputReaders:
             random_state=self._rng,
             **settings,
         )
-        return features.fit(self._states)
+        return features.fit(self._states, self._total)
 
 
 # A sample that shows which columns matter, and its rows whose slopes are taken.
@@ -164,7 +170,9 @@ def with_relevance(
     unread = hp.q_function == hp.policy == "linear"
     if not by_name or not named or unread or hp.kernel_params:
         return hp
-    if hp.kernel == "auto" and are_finite(states[rows.state], hp.n_components):
+    if hp.kernel == "auto" and are_finite(
+        states[rows.state], hp.n_components, rows.total
+    ):
         return hp
     return replace(hp, bandwidth=relevant_lengths(states, rows, hp.discount, rng))
 

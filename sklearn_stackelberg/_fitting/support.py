@@ -73,6 +73,7 @@ class ActionSupport:
         n_actions: int,
         is_finite: bool,
         rng: RandomState,
+        weight: Floats | None = None,
     ) -> ActionSupport:
         """Estimate π̂_b from logged states (n, d) and codes of actions (n,)."""
         self.n_actions_ = n_actions
@@ -80,13 +81,14 @@ class ActionSupport:
         if is_finite:
             self.known_, where = np.unique(states, axis=0, return_inverse=True)
             counts = np.zeros((len(self.known_), n_actions))
-            np.add.at(counts, (where.ravel(), codes), 1.0)
+            np.add.at(counts, (where.ravel(), codes), 1.0 if weight is None else weight)
             self.counts_ = counts
             return self
         chosen = fixed_sample(len(states), self.n_rows)
         columns, taken = self.columns_.transform(states[chosen]), codes[chosen]
-        leaf = self.leaf or _best_leaf(columns, taken, rng)
-        self.forest_ = _forest(_TREES, leaf, rng).fit(columns, taken)
+        counted = None if weight is None else weight[chosen]
+        leaf = self.leaf or _best_leaf(columns, taken, rng, counted)
+        self.forest_ = _forest(_TREES, leaf, rng).fit(columns, taken, counted)
         return self
 
     def counts(self, states: Floats) -> Floats:
@@ -145,19 +147,24 @@ def _forest(trees: int, leaf: int, rng: RandomState) -> RandomForestClassifier:
     )
 
 
-def _best_leaf(columns: Floats, codes: Index, rng: RandomState) -> int:
+def _best_leaf(
+    columns: Floats, codes: Index, rng: RandomState, weight: Floats | None
+) -> int:
     """The leaf size by which a forest foretells held-out actions best."""
     step = -(-len(codes) // (2 * _TRIED_ROWS))
     columns, codes = columns[::step], codes[::step]
+    weight = np.ones(len(codes)) if weight is None else weight[::step]
     # Alternate rows: those of a time are in both halves.
     seen, held = slice(0, None, 2), slice(1, None, 2)
     losses = {}
     for leaf in _LEAVES:
-        forest = _forest(_TRIED_TREES, leaf, rng).fit(columns[seen], codes[seen])
+        forest = _forest(_TRIED_TREES, leaf, rng)
+        forest.fit(columns[seen], codes[seen], weight[seen])
         found = np.zeros((len(codes[held]), codes.max() + 1))
         found[:, forest.classes_] = forest.predict_proba(columns[held])
         own = found[np.arange(len(found)), codes[held]]
-        losses[leaf] = -np.log(np.maximum(own, _SURPRISE)).mean()
+        loss = -np.log(np.maximum(own, _SURPRISE))
+        losses[leaf] = np.average(loss, weights=weight[held])
     return min(losses, key=losses.__getitem__)
 
 

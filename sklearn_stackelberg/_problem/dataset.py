@@ -14,9 +14,11 @@ from .._typing import Flags, Floats, Index
 from ..game import anchored_reward, average_value
 from ..transitions._actions import masks_at
 from ..transitions._discounting import carried, row_discount
+from ..transitions._linking import encode
 from ..transitions._tables import shared_next_rows
 from ..transitions._time import refuse_endless
 from ..transitions._transitions import Transitions
+from ..transitions._weights import equal_episodes, with_weight
 from .rows import Rows, index_states
 
 # What rewards may differ by, as a share of the largest, for the rounding of sums.
@@ -31,6 +33,10 @@ class OfflineProblem:
     row's state; ``state_index``, ``next_index`` and ``initial`` say where in it each
     row's are, and the initial ones. ``reward`` is of what Q adds to the ``anchor`` q₀,
     divided by ``scale``; ``notes`` are warnings for the user.
+
+    Equal episodes of the log that was ``given`` are one of their summed ``weight``: a
+    log with repetitions is the same problem as one with weights, whatever is drawn of
+    its rows.
     """
 
     log: Transitions
@@ -46,6 +52,8 @@ class OfflineProblem:
     row_discount: float
     anchor: float
     scale: float
+    given: Transitions
+    weight: Floats | None  # (n,), how often each row counts; None is once
     notes: tuple[str, ...] = ()
 
     @property
@@ -80,7 +88,13 @@ class OfflineProblem:
         one goes on with. A state that is missing or infinite is refused, a log of
         fewer than two rows, and one with a discount of 1 that does not end.
         """
-        state, next_state = _checked_states(log, estimator)
+        given, (state, next_state) = log, _checked_states(log, estimator)
+        episode = np.arange(len(log)) if log.episode is None else encode(log.episode)
+        if equal := equal_episodes(log, episode, state, next_state):
+            weight = np.ones(len(log)) if log.weight is None else log.weight
+            log = with_weight(log[equal.first], equal.summed(weight))
+            state, next_state = state[equal.first], next_state[equal.first]
+        weight = log.weight
         states, state_index, next_index = index_states(
             state, next_state, shared_next_rows(state, next_state, log)
         )
@@ -102,9 +116,10 @@ class OfflineProblem:
         if gamma > 0.0:
             terminated = 1.0 - carried(log, discount) / gamma
         # Units of the first log stay, so that what was learned keeps its meaning.
-        anchor = units[0] if units else average_value(log.reward, terminated, gamma)
+        own = average_value(log.reward, terminated, gamma, weight)
+        anchor = units[0] if units else own
         reward = anchored_reward(log.reward, terminated, anchor, gamma)
-        scale = units[1] if units else _spread(reward, log.reward)
+        scale = units[1] if units else _spread(reward, log.reward, weight)
         reward = reward / scale
         return cls(
             log=log,
@@ -118,6 +133,8 @@ class OfflineProblem:
             row_discount=gamma,
             anchor=anchor,
             scale=scale,
+            given=given,
+            weight=weight,
             notes=notes,
         )
 
@@ -136,6 +153,8 @@ class OfflineProblem:
             self.reward,
             self.terminated,
             self.initial,
+            self.weight,
+            None if self.weight is None else self.weight[self.initial],
         )
 
 
@@ -176,11 +195,12 @@ def _refuse_missing(states: Floats, name: str) -> None:
     )
 
 
-def _spread(anchored: Floats, reward: Floats) -> float:
+def _spread(anchored: Floats, reward: Floats, weight: Floats | None) -> float:
     """Root mean square of anchored rewards, whose mean is zero."""
     largest = float(np.abs(anchored).max())
     # Rewards that are all the same, but for the rounding of their mean, stay so.
     if largest <= _ROUNDING * float(np.abs(reward).max()):
         return 1.0
     # Divided first, so that squares of 1e200 or 1e-200 neither overflow nor vanish.
-    return largest * float(np.sqrt(np.mean((anchored / largest) ** 2)))
+    square = np.average((anchored / largest) ** 2, weights=weight)
+    return largest * float(np.sqrt(square))

@@ -32,6 +32,7 @@ def design_effect(
     terminated: Floats,
     episode: Index,
     discount: float,
+    weight: Floats | None = None,
 ) -> float:
     """Σ_e |Σ_{i∈e} z_i δ_i|² / Σ_i |z_i|² δ_i², at least 1.
 
@@ -49,17 +50,20 @@ def design_effect(
     episode : int array of shape (n,)
         Codes from 0 on.
     discount : float
+    weight : array of shape (n,) or None
+        An episode of weight w is w independent ones: rows have z times √w.
     """
+    root = np.ones(len(z)) if weight is None else np.sqrt(weight)
     known = (next_row >= 0) | (terminated >= 1.0)
-    carried = discount * (1.0 - terminated) * (next_row >= 0)
+    carried = root * discount * (1.0 - terminated) * (next_row >= 0)
     after = z[np.maximum(next_row, 0)] * carried[:, None]
     if not z[known].any():
         return 1.0
-    own, after = z[known], after[known]
+    own, after, paid = (root[:, None] * z)[known], after[known], (root * reward)[known]
     M = own.T @ (own - after)
     ridge = _RIDGE * np.linalg.norm(own.T @ own, 2)
-    w = solve(M + ridge * np.eye(len(M)), own.T @ reward[known])
-    scored = own * (reward[known] + (after - own) @ w)[:, None]
+    w = solve(M + ridge * np.eye(len(M)), own.T @ paid)
+    scored = z[known] * (paid + (after - own) @ w)[:, None]
     total = np.zeros((episode.max() + 1, z.shape[1]))
     np.add.at(total, episode[known], scored)
     independent = float((scored**2).sum())

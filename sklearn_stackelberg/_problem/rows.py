@@ -38,6 +38,8 @@ class Rows(NamedTuple):
     reward, terminated : float array of shape (n,)
     initial : int array of shape (n_initial,)
         Where the initial states are among the states.
+    weight, initial_weight : float arrays of shape (n,) and (n_initial,), or None
+        How often each row, and each initial state, counts. None is once.
     """
 
     state: Index
@@ -46,6 +48,38 @@ class Rows(NamedTuple):
     reward: Floats
     terminated: Floats
     initial: Index
+    weight: Floats | None = None
+    initial_weight: Floats | None = None
+
+    @property
+    def total(self) -> float:
+        """How many rows they count as, Σ weight."""
+        return len(self.state) if self.weight is None else float(self.weight.sum())
+
+    def weights(self, index: Index) -> Floats:
+        """Of some rows, (k,)."""
+        return np.ones(len(index)) if self.weight is None else self.weight[index]
+
+    @property
+    def initial_share(self) -> Floats:
+        """The initial states' weights, (n_initial,), which sum to 1."""
+        if self.initial_weight is None:
+            return np.full(len(self.initial), 1.0 / len(self.initial))
+        return self.initial_weight / self.initial_weight.sum()
+
+    def take(self, chosen: Index, places: Index) -> Rows:
+        """Some rows, and the initial states at some places."""
+        of_rows = {
+            name: None if values is None else values[chosen]
+            for name, values in self._asdict().items()
+            if not name.startswith("initial")
+        }
+        weight = self.initial_weight
+        return Rows(
+            **of_rows,
+            initial=self.initial[places],
+            initial_weight=None if weight is None else weight[places],
+        )
 
 
 def index_states(
@@ -75,6 +109,13 @@ def feature_rows(
         return lambda index: torch.from_numpy(transform(states[index]))
     table = torch.from_numpy(transform(states))
     return lambda index: table[torch.from_numpy(index)]
+
+
+def weigh(features: Tensor, weight: Floats | None, index: Index) -> Tensor:
+    """Features of rows at an index, (k, m), times their weights."""
+    if weight is None:
+        return features
+    return features * torch.from_numpy(weight[index]).to(features.dtype)[:, None]
 
 
 def abs_quantile(outputs: Tensor) -> float:

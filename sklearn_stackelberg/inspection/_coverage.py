@@ -27,6 +27,7 @@ def coverage_report(
     y: ArrayLike | None = None,
     *,
     discount: float,
+    sample_weight: ArrayLike | None = None,
     greedy: bool = False,
     n_rows: int = 10,
     min_rows: float = 1.0,
@@ -57,7 +58,7 @@ def coverage_report(
 
     Parameters
     ----------
-    policy, X, y, discount, greedy
+    policy, X, y, discount, sample_weight, greedy
         As in `metrics.fitted_q_value`.
     n_rows : int, default=10
         How many of the heaviest rows, and episodes, to list.
@@ -118,7 +119,7 @@ def coverage_report(
     }
     check_rules(limits, dict.fromkeys(limits, non_negative()))
     check_rules({"n_rows": n_rows}, {"n_rows": integer(1)})
-    data = prepare_evaluation(policy, X, y, greedy=greedy)
+    data = prepare_evaluation(policy, X, y, sample_weight=sample_weight, greedy=greedy)
     refuse_endless(data.log, discount)
     fit = fitted_q(data, discount, settings)
     mass = data.weight * fit.ratio

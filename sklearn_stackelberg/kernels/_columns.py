@@ -81,9 +81,14 @@ def length_scales(
     return multiple * median_bandwidth(rows, metric, rng)
 
 
-def are_finite(states: Floats, n_components: int | None) -> bool:
-    """Whether there are few enough distinct states for a feature each."""
-    limit = len(states) // _ROWS_PER_STATE
+def are_finite(
+    states: Floats, n_components: int | None, total: float | None = None
+) -> bool:
+    """Whether there are few enough distinct states for a feature each.
+
+    ``total`` is how many rows the states are of, where they stand for more or fewer.
+    """
+    limit = int((len(states) if total is None else total) // _ROWS_PER_STATE)
     limit = limit if n_components is None else min(limit, n_components)
     # Most logs of measured states show more in their first rows.
     if len(np.unique(states[: 4 * limit + 1], axis=0)) > limit:

@@ -92,10 +92,10 @@ class KernelFeatures:
             self.dtype,
         )
 
-    def _fit(self, rows: Floats, n_states: int) -> None:
+    def _fit(self, rows: Floats, n_states: int, total: float | None = None) -> None:
         """Bandwidth, landmarks and projection; the first columns are the state's."""
         rng = check_random_state(self.random_state)
-        self.kernel_ = self._resolve_kernel(rows, n_states)
+        self.kernel_ = self._resolve_kernel(rows, n_states, total)
         check_kernel(self.kernel_)
         stationary = record_of(self.kernel_).is_stationary
         self.center_ = center_and_spread(rows)[0] if stationary else None
@@ -110,14 +110,16 @@ class KernelFeatures:
         self.projection_ /= np.sqrt(self.mean_similarity_)
         self.n_features_out_ = self.projection_.shape[1]
 
-    def _resolve_kernel(self, rows: Floats, n_states: int) -> KernelLike:
+    def _resolve_kernel(
+        self, rows: Floats, n_states: int, total: float | None
+    ) -> KernelLike:
         """What "auto" stands for on these rows."""
         if not (isinstance(self.kernel, str) and self.kernel == "auto"):
             return self.kernel
         # Whoever gives lengths or parameters means the kernel that has them.
         plain = isinstance(self.bandwidth, str) and not self.kernel_params
         alone = rows.shape[1] == n_states
-        finite = plain and alone and are_finite(rows, self.n_components)
+        finite = plain and alone and are_finite(rows, self.n_components, total)
         return "delta" if finite else "rbf"
 
     def _resolve_bandwidth(
@@ -257,12 +259,15 @@ class LandmarkFeatures(KernelFeatures):
         )
         self.linear_terms = linear_terms
 
-    def fit(self, states: Floats) -> LandmarkFeatures:
+    def fit(self, states: Floats, total: float | None = None) -> LandmarkFeatures:
         """Choose the bandwidth and the landmarks.
 
         Parameters
         ----------
         states : array of shape (n, d)
+        total : float, default=None
+            How many rows of a log the states are of, by which ``"auto"`` goes. None is
+            n.
 
         Returns
         -------
@@ -275,7 +280,7 @@ class LandmarkFeatures(KernelFeatures):
             If the kernel is unknown, not positive semi-definite or has no bandwidth, or
             if the Gram matrix of the landmarks would not fit in memory.
         """
-        self._fit(states, states.shape[1])
+        self._fit(states, states.shape[1], total)
         self.linear_ = None
         # A kernel without a length scale is taken to be meant as it is.
         if self.linear_terms and record_of(self.kernel_).metric:

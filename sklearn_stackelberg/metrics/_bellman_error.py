@@ -86,17 +86,21 @@ class PairSums(NamedTuple):
 def pair_sums(
     data: EvaluationData, residual: Floats, kernel_features: FeatureMap
 ) -> PairSums:
-    """Sums of z_i δ_i by episode: k(x, x') = zᵀz', so that no pair is formed."""
+    """Sums of z_i δ_i by episode: k(x, x') = zᵀz', so that no pair is formed.
+
+    A row of weight w is w rows, and an episode that repeats another one a part of it.
+    """
+    pieces, residual = data.distinct_pieces, data.row_weight * residual
     features = evaluation_features(data, kernel_features)
     # Twice through the log, because S_e of all episodes may not fit in memory.
     total = np.zeros(features.size)
-    for _, sums in piece_sums(features, residual):
+    for _, sums in piece_sums(features, residual, pieces):
         total += sums.sum(axis=0)
-    own, cross = np.empty((2, data.n_pieces))
-    for episodes, sums in piece_sums(features, residual):
+    own, cross = np.empty((2, data.n_distinct_pieces))
+    for episodes, sums in piece_sums(features, residual, pieces):
         own[episodes] = (sums**2).sum(axis=1)
         cross[episodes] = sums @ total
-    lengths = np.bincount(data.pieces).astype(float)
+    lengths = np.bincount(pieces, data.row_weight)
     return PairSums(float((total**2).sum()), own, cross, lengths)
 
 
@@ -146,6 +150,7 @@ def bellman_error(
     bandwidth: ArrayLike = "median",
     n_components: int | None = 200,
     confidence_level: float = 0.95,
+    sample_weight: ArrayLike | None = None,
     random_state: RandomStateLike = 0,
 ) -> OffPolicyEstimate:
     """How far a Q-function is from the policy's Bellman equation, in a kernel's norm.
@@ -160,15 +165,16 @@ def bellman_error(
 
     Parameters
     ----------
-    policy, X, y, discount, greedy, confidence_level, random_state
+    policy, X, y, discount, greedy, confidence_level, sample_weight, random_state
         As in `fitted_q_value`.
     q_function : callable, default=None
         Takes states, (k, d), and returns Q of each action, (k, A), in the order of
         ``policy.classes_``; of a continuous policy takes states and actions, (k, p),
         and returns Q, (k,). None is the policy's own ``q_values``.
     unbiased : bool, default=True
-        Leave out pairs of rows of the same episode, whose δ are not independent. The
-        estimate may then be negative, near zero. False is E_K as above.
+        Leave out pairs of rows of the same episode, whose δ are not independent, and of
+        episodes that repeat it, unless states are few. The estimate may then be
+        negative, near zero. False is E_K as above.
     kernel, bandwidth, n_components
         Of the test functions, as in `fitted_q_value`.
 
@@ -218,4 +224,6 @@ def bellman_error(
             "episodes",
         )
 
-    return evaluate(figures, policy, X, y, discount, confidence_level, greedy)
+    return evaluate(
+        figures, policy, X, y, discount, confidence_level, greedy, sample_weight
+    )

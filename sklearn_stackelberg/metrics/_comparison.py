@@ -15,6 +15,7 @@ from .._validation import check_rules, one_of
 from ..transitions._as_transitions import as_transitions
 from ..transitions._linking import encode
 from ..transitions._transitions import Transitions
+from ..transitions._weights import n_given, weighted_log
 from ._differences import METRICS, ValueDifference, difference, value_of_logger
 from ._estimate import OffPolicyEstimate, interval, plain, shown
 from ._simultaneous import simultaneous_quantile
@@ -146,6 +147,7 @@ def compare_policies(
     simultaneous: bool = True,
     estimator: str = "doubly_robust",
     confidence_level: float = 0.95,
+    sample_weight: ArrayLike | None = None,
     random_state: RandomStateLike = 0,
     **settings: Any,
 ) -> PolicyComparison:
@@ -175,6 +177,8 @@ def compare_policies(
         As in `value_difference`.
     confidence_level : float, default=0.95
         Of the intervals, in (0, 1).
+    sample_weight : array-like of shape (n,), default=None
+        As in `fitted_q_value`.
     random_state : int, RandomState instance or None, default=0
         Draws what the estimator draws, and the quantile.
     **settings
@@ -216,11 +220,12 @@ def compare_policies(
             f"{baseline!r}."
         )
     log, rows = as_transitions(cast(Any, X), y, return_rows=True)
-    n_given = len(log) if y is None else len(cast(Any, X))
+    n = n_given(X, y, log)
+    log, rows = weighted_log(log, rows, n, sample_weight)
     common = {"discount": discount, "confidence_level": confidence_level}
     of_policies = {**common, "random_state": random_state, **settings}
     found: list[tuple[str, Any, OffPolicyEstimate, ValueDifference | None]] = []
-    for group, inside in _groups(log, groups, rows, n_given).items():
+    for group, inside in _groups(log, groups, rows, n).items():
         alone = log if inside is None else log[np.flatnonzero(inside)]
         given = alone if estimator == "importance" else _starting_in(log, inside)
         values = {

@@ -15,6 +15,7 @@ from .._typing import Floats, Index
 from ..transitions._discounting import carried, return_range
 from ..transitions._linking import encode, places_in_time
 from ..transitions._tables import Log
+from ..transitions._weights import EqualEpisodes, equal_episodes
 
 # Rows that are held at once: with a thousand features, 32 MiB.
 BATCH_ROWS = 4096
@@ -41,6 +42,7 @@ class EvaluationData:
     log: Log  # rows that have a weight, transformed as in the policy's pipeline
     rows: Index  # (n,), where they stand in what the user gave
     weight: Floats  # (n,), sums to 1
+    total: float  # rows that they count as, the sum of the weights as given
     # States and next states, each once where a next state is the next row's state.
     states: Floats  # (N, d)
     state_index: Index  # (n,), where each row's state is in ``states``
@@ -57,6 +59,16 @@ class EvaluationData:
     def is_continuous(self) -> bool:
         """Whether actions are numbers that may lie in between."""
         return len(self.codes) == 0
+
+    @cached_property
+    def row_weight(self) -> Floats:
+        """How often each row counts, as given, (n,)."""
+        return self.weight * self.total
+
+    @cached_property
+    def has_weights(self) -> bool:
+        """Whether rows count for more or less than once."""
+        return bool(np.abs(self.row_weight - 1.0).max() > 1e-9)
 
     @property
     def n_actions(self) -> int:
@@ -149,6 +161,38 @@ class EvaluationData:
     def n_pieces(self) -> int:
         return int(self.pieces.max()) + 1
 
+    @cached_property
+    def _equal(self) -> EqualEpisodes | None:
+        return equal_episodes(
+            self.log, self.episode, self.state, self.states[self.next_index]
+        )
+
+    @cached_property
+    def joined(self) -> EvaluationData:
+        """Equal episodes as one of their summed weight, for what is drawn of the rows.
+
+        What it leads to is then the same whether episodes stand k times in a log or
+        have the weight k.
+        """
+        if self._equal is None:
+            return self
+        weight = self._equal.summed(self.weight)
+        return replace(self.take(self._equal.first), weight=weight, total=self.total)
+
+    @cached_property
+    def distinct_pieces(self) -> Index:
+        """Codes of the pieces, where those that repeat another one are it, (n,).
+
+        They repeat it where states are measured; of few states, equal ones are chance.
+        """
+        if self._equal is None or self._equal.by_chance or self.has_blocks:
+            return self.pieces
+        return self._equal.kind
+
+    @property
+    def n_distinct_pieces(self) -> int:
+        return int(self.distinct_pieces.max()) + 1
+
     @property
     def counted(self) -> str:
         """The pieces in words."""
@@ -187,6 +231,7 @@ class EvaluationData:
             log=self.log[rows],
             rows=self.rows[rows],
             weight=weight / weight.sum(),
+            total=self.total * float(weight.sum()),
             state_index=self.state_index[rows],
             next_index=self.next_index[rows],
             codes=self.codes if self.is_continuous else self.codes[rows],

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from .._validation import check_rules, one_of
 from ..transitions._as_transitions import as_transitions
 from ..transitions._transitions import Transitions
+from ..transitions._weights import weighted
 from ._doubly_robust import doubly_robust_value
 from ._estimate import OffPolicyEstimate, plain
 from ._fitted_q_value import fitted_q_value
@@ -63,6 +64,7 @@ def value_difference(
     discount: float,
     estimator: str = "doubly_robust",
     confidence_level: float = 0.95,
+    sample_weight: ArrayLike | None = None,
     **settings: Any,
 ) -> ValueDifference:
     """How much more a policy is worth than the logger, or than another policy.
@@ -83,6 +85,8 @@ def value_difference(
         `importance_sampling_value` estimates the policies.
     confidence_level : float, default=0.95
         Of the interval, in (0, 1).
+    sample_weight : array-like of shape (n,), default=None
+        As in `fitted_q_value`.
     **settings
         Further arguments of the estimator, such as ``greedy=True``, for both policies.
 
@@ -115,7 +119,8 @@ def value_difference(
     """
     check_rules({"estimator": estimator}, {"estimator": one_of(*METRICS)})
     # Read once: the rows of a log have names that both estimates share.
-    log = as_transitions(cast(Any, X), y)
+    found = as_transitions(cast(Any, X), y, return_rows=True)
+    log = weighted(*found, X, y, sample_weight)
     common = {"discount": discount, "confidence_level": confidence_level}
     value = METRICS[estimator](policy, log, **common, **settings)
     if baseline == "logger":

@@ -150,12 +150,13 @@ def stepwise_estimate(
     rows = whole_episodes(data)
     power = rows.powers(discount)
     ratio = rows.cumulate(step_ratio, clip, power)
-    summed = weighted_sum(ratio, rows.spread(fit.residual), power, weighted=weighted)
-    first = rows.spread(fit.value)[:, 0]
-    start = float(first.mean())
+    residual, weight = rows.spread(fit.residual), rows.weights(data)
+    summed = weighted_sum(ratio, residual, weight, power, weighted=weighted)
+    first, share = rows.spread(fit.value)[:, 0], weight[:, 0] / weight[:, 0].sum()
+    start = float(share @ first)
     # Eq. (54): the recursion of Jiang and Li (2016), unrolled, so that V(s₀) adds to an
     # episode's sum.
-    psi = summed.influence + (first - start) / len(first)
+    psi = summed.influence + share * (first - start)
     return start + summed.value, psi, summed.effective_sample_size
 
 
@@ -165,6 +166,7 @@ def doubly_robust_value(
     y: ArrayLike | None = None,
     *,
     discount: float,
+    sample_weight: ArrayLike | None = None,
     ratios: str = "density",
     weighted: bool = True,
     clip: float | None = None,
@@ -196,8 +198,9 @@ def doubly_robust_value(
 
     Parameters
     ----------
-    policy, X, y, discount, greedy, confidence_level
-        As in `fitted_q_value`. ``ratios="importance"`` needs whole episodes.
+    policy, X, y, discount, sample_weight, greedy, confidence_level
+        As in `fitted_q_value`. ``ratios="importance"`` needs whole episodes, and takes
+        weights as `importance_sampling_value` does.
     ratios : {"density", "importance"}, default="density"
         Continuous actions have ``"density"`` alone.
     weighted : bool, default=True
@@ -209,7 +212,9 @@ def doubly_robust_value(
         As in `importance_sampling_value`; for ``ratios="importance"`` alone.
     n_folds : int, default=None
         Folds of episodes; Q̂, ω and estimated propensities of each are fitted on the
-        others. None means ten, or as many as there are episodes, if those are fewer.
+        others. Episodes that repeat another one are in its fold, unless states are few,
+        so that equal ones are chance. None means ten, or as many as there are episodes,
+        if those are fewer.
     kernel, bandwidth, n_components, ridge, regressor, n_iterations
         Of Q̂, as in `fitted_q_value`, whose ridge is smaller.
     block_length : int, default=None
@@ -265,7 +270,8 @@ def doubly_robust_value(
 
     def figures(data: EvaluationData) -> Figures:
         # Ten are close to the whole log, and ten fits.
-        folds = max(2, min(10, data.n_pieces)) if n_folds is None else n_folds
+        most = data.n_distinct_pieces
+        folds = max(2, min(10, most)) if n_folds is None else n_folds
         fold = episode_folds(data, folds, random_state)
         if ratios == "importance":
             refuse_densities(data)
@@ -312,5 +318,6 @@ def doubly_robust_value(
         discount,
         confidence_level,
         greedy,
-        block_length=block_length,
+        sample_weight,
+        block_length,
     )

@@ -35,7 +35,8 @@ class FittedQSystem:
 
     M = Σ_i p_i z_i d_iᵀ + ρ I and c = Σ_i p_i z_i (r_i − (1 − γ g_i) q₀), with z the
     features of the logged pair, γ g = γ^d (1 − terminated), d = z − γ g z(s', π), ρ the
-    ``ridge``, in rows for each direction, over n, and q₀ the anchor: Q = zᵀ w + q₀.
+    ``ridge``, in rows for each direction, over n, the rows' number or the sum of their
+    weights, and q₀ the anchor: Q = zᵀ w + q₀.
     """
 
     def __init__(
@@ -85,7 +86,7 @@ class FittedQSystem:
         start_weight = data.initial_weight if initial_weight is None else initial_weight
         # Eq. (46) is Eqs. (13) to (15) with weights p for 1 / n, and without the factor
         # 1 − γ of b: values here are returns, not averages.
-        left = self.ridge / len(data) * np.eye(features.size)
+        left = self.ridge / data.total * np.eye(features.size)
         right, start = np.zeros((2, features.size))
         for batch in batches(len(data)):
             p = weight[batch]
@@ -104,7 +105,7 @@ class FittedQSystem:
             # With the ridge of Q the ratios weigh the rewards into the value.
             dual = system.solve_transposed()
         else:
-            n = len(self.data)
+            n = self.data.total
             # Without the ridge of Q: iterated Tikhonov brings its own.
             plain = system.matrix.numpy() - self.ridge / n * np.eye(len(w))
             dual = iterated(plain.T, system.b.numpy(), dual_ridge / n)
@@ -261,10 +262,10 @@ class FittedQ:
 
 
 def piece_sums(
-    features: EvaluationFeatures, residual: Floats
+    features: EvaluationFeatures, residual: Floats, pieces: Index | None = None
 ) -> Iterator[tuple[Index, Floats]]:
     """Pieces, some at a time, and their S_e = Σ_{i in e} z_i δ_i, (k, M)."""
-    pieces = features.data.pieces
+    pieces = features.data.pieces if pieces is None else pieces
     for rows in jackknife.row_groups(pieces):
         # Rows of a piece stand together here, so that sums run from start to start.
         some, starts = np.unique(pieces[rows], return_index=True)
@@ -291,8 +292,7 @@ def regressed_q(
     inside the range of returns of ``data``.
     """
     reported = data if held_out is None else held_out
-    # Not every regressor takes weights: equal ones are not passed.
-    weighted = np.ptp(data.weight) > 1e-12 * data.weight.max()
+    # Not every regressor takes weights: those of once are not passed.
     rows = np.repeat(np.arange(len(data)), 1 if times is None else times)
     given = np.hstack([data.state, data.actions])[rows]
     low, high = data.return_range(discount)
@@ -302,7 +302,7 @@ def regressed_q(
     for _ in range(n_iterations):
         values = (q * data.probabilities).sum(axis=1)
         target = data.log.reward + carried * values[data.next_index]
-        extra = {"sample_weight": data.weight[rows]} if weighted else {}
+        extra = {"sample_weight": data.row_weight[rows]} if data.has_weights else {}
         fitted = clone(regressor).fit(given, target[rows], **extra)
         before = q
         # The bounds keep an extrapolating regressor from running away.

@@ -72,7 +72,11 @@ def fitted_q_value(
     discount : float
         γ, in [0, 1]; 1 needs every episode to end, terminated.
     sample_weight : array-like of shape (n,), default=None
-        Weights of the rows of X, >= 0. A row of weight 0 is as if it were not there.
+        How often each row of X counts, >= 0, besides the log's own weights: the value
+        is that of the log in which episodes of weight k stand k times, and rows of
+        weight 0 are left out. The standard error is not: episodes are what was sampled,
+        however much they weigh, so that it also holds with weights by probabilities.
+        The ridge is in rows: divide weights of another unit by their mean.
     greedy : bool, default=False
         Evaluate the most probable action, which `predict` returns, instead of the
         probabilities.

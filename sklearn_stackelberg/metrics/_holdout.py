@@ -33,6 +33,9 @@ _RIDGE = {"delta": 1.0, "smooth": 0.03}
 # the few that a policy visits far more often than the log did are mostly noise.
 _QUANTILE = 0.9
 
+# Of sums of weights, which are whole where rows are counted.
+_ROUNDING = 1e-6
+
 
 @dataclass(frozen=True, eq=False)
 class HoldoutEvaluator:
@@ -55,7 +58,7 @@ class HoldoutEvaluator:
         features = evaluation_features(data, self.features)
         v, q = features.values(self.weight, self.anchor)  # (N,), (n,)
         ratio = features.times_all(self.dual)
-        largest = np.quantile(np.abs(ratio), _QUANTILE)
+        largest = _quantile(np.abs(ratio), data.row_weight)
         ratio = ratio.clip(-largest, largest)
         residual = data.td_residual(v, q, self.discount)
         start = v[data.initial_state]
@@ -66,15 +69,18 @@ class HoldoutEvaluator:
 
 
 def fit_holdout_evaluator(
-    policy: AnyPolicy, log: Log, discount: float
+    policy: AnyPolicy, log: Log, discount: float, joined: Log | None = None
 ) -> HoldoutEvaluator | None:
     """Fit Q and the density ratios of a policy on the log that it was learned from.
 
-    None where the log, a part of one, lacks actions that the policy takes.
+    ``joined`` is the same log with equal episodes as one: of a long log, a part of that
+    is taken. None where the log, a part of one, lacks actions that the policy takes.
     """
     classes = getattr(policy, "classes_", None)
     if classes is not None and len(np.setdiff1d(classes, log.action)):
         return None
+    if joined is not None and len(log) > _ROWS:
+        log = joined
     data = tabulate_policy(policy, _part(log))
     copies = 1 if data.is_continuous else data.n_actions
     most = max(10, _WEIGHTS // copies)
@@ -100,6 +106,19 @@ def fit_holdout_evaluator(
         highest,
         QUncertainty.of(fit),
     )
+
+
+def _quantile(values: Floats, weight: Floats) -> float:
+    """The quantile that `np.quantile` has of values that are repeated so often."""
+    order = np.argsort(values)
+    values, ends = values[order], weight[order].cumsum()
+    # Between the two values whose places, from 0 on, are next to this one.
+    place = _QUANTILE * max(ends[-1] - 1.0, 0.0)
+    low, high = (
+        values[min(np.searchsorted(ends, at + _ROUNDING, "right"), len(values) - 1)]
+        for at in (np.floor(place), np.floor(place) + 1.0)
+    )
+    return float(low + (place % 1.0) * (high - low))
 
 
 def _part(log: Log) -> Log:

@@ -25,6 +25,7 @@ def importance_sampling_value(
     y: ArrayLike | None = None,
     *,
     discount: float,
+    sample_weight: ArrayLike | None = None,
     per_decision: bool = True,
     weighted: bool = True,
     clip: float | None = None,
@@ -48,8 +49,10 @@ def importance_sampling_value(
 
     Parameters
     ----------
-    policy, X, y, discount
+    policy, X, y, discount, sample_weight
         As in `fitted_q_value`; X of whole episodes, without ``episode`` of one step.
+        Weights multiply ρ. Where they change within episodes, as those of censoring do,
+        an episode that is cut has none from there on.
     per_decision : bool, default=True
         Weight each reward by what led to it, not by what came later.
     weighted : bool, default=True
@@ -116,7 +119,8 @@ def importance_sampling_value(
         if not per_decision:
             ratio = np.repeat(ratio[:, -1:], ratio.shape[1], axis=1)
         gained = rows.spread(data.log.reward)
-        found = weighted_sum(ratio, gained, power, weighted=weighted)
+        weight = rows.weights(data)
+        found = weighted_sum(ratio, gained, weight, power, weighted=weighted)
         kind = ["trajectory-wise", "per-decision"][per_decision]
         kind += ", self-normalised" if weighted else ""
         kind += f", weights clipped at {clip:g}" if clip is not None else ""
@@ -132,4 +136,6 @@ def importance_sampling_value(
             notes=weight_notes(data, step_ratio, found.effective_sample_size),
         )
 
-    return evaluate(figures, policy, X, y, discount, confidence_level, greedy)
+    return evaluate(
+        figures, policy, X, y, discount, confidence_level, greedy, sample_weight
+    )

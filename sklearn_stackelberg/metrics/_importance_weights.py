@@ -30,14 +30,14 @@ def episode_folds(
 ) -> Index:
     """The fold of each row, (n,): whole pieces, drawn at random."""
     check_rules({"n_folds": n_folds}, {"n_folds": integer(2)})
-    if data.n_pieces < n_folds:
+    if data.n_distinct_pieces < n_folds:
         raise ValueError(
             f"n_folds={n_folds} cannot be made of {data.counted}: each needs one at "
             "least. Set n_folds lower, or log more episodes."
         )
-    # Whole pieces, because rows of one know of each other.
-    drawn = check_random_state(random_state).permutation(data.n_pieces)
-    return (drawn % n_folds)[data.pieces]
+    # Whole pieces, because rows of one know of each other, as those of a copy do.
+    drawn = check_random_state(random_state).permutation(data.n_distinct_pieces)
+    return (drawn % n_folds)[data.distinct_pieces]
 
 
 def _propensities(
@@ -59,7 +59,7 @@ def _propensities(
     for number in range(n_folds):
         held = np.flatnonzero(fold == number)
         rest = np.flatnonzero(fold != number)
-        out[held] = _estimated(model, states, data.log, rest, held)
+        out[held] = _estimated(model, states, data, rest, held)
     by = f"propensities estimated by {type(model).__name__} in {n_folds} folds"
     # Logged propensities are taken as they are: they are known.
     return np.maximum(out, SMALLEST_PROPENSITY), by
@@ -85,15 +85,18 @@ def step_ratios(
 
 # states: an array, or a DataFrame with names for the model.
 def _estimated(
-    model: object, states: Any, log: Log, rest: Index, held: Index
+    model: object, states: Any, data: EvaluationData, rest: Index, held: Index
 ) -> Floats:
     """Probabilities of the actions of the rows held out, by the rest."""
-    action = log.action
+    log, action, given = data.log, data.log.action, {}
     take = getattr(states, "iloc", states).__getitem__
     # Classifiers refuse a single class; the logger took it with certainty.
     if len(np.unique(action[rest])) < 2:
         return (action[held] == action[rest][0]).astype(float)
-    fitted = clone(model).fit(take(rest), action[rest])
+    # Not every model takes weights: those of once are not passed.
+    if data.has_weights:
+        given["sample_weight"] = data.row_weight[rest]
+    fitted = clone(model).fit(take(rest), action[rest], **given)
     probabilities = np.asarray(fitted.predict_proba(take(held)), dtype=float)
     # A class that the other folds lack has probability 0 there, and is raised later.
     match = action[held, None] == np.asarray(fitted.classes_)[None, :]
@@ -163,6 +166,22 @@ class EpisodeRows:
         out = np.full((self.episode.max() + 1, self.step.max() + 1), ended)
         out[self.episode, self.step] = values
         return out
+
+    def weights(self, data: EvaluationData) -> Floats:
+        """Of the rows, (E, T): an episode that has ended keeps its last one.
+
+        Weights that change within episodes, as those of censoring do, stand for
+        episodes that were lost: of these, one that is cut has none from there on.
+        """
+        weight = self.spread(data.row_weight, np.nan)
+        size = np.bincount(self.episode)
+        last = np.arange(len(size)), size - 1
+        first = np.repeat(weight[:, :1], weight.shape[1], axis=1)
+        kept = weight[last]
+        if np.nanmax(np.abs(weight - first)) > 1e-9 * np.nanmax(weight):
+            ended = self.spread(data.log.terminated)[last]
+            kept = kept * ended
+        return np.where(np.isnan(weight), kept[:, None], weight)
 
     def powers(self, discount: float) -> Floats:
         """γ^τ of the time τ before each row, (E, T), 0 where an episode has ended."""
@@ -260,18 +279,19 @@ class WeightedSum(NamedTuple):
 
 
 def weighted_sum(
-    ratio: Floats, x: Floats, power: Floats, *, weighted: bool
+    ratio: Floats, x: Floats, weight: Floats, power: Floats, *, weighted: bool
 ) -> WeightedSum:
-    """Σ_t Σ_e w_et γ^τ_et x_et with w_et = ρ_et / E, or, weighted, ρ_et / Σ_e ρ_et.
+    """Σ_t Σ_e w_et γ^τ_et x_et with w = p ρ / Σ_e p, or, weighted, w = p ρ / Σ_e p ρ.
 
     ``ratio`` is ρ, (E, T), that of an ended episode being its last, and ``x`` then 0;
-    ``power`` is γ^τ, τ being the time before the row.
-    The influences are what leaving each episode out would change.
+    ``weight`` is p, how often the rows count, and ``power`` γ^τ, τ being the time
+    before the row. The influences are what leaving each episode out would change.
     """
     # Weighted and per decision, this is the CWPDIS of Thomas (2015).
     n_episodes, n_steps = ratio.shape
     x = power * x
     if weighted:
+        ratio = weight * ratio
         total, gain = ratio.sum(axis=0), ratio * x  # (T,), (E, T)
         mean = _quotient(gain.sum(axis=0), total)
         # Leaving each episode out: the delta method takes an episode that carries most
@@ -281,9 +301,11 @@ def weighted_sum(
         influence = np.where(kept, mean - without, mean / n_episodes).sum(axis=1)
         influence *= (n_episodes - 1) / n_episodes
     else:
-        # A plain mean: leaving one out moves it by its distance from it.
-        mean = (ratio * x).mean(axis=0)
-        influence = (ratio * x - mean).sum(axis=1) / n_episodes
+        # A mean: leaving one out moves it by its distance from it.
+        mean = _quotient((weight * ratio * x).sum(axis=0), weight.sum(axis=0))
+        share = _quotient(weight, np.broadcast_to(weight.sum(axis=0), weight.shape))
+        influence = (share * (ratio * x - mean)).sum(axis=1)
+        ratio = weight * ratio
     # One size a step, averaged as the steps have a say: where rewards come late, many
     # even weights before them help nothing.
     sizes = np.array([effective_size(ratio[:, t]) for t in range(n_steps)])

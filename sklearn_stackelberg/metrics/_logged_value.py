@@ -13,6 +13,7 @@ from .._validation import check_discount, check_level
 from ..transitions._as_transitions import as_transitions
 from ..transitions._time import refuse_endless
 from ..transitions._transitions import Transitions
+from ..transitions._weights import check_sample_weight, n_given
 from ._data import EvaluationData
 from ._estimate import Figures, OffPolicyEstimate, effective_size, spread, summed
 from ._fitted_q import FittedQ
@@ -57,7 +58,8 @@ def logged_value(
     confidence_level : float, default=0.95
         Of the estimate's interval, in (0, 1).
     sample_weight : array-like of shape (n,), default=None
-        Weights of the rows of X, >= 0. An episode has that of its first row.
+        How often each row of X counts, as in `fitted_q_value`. An episode has the
+        weight of its first row.
 
     Returns
     -------
@@ -88,7 +90,7 @@ def logged_value(
     log, rows = as_transitions(cast(Any, X), y, return_rows=True)
     if sample_weight is not None and y is not None:
         # Rows of a table that hold a state alone are no transitions.
-        sample_weight = np.asarray(sample_weight)[rows]
+        sample_weight = check_sample_weight(sample_weight, n_given(X, y, log))[rows]
     data = prepare_evaluation(
         _Logger(), _without_actions(log), None, sample_weight=sample_weight
     )

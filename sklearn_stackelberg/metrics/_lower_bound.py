@@ -101,7 +101,7 @@ def highest_lower_bound(
             f"error is counted over; the log has {data.n_pieces}. Log more episodes, "
             "or set lam to a number."
         )
-    fold = episode_folds(data, min(_FOLDS, data.n_pieces), 0)
+    fold = episode_folds(data, min(_FOLDS, data.n_distinct_pieces), 0)
     settings = QSettings(ridge=_RIDGE)
     features, ridge = choose_and_fit_features(data, discount, settings)
     whole = FittedQSystem.from_kernel(data, discount, features, ridge)

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.pipeline import Pipeline
-from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
-from .._typing import AnyArray, Floats, Index
+from .._typing import AnyArray, Index
 from .._validation import check_discount, check_level, check_rules, integer
 from ..transitions._as_transitions import as_transitions
 from ..transitions._time import refuse_endless
 from ..transitions._transitions import Transitions
+from ..transitions._weights import n_given, weighted_log
 from ._data import EvaluationData
 from ._estimate import Figures, OffPolicyEstimate, within
 from ._tabulate import AnyPolicy, is_continuous, tabulate_policy
@@ -95,37 +95,9 @@ def prepare_evaluation(
     greedy: bool = False,
 ) -> EvaluationData:
     """Make a policy and a log, with a weight for each row of X, ready to estimate."""
-    policy, log, rows, n_given = unwrap(policy, X, y)
-    weight = _weights(sample_weight, n_given)[rows]
-    if not weight.any():
-        raise ValueError(
-            "All rows that are transitions have sample_weight 0; give some a weight."
-        )
-    # A row of weight 0 is as if it were not there: no state of it becomes a landmark.
-    kept = np.flatnonzero(weight > 0)
-    if len(kept) < len(log):
-        log, rows, weight = log[kept], rows[kept], weight[kept]
-    return tabulate_policy(policy, log, rows=rows, weight=weight, greedy=greedy)
-
-
-def _weights(sample_weight: ArrayLike | None, n: int) -> Floats:
-    """Weights of the rows of X, (n,)."""
-    if sample_weight is None:
-        return np.ones(n)
-    weight = check_array(
-        sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight"
-    )
-    if weight.shape != (n,):
-        raise ValueError(
-            f"sample_weight has shape {weight.shape}; one weight for each of the {n} "
-            "rows was expected."
-        )
-    if weight.min() < 0 or not weight.any():
-        raise ValueError(
-            "sample_weight must be >= 0 and not zero everywhere; it goes from "
-            f"{weight.min():g} to {weight.max():g}."
-        )
-    return weight
+    policy, log, rows, n = unwrap(policy, X, y)
+    log, rows = weighted_log(log, rows, n, sample_weight)
+    return tabulate_policy(policy, log, rows=rows, greedy=greedy)
 
 
 # A policy is whatever has the attributes, and X whatever its pipeline takes.
@@ -155,9 +127,7 @@ def unwrap(
                 "Fit it first; a search must have refit its best estimator."
             )
     log, rows = as_transitions(X, y, return_rows=True)
-    # A table's rows without an action hold states alone, and weights count them, too.
-    n_given = len(log) if y is None else len(X)
-    return policy, log, rows, n_given
+    return policy, log, rows, n_given(X, y, log)
 
 
 def _transformed(step: Any, X: Any) -> object:  # any transformer, what it takes

@@ -44,7 +44,7 @@ class QUncertainty:
     def of(cls, fit: FittedQ) -> QUncertainty:
         """Of an evaluation fit in the features of the kernel, from its own algebra."""
         data, system = fit.data, fit.system
-        size, n, n_pieces = fit.weight.size, len(data), data.n_pieces
+        size, n, n_pieces = fit.weight.size, data.total, data.n_pieces
         low, high = data.return_range(system.discount)
         # Eq. (68) of docs/game.md. Without a piece that the rest cannot do without: as
         # far as returns can differ.

@@ -55,6 +55,7 @@ def choose_and_fit_features(
 
     A kernel that was named is taken, with the ridge as it is.
     """
+    data = data.joined
     auto = isinstance(settings.kernel, str) and settings.kernel == "auto"
     if not (auto and data.is_continuous):
         features = fit_features(data, settings)
@@ -89,6 +90,7 @@ def fit_features(
     95 % intervals of Pendulum held the truth in 75 %. Which suits a log best
     `choose_and_fit_features` asks the log.
     """
+    data = data.joined
     kernel, n_components = settings.kernel, settings.n_components
     bandwidth = settings.bandwidth
     rng = check_random_state(settings.random_state)
@@ -100,13 +102,13 @@ def fit_features(
             n_components=n_components and _LANDMARKS_OF_PAIRS * n_components,
             random_state=rng,
         ).fit(data.state, data.actions)
-    if auto and not are_finite(data.state, n_components):
+    if auto and not are_finite(data.state, n_components, data.total):
         return _similar_states(data, settings, rng)
     if auto:
         kernel, bandwidth = "delta", "median"
     return LandmarkFeatures(
         kernel, bandwidth=bandwidth, n_components=n_components, random_state=rng
-    ).fit(data.state)
+    ).fit(data.state, data.total)
 
 
 def _similar_states(

@@ -45,7 +45,6 @@ def tabulate_policy(
     log: Log,
     *,
     rows: Index | None = None,
-    weight: Floats | None = None,
     greedy: bool = False,
 ) -> EvaluationData:
     """Read off a policy's actions in every state and next state of a log.
@@ -53,7 +52,7 @@ def tabulate_policy(
     ``rows`` says where the log's rows stand in what the user gave. Greedy is the most
     probable action, or what `predict` of a continuous policy returns.
     """
-    weight = np.ones(len(log)) if weight is None else weight
+    weight = np.ones(len(log)) if log.weight is None else log.weight
     state = check_array(log.state, dtype=np.float64, input_name="state")
     after = check_array(
         log.next_or_own_state(), dtype=np.float64, input_name="next_state"
@@ -94,6 +93,7 @@ def tabulate_policy(
         log=log,
         rows=rows,
         weight=weight / weight.sum(),
+        total=float(weight.sum()),
         states=states,
         state_index=state_index,
         next_index=next_index,

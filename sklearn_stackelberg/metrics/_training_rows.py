@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from .._typing import Floats
 from ..transitions._linking import count_steps, places_in_time
 from ..transitions._tables import Log
-
-Hashes = NDArray[np.uint64]
+from ..transitions._weights import Hashes, hashed_with
 
 # Fewer rows of a log move its estimate by less than its standard error.
 _LEAST_SHARE = 0.1
@@ -33,9 +32,6 @@ _MOST_BY_CHANCE = 0.5
 # Bits of a number that are hashed: a transformer that is fitted and applied at once
 # rounds otherwise than one that was fitted before, and single precision has 24.
 _BITS = 17
-
-_FACTORS = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
-_ODD = np.uint64(0x9E3779B97F4A7C15)
 
 
 class TrainingRowsWarning(UserWarning):
@@ -168,21 +164,10 @@ def warn_of_training_rows(policy: object, log: Log) -> None:
     )
 
 
-def _mixed(hashes: Hashes) -> Hashes:
-    """The last steps of SplitMix64 (Steele, Lea and Flood, 2014)."""
-    for shift, factor in zip((30, 27), _FACTORS, strict=True):
-        hashes = (hashes ^ (hashes >> np.uint64(shift))) * factor
-    return hashes ^ (hashes >> np.uint64(31))
-
-
-def _with(hashes: Hashes, more: Hashes) -> Hashes:
-    return _mixed(hashes * _ODD + more)
-
-
 def _doubled(runs: Hashes, length: int) -> Hashes:
     """Hashes of runs of twice as many rows, shorter ones at the start."""
     out = runs.copy()
-    out[length:] = _with(runs[length:], runs[:-length])
+    out[length:] = hashed_with(runs[length:], runs[:-length])
     return out
 
 
@@ -204,7 +189,7 @@ def _content(log: Log) -> Hashes:
     action = log.action.reshape(len(log), -1)
     hashes = _bits(log.reward)
     for column in (*action.T, *state.T):
-        hashes = _with(hashes, _bits(column))
+        hashes = hashed_with(hashes, _bits(column))
     return hashes
 
 
@@ -221,14 +206,14 @@ def _steps(log: Log) -> NDArray[np.int64]:
 
 def _labelled(log: Log, content: Hashes) -> Hashes:
     assert log.episode is not None
-    return _with(_with(content, _bits(log.episode)), _bits(_steps(log)))
+    return hashed_with(hashed_with(content, _bits(log.episode)), _bits(_steps(log)))
 
 
 def _equal_at_step(log: Log, content: Hashes) -> float:
     """How often a row is equal to one of another episode at the same step."""
     step = _steps(log)
     _, where, n_equal = np.unique(
-        _with(content, _bits(step)), return_inverse=True, return_counts=True
+        hashed_with(content, _bits(step)), return_inverse=True, return_counts=True
     )
     _, at, n_there = np.unique(step, return_inverse=True, return_counts=True)
     others = n_there[at.ravel()] - 1

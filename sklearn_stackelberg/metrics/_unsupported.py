@@ -75,8 +75,13 @@ def unsupported_actions(system: FittedQSystem) -> Flags:
         return support_counts(system.features) < 1.0 - 1e-6
     if data.is_continuous:
         return _out_of_range(data)
-    support = ActionSupport(_NEVER, n_rows=_ROWS, leaf=_LEAF)
-    support.fit(data.state, data.codes, data.n_actions, False, check_random_state(0))
+    support, rng = (
+        ActionSupport(_NEVER, n_rows=_ROWS, leaf=_LEAF),
+        check_random_state(0),
+    )
+    few = data.joined
+    weight = few.row_weight if few.has_weights else None
+    support.fit(few.state, few.codes, few.n_actions, False, rng, weight)
     found = support.counts(data.states)
     out = found < _NEVER * found.max(axis=1, keepdims=True)
     # What was done was possible, whatever the forest makes of it.
@@ -86,17 +91,18 @@ def unsupported_actions(system: FittedQSystem) -> Flags:
 
 def _out_of_range(data: EvaluationData) -> Flags:
     """Nodes beyond the range of the logged actions at the state, (N, S)."""
-    scale = ActionScale.of(data.actions)
-    logged = scale.transform(data.actions)
+    few = data.joined
+    scale = ActionScale.of(few.actions)
+    logged = scale.transform(few.actions)
     # Ranges are of what is left of a line: a leaf's states differ, and a logger that
     # follows them has less of a range in each than in all.
-    line = LinearRegression().fit(data.state, logged)
+    line = LinearRegression().fit(few.state, logged)
 
     def trend(states: Floats) -> Floats:
         return line.predict(states).reshape(len(states), -1)
 
     support = ActionRange(_DENSITY, n_rows=_ROWS)
-    support.fit(data.state, logged - trend(data.state), check_random_state(0))
+    support.fit(few.state, logged - trend(few.state), check_random_state(0))
     out = np.zeros(data.probabilities.shape, dtype=bool)
     for batch in batches(len(out)):
         states = data.states[batch]
@@ -127,7 +133,7 @@ def support_counts(features: EvaluationFeatures) -> Floats:
     gram = np.eye(size)
     for batch in batches(len(data)):
         rows = unit(data.states[data.state_index[batch]], data.actions[batch])
-        gram += rows.T @ rows
+        gram += (rows * data.row_weight[batch, None]).T @ rows
     factor = cho_factor(gram)
     out = np.empty(data.probabilities.shape)
     for batch, states, actions in node_batches(data, size):
@@ -146,11 +152,12 @@ def _support_of_actions(features: DiscreteFeatures) -> Floats:
 
     out = np.zeros((len(data.states), data.n_actions))
     for action in range(data.n_actions):
-        index = data.state_index[data.codes == action]
+        mine = data.codes == action
+        index, weight = data.state_index[mine], data.row_weight[mine]
         gram = np.eye(kernel_features.n_features_out_)
         for batch in batches(len(index)):
             rows = unit(index[batch])
-            gram += rows.T @ rows
+            gram += (rows * weight[batch, None]).T @ rows
         factor = cho_factor(gram)
         for batch in batches(len(out)):
             out[batch, action] = _counts(unit(np.arange(len(out))[batch]), factor)

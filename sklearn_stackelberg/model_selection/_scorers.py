@@ -26,6 +26,7 @@ class _Scorer:
     _metric: ClassVar[Callable[..., OffPolicyEstimate]]
     # A search maximises: an error counts with a minus.
     _sign: ClassVar[float] = 1.0
+    _weighted: bool | str | None = None
 
     def __init__(
         self,
@@ -104,6 +105,33 @@ class _Scorer:
             "effective_sample_size": estimate.effective_sample_size,
         }
 
+    def set_score_request(self, *, sample_weight: bool | str | None = None) -> Self:
+        """Say whether searches shall pass weights of rows on, with metadata routing.
+
+        Parameters
+        ----------
+        sample_weight : bool, str or None, default=None
+            As scikit-learn's estimators take it.
+
+        Returns
+        -------
+        _Scorer
+            Itself.
+        """
+        self._weighted = sample_weight
+        return self
+
+    def get_metadata_routing(self) -> MetadataRequest:
+        """Return which metadata the scorer takes.
+
+        Returns
+        -------
+        MetadataRequest
+        """
+        request = MetadataRequest(owner=self)
+        request.score.add_request(param="sample_weight", alias=self._weighted)
+        return request
+
     def _settings(self) -> dict[str, object]:
         return self.settings
 
@@ -143,34 +171,6 @@ class FittedQScorer(_Scorer):
     """
 
     _metric = staticmethod(fitted_q_value)
-    _weighted: bool | str | None = None
-
-    def set_score_request(self, *, sample_weight: bool | str | None = None) -> Self:
-        """Say whether searches shall pass weights of rows on, with metadata routing.
-
-        Parameters
-        ----------
-        sample_weight : bool, str or None, default=None
-            As scikit-learn's estimators take it.
-
-        Returns
-        -------
-        FittedQScorer
-            Itself.
-        """
-        self._weighted = sample_weight
-        return self
-
-    def get_metadata_routing(self) -> MetadataRequest:
-        """Return which metadata the scorer takes.
-
-        Returns
-        -------
-        MetadataRequest
-        """
-        request = MetadataRequest(owner=self)
-        request.score.add_request(param="sample_weight", alias=self._weighted)
-        return request
 
     def _settings(self) -> dict[str, object]:
         # A standard error that is not reported would cost as much as the value.

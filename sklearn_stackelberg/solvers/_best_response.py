@@ -31,19 +31,19 @@ class LSTDSystem(ABC):
     """The problem of ``needs = "linear"``: M(θ), b(θ) and c, a policy's LSTD equations.
 
     θ is a matrix of the policy's weights, w flat; M is square, b and c as long as w.
-    ``log_length`` is n of 2λn, larger than the number of rows where they are a part of
-    a longer log. With a ridge ρ, beside the n logged rows every direction of the
+    ``log_length`` is n of 2λn, Σ weight of the rows: larger where they are a part of a
+    longer log. With a ridge ρ, beside the n logged rows every direction of the
     features has ρ n rows more, after which the episode ends with nothing: M + ρI.
     """
 
     dtype: torch.dtype
 
     def __init__(
-        self, rows: Rows, discount: float, ridge: float, log_length: int | None
+        self, rows: Rows, discount: float, ridge: float, log_length: float | None
     ) -> None:
         self.rows, self.discount, self.ridge = rows, discount, ridge
-        self.n = len(rows.state)
-        self.log_length = log_length or self.n
+        self.n, self.total = len(rows.state), rows.total
+        self.log_length = log_length or self.total
 
     @abstractmethod
     def __call__(self, theta: Tensor) -> LinearSystem:
@@ -80,11 +80,10 @@ class LSTDSystem(ABC):
         # A fixed seed: which rows a search begins on is nothing to choose.
         rng = np.random.default_rng(0)
         chosen = fixed_sample(self.n, n_rows, rng)
-        initial = self.rows.initial
-        if len(initial) > n_rows:
-            initial = rng.choice(initial, n_rows, replace=False)
-        taken = {name: getattr(self.rows, name)[chosen] for name in Rows._fields[:-1]}
-        return self.on_rows(Rows(**taken, initial=initial))
+        places = np.arange(len(self.rows.initial))
+        if len(places) > n_rows:
+            places = rng.choice(places, n_rows, replace=False)
+        return self.on_rows(self.rows.take(chosen, places))
 
 
 class BestResponse:

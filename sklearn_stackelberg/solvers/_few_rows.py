@@ -6,6 +6,7 @@ has NᵀN = 2λn MᵀM, and by Woodbury's identity
 
     (2λn MᵀM + βI)⁻¹ = (I − Nᵀ (N Nᵀ + βI)⁻¹ N) / β.
 
+Rows of weight w have z and δ times √w, and n is Σ w.
 N Nᵀ is of inner products of rows alone: nothing of the size of A · m squared is formed.
 """
 
@@ -30,12 +31,13 @@ _FEW = 1000
 class FewRows:
     """Features of rows that are sorted by their logged action, in float64."""
 
-    z: Tensor  # φ(s), (n, m)
+    z: Tensor  # √w φ(s), (n, m)
     after: Tensor  # φ(s'), (n, m)
-    weight: Tensor  # γ (1 − terminated), (n, 1)
+    weight: Tensor  # √w γ (1 − terminated), (n, 1)
     action: Tensor  # logged, (n,)
     n_actions: int
     prior: Tensor | None  # of the policy's actions in the next states, (n, A)
+    total: float  # Σ w
 
     def __call__(self, theta: Tensor) -> RowProducts:
         probabilities = action_probabilities(self.after, theta.double(), self.prior)
@@ -90,7 +92,7 @@ class RowProducts:
     def __matmul__(self, x: Tensor) -> Tensor:
         if x.ndim == 2:
             return torch.stack([self @ column for column in x.T], dim=1)
-        n = len(self.probabilities)
+        n = self.rows.total
         if self.transposed:
             return self.differences_transposed(self.logged(x)) / n
         return self.logged_transposed(self.differences(x)) / n
@@ -129,9 +131,8 @@ class RowFactor:
 
     def __init__(self, M: RowProducts, scale: float, beta: float) -> None:
         self.M, self.scale, self.beta = M, scale, beta
-        n = len(M.probabilities)
         # N = √scale Lᵀ D / n; see above.
-        self._size = scale**0.5 / n
+        self._size = scale**0.5 / M.rows.total
         inner = self._size**2 * self._inner_products()
         self._upper, failed = torch.linalg.cholesky_ex(
             inner + beta * self._identity(), upper=True

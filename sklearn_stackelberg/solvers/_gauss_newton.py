@@ -67,7 +67,7 @@ class BatchObjectives:
     ) -> Tensor:
         """F, estimated without bias by the batch."""
         value = self.problem.value(evaluation)
-        error, n = self.problem.error(evaluation, batch, w), self.problem.n
+        error, n = self.problem.error(evaluation, batch, w), self.problem.log_length
         return game.follower_objective(value, error, w, n, self.lam, self.beta)
 
     def biased_objective(
@@ -84,7 +84,7 @@ class BatchObjectives:
         evaluation = self.players.at(batch, w, theta, choices)
         mean = self.problem.embedded(evaluation, batch, w)
         # Eq. (39) of docs/game.md.
-        value, n = self.problem.value(evaluation), self.problem.n
+        value, n = self.problem.value(evaluation), self.problem.log_length
         return game.follower_objective(value, mean @ mean, w, n, self.lam, self.beta)
 
     def choices(self, batch: Batch) -> Choices:
@@ -99,7 +99,9 @@ class BatchObjectives:
             evaluation = self.players.at(batch, w, choices=choices)
             return self.problem.embedded(evaluation, batch, w)
 
-        return gauss_newton(mean, w, 2.0 * self.lam * self.problem.n, self.beta)
+        return gauss_newton(
+            mean, w, 2.0 * self.lam * self.problem.log_length, self.beta
+        )
 
     def individual_derivative(self, batch: Batch) -> Tensor:
         """∂_θ v with w held fixed."""

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from .._linalg import LinearSystem
-from .._problem.rows import Rows, StateData, abs_quantile
+from .._problem.rows import Rows, StateData, abs_quantile, weigh
 from .._sampling import fixed_sample
 from .._typing import Floats, Index
 from ..kernels._state_action import StateActionFeatures
@@ -91,7 +91,7 @@ class ContinuousLSTD(LSTDSystem):
         discount: float,
         ridge: float = 0.0,
         chunk_rows: int = CHUNK_ROWS,
-        log_length: int | None = None,
+        log_length: float | None = None,
     ) -> None:
         super().__init__(rows, discount, ridge, log_length)
         self.states, self.policy = states, policy
@@ -110,8 +110,9 @@ class ContinuousLSTD(LSTDSystem):
             np.concatenate([rows.initial, rows.next_state[continued]]),
             return_inverse=True,
         )
-        counts = np.bincount(where[: len(rows.initial)], minlength=len(self._needed))
-        self._initial_share = counts / len(rows.initial)
+        self._initial_share = np.bincount(
+            where[: len(rows.initial)], rows.initial_share, len(self._needed)
+        )
         self._kept: dict[int, _Chunk] = {}
         self._room = _CACHE_BYTES
         self._sum_fixed()
@@ -152,7 +153,7 @@ class ContinuousLSTD(LSTDSystem):
             following = following + chunk.incoming.T @ mean
             first = first + chunk.initial @ mean
         b = (1.0 - self.discount) * (first @ self._projection)
-        M = self._gram - following @ self._projection / self.n
+        M = self._gram - following @ self._projection / self.total
         return LinearSystem(M, b, self.c)
 
     def vjp(self, theta: Tensor, factors: Factors, gradient_b: Tensor) -> Tensor:
@@ -167,7 +168,7 @@ class ContinuousLSTD(LSTDSystem):
         total = torch.zeros_like(theta, dtype=torch.float64)
         for chunk in self._chunks():
             first = (1.0 - self.discount) * chunk.initial[:, None]
-            left = torch.cat([-chunk.incoming @ x / self.n, first], dim=1)  # (k, 3)
+            left = torch.cat([-chunk.incoming @ x / self.total, first], dim=1)  # (k, 3)
             total = total + self.policy.vjp(chunk.data, theta, left, y)
         return total
 
@@ -179,10 +180,12 @@ class ContinuousLSTD(LSTDSystem):
         reward = torch.zeros(m, dtype=torch.float64)
         for index in self._batches(np.arange(self.n)):
             z = self._pairs(index)
-            gram += z.T @ z
-            reward += z.T @ torch.as_tensor(self.rows.reward[index], dtype=self.dtype)
+            weighted = weigh(z, self.rows.weight, index)
+            gram += weighted.T @ z
+            paid = torch.as_tensor(self.rows.reward[index], dtype=self.dtype)
+            reward += weighted.T @ paid
         prior = self.ridge * torch.eye(m, dtype=torch.float64)
-        self._gram, self.c = gram / self.n + prior, reward / self.n
+        self._gram, self.c = gram / self.total + prior, reward / self.total
 
     def _pairs(self, index: Index) -> Tensor:
         """φ of logged pairs, (k, m)."""
@@ -214,6 +217,7 @@ class ContinuousLSTD(LSTDSystem):
         incoming = torch.zeros(len(needed), self.n_features, dtype=self.dtype)
         for index in self._batches(self._continued[low:high]):
             weight = self.discount * (1.0 - self.rows.terminated[index])
+            weight = weight * self.rows.weights(index)
             where = np.searchsorted(needed, self.rows.next_state[index])
             weighted = torch.from_numpy(weight).to(self.dtype)[:, None]
             weighted = weighted * self._pairs(index)

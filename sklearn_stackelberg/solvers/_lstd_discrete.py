@@ -5,7 +5,8 @@ For a Q-function linear in w, all that the rows say is in
     M(θ) = Zᵀ(Φ − γ (1 − terminated) Φ'_θ) / n,   c = Zᵀr / n,
     b(θ) = (1 − γ) mean φ(s0, π_θ),
 
-with Z = Φ, the features of the logged (s, a), and φ(s, a) = e_a ⊗ φ(s). M falls into
+with Z = Φ, the features of the logged (s, a), and φ(s, a) = e_a ⊗ φ(s); a row of weight
+w counts w times in the sums and in n. M falls into
 blocks M[b, a] by the logged action b and the next action a. They are summed a chunk of
 rows at a time, and derivatives go back to θ the same way: memory is O(chunk · m).
 """
@@ -21,7 +22,7 @@ import torch
 from torch import Tensor
 
 from .._linalg import LinearSystem
-from .._problem.rows import FeatureRows, Rows, abs_quantile
+from .._problem.rows import FeatureRows, Rows, abs_quantile, weigh
 from .._sampling import fixed_sample
 from .._typing import Index
 from ..policies._base import NEVER, advantages
@@ -50,13 +51,17 @@ class _Chunk(NamedTuple):
     action: int
     state: Index
     next_state: Index
-    weight: Tensor  # γ (1 − terminated), (k, 1)
+    weight: Tensor  # γ (1 − terminated), times that of the row, (k, 1)
 
     prior: Tensor | None  # of the policy's actions in the next states, (k, A)
 
     def read(self, features: FeatureRows) -> tuple[Tensor, Tensor]:
         """φ of the states and of the next states, (k, m) each."""
         return features(self.state), features(self.next_state)
+
+
+# Features of initial states, (k, m), their prior, (k, A), and shares, (k, 1).
+_Initial = tuple[Tensor, Tensor | None, Tensor]
 
 
 class DiscreteLSTD(LSTDSystem):
@@ -75,7 +80,7 @@ class DiscreteLSTD(LSTDSystem):
         discount: float,
         ridge: float = 0.0,
         chunk_rows: int = CHUNK_ROWS,
-        log_length: int | None = None,
+        log_length: float | None = None,
         log_prior: Tensor | None = None,
     ) -> None:
         super().__init__(rows, discount, ridge, log_length)
@@ -95,7 +100,8 @@ class DiscreteLSTD(LSTDSystem):
                 rows.state[index],
                 rows.next_state[index],
                 torch.as_tensor(
-                    discount * (1.0 - rows.terminated[index]), dtype=self.dtype
+                    discount * (1.0 - rows.terminated[index]) * rows.weights(index),
+                    dtype=self.dtype,
                 )[:, None],
                 self._prior(rows.next_state[index]),
             )
@@ -103,7 +109,7 @@ class DiscreteLSTD(LSTDSystem):
         ]
         self._kept: tuple[Tensor | None, list[Tensor]] = None, []
         self._gathered: list[tuple[Tensor, Tensor]] | None = None
-        self._initial_chunks: list[tuple[Tensor, Tensor | None]] = []
+        self._initial_chunks: list[_Initial] = []
         row = self.n_features * self.dtype.itemsize
         if 2 * self.n * row <= _GATHERED_BYTES:
             self._gathered = [chunk.read(features) for chunk in self._chunks]
@@ -149,14 +155,16 @@ class DiscreteLSTD(LSTDSystem):
         rows = self.rows
         order = np.argsort(rows.action, kind="stable")
         state, next_state = rows.state[order], rows.next_state[order]
-        weight = self.discount * (1.0 - rows.terminated[order])
+        root = np.sqrt(rows.weights(order))
+        weight = self.discount * (1.0 - rows.terminated[order]) * root
         return FewRows(
-            self.features(state).double(),
+            self.features(state).double() * torch.from_numpy(root)[:, None],
             self.features(next_state).double(),
             torch.from_numpy(weight)[:, None],
             torch.from_numpy(rows.action[order]),
             self.n_actions,
             self._prior(next_state),
+            self.total,
         )
 
     def _sum_fixed(self) -> None:
@@ -167,10 +175,11 @@ class DiscreteLSTD(LSTDSystem):
             few = self._few_rows
             reward = torch.zeros(actions, m, dtype=torch.float64)
             order = np.argsort(self.rows.action, kind="stable")
-            paid = torch.as_tensor(self.rows.reward[order], dtype=torch.float64)
+            paid = self.rows.reward[order] * np.sqrt(self.rows.weights(order))
+            paid = torch.as_tensor(paid, dtype=torch.float64)
             for action, block in few.blocks:
                 reward[action] = few.z[block].T @ paid[block]
-            self.c = (reward / self.n).ravel()
+            self.c = (reward / self.total).ravel()
             return
         # In float64, whatever the features: single sums of many rows would drift.
         gram = torch.zeros(actions, m, m, dtype=torch.float64)
@@ -178,14 +187,15 @@ class DiscreteLSTD(LSTDSystem):
         reward = torch.zeros(actions, m, dtype=torch.float64)
         for action, index in self._by_action(np.arange(self.n)):
             z = self.features(self.rows.state[index])  # (k, m)
-            gram[action] += z.T @ z
+            weighted = weigh(z, self.rows.weight, index)
+            gram[action] += weighted.T @ z
             paid = torch.as_tensor(self.rows.reward[index], dtype=self.dtype)
-            reward[action] += z.T @ paid
+            reward[action] += weighted.T @ paid
         for chunk, z, after in self._read():
             following[chunk.action] += z.T @ (after * chunk.weight)
         prior = self.ridge * torch.eye(m, dtype=torch.float64)
-        self._gram, self._following = gram / self.n + prior, following / self.n
-        self.c = (reward / self.n).ravel()  # (A m,)
+        self._gram, self._following = gram / self.total + prior, following / self.total
+        self.c = (reward / self.total).ravel()  # (A m,)
 
     def weights(self, flat: Tensor) -> Tensor:
         return flat.reshape(self.n_actions, -1).T
@@ -228,7 +238,7 @@ class DiscreteLSTD(LSTDSystem):
         for chunk, z, after in self._read():  # (k, m) each
             probabilities = action_probabilities(after, theta, chunk.prior)
             kept.append(probabilities)
-            share = probabilities * (chunk.weight / -self.n)
+            share = probabilities * (chunk.weight / -self.total)
             for first in range(0, actions - 1, wide):
                 last = min(first + wide, actions - 1)
                 spread = share[:, first:last, None] * after[:, None, :]
@@ -248,18 +258,20 @@ class DiscreteLSTD(LSTDSystem):
     def _initial(self, theta: Tensor) -> Tensor:
         """b(θ), Eq. (14) of docs/game.md, (A m,)."""
         total = torch.zeros(self.n_actions, self.n_features, dtype=torch.float64)
-        for features, prior in self._initial_features():
-            total += action_probabilities(features, theta, prior).T @ features
-        return (1.0 - self.discount) * (total / len(self.rows.initial)).ravel()
+        for features, prior, share in self._initial_features():
+            total += action_probabilities(features, theta, prior).T @ (share * features)
+        return (1.0 - self.discount) * total.ravel()
 
-    def _initial_features(self) -> Iterator[tuple[Tensor, Tensor | None]]:
+    def _initial_features(self) -> Iterator[_Initial]:
         return iter(self._initial_chunks or self._read_initial())
 
-    def _read_initial(self) -> Iterator[tuple[Tensor, Tensor | None]]:
+    def _read_initial(self) -> Iterator[_Initial]:
         initial = self.rows.initial
+        share = torch.from_numpy(self.rows.initial_share).to(self.dtype)[:, None]
         for start in range(0, len(initial), self._chunk_rows):
-            index = initial[start : start + self._chunk_rows]
-            yield self.features(index), self._prior(index)
+            some = slice(start, start + self._chunk_rows)
+            index = initial[some]
+            yield self.features(index), self._prior(index), share[some]
 
     def vjp(self, theta: Tensor, factors: Factors, gradient_b: Tensor) -> Tensor:
         """D_θ v, from ∂v/∂M = x1 y1ᵀ + x2 y2ᵀ and ∂v/∂b.
@@ -278,15 +290,16 @@ class DiscreteLSTD(LSTDSystem):
             right = after @ y  # (k, 2 A)
             first, second = right[:, :actions], right[:, actions:]
             gradient = left[:, :1] * first + left[:, 1:] * second
-            gradient = -chunk.weight / self.n * gradient  # Eq. (26), (k, A)
+            gradient = -chunk.weight / self.total * gradient  # Eq. (26), (k, A)
             if kept_at is theta_given:
                 probabilities = kept[number]
             else:
                 probabilities = action_probabilities(after, theta, chunk.prior)
             total += after.T @ softmax_vjp(probabilities, gradient)
         weight = gradient_b.reshape(actions, m).T.to(self.dtype)
-        weight = (1.0 - self.discount) / len(self.rows.initial) * weight
-        for features, prior in self._initial_features():
+        weight = (1.0 - self.discount) * weight
+        for features, prior, share in self._initial_features():
             probabilities = action_probabilities(features, theta, prior)
-            total += features.T @ softmax_vjp(probabilities, features @ weight)
+            gradient = share * (features @ weight)
+            total += features.T @ softmax_vjp(probabilities, gradient)
         return total

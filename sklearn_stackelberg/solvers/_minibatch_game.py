@@ -48,13 +48,16 @@ class Batch(NamedTuple):
     reward: Tensor  # (k,)
     terminated: Tensor  # (k,)
     embedding: Tensor  # (k, q)
+    # Of rows and of initial states, 1 in the mean over the log; None is 1.
+    weight: Tensor | None = None  # (k,)
+    initial_weight: Tensor | None = None  # (k0,)
 
 
 class BatchEvaluation(NamedTuple):
     """What a policy and a Q-function make of a batch."""
 
-    initial_value: Tensor  # q(s0, π), (k0,)
-    residual: Tensor  # δ, (k,)
+    initial_value: Tensor  # q(s0, π), (k0,), times its weight
+    residual: Tensor  # δ, (k,), times its weight
 
 
 class MinibatchGame:
@@ -78,6 +81,8 @@ class MinibatchGame:
         self.discount, self.ridge = discount, ridge
         self.dtype, self.device = dtype, torch.device(device)
         self.n, self.n_initial = len(rows.state), len(rows.initial)
+        # n of λ n E_K; batches are drawn from the rows, whatever these weigh.
+        self.log_length = rows.total
         indices = (rows.state, rows.next_state, rows.initial)
         n_states = 1 + max(int(index.max()) for index in indices)
         # One table serves where both read the same inputs.
@@ -95,6 +100,12 @@ class MinibatchGame:
         self._reward, self._terminated = (
             torch.as_tensor(part, dtype=dtype, device=self.device)
             for part in (rows.reward, rows.terminated)
+        )
+        self._weight, self._initial_weight = (
+            None
+            if part is None
+            else torch.as_tensor(part / part.mean(), dtype=dtype, device=self.device)
+            for part in (rows.weight, rows.initial_weight)
         )
 
     @property
@@ -115,6 +126,8 @@ class MinibatchGame:
         # Rewards alone are not enough: CartPole pays 1 in every row of every log.
         found = 0
         for part in (*rows, *inputs):
+            if part is None:
+                continue
             found = zlib.crc32(np.ascontiguousarray(part).data, found)
         return found
 
@@ -135,7 +148,8 @@ class MinibatchGame:
     def batch(self, rows: Index, initial: Index) -> Batch:
         """The rows and the initial states at these places, out of n and n_initial."""
         chosen = torch.from_numpy(rows).to(self.device)
-        first = self._initial[torch.from_numpy(initial).to(self.device)]
+        places = torch.from_numpy(initial).to(self.device)
+        first = self._initial[places]
         state, after = self._state[chosen], self._next[chosen]
         return Batch(
             policy_next=self._read(self._policy, after),
@@ -147,6 +161,10 @@ class MinibatchGame:
             reward=self._reward[chosen],
             terminated=self._terminated[chosen],
             embedding=self._read(self._embedding, chosen),
+            weight=None if self._weight is None else self._weight[chosen],
+            initial_weight=(
+                None if self._initial_weight is None else self._initial_weight[places]
+            ),
         )
 
     def fixed_batch(self, limit: int) -> Batch:
@@ -200,16 +218,20 @@ class Players(nn.Module):
         """q(s0, π) and δ of a batch, by choices made before if any are given."""
         # A solve takes many products at one θ, whose choices are computed once.
         after, first = self.choices(batch) if choices is None else choices
-        return BatchEvaluation(
-            self.q_function.expected(batch.q_initial, first),
-            game.td_residual(
-                self.q_function.logged(batch.q_state, batch.action),
-                self.q_function.expected(batch.q_next, after),
-                batch.reward,
-                batch.terminated,
-                self.discount,
-            ),
+        value = self.q_function.expected(batch.q_initial, first)
+        residual = game.td_residual(
+            self.q_function.logged(batch.q_state, batch.action),
+            self.q_function.expected(batch.q_next, after),
+            batch.reward,
+            batch.terminated,
+            self.discount,
         )
+        # Means of these over a batch are then weighted ones.
+        if batch.initial_weight is not None:
+            value = value * batch.initial_weight
+        if batch.weight is not None:
+            residual = residual * batch.weight
+        return BatchEvaluation(value, residual)
 
     def at(
         self,

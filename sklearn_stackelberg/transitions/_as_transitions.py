@@ -38,14 +38,16 @@ def as_transitions(
 
     A *decision table* y says what was done in each state of X, row by row (an index is
     ignored), by its columns ``action`` and ``reward`` and, where there are any,
-    ``episode``, ``step``, ``terminated``, ``propensity``, ``is_initial``, ``duration``
-    and ``sample_weight`` (a log's `weight`). An action of several numbers has columns
-    ``action_0``, ``action_1``, ..., or is one field of a structured array, ``("action",
-    float, (2,))``. Columns named by an action behind ``available_``, such as
-    ``available_low``, say where it can be taken. Rows are linked as by
-    `Transitions.from_frame`. Without ``step`` each episode's rows must stand together
-    and in order, so that only whole episodes may be drawn (`EpisodeKFold`). Without
-    ``episode`` each row is an episode of one step that ends there (a bandit).
+    ``episode``, ``step``, ``terminated``, ``propensity``, ``is_initial``, ``duration``,
+    ``sample_weight`` (a log's `weight`) and ``censored`` (True at decisions whose
+    outcome is not known, see `preprocessing.censoring_weights`). An action of several
+    numbers has columns ``action_0``, ``action_1``, ..., or is one field of a structured
+    array, ``("action", float, (2,))``. Columns named by an action behind
+    ``available_``, such as ``available_low``, say where it can be taken. Rows are
+    linked as by `Transitions.from_frame`. Without ``step`` each episode's rows must
+    stand together and in order, so that only whole episodes may be drawn
+    (`EpisodeKFold`). Without ``episode`` each row is an episode of one step that ends
+    there (a bandit).
 
     Parameters
     ----------
@@ -127,9 +129,9 @@ def given_log(X: GivenLog, y: object = None) -> Transitions:
 
 def _imitation(state: States, y: ArrayLike) -> Transitions:
     """Take actions alone as successes, with a warning."""
-    if np.ndim(y) != 1:
+    if (n_dimensions := np.asarray(y).ndim) != 1:
         raise ValueError(
-            f"y has {np.ndim(y)} dimensions and no names of columns. Expected were a "
+            f"y has {n_dimensions} dimensions and no names of columns. Expected were a "
             "decision table (DataFrame or structured array) with action and reward "
             "(pandas.DataFrame(y, columns=[...]) names them), or actions alone, 1-D "
             "(.ravel() makes them so). cross_val_predict(method='predict_proba') "

@@ -37,7 +37,7 @@ WEIGHT = "sample_weight"
 
 _OPTIONAL = (
     *("episode", "step", "terminated", "propensity", "is_initial", "duration"),
-    WEIGHT,
+    *(WEIGHT, "censored"),
 )
 ROLES = ("action", "reward", *_OPTIONAL)
 
@@ -170,6 +170,8 @@ LAST = "are the last of an episode that is not terminated: their next state is u
 
 GAP = "have no row at step + 1 although their episode goes on (a gap in the steps)"
 
+LOST = "are censored: their episode was lost there, and their outcome is not known"
+
 IDLE = "have no action, and so are no decision"
 
 
@@ -184,6 +186,7 @@ class Chain(NamedTuple):
     first: NDArray[np.bool_]  # (n,), whether it is the first of its episode
     episode: NDArray[Any]  # (n,)
     step: NDArray[np.int64]  # (n,)
+    censored: NDArray[np.bool_]  # (n,), whether a row has an action and no outcome
     left_out: dict[str, int]  # rows with an action that are no transition, by reason
     n_without_action: int  # rows without an action inside an episode
 
@@ -192,8 +195,12 @@ def chain_rows(columns: dict[str, Column]) -> Chain:
     """Link the rows of a decision table, or refuse them if none is a transition."""
     acted = has_action(*columns["action"])
     n = acted.size
+    censored = np.zeros(n, dtype=bool)
+    if "censored" in columns:
+        rows = np.flatnonzero(acted)
+        censored[rows] = columns["censored"].read(check_flags, rows)
     if "episode" not in columns:
-        return _chain_single_steps(columns, acted)
+        return _chain_single_steps(columns, acted, censored)
     episode = columns["episode"].read(check_episodes)
     if "step" in columns:
         step = columns["step"].read(check_steps)
@@ -208,11 +215,19 @@ def chain_rows(columns: dict[str, Column]) -> Chain:
         rows = np.flatnonzero(acted)
         ended[rows] = columns["terminated"].read(check_flags, rows)
     refuse_backward_steps(episode, step, links, acted, ended)
+    known = censored & (linked | ended)
+    if known.any():
+        raise ValueError(
+            f"{columns['censored'].name} is True at {rows_text(known)}, whose outcome "
+            "is known: they are terminated, or the row at step + 1 is there. It is "
+            "True at decisions behind which an episode was lost."
+        )
 
     # Without a next state a row says nothing of the future, unless there is none.
     lost = acted & ~linked & ~ended
-    left_out = {LAST: int((lost & links.last).sum())}
-    left_out[GAP] = int(lost.sum()) - left_out[LAST]
+    left_out = {LAST: int((lost & links.last & ~censored).sum())}
+    left_out[LOST] = int(censored.sum())
+    left_out[GAP] = int(lost.sum()) - left_out[LAST] - left_out[LOST]
     left_out = {why: count for why, count in left_out.items() if count}
     rows = np.flatnonzero(acted & (linked | ended))
     if not rows.size:
@@ -221,17 +236,23 @@ def chain_rows(columns: dict[str, Column]) -> Chain:
     # A last row without an action is there to hold a state; one inside is a hole.
     idle = int((~acted & ~links.last).sum())
     first = links.first
-    return Chain(rows, next_rows, acted, ended, first, episode, step, left_out, idle)
+    return Chain(
+        rows, next_rows, acted, ended, first, episode, step, censored, left_out, idle
+    )
 
 
-def _chain_single_steps(columns: dict[str, Column], acted: NDArray[np.bool_]) -> Chain:
+def _chain_single_steps(
+    columns: dict[str, Column],
+    acted: NDArray[np.bool_],
+    censored: NDArray[np.bool_],
+) -> Chain:
     """Take each row as an episode of one step that ends there."""
     if "step" in columns:
         raise ValueError(
             f"{columns['step'].name} was given without an episode column: add a column "
             "'episode' (all 0 for a single episode)."
         )
-    rows = np.flatnonzero(acted)
+    rows = np.flatnonzero(acted & ~censored)
     if not rows.size:
         _refuse_unlinked({}, 0, True)
     # Without episodes a row that goes on has nowhere to go on to.
@@ -245,9 +266,10 @@ def _chain_single_steps(columns: dict[str, Column], acted: NDArray[np.bool_]) ->
             )
     n = acted.size
     every, numbers = np.ones(n, dtype=bool), np.arange(n)
-    left_out = {IDLE: n - rows.size} if rows.size < n else {}
+    left_out = {IDLE: int((~acted).sum()), LOST: int(censored.sum())}
+    left_out = {why: count for why, count in left_out.items() if count}
     steps = np.zeros(n, dtype=np.int64)
-    return Chain(rows, rows, acted, acted, every, numbers, steps, left_out, 0)
+    return Chain(rows, rows, acted, acted, every, numbers, steps, censored, left_out, 0)
 
 
 def read_fields(

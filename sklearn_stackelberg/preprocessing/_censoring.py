@@ -1,0 +1,250 @@
+"""Weights that stand in for episodes that were lost to follow-up."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import check_array, check_random_state
+
+from .._typing import AnyArray, Flags, Floats, Index, RandomStateLike
+from .._validation import check_rules, integer, positive
+from ..transitions._actions import action_type
+from ..transitions._as_transitions import LogOrStates
+from ..transitions._checks import (
+    check_actions,
+    check_flags,
+    check_same_length,
+    rows_text,
+)
+from ..transitions._decision_table import chain_rows, find_columns, is_table
+from ..transitions._linking import Places, places_in_time
+from ..transitions._transitions import Transitions
+
+# A probability of staying is raised to this: no row shall stand for a hundred.
+_SMALLEST = 0.01
+
+
+def censoring_weights(
+    X: LogOrStates,
+    y: ArrayLike | None = None,
+    *,
+    censored: ArrayLike | None = None,
+    classifier: object = None,
+    stabilized: bool = True,
+    clip: float | None = None,
+    n_folds: int | None = None,
+    random_state: RandomStateLike = 0,
+) -> Floats:
+    """Weights by the inverse probability of not having been lost to follow-up.
+
+    Where who is lost depends on the state, those who stay are others than those who
+    began. With P(stay) by a classifier of the rows at risk, a row at step t weighs
+
+        w_t = Π_u n_u / P(stay_u | s_u, a_u),    u = 0, ..., t,
+
+    n_u being the share of all rows at risk at step u that stayed (1 if not
+    ``stabilized``). With these as ``sample_weight`` a log stands for all who began
+    [1]_, if what drives the loss is in the states and actions.
+
+    Parameters
+    ----------
+    X : Transitions, or array-like or DataFrame of shape (n, d)
+        A log, or states, as numbers.
+    y : DataFrame or structured array of shape (n,), default=None
+        With states: the decision table, with a column ``censored``, True at decisions
+        whose outcome is not known because the episode was lost there.
+    censored : array-like of bool of shape (n,), default=None
+        With a log: whether the episode was lost behind a row, which itself is whole.
+        The product is then over u < t, and staying is foretold by the row's next state
+        as well.
+    classifier : classifier, default=None
+        Foretells who stays, from the states, beside the action (one column for each of
+        discrete actions). None is a logistic regression on standardised columns.
+    stabilized : bool, default=True
+        Less spread; without, weights count all episodes that began.
+    clip : float, default=None
+        Largest weight. Smaller has less spread and more bias.
+    n_folds : int, default=None
+        Each row's P(stay) is foretold from the episodes of the other folds, which
+        flexible classifiers need. None fits the classifier to all.
+    random_state : int, RandomState instance or None, default=0
+        Draws the folds.
+
+    Returns
+    -------
+    ndarray of shape (n,)
+        A weight for each row of X: 0 where it is censored in a table, and 1 at rows
+        that hold a state alone.
+
+    Raises
+    ------
+    ValueError
+        If nothing says who was lost, if that contradicts the rows, or if states are not
+        numbers.
+
+    References
+    ----------
+    .. [1] J. Robins, D. Finkelstein. "Correcting for noncompliance and dependent
+       censoring in an AIDS clinical trial with inverse probability of censoring
+       weighted (IPCW) log-rank tests", Biometrics 56, 2000.
+
+    Examples
+    --------
+    Of two who are ill (1) one is lost; the other stands for both.
+
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> from sklearn.dummy import DummyClassifier
+    >>> from sklearn.tree import DecisionTreeClassifier
+    >>> from sklearn_stackelberg.preprocessing import censoring_weights
+    >>> X = np.array([[0], [0], [1], [1]])
+    >>> y = pd.DataFrame({"action": [0, 0, 0, 0], "reward": [1.0, 1.0, 0.0, np.nan]})
+    >>> y["censored"] = [False, False, False, True]
+    >>> tree = DecisionTreeClassifier()
+    >>> censoring_weights(X, y, classifier=tree, stabilized=False)
+    array([1., 1., 2., 0.])
+    """
+    rules = {"clip": positive(None), "n_folds": integer(2, None)}
+    check_rules({"clip": clip, "n_folds": n_folds}, rules)
+    if isinstance(X, Transitions):
+        risks = _of_log(X, y, censored)
+    else:
+        risks = _of_table(X, y, censored)
+    rows = np.flatnonzero(risks.at_risk)
+    stayed, place = ~risks.lost[rows], risks.places.place[rows]
+    ratio = np.ones(len(risks.lost))
+    if not stayed.all():
+        folds = _folds(risks.places.episode[rows], n_folds, random_state)
+        ratio[rows] = 1.0 / _foretold(classifier, risks.given[rows], stayed, folds)
+    if stabilized:
+        share = np.bincount(place, stayed) / np.maximum(np.bincount(place), 1)
+        # Where nobody stayed there is no row that this would be a weight of.
+        ratio[rows] *= np.where(share > 0.0, share, 1.0)[place]
+    weight = _product(ratio, risks.places)
+    if risks.whole:
+        weight /= ratio
+    else:
+        weight[risks.lost] = 0.0
+        weight[~risks.at_risk] = 1.0
+    return weight if clip is None else np.minimum(weight, clip)
+
+
+class _Risks(NamedTuple):
+    """Who could be lost at which of the n rows, and who was."""
+
+    at_risk: Flags  # (n,)
+    lost: Flags  # (n,)
+    given: Floats  # what staying is foretold from, (n, k)
+    places: Places
+    whole: bool  # whether a row is known where its episode is lost
+
+
+def _of_log(log: Transitions, y: object, censored: ArrayLike | None) -> _Risks:
+    if y is not None or censored is None:
+        raise ValueError(
+            "With a Transitions, say by censored=, one flag for each row, behind which "
+            "rows episodes were lost, and leave y out. (A decision table has a column "
+            "'censored', and is given as y beside its states.)"
+        )
+    lost = check_flags(censored, "censored")
+    check_same_length({"X": len(log), "censored": len(lost)})
+    places = places_in_time(len(log), log.episode, log.step)
+    last = places.place == places.size[places.episode] - 1
+    bad = lost & (~last | log.terminated)
+    if bad.any():
+        raise ValueError(
+            f"censored is True at {rows_text(bad)}, which are not the last of an "
+            "episode that goes on: behind them nothing was lost."
+        )
+    states = np.hstack([_numbers(log.state), _numbers(log.next_or_own_state())])
+    given = np.hstack([states, _action_columns(log.action)])
+    # Who is cut without being lost, as by the end of a study, was at no risk there.
+    return _Risks(~log.terminated & (~last | lost), lost, given, places, True)
+
+
+def _of_table(X: ArrayLike, y: object, censored: ArrayLike | None) -> _Risks:
+    if censored is not None or not is_table(y):
+        raise ValueError(
+            "With states, give the decision table y, whose column 'censored' says "
+            "which decisions have no known outcome, and leave censored= out."
+        )
+    columns = find_columns(y)
+    if "censored" not in columns:
+        raise ValueError(
+            "y has no column 'censored', which is True at decisions whose outcome is "
+            "not known because the episode was lost there."
+        )
+    states = _numbers(X)
+    check_same_length({"X": len(states), "y": len(y)})
+    chain = chain_rows(columns)
+    at_risk = chain.censored.copy()
+    at_risk[chain.rows] = True
+    rows = np.flatnonzero(at_risk)
+    taken = _action_columns(columns["action"].read(check_actions, rows))
+    actions = np.zeros((len(states), taken.shape[1]))
+    actions[rows] = taken
+    given = np.hstack([states, actions])
+    places = places_in_time(len(states), chain.episode, chain.step)
+    return _Risks(at_risk, chain.censored, given, places, False)
+
+
+def _numbers(states: object) -> Floats:
+    # What is missing is the classifier's to take or to refuse.
+    return check_array(
+        states, dtype=np.float64, ensure_all_finite=False, input_name="X"
+    )
+
+
+def _action_columns(action: AnyArray) -> Floats:
+    """A column for each of discrete actions, or the numbers of continuous ones."""
+    if action_type(action)[0] == "discrete":
+        return (action[:, None] == np.unique(action)[1:]).astype(float)
+    return action.reshape(len(action), -1).astype(float)
+
+
+def _folds(
+    episode: Index, n_folds: int | None, random_state: RandomStateLike
+) -> Index | None:
+    """The fold of each row, (n,), whole episodes; None to foretell from all."""
+    if n_folds is None:
+        return None
+    _, code = np.unique(episode, return_inverse=True)
+    drawn = check_random_state(random_state).permutation(code.max() + 1)
+    return (drawn % n_folds)[code]
+
+
+def _foretold(
+    classifier: Any, given: Floats, stayed: Flags, folds: Index | None
+) -> Floats:
+    """P(stay) of the rows at risk, (k,)."""
+    if classifier is None:
+        # Weak shrinkage: what is left out of the odds is bias of the weights.
+        classifier = make_pipeline(StandardScaler(), LogisticRegression(C=10.0))
+    out = np.empty(len(stayed))
+    for number in [None] if folds is None else np.unique(folds):
+        held = np.full(len(stayed), True) if number is None else folds == number
+        rest = held if number is None else ~held
+        if stayed[rest].all():
+            out[held] = 1.0
+            continue
+        fitted = clone(classifier).fit(given[rest], stayed[rest])
+        found = fitted.predict_proba(given[held]) @ fitted.classes_.astype(float)
+        out[held] = np.maximum(found, _SMALLEST)
+    return out
+
+
+def _product(ratio: Floats, places: Places) -> Floats:
+    """Products of the rows of an episode up to each of them, (n,)."""
+    order = np.lexsort((places.place, places.episode))
+    total = np.cumsum(np.log(ratio[order]))
+    ends = np.cumsum(places.size)
+    before = np.concatenate([[0.0], total[ends[:-1] - 1]])
+    out = np.empty(len(ratio))
+    out[order] = np.exp(total - np.repeat(before, places.size))
+    return out
