@@ -42,7 +42,7 @@ from .metrics._training_rows import TrainingRows, warn_of_training_rows
 from .solvers._base import Solver
 from .transitions._as_transitions import as_transitions
 from .transitions._episodes import EpisodeView
-from .transitions._tables import AvailableRule
+from .transitions._tables import AvailableRule, refuse_words
 from .transitions._transitions import Transitions
 
 # What `fit` takes: a log, or states; DataFrames are array-like.
@@ -837,4 +837,6 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         """Checked states, (n, d)."""
         if isinstance(X, (Transitions, EpisodeView)):
             X = (X.transitions if isinstance(X, EpisodeView) else X).state
+        if hasattr(X, "shape") and len(X.shape) == 2:
+            refuse_words(X, "X")
         return validate_data(self, X, dtype=np.float64, reset=False)

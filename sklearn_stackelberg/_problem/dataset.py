@@ -13,7 +13,7 @@ from sklearn.utils import check_array
 from .._typing import Flags, Floats, Index
 from ..game import anchored_reward, average_value
 from ..transitions._actions import masks_at
-from ..transitions._tables import shared_next_rows
+from ..transitions._tables import refuse_words, shared_next_rows
 from ..transitions._transitions import Transitions
 from .rows import Rows, index_states
 
@@ -135,6 +135,8 @@ def _checked_states(
     """Checked states and next states, (n, d) each."""
     # What follows a terminated row is never used, and often not even recorded.
     given = {"state": log.state, "next_state": log.next_or_own_state()}
+    for name, values in given.items():
+        refuse_words(values, name)
     state, next_state = (
         check_array(
             values,

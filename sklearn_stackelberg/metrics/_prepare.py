@@ -136,7 +136,14 @@ def unwrap(
     """
     # A search may be in a pipeline and a pipeline in a search.
     while True:
-        if hasattr(policy, "best_estimator_"):
+        if isinstance(policy, type):
+            raise ValueError(
+                f"The policy is the class {policy.__name__}; a fitted object was "
+                f"expected: {policy.__name__}(...).fit(log)."
+            )
+        if type(policy).__name__ == "FrozenEstimator":  # of scikit-learn from 1.6 on
+            policy = policy.estimator
+        elif hasattr(policy, "best_estimator_"):
             policy = policy.best_estimator_
         elif isinstance(policy, Pipeline):
             check_is_fitted(policy)

@@ -6,6 +6,7 @@ are a selection from a longer table.
 
 from __future__ import annotations
 
+import datetime
 import math
 import numbers
 from collections.abc import Callable, Iterable
@@ -19,6 +20,11 @@ from numpy.typing import NDArray
 _MISSING_TYPES = {"NoneType", "NAType", "NaTType"}
 
 _KIND_NAMES = {"b": "bool", "i": "int", "u": "int", "f": "float", "U": "str"}
+
+# As floats, whole numbers from here on are no longer told from their neighbours.
+EXACT = 2.0**53
+
+_INT64 = np.iinfo(np.int64)
 
 
 AnyArray = NDArray[Any]
@@ -63,6 +69,21 @@ def check_same_length(lengths: dict[str, int]) -> None:
         raise ValueError("The log has no rows (0 samples); at least one is needed.")
 
 
+def refuse_masked(values: object, name: str, rows: Rows = None) -> None:
+    """Refuse the masked entries of a masked array; numpy alone would read them."""
+    if isinstance(values, np.ma.MaskedArray):
+        masked = np.ma.getmaskarray(values)
+        if masked.dtype.names:
+            masked = np.any([masked[field] for field in masked.dtype.names], axis=0)
+        masked = masked.reshape(len(values), -1).any(axis=1)
+        if masked.any():
+            raise ValueError(
+                f"{name} is masked at {rows_text(masked, rows)}. Leave these rows out, "
+                "or fill them in with .filled(...); states that an imputer shall fill "
+                "with .filled(np.nan)."
+            )
+
+
 def _as_objects(values: object) -> AnyArray:
     # numpy would make strings of the list [1, "a"] without a word.
     if isinstance(values, (list, tuple)):
@@ -72,7 +93,8 @@ def _as_objects(values: object) -> AnyArray:
     return array.astype(object) if array.dtype.kind == "T" else array
 
 
-def _as_vector(values: object, name: str) -> AnyArray:
+def _as_vector(values: object, name: str, rows: Rows = None) -> AnyArray:
+    refuse_masked(values, name, rows)
     vector = _as_objects(values)
     if vector.ndim != 1 or vector.dtype.names:
         advice = ": use .ravel()" if vector.ndim == 2 and vector.shape[1] == 1 else ""
@@ -110,7 +132,7 @@ def _kind_of(type_: type) -> str:
         return "bool"
     if issubclass(type_, numbers.Integral):
         return "int"
-    if issubclass(type_, numbers.Real):
+    if issubclass(type_, (numbers.Real, Decimal)):
         return "float"
     return "str" if issubclass(type_, str) else type_.__name__
 
@@ -122,8 +144,12 @@ def check_plain_values(
     allowed: tuple[str, ...] = ("int", "str", "bool", "float"),
 ) -> AnyArray:
     """Return integers, strings, booleans or floats as an array of one plain type."""
-    vector = _as_vector(values, name)
+    vector = _as_vector(values, name, rows)
     if vector.dtype.kind == "O":
+        # Decimal is what databases return for numbers, and no type of numpy's.
+        if Decimal in set(map(type, vector)):
+            floats = [float(v) if isinstance(v, Decimal) else v for v in vector]
+            vector = np.array(floats, dtype=object)
         absent = missing(vector)
         if absent.any():
             raise ValueError(
@@ -132,6 +158,8 @@ def check_plain_values(
             )
         kinds = {_kind_of(type_) for type_ in set(map(type, vector))}
         _refuse_mixed(kinds, name)
+        if kinds == {"int"}:
+            _refuse_inexact(vector, name, rows)
         # From objects to one plain type, of which comparisons are fast and sorted.
         if kinds <= set(_KIND_NAMES.values()):
             vector = np.array(vector.tolist())
@@ -142,6 +170,7 @@ def check_plain_values(
         _refuse_infinite(~np.isfinite(vector), name, rows)
         if "float" not in allowed and (vector == np.round(vector)).all():
             # Integers that a table with holes has turned into floats.
+            _refuse_inexact(vector, name, rows)
             return vector.astype(np.int64)
     if kind not in allowed:
         raise ValueError(
@@ -149,6 +178,22 @@ def check_plain_values(
             "Convert it first, for example with .astype(str) or .astype(int)."
         )
     return vector
+
+
+def _refuse_inexact(vector: AnyArray, name: str, rows: Rows) -> None:
+    """Refuse whole numbers that 64-bit integers do not hold, or floats not exactly."""
+    if vector.dtype.kind == "f":
+        bad = np.abs(vector) >= EXACT
+        why = "floats from 2**53 on, where neighbouring whole numbers are equal"
+    else:
+        bad = np.array((vector < _INT64.min) | (vector > _INT64.max), dtype=bool)
+        why = "beyond the range of 64-bit integers"
+    if bad.any():
+        raise ValueError(
+            f"{name} holds numbers that cannot be told apart at {rows_text(bad, rows)} "
+            f"(for example {vector[np.argmax(bad)]}): they are {why}. Read names from "
+            "their source as text (dtype=str), and count steps from 0 in each episode."
+        )
 
 
 def _refuse_infinite(bad: Flags, name: str, rows: Rows) -> None:
@@ -188,20 +233,30 @@ def check_episodes(
     values: object, name: str = "episode", rows: Rows = None
 ) -> AnyArray:
     """Return episode names as integers or strings."""
-    return check_plain_values(values, name, rows, allowed=("int", "str"))
+    names = check_plain_values(values, name, rows, allowed=("int", "str"))
+    if names.dtype == np.uint64:
+        _refuse_inexact(names, name, rows)
+    return names
 
 
 def check_steps(
     values: object, name: str = "step", rows: Rows = None
 ) -> NDArray[np.int64]:
     """Return steps as 64-bit integers."""
-    vector = _as_vector(values, name)
-    if vector.dtype.kind in "mMUS":
+    vector = _as_vector(values, name, rows)
+    types = set(map(type, vector)) if vector.dtype.kind == "O" else set()
+    times = [type_.__name__ for type_ in types if is_time(type_)]
+    if vector.dtype.kind in "mMUS" or times:
+        given = f"values of type {times[0]}" if times else f"dtype {vector.dtype}"
         raise ValueError(
-            f"{name} has dtype {vector.dtype}; whole numbers were expected, because "
-            "the next state is looked for at step + 1. Number the steps of an episode, "
-            "for example sort by time and use df.groupby(episode).cumcount()."
+            f"{name} has {given}; whole numbers were expected, because the next state "
+            "is looked for at step + 1. Number the steps of an episode, for example "
+            "sort by time and use df.groupby(episode).cumcount()."
         )
+    if types and {*map(_kind_of, types)} == {"int"}:
+        # Not by way of floats, which would merge large ones.
+        _refuse_inexact(vector, name, rows)
+        return vector.astype(np.int64)
     vector = _to_float(vector, name, rows) if vector.dtype.kind in "Of" else vector
     if vector.dtype.kind == "f":
         # Floats, because a table with holes has no integers.
@@ -213,7 +268,15 @@ def check_steps(
             )
     elif vector.dtype.kind not in "iu":
         raise ValueError(f"{name} has dtype {vector.dtype}; integers were expected.")
+    if vector.dtype.kind in "fu":
+        _refuse_inexact(vector, name, rows)
     return vector.astype(np.int64)
+
+
+def is_time(type_: type) -> bool:
+    # pandas' Timestamp and Timedelta are the standard library's; its Period is not.
+    known = (datetime.date, datetime.time, datetime.timedelta, np.datetime64)
+    return issubclass(type_, known) or type_.__name__ == "Period"
 
 
 def _to_float(vector: AnyArray, name: str, rows: Rows) -> Floats:
@@ -238,7 +301,7 @@ def _to_float(vector: AnyArray, name: str, rows: Rows) -> Floats:
 
 def check_reals(values: object, name: str, rows: Rows = None) -> Floats:
     """Return finite real numbers as float64."""
-    vector = _to_float(_as_vector(values, name), name, rows)
+    vector = _to_float(_as_vector(values, name, rows), name, rows)
     _refuse_infinite(~np.isfinite(vector), name, rows)
     return vector
 
@@ -247,9 +310,10 @@ def check_flags(
     values: object, name: str, rows: Rows = None, unit: str = "row"
 ) -> Flags:
     """Return booleans, or zeros and ones, as an array of booleans."""
-    vector = _as_vector(values, name)
+    vector = _as_vector(values, name, rows)
     if vector.dtype.kind == "b":
         return vector
+    _refuse_words(vector, name, rows, unit)
     vector = _to_float(vector, name, rows)
     bad = (vector != 0) & (vector != 1)
     if bad.any():
@@ -258,6 +322,19 @@ def check_flags(
             f"{vector[np.argmax(bad)]:g} at {rows_text(bad, rows, unit)}."
         )
     return vector.astype(bool)
+
+
+def _refuse_words(vector: AnyArray, name: str, rows: Rows, unit: str) -> None:
+    """Refuse text where True or False belongs, such as a patient's status."""
+    words = np.array([isinstance(v, str) for v in vector], dtype=bool)
+    if words.any():
+        texts = np.unique(vector[words].astype(str)).tolist()
+        shown = ", ".join(map(repr, texts[:5])) + ", ..." * (len(texts) > 5)
+        raise ValueError(
+            f"{name} is not a number at {rows_text(words, rows, unit)}, but text "
+            f"({shown}); True or False (or 1 or 0) was expected. Say which of them "
+            f"mean True, for example df[column].isin([{texts[-1]!r}])."
+        )
 
 
 def check_propensities(
@@ -306,6 +383,7 @@ def check_actions(values: object, name: str = "action", rows: Rows = None) -> An
 
     A table of one column is that column.
     """
+    refuse_masked(values, name, rows)
     if hasattr(values, "iloc") and hasattr(values, "columns"):
         # By column: each of a DataFrame's has a type of its own.
         columns = [values.iloc[:, j] for j in range(len(values.columns))]
@@ -327,6 +405,7 @@ def check_actions(values: object, name: str = "action", rows: Rows = None) -> An
 
 def has_action(values: object, name: str) -> Flags:
     """Where a row has an action, (n,): all of its numbers, or none, are there."""
+    refuse_masked(values, name)
     absent = missing(values)
     if absent.ndim == 1:
         return ~absent

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._checks import (
+    EXACT,
     Column,
     check_actions,
     check_durations,
@@ -283,7 +284,8 @@ def read_fields(
 def _read_actions(column: Column, chain: Chain) -> NDArray[Any]:
     action = column.read(check_actions, chain.rows)
     floats = getattr(column.values, "dtype", None) == np.float64 and action.ndim == 1
-    if floats and not chain.acted.all() and (action % 1 == 0).all():
+    holed = floats and not chain.acted.all() and bool((np.abs(action) < EXACT).all())
+    if holed and (action % 1 == 0).all():
         # Without the holes that closing rows leave, pandas would hold integers.
         return action.astype(np.int64)
     return action

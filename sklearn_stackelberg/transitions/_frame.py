@@ -6,7 +6,7 @@ pandas is imported only where the user brings a DataFrame or wants one.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,7 +49,8 @@ def mask_roles(available: Mapping[Any, Any] | Names) -> dict[str, Any]:
 
 def _listed(names: Names) -> list[Hashable]:
     # A tuple is one name, of a table whose columns have several levels.
-    return [*names] if isinstance(names, (list, np.ndarray)) else [names]
+    one = isinstance(names, (str, tuple)) or not isinstance(names, Iterable)
+    return [names] if one else [*names]
 
 
 def write_frame(log: Log) -> Frame:
