@@ -42,7 +42,7 @@ from .metrics._training_rows import TrainingRows, warn_of_training_rows
 from .solvers._base import Solver
 from .transitions._as_transitions import as_transitions
 from .transitions._episodes import EpisodeView
-from .transitions._tables import AvailableRule, refuse_words
+from .transitions._tables import AvailableRule, is_frame, refuse_words
 from .transitions._transitions import Transitions
 
 # What `fit` takes: a log, or states; DataFrames are array-like.
@@ -204,7 +204,8 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
     warm_start : bool, default=False
         Whether `fit` goes on from where the last one ended: with the stochastic solver
         exactly as if it had not stopped, in closed form from its policy. The features,
-        units, actions and networks of the first fit stay.
+        units, actions and networks of the first fit stay: parameters that they were
+        made by, such as `kernel`, `bandwidth` and `dtype`, are refused if they changed.
     verbose : int, default=0
         1 prints a line every tenth evaluation, 2 for each.
     callback : callable, default=None
@@ -292,7 +293,9 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
     ConvergenceWarning
         If the value was still rising when the iterations ran out.
     UserWarning
-        If ``initial_states="first"`` and no logged row is the first of its episode.
+        If ``initial_states="first"`` and no logged row is the first of its episode. If
+        over 5 % of a table's rows, or of their rewards, are not used, once for each
+        log. If a table has no column ``episode`` and the discount is not 0.
 
     See Also
     --------
@@ -474,6 +477,8 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         one_pass: bool = False,
     ) -> StackelbergPolicyEstimator:
         """Set up the problem, solve it, and set what was found."""
+        if not (one_pass and state is not None):
+            log._say_what_is_used(hp.discount, stacklevel=3)
         problem = self._problem(hp, log, state)
         actions, note = state.actions if state else None, ""
         if actions is None:
@@ -837,6 +842,6 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         """Checked states, (n, d)."""
         if isinstance(X, (Transitions, EpisodeView)):
             X = (X.transitions if isinstance(X, EpisodeView) else X).state
-        if hasattr(X, "shape") and len(X.shape) == 2:
+        if (isinstance(X, np.ndarray) and X.ndim == 2) or is_frame(X):
             refuse_words(X, "X")
         return validate_data(self, X, dtype=np.float64, reset=False)

@@ -17,6 +17,7 @@ from .._typing import AnyArray, Floats, Index
 from .._validation import check_discount, check_level, check_rules, integer
 from ..transitions._as_transitions import as_transitions
 from ..transitions._transitions import Transitions
+from ..transitions._usage import use_of_rows
 from ._data import EvaluationData
 from ._estimate import Figures, OffPolicyEstimate, within
 from ._tabulate import AnyPolicy, is_continuous, tabulate_policy
@@ -40,6 +41,8 @@ def evaluate(
     rule = {"block_length": integer(1, None)}
     check_rules({"block_length": block_length}, rule)
     data = prepare_evaluation(policy, X, y, sample_weight=sample_weight, greedy=greedy)
+    # Refused where no reward is left; what is used, a fit has said.
+    use_of_rows(data.log, getattr(data.log, "_lost", None))
     warn_of_training_rows(data.policy, data.log)
     data = replace(data, block_length=block_length)
     return reported(figures(data), data, confidence_level)

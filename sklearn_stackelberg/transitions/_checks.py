@@ -6,31 +6,32 @@ are a selection from a longer table.
 
 from __future__ import annotations
 
-import datetime
 import math
 import numbers
 from collections.abc import Callable, Iterable
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ._refusals import (
+    AnyArray,
+    Flags,
+    Rows,
+    refuse_inexact,
+    refuse_masked,
+    refuse_words_as_flags,
+    rows_text,
+)
+from ._tables import is_time
 
 # Type names, because pandas' own markers must be known without importing pandas.
 _MISSING_TYPES = {"NoneType", "NAType", "NaTType"}
 
 _KIND_NAMES = {"b": "bool", "i": "int", "u": "int", "f": "float", "U": "str"}
 
-# As floats, whole numbers from here on are no longer told from their neighbours.
-EXACT = 2.0**53
-
-_INT64 = np.iinfo(np.int64)
-
-
-AnyArray = NDArray[Any]
 Floats = NDArray[np.float64]
-Flags = NDArray[np.bool_]
-Rows = NDArray[np.intp] | None
 
 
 class Column(NamedTuple):
@@ -48,18 +49,6 @@ class Column(NamedTuple):
         return check(chosen[rows], self.name, rows)
 
 
-def rows_text(bad: Flags, rows: Rows = None, unit: str = "row") -> str:
-    """Name the first of the rows where `bad` is true, and say how many there are."""
-    where = np.flatnonzero(bad)
-    named = where if rows is None else rows[where]
-    # Five rows are enough to look at, and keep the message one that can be read.
-    shown = ", ".join(str(row) for row in named[:5])
-    if where.size == 1:
-        return f"{unit} {shown}"
-    more = f", ... ({where.size:,} in all)" if where.size > 5 else ""
-    return f"{unit}s {shown}{more}"
-
-
 def check_same_length(lengths: dict[str, int]) -> None:
     """Refuse fields of different lengths, and logs without a row."""
     if len(set(lengths.values())) > 1:
@@ -67,21 +56,6 @@ def check_same_length(lengths: dict[str, int]) -> None:
         raise ValueError(f"All fields must have one entry per transition; got {text}.")
     if not next(iter(lengths.values())):
         raise ValueError("The log has no rows (0 samples); at least one is needed.")
-
-
-def refuse_masked(values: object, name: str, rows: Rows = None) -> None:
-    """Refuse the masked entries of a masked array; numpy alone would read them."""
-    if isinstance(values, np.ma.MaskedArray):
-        masked = np.ma.getmaskarray(values)
-        if masked.dtype.names:
-            masked = np.any([masked[field] for field in masked.dtype.names], axis=0)
-        masked = masked.reshape(len(values), -1).any(axis=1)
-        if masked.any():
-            raise ValueError(
-                f"{name} is masked at {rows_text(masked, rows)}. Leave these rows out, "
-                "or fill them in with .filled(...); states that an imputer shall fill "
-                "with .filled(np.nan)."
-            )
 
 
 def _as_objects(values: object) -> AnyArray:
@@ -159,7 +133,7 @@ def check_plain_values(
         kinds = {_kind_of(type_) for type_ in set(map(type, vector))}
         _refuse_mixed(kinds, name)
         if kinds == {"int"}:
-            _refuse_inexact(vector, name, rows)
+            refuse_inexact(vector, name, rows)
         # From objects to one plain type, of which comparisons are fast and sorted.
         if kinds <= set(_KIND_NAMES.values()):
             vector = np.array(vector.tolist())
@@ -170,7 +144,7 @@ def check_plain_values(
         _refuse_infinite(~np.isfinite(vector), name, rows)
         if "float" not in allowed and (vector == np.round(vector)).all():
             # Integers that a table with holes has turned into floats.
-            _refuse_inexact(vector, name, rows)
+            refuse_inexact(vector, name, rows)
             return vector.astype(np.int64)
     if kind not in allowed:
         raise ValueError(
@@ -178,22 +152,6 @@ def check_plain_values(
             "Convert it first, for example with .astype(str) or .astype(int)."
         )
     return vector
-
-
-def _refuse_inexact(vector: AnyArray, name: str, rows: Rows) -> None:
-    """Refuse whole numbers that 64-bit integers do not hold, or floats not exactly."""
-    if vector.dtype.kind == "f":
-        bad = np.abs(vector) >= EXACT
-        why = "floats from 2**53 on, where neighbouring whole numbers are equal"
-    else:
-        bad = np.array((vector < _INT64.min) | (vector > _INT64.max), dtype=bool)
-        why = "beyond the range of 64-bit integers"
-    if bad.any():
-        raise ValueError(
-            f"{name} holds numbers that cannot be told apart at {rows_text(bad, rows)} "
-            f"(for example {vector[np.argmax(bad)]}): they are {why}. Read names from "
-            "their source as text (dtype=str), and count steps from 0 in each episode."
-        )
 
 
 def _refuse_infinite(bad: Flags, name: str, rows: Rows) -> None:
@@ -235,7 +193,7 @@ def check_episodes(
     """Return episode names as integers or strings."""
     names = check_plain_values(values, name, rows, allowed=("int", "str"))
     if names.dtype == np.uint64:
-        _refuse_inexact(names, name, rows)
+        refuse_inexact(names, name, rows)
     return names
 
 
@@ -255,7 +213,7 @@ def check_steps(
         )
     if types and {*map(_kind_of, types)} == {"int"}:
         # Not by way of floats, which would merge large ones.
-        _refuse_inexact(vector, name, rows)
+        refuse_inexact(vector, name, rows)
         return vector.astype(np.int64)
     vector = _to_float(vector, name, rows) if vector.dtype.kind in "Of" else vector
     if vector.dtype.kind == "f":
@@ -269,14 +227,8 @@ def check_steps(
     elif vector.dtype.kind not in "iu":
         raise ValueError(f"{name} has dtype {vector.dtype}; integers were expected.")
     if vector.dtype.kind in "fu":
-        _refuse_inexact(vector, name, rows)
+        refuse_inexact(vector, name, rows)
     return vector.astype(np.int64)
-
-
-def is_time(type_: type) -> bool:
-    # pandas' Timestamp and Timedelta are the standard library's; its Period is not.
-    known = (datetime.date, datetime.time, datetime.timedelta, np.datetime64)
-    return issubclass(type_, known) or type_.__name__ == "Period"
 
 
 def _to_float(vector: AnyArray, name: str, rows: Rows) -> Floats:
@@ -299,9 +251,14 @@ def _to_float(vector: AnyArray, name: str, rows: Rows) -> Floats:
     return np.where(absent, np.nan, vector).astype(np.float64)
 
 
+def numbers_or_nan(values: object, name: str, rows: Rows = None) -> Floats:
+    """Return real numbers as float64, NaN for what is missing."""
+    return _to_float(_as_vector(values, name, rows), name, rows)
+
+
 def check_reals(values: object, name: str, rows: Rows = None) -> Floats:
     """Return finite real numbers as float64."""
-    vector = _to_float(_as_vector(values, name, rows), name, rows)
+    vector = numbers_or_nan(values, name, rows)
     _refuse_infinite(~np.isfinite(vector), name, rows)
     return vector
 
@@ -313,7 +270,8 @@ def check_flags(
     vector = _as_vector(values, name, rows)
     if vector.dtype.kind == "b":
         return vector
-    _refuse_words(vector, name, rows, unit)
+    if vector.dtype.kind in "OUS":
+        refuse_words_as_flags(vector, name, rows, unit)
     vector = _to_float(vector, name, rows)
     bad = (vector != 0) & (vector != 1)
     if bad.any():
@@ -322,19 +280,6 @@ def check_flags(
             f"{vector[np.argmax(bad)]:g} at {rows_text(bad, rows, unit)}."
         )
     return vector.astype(bool)
-
-
-def _refuse_words(vector: AnyArray, name: str, rows: Rows, unit: str) -> None:
-    """Refuse text where True or False belongs, such as a patient's status."""
-    words = np.array([isinstance(v, str) for v in vector], dtype=bool)
-    if words.any():
-        texts = np.unique(vector[words].astype(str)).tolist()
-        shown = ", ".join(map(repr, texts[:5])) + ", ..." * (len(texts) > 5)
-        raise ValueError(
-            f"{name} is not a number at {rows_text(words, rows, unit)}, but text "
-            f"({shown}); True or False (or 1 or 0) was expected. Say which of them "
-            f"mean True, for example df[column].isin([{texts[-1]!r}])."
-        )
 
 
 def check_propensities(

@@ -148,6 +148,7 @@ class LogSummary:
     n_without_action: int = 0
     action_ranges: dict[Hashable, tuple[float, float, float]] | None = None
     available_range: tuple[float, float, float] | None = None
+    left_out_reward: float = 0.0  # share of the rewards' sum of absolute values
 
     def __str__(self) -> str:
         columns = _some([str(column) for column in self.state_columns])
@@ -176,6 +177,9 @@ class LogSummary:
             "ends": ends,
             "left out": f"{self.n_left_out:,} rows{reasons}",
         }
+        if self.left_out_reward:
+            share = f"{100 * self.left_out_reward:.3g} % of the rewards"
+            lines["left out"] = f"{self.n_left_out:,} rows, with {share}{reasons}"
         if self.available_range is not None:
             lines["available"] = f"{_range_text(*self.available_range)} actions"
         if self.n_without_action:
@@ -245,6 +249,7 @@ class Origin:
     # Once for the log, and not for each fit of a search: scikit-learn resets Python's
     # own registry of warnings in each fit.
     cuts_reported = False
+    use_reported = False
 
     def __init__(self, n_rows: int) -> None:
         self.n_rows = n_rows

@@ -5,6 +5,7 @@ pandas is imported only where the user brings a DataFrame.
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, Self, TypeVar
@@ -12,8 +13,6 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol, Self, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import issparse
-
-from ._checks import is_time, refuse_masked
 
 if TYPE_CHECKING:
     from typing_extensions import TypeIs  # of typing from Python 3.13 on
@@ -113,7 +112,7 @@ def check_states(values: object, name: str = "state") -> States:
             f"{name} is a {type(values).__module__}.{type(values).__name__}; a numpy "
             "array or a pandas DataFrame was expected: call .to_pandas() first."
         )
-    refuse_masked(values, name)
+    _refuse_masked(values, name)
     _refuse_parts(values, name)
     # A memory map stays one: the rows may be larger than the memory.
     array = values if isinstance(values, np.memmap) else np.asarray(values)
@@ -130,7 +129,19 @@ def check_states(values: object, name: str = "state") -> States:
     return array
 
 
-def _refuse_parts(values: object, name: str) -> None:
+def _refuse_masked(values: object, name: str) -> None:
+    if isinstance(values, np.ma.MaskedArray) and values.ndim:
+        mask = np.ma.getmaskarray(values)
+        rows = np.flatnonzero(np.any(mask.reshape(len(values), -1), axis=1))
+        if rows.size:
+            raise ValueError(
+                f"{name} is masked in {rows.size:,} of its rows (the first is row "
+                f"{rows[0]}). Leave these rows out, or fill them in: .filled(np.nan) "
+                "is what an imputer looks for."
+            )
+
+
+def _refuse_parts(values: Any, name: str) -> None:
     """Refuse observations with parts by name, as of Gymnasium's Dict spaces."""
     first = values
     dtype = getattr(values, "dtype", None)
@@ -145,6 +156,12 @@ def _refuse_parts(values: object, name: str) -> None:
         )
 
 
+def is_time(type_: type) -> bool:
+    # pandas' Timestamp and Timedelta are the standard library's; its Period is not.
+    known = (datetime.date, datetime.time, datetime.timedelta, np.datetime64)
+    return issubclass(type_, known) or type_.__name__ == "Period"
+
+
 def refuse_words(states: States, name: str = "state") -> None:
     """Refuse text and dates among states, naming their columns, before they are read.
 
@@ -155,7 +172,7 @@ def refuse_words(states: States, name: str = "state") -> None:
     words, dates = [], []
     labels = states.columns if is_frame(states) else range(states.shape[1])
     for j, label in enumerate(labels):
-        column = states.iloc[:, j] if is_frame(states) else states[:, j]
+        column: Any = states.iloc[:, j] if is_frame(states) else states[:, j]
         kind = getattr(column.dtype, "kind", "O")
         if kind in "mM":
             dates.append(label)
