@@ -28,9 +28,9 @@ from ._ends import CUTS, DONE, OTHER_ENDS, TERMINATED, plain_name
 from ._linking import (
     count_steps,
     cut_episodes,
+    gaps_in_words,
     link,
     refuse_backward_steps,
-    refuse_gaps,
     refuse_scattered_episodes,
 )
 from ._refusals import EXACT
@@ -194,6 +194,7 @@ class Chain(NamedTuple):
     label: NDArray[Any]  # (n,), the episode as the table names it
     left_out: dict[str, int]  # rows with an action that are no transition, by reason
     n_without_action: int  # rows without an action inside an episode
+    too_many_gaps: str = ""  # what to say where most rows are lost to gaps
 
 
 def chain_rows(columns: dict[str, Column]) -> Chain:
@@ -231,16 +232,28 @@ def chain_rows(columns: dict[str, Column]) -> Chain:
     rows = np.flatnonzero(acted & (linked | ended))
     if not rows.size:
         _refuse_unlinked(left_out, int(acted.sum()), "terminated" in columns)
-    # More are lost to gaps than are kept: steps that do not count decisions.
+    # More are lost to gaps than are kept: steps that do not count decisions. A part of
+    # a table that is only scored on may be such a one; a log to learn from may not.
+    too_many_gaps = ""
     if 2 * rows.size < acted.sum() and left_out.get(GAP, 0) > left_out.get(LAST, 0):
         gaps = lost & ~links.last
-        refuse_gaps(label, step, gaps, f"of {acted.sum():,} rows {rows.size:,}")
+        used = f"of {acted.sum():,} rows {rows.size:,}"
+        too_many_gaps = gaps_in_words(label, step, gaps, used)
     next_rows = np.where(linked, links.next_row, np.arange(n))[rows]
     # A last row without an action is there to hold a state; one inside is a hole.
     idle = int((~acted & ~links.last).sum())
-    first = links.first
     return Chain(
-        rows, next_rows, acted, ended, first, episode, step, label, left_out, idle
+        rows,
+        next_rows,
+        acted,
+        ended,
+        links.first,
+        episode,
+        step,
+        label,
+        left_out,
+        idle,
+        too_many_gaps,
     )
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ._checks import check_flags, check_reals
 from ._decision_table import LAST
 from ._tables import check_states
-from ._usage import Lost
+from ._usage import Lost, lost_of
 
 _RECORD = ("observations", "actions", "rewards", "terminations", "truncations")
 
@@ -183,10 +183,7 @@ def _from_vector_env(
             out.terminated.append(done[piece[-1], env])
     if not lost:
         return out
-    total = float(np.abs(lost).sum())
-    return out._replace(
-        left_out={LAST: len(lost)}, lost=Lost(total, min(lost), max(lost))
-    )
+    return out._replace(left_out={LAST: len(lost)}, lost=lost_of(np.array(lost)))
 
 
 def _stacked(

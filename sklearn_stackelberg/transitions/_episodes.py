@@ -250,6 +250,8 @@ class Origin:
     # own registry of warnings in each fit.
     cuts_reported = False
     use_reported = False
+    # Of rows left out of a table: its folds are read as tables of their own.
+    sketch: frozenset[int] = frozenset()
 
     def __init__(self, n_rows: int) -> None:
         self.n_rows = n_rows

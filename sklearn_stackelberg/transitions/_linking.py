@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import lgamma, log
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -196,14 +196,14 @@ def refuse_backward_steps(
     )
 
 
-def refuse_gaps(
+def gaps_in_words(
     episode: NDArray[Any], step: NDArray[np.int64], gaps: NDArray[np.bool_], used: str
-) -> NoReturn:
-    """Refuse steps that leave more rows out than they link."""
+) -> str:
+    """Why steps that leave more rows out than they link are no numbers of decisions."""
     row = int(np.argmax(gaps))
     later = np.flatnonzero((episode == episode[row]) & (step > step[row]))
     following = later[np.argmin(step[later])]
-    raise ValueError(
+    return (
         f"The steps leave gaps: {used} can be used, and {int(gaps.sum()):,} have no "
         f"row at step + 1 although their episode goes on, as in {episode[row].item()!r}"
         f" from {step[row]} to {step[following]} at rows {row} and {following}. If "

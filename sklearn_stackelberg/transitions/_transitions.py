@@ -23,6 +23,7 @@ from ._checks import (
     check_same_length,
     check_steps,
     check_weights,
+    numbers_or_nan,
 )
 from ._decision_table import WEIGHT, chain_rows, read_fields
 from ._episode_lists import read_episodes
@@ -50,7 +51,15 @@ from ._tables import (
     is_frame,
     take_rows,
 )
-from ._usage import Lost, join_lost, lost_rows, remember, use_of_rows, was_reported
+from ._usage import (
+    Lost,
+    join_lost,
+    lost_of,
+    remember,
+    sketch_of,
+    use_of_rows,
+    was_reported,
+)
 
 
 class Transitions(Log):
@@ -237,8 +246,10 @@ class Transitions(Log):
         fields |= read_mask_columns(columns, fields, chain.rows, chain.next_rows)
         log = cls._from_checked(chain.left_out, chain.n_without_action, fields)
         left = np.setdiff1d(np.flatnonzero(chain.acted), chain.rows)
-        if lost := lost_rows(columns["reward"], left, chain.label, chain.step):
-            log._lost = lost
+        if left.size:
+            reward = columns["reward"].read(numbers_or_nan, left)
+            log._lost = lost_of(reward, chain.too_many_gaps)
+            log._origin.sketch = sketch_of(chain.label[left], chain.step[left], reward)
         if not {"episode", "terminated"} & {*columns}:
             log._single_steps = True
         return log, chain.rows
@@ -255,11 +266,11 @@ class Transitions(Log):
                 UserWarning,
                 stacklevel=stacklevel + 1,
             )
-        text = use_of_rows(self, self._lost)
-        if text and not self._origin.use_reported and not was_reported(self._lost):
+        text, origin = use_of_rows(self, self._lost), self._origin
+        if text and not origin.use_reported and not was_reported(origin.sketch):
             warnings.warn(text, UserWarning, stacklevel=stacklevel + 1)
-            self._origin.use_reported = True
-            remember(self._lost)
+            origin.use_reported = True
+            remember(origin.sketch)
 
     def _warn_of_cut_episodes(self, stacklevel: int) -> None:
         warn_of_cut_episodes(
@@ -481,6 +492,8 @@ class Transitions(Log):
             roles |= mask_roles(available)
         states, columns, action_names = frame_columns(df, state, action, roles)
         log = cls._from_columns(check_states(states), columns, action_names)[0]
+        if log._lost and log._lost.gaps:
+            raise ValueError(log._lost.gaps)
         if rule is not None:
             log.__dict__.update(read_masks(log, rule, None))
         return log

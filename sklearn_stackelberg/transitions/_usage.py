@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ._checks import Column, numbers_or_nan
 from ._tables import Log
 
 # Rows, or rewards, that may be left out without a word: a long episode's last row.
@@ -26,7 +25,7 @@ class Lost(NamedTuple):
     total: float  # of absolute values
     low: float
     high: float
-    sketch: frozenset[int] = frozenset()  # of the rows, the same in whichever fold
+    gaps: str = ""  # what to say where most rows are lost to gaps in the steps
 
     def share_beside(self, used: NDArray[np.float64]) -> float:
         """Their share of all rewards, beside those that are used."""
@@ -34,20 +33,17 @@ class Lost(NamedTuple):
         return self.total / total if total else 0.0
 
 
-def lost_rows(
-    rewards: Column, rows: NDArray[np.intp], *names: NDArray[Any]
-) -> Lost | None:
-    """Those of the rows left out, which `names`, of all rows, distinguish."""
-    if not rows.size:
-        return None
-    # A last row's reward may be unknown, as its next state is.
-    reward = rewards.read(numbers_or_nan, rows)
-    fields = (*(name[rows] for name in names), reward)
-    hashes = map(hash, zip(*(field.tolist() for field in fields), strict=True))
+def lost_of(reward: NDArray[np.float64], gaps: str = "") -> Lost:
+    """Of the rewards, NaN where one is unknown, as the row's next state is."""
     known = reward[np.isfinite(reward)]
     low, high = (known.min(), known.max()) if known.size else (0.0, 0.0)
-    sketch = frozenset(nsmallest(_SKETCH, hashes))
-    return Lost(float(np.abs(known).sum()), float(low), float(high), sketch)
+    return Lost(float(np.abs(known).sum()), float(low), float(high), gaps)
+
+
+def sketch_of(*fields: NDArray[Any]) -> frozenset[int]:
+    """What differs between tables by their rows left out, and little between folds."""
+    hashes = map(hash, zip(*(field.tolist() for field in fields), strict=True))
+    return frozenset(nsmallest(_SKETCH, hashes))
 
 
 def join_lost(parts: list[Lost | None]) -> Lost | None:
@@ -55,14 +51,16 @@ def join_lost(parts: list[Lost | None]) -> Lost | None:
     some = [part for part in parts if part is not None]
     if not some:
         return None
-    total, low, high, _ = zip(*some, strict=True)
-    return Lost(sum(total), min(low), max(high))
+    total, low, high, gaps = zip(*some, strict=True)
+    return Lost(sum(total), min(low), max(high), max(gaps))
 
 
 def use_of_rows(log: Log, lost: Lost | None) -> str:
-    """What to say of a log's rows that are not used; refused if no reward is left."""
+    """What to say of a log's rows that are not used, unless the log is refused."""
     if lost is None:
         return ""
+    if lost.gaps:
+        raise ValueError(lost.gaps)
     reward, n_lost = log.reward, sum(log.left_out.values())
     n, share = len(log) + n_lost, lost.share_beside(reward)
     reasons = "; ".join(f"{count:,} {why}" for why, count in log.left_out.items())
@@ -98,15 +96,12 @@ def _nothing_left(
 _reported: deque[frozenset[int]] = deque(maxlen=_TABLES)
 
 
-def was_reported(lost: Lost | None) -> bool:
+def was_reported(sketch: frozenset[int]) -> bool:
     """Whether these rows were reported of a table: it is read anew for each fold."""
-    if lost is None or not lost.sketch:
-        return False
-    enough = len(lost.sketch) / 2
-    return any(len(lost.sketch & other) > enough for other in _reported)
+    return any(2 * len(sketch & other) > len(sketch) for other in _reported)
 
 
-def remember(lost: Lost | None) -> None:
+def remember(sketch: frozenset[int]) -> None:
     """Note that these rows were reported."""
-    if lost is not None and lost.sketch:
-        _reported.append(lost.sketch)
+    if sketch:
+        _reported.append(sketch)
