@@ -44,6 +44,7 @@ from .transitions._as_transitions import as_transitions
 from .transitions._episodes import EpisodeView
 from .transitions._tables import AvailableRule, is_frame, refuse_words
 from .transitions._transitions import Transitions
+from .transitions._usage import say_what_is_used
 
 # What `fit` takes: a log, or states; DataFrames are array-like.
 Log = Transitions | EpisodeView | ArrayLike
@@ -478,7 +479,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
     ) -> StackelbergPolicyEstimator:
         """Set up the problem, solve it, and set what was found."""
         if not (one_pass and state is not None):
-            log._say_what_is_used(hp.discount, stacklevel=3)
+            say_what_is_used(log, hp.discount, stacklevel=3)
         problem = self._problem(hp, log, state)
         actions, note = state.actions if state else None, ""
         if actions is None:

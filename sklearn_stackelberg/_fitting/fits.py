@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -278,7 +279,9 @@ def _in_words(value: Any) -> str:
         parts = [f"{key!r}: {_in_words(part)}" for key, part in sorted(value.items())]
         return "{" + ", ".join(parts) + "}"
     if isinstance(value, np.ndarray | list | tuple):
-        return repr(np.asarray(value).tolist())
+        return "[" + ", ".join(map(_in_words, value)) + "]"
+    if isinstance(value, numbers.Real) and not isinstance(value, bool):
+        return f"{value:.17g}"
     plain = not callable(value) or isinstance(value, Kernel)
     return repr(value) if plain else _name_of(value)
 

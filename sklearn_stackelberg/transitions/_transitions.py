@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NoReturn, Self
@@ -51,15 +50,7 @@ from ._tables import (
     is_frame,
     take_rows,
 )
-from ._usage import (
-    Lost,
-    join_lost,
-    lost_of,
-    remember,
-    sketch_of,
-    use_of_rows,
-    was_reported,
-)
+from ._usage import Lost, join_lost, lost_of, sketch_of
 
 
 class Transitions(Log):
@@ -253,24 +244,6 @@ class Transitions(Log):
         if not {"episode", "terminated"} & {*columns}:
             log._single_steps = True
         return log, chain.rows
-
-    def _say_what_is_used(self, discount: float, stacklevel: int) -> None:
-        """Warn of what is lost to a fit of this discount, once for each log."""
-        if self._single_steps and discount:
-            warnings.warn(
-                "There is no column 'episode', so each row is taken as an episode of "
-                f"one step, after which nothing follows, and discount={discount:g} has "
-                "no effect: what an action brings later is not learned. If rows follow "
-                "one another, add the columns 'episode' and 'step'. If they do not, "
-                "set discount=0, or add a column 'terminated' of True.",
-                UserWarning,
-                stacklevel=stacklevel + 1,
-            )
-        text, origin = use_of_rows(self, self._lost), self._origin
-        if text and not origin.use_reported and not was_reported(origin.sketch):
-            warnings.warn(text, UserWarning, stacklevel=stacklevel + 1)
-            origin.use_reported = True
-            remember(origin.sketch)
 
     def _warn_of_cut_episodes(self, stacklevel: int) -> None:
         warn_of_cut_episodes(

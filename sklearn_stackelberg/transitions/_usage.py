@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import deque
 from heapq import nsmallest
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ._episodes import Origin
 from ._tables import Log
 
 # Rows, or rewards, that may be left out without a word: a long episode's last row.
@@ -93,15 +95,37 @@ def _nothing_left(
     return bool(alike and (lost.low < reward[0] or lost.high > reward[0]))
 
 
+class ReadLog(Log, Protocol):
+    """What a log knows of how it was read."""
+
+    _lost: Lost | None
+    _single_steps: bool
+    _origin: Origin
+
+
+def say_what_is_used(log: ReadLog, discount: float, stacklevel: int) -> None:
+    """Warn of what is lost to a fit of this discount, once for each log."""
+    if log._single_steps and discount:
+        warnings.warn(
+            "There is no column 'episode', so each row is taken as an episode of one "
+            f"step, after which nothing follows, and discount={discount:g} has no "
+            "effect: what an action brings later is not learned. If rows follow one "
+            "another, add the columns 'episode' and 'step'. If they do not, set "
+            "discount=0, or add a column 'terminated' of True.",
+            UserWarning,
+            stacklevel=stacklevel + 1,
+        )
+    text, origin = use_of_rows(log, log._lost), log._origin
+    if text and not origin.use_reported and not _was_reported(origin.sketch):
+        warnings.warn(text, UserWarning, stacklevel=stacklevel + 1)
+        origin.use_reported = True
+        if origin.sketch:
+            _reported.append(origin.sketch)
+
+
 _reported: deque[frozenset[int]] = deque(maxlen=_TABLES)
 
 
-def was_reported(sketch: frozenset[int]) -> bool:
+def _was_reported(sketch: frozenset[int]) -> bool:
     """Whether these rows were reported of a table: it is read anew for each fold."""
     return any(2 * len(sketch & other) > len(sketch) for other in _reported)
-
-
-def remember(sketch: frozenset[int]) -> None:
-    """Note that these rows were reported."""
-    if sketch:
-        _reported.append(sketch)
