@@ -215,7 +215,7 @@ def check_steps(
         # Not by way of floats, which would merge large ones.
         refuse_inexact(vector, name, rows)
         return vector.astype(np.int64)
-    vector = _to_float(vector, name, rows) if vector.dtype.kind in "Of" else vector
+    vector = _to_float(vector, name, rows) if vector.dtype.kind == "O" else vector
     if vector.dtype.kind == "f":
         # Floats, because a table with holes has no integers.
         bad = ~(vector == np.round(vector)) | ~np.isfinite(vector)

@@ -48,8 +48,9 @@ def refuse_masked(values: object, name: str, rows: Rows = None) -> None:
 def refuse_inexact(vector: AnyArray, name: str, rows: Rows) -> None:
     """Refuse whole numbers that 64-bit integers do not hold, or floats not exactly."""
     if vector.dtype.kind == "f":
-        bad = np.abs(vector) >= EXACT
-        why = "floats from 2**53 on, where neighbouring whole numbers are equal"
+        digits = np.finfo(vector.dtype).nmant + 1  # 53 of EXACT, 24 of float32
+        bad = np.abs(vector) >= 2.0**digits
+        why = f"{vector.dtype} from 2**{digits} on, where whole numbers may be merged"
     else:
         bad = np.array((vector < _INT64.min) | (vector > _INT64.max), dtype=bool)
         why = "beyond the range of 64-bit integers"

@@ -194,7 +194,8 @@ def test_cuts_without_episodes_are_refused():
     [
         np.array([2.0**53, 2.0**53 + 2]),
         np.array([1e19, 2e19]),
-        np.array([-(2.0**60), 1.0]),
+        np.array([-(2.0**60), 1.0]) - 2.0**53,
+        np.array([2**24, 2**24 + 1], dtype=np.float32),
         np.array([2**63, 2**63 + 1], dtype=np.uint64),
         np.array([2**63, -1], dtype=object),
         np.array([2**70, 2**70 + 1], dtype=object),
@@ -223,6 +224,7 @@ def test_names_that_fit_stay_apart(first, kind):
     [
         np.arange(6, dtype=np.uint64) + np.uint64(2**63),
         np.arange(6) + 2.0**53,
+        np.arange(6, dtype=np.float32) + 2**24,
         np.array([2**64 + k for k in range(6)], dtype=object),
     ],
 )
@@ -385,6 +387,8 @@ def test_indexes_that_disagree_are_refused():
     assert_array_equal(right.fit(X, y).predict(X), right.predict(X))
     with pytest.raises(ValueError, match="different indexes"):
         as_transitions(X[1:], y[:-1])
+    with pytest.raises(ValueError, match="different indexes"):
+        estimator().fit(mixed, y["action"])
     # No index, or one that a transformer made, says nothing.
     as_transitions(X.to_numpy(), y.loc[mixed.index])
     as_transitions(X[:4], y[:4].set_axis([*"abcd"]))
