@@ -424,9 +424,9 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         y : DataFrame or structured array of shape (n,), or 1-D array-like, default=None
             With states: a table of what was done in them, with the columns ``action``
             and ``reward`` and, where there are any, ``episode``, ``step``,
-            ``terminated``, ``propensity``, ``is_initial`` and, of masks, ``available_``
-            with each action behind it (see `as_transitions`); or the actions alone,
-            each of which then counts as a success.
+            ``terminated``, ``truncated``, ``propensity``, ``is_initial`` and, of masks,
+            ``available_`` with each action behind it (see `as_transitions`); or the
+            actions alone, each of which then counts as a success.
 
         Returns
         -------

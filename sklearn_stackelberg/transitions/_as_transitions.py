@@ -44,7 +44,9 @@ def as_transitions(
     ``action_0``, ``action_1``, ..., or is one field of a structured array, ``("action",
     float, (2,))``. Columns named by an action behind ``available_``, such as
     ``available_low``, say where it can be taken. Rows are linked as by
-    `Transitions.from_frame`. Without ``step`` each episode's rows must stand together
+    `Transitions.from_frame`; ``truncated`` may bear another library's name
+    (``timeouts``, ``truncations``, ``TimeLimit.truncated``, or ``done`` beside
+    ``terminated``). Without ``step`` each episode's rows must stand together
     and in order, so that only whole episodes may be drawn (`EpisodeKFold`). Without
     ``episode`` each row is an episode of one step that ends there (a bandit).
 

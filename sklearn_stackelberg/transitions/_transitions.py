@@ -236,7 +236,9 @@ class Transitions(Log):
         fields = read_fields(columns, chain, state) | {"action_names": action_names}
         fields |= read_mask_columns(columns, fields, chain.rows, chain.next_rows)
         log = cls._from_checked(chain.left_out, chain.n_without_action, fields)
-        left = np.setdiff1d(np.flatnonzero(chain.acted), chain.rows)
+        lost = chain.acted.copy()
+        lost[chain.rows] = False
+        left = np.flatnonzero(lost)
         if left.size:
             reward = columns["reward"].read(numbers_or_nan, left)
             log._lost = lost_of(reward, chain.too_many_gaps)
@@ -440,8 +442,9 @@ class Transitions(Log):
         ------
         ValueError
             If a column is not there, a value is not as in `Transitions`, steps repeat
-            or run backwards, an episode without steps stands in two places, or no row
-            has a next state.
+            or run backwards or leave more rows out than they link, an episode without
+            steps stands in two places, no row has a next state, or a column whose name
+            says that it is of ends, such as ``truncated`` or ``done``, is not used.
 
         Examples
         --------
