@@ -42,8 +42,9 @@ from .solvers._base import Solver
 from .transitions._as_transitions import as_transitions
 from .transitions._discounting import return_range
 from .transitions._episodes import EpisodeView
-from .transitions._tables import AvailableRule
+from .transitions._tables import AvailableRule, is_frame, refuse_words
 from .transitions._transitions import Transitions
+from .transitions._usage import say_what_is_used
 from .transitions._weights import weighted
 
 # What `fit` takes: a log, or states; DataFrames are array-like.
@@ -207,7 +208,8 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
     warm_start : bool, default=False
         Whether `fit` goes on from where the last one ended: with the stochastic solver
         exactly as if it had not stopped, in closed form from its policy. The features,
-        units, actions and networks of the first fit stay.
+        units, actions and networks of the first fit stay: parameters that they were
+        made by, such as `kernel`, `bandwidth` and `dtype`, are refused if they changed.
     verbose : int, default=0
         1 prints a line every tenth evaluation, 2 for each.
     callback : callable, default=None
@@ -295,7 +297,9 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
     ConvergenceWarning
         If the value was still rising when the iterations ran out.
     UserWarning
-        If ``initial_states="first"`` and no logged row is the first of its episode.
+        If ``initial_states="first"`` and no logged row is the first of its episode. If
+        over 5 % of a table's rows, or of their rewards, are not used, once for each
+        log. If a table has no column ``episode`` and the discount is not 0.
 
     See Also
     --------
@@ -425,7 +429,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         y : DataFrame or structured array of shape (n,), or 1-D array-like, default=None
             With states: a table of what was done in them, with the columns ``action``
             and ``reward`` and, where there are any, ``episode``, ``step``,
-            ``terminated``, ``propensity``, ``is_initial``, ``duration``,
+            ``terminated``, ``truncated``, ``propensity``, ``is_initial``, ``duration``,
             ``sample_weight``, ``censored`` and, of masks, ``available_``
             with each action behind it (see `as_transitions`); or the actions alone,
             each of which then counts as a success.
@@ -489,6 +493,8 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         one_pass: bool = False,
     ) -> StackelbergPolicyEstimator:
         """Set up the problem, solve it, and set what was found."""
+        if not (one_pass and state is not None):
+            say_what_is_used(log, hp.discount, stacklevel=3)
         problem = self._problem(hp, log, state)
         actions, note = state.actions if state else None, ""
         if actions is None:
@@ -856,4 +862,6 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         """Checked states, (n, d)."""
         if isinstance(X, (Transitions, EpisodeView)):
             X = (X.transitions if isinstance(X, EpisodeView) else X).state
+        if (isinstance(X, np.ndarray) and X.ndim == 2) or is_frame(X):
+            refuse_words(X, "X")
         return validate_data(self, X, dtype=np.float64, reset=False)

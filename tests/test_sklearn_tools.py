@@ -195,7 +195,7 @@ every = pytest.mark.parametrize("name", [*ROUTES])
 
 def cut(test):
     """A test in which rows are drawn one by one; what is said of it is tested once."""
-    for words in ("Cut episodes", "Gaps in the steps"):
+    for words in ("Cut episodes", "Gaps in the steps", "Of .* rows with an action"):
         test = pytest.mark.filterwarnings(f"ignore:{words}:UserWarning")(test)
     return test
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import numbers
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from sklearn.gaussian_process.kernels import Kernel
 from torch import Tensor, nn
 
 from .._problem.action_space import Actions, DiscreteActions
@@ -58,6 +61,7 @@ class FitState:
     policy: Weights
     q_function: Weights
     made_by: tuple[str, str]
+    settings: dict[str, str]  # hyperparameters that only a first fit reads
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +112,7 @@ class Fit(ABC):
             policy=found.policy,
             q_function=found.q_function,
             made_by=self.made_by,
+            settings=_settings(self.hp),
         )
         return FitResult(self.fitted(found.policy, found.q_function), found, state)
 
@@ -251,10 +256,59 @@ class StochasticFit(Fit):
         )
 
 
+# Read by a first fit alone: its features, actions and precision stay.
+_FIRST_FIT = (
+    "kernel",
+    "bandwidth",
+    "kernel_params",
+    "n_components",
+    "linear_terms",
+    "dtype",
+    "action_type",
+    "action_distribution",
+    "candidates",
+    "action_bounds",
+)
+
+
+def _settings(hp: Hyperparameters) -> dict[str, str]:
+    values = {name: getattr(hp, name) for name in _FIRST_FIT}
+    return {name: _in_words(value) for name, value in values.items()}
+
+
+def _in_words(value: Any) -> str:
+    """The same for equal values, and for a function's copy that pickling makes."""
+    if isinstance(value, dict):
+        parts = [f"{key!r}: {_in_words(part)}" for key, part in sorted(value.items())]
+        return "{" + ", ".join(parts) + "}"
+    if isinstance(value, np.ndarray | list | tuple):
+        return "[" + ", ".join(map(_in_words, value)) + "]"
+    if isinstance(value, numbers.Real) and not isinstance(value, bool):
+        return f"{value:.17g}"
+    plain = not callable(value) or isinstance(value, Kernel)
+    return repr(value) if plain else _name_of(value)
+
+
+def _refuse_other_settings(hp: Hyperparameters, state: FitState) -> None:
+    now = _settings(hp)
+    changed = [name for name, words in state.settings.items() if now[name] != words]
+    if changed:
+        differences = [f"{n}={now[n]} (was {state.settings[n]})" for n in changed]
+        raise ValueError(
+            f"The last fit is gone on with, and its features, actions and precision "
+            f"stay; since then {' and '.join(differences)} was set. Set it back, or "
+            "set warm_start=False and call fit to begin anew."
+        )
+
+
 def _described(function_class: FunctionClass) -> str:
     if isinstance(function_class, str | MLP):
         return repr(function_class)
-    return getattr(function_class, "__qualname__", type(function_class).__name__)
+    return _name_of(function_class)
+
+
+def _name_of(function: Callable[..., object]) -> str:
+    return getattr(function, "__qualname__", type(function).__name__)
 
 
 def _device(given: str) -> str:
@@ -315,6 +369,8 @@ def make_fit(
             f"warm_start=True goes on from the last fit, which another solver than "
             f"solver={hp.solver!r} made. Set warm_start=False to begin anew."
         )
+    if state is not None:
+        _refuse_other_settings(hp, state)
     # What a solver needs decides, and not its class: it need not be one of ours.
     kind = ClosedFormFit if solver.needs == "linear" else StochasticFit
     return kind(hp, solver.resolve(spec), problem, actions, state)

@@ -15,7 +15,7 @@ from ..game import anchored_reward, average_value
 from ..transitions._actions import masks_at
 from ..transitions._discounting import carried, row_discount
 from ..transitions._linking import encode
-from ..transitions._tables import shared_next_rows
+from ..transitions._tables import refuse_words, shared_next_rows
 from ..transitions._time import refuse_endless
 from ..transitions._transitions import Transitions
 from ..transitions._weights import equal_episodes, with_weight
@@ -164,6 +164,8 @@ def _checked_states(
     """Checked states and next states, (n, d) each."""
     # What follows a terminated row is never used, and often not even recorded.
     given = {"state": log.state, "next_state": log.next_or_own_state()}
+    for name, values in given.items():
+        refuse_words(values, name)
     state, next_state = (
         check_array(
             values,

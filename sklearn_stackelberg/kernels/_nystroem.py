@@ -25,6 +25,7 @@ from ._registry import (
     check_kernel,
     kernel_names,
     record_of,
+    refuse_negative,
 )
 
 # 16 MiB of Gram rows in float64, so that memory does not grow with the log.
@@ -97,6 +98,7 @@ class KernelFeatures:
         rng = check_random_state(self.random_state)
         self.kernel_ = self._resolve_kernel(rows, n_states, total)
         check_kernel(self.kernel_)
+        refuse_negative(self.kernel_, rows)
         stationary = record_of(self.kernel_).is_stationary
         self.center_ = center_and_spread(rows)[0] if stationary else None
         self.bandwidth_ = self._resolve_bandwidth(rows, n_states, rng)
@@ -164,6 +166,7 @@ class KernelFeatures:
         return np.concatenate([lengths, median[n_states:]])
 
     def _project(self, rows: Floats, landmark_weights: Floats) -> Floats:
+        refuse_negative(self.kernel_, rows)
         kernel, landmarks = self.bound_kernel(), self.landmarks_
         weights = landmark_weights.astype(self.dtype, copy=False)
 

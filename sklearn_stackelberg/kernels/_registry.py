@@ -220,6 +220,35 @@ def check_kernel(kernel: object) -> None:
         )
 
 
+def refuse_negative(kernel: object, rows: Floats) -> None:
+    """Refuse negative numbers, of (n, q), where a kernel is for others alone.
+
+    Parameters
+    ----------
+    kernel : object
+    rows : array of shape (n, q)
+
+    Raises
+    ------
+    ValueError
+        In a sentence that names the columns.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> refuse_negative("chi2", np.eye(2))
+    """
+    if not (isinstance(kernel, str) and kernel == "chi2"):
+        return
+    if (columns := np.flatnonzero((rows < 0).any(axis=0))).size:
+        raise ValueError(
+            "kernel='chi2' is for numbers that are not negative, such as counts; there "
+            f"are negative ones in the columns {columns.tolist()} of the states (and "
+            "of continuous actions, behind them). Put a MinMaxScaler in front, or use "
+            "kernel='laplacian'."
+        )
+
+
 @dataclass(frozen=True)
 class BoundKernel:
     """A kernel of q columns with its parameters, and what they are moved and scaled by.

@@ -17,6 +17,7 @@ from .._validation import check_discount, check_level, check_rules, integer
 from ..transitions._as_transitions import as_transitions
 from ..transitions._time import refuse_endless
 from ..transitions._transitions import Transitions
+from ..transitions._usage import use_of_rows
 from ..transitions._weights import n_given, weighted_log
 from ._data import EvaluationData
 from ._estimate import Figures, OffPolicyEstimate, within
@@ -42,6 +43,8 @@ def evaluate(
     check_rules({"block_length": block_length}, rule)
     data = prepare_evaluation(policy, X, y, sample_weight=sample_weight, greedy=greedy)
     refuse_endless(data.log, discount)
+    # Refused where no reward is left; what is used, a fit has said.
+    use_of_rows(data.log, getattr(data.log, "_lost", None))
     warn_of_training_rows(data.policy, data.log)
     data = replace(data, block_length=block_length)
     return reported(figures(data), data, confidence_level)
@@ -110,7 +113,14 @@ def unwrap(
     """
     # A search may be in a pipeline and a pipeline in a search.
     while True:
-        if hasattr(policy, "best_estimator_"):
+        if isinstance(policy, type):
+            raise ValueError(
+                f"The policy is the class {policy.__name__}; a fitted object was "
+                f"expected: {policy.__name__}(...).fit(log)."
+            )
+        if type(policy).__name__ == "FrozenEstimator":  # of scikit-learn from 1.6 on
+            policy = policy.estimator
+        elif hasattr(policy, "best_estimator_"):
             policy = policy.best_estimator_
         elif isinstance(policy, Pipeline):
             check_is_fitted(policy)

@@ -19,7 +19,7 @@ from ..transitions._actions import (
     refuse_masks,
 )
 from ..transitions._checks import rows_text
-from ..transitions._tables import Log, shared_next_rows
+from ..transitions._tables import Log, refuse_words, shared_next_rows
 from ._data import EvaluationData, as_numbers
 
 # A policy that gives more than this share of its probability to actions of which the
@@ -53,6 +53,7 @@ def tabulate_policy(
     probable action, or what `predict` of a continuous policy returns.
     """
     weight = np.ones(len(log)) if log.weight is None else log.weight
+    refuse_words(log.state)
     state = check_array(log.state, dtype=np.float64, input_name="state")
     after = check_array(
         log.next_or_own_state(), dtype=np.float64, input_name="next_state"

@@ -22,8 +22,8 @@ def thin_pairs_variance(
     Σ_g d_g² (s̃_g² − s_g²)₊ / m_g over pairs g of m_g rows, d_g the sum of their
     ``mass`` p_i ω_i, s_g² the variance of their ``target`` r + γ V(s'). Two rows of the
     same outcome have none, whatever they might have had: s̃² is a mean of m_g times s²
-    and a few times that of the state, Eq. (75) of docs/evaluation.md. All are (n,), states
-    (n, d).
+    and a few times that of the state, Eq. (75) of docs/evaluation.md. All are (n,), and
+    states (n, d).
     """
     _, place = np.unique(state, axis=0, return_inverse=True)
     place = place.ravel()

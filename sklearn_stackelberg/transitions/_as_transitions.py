@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Literal, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,7 +12,7 @@ from sklearn.utils import check_consistent_length
 from ._checks import check_plain_values, check_same_length
 from ._decision_table import GAP, find_columns, is_table
 from ._episodes import CUT_EPISODES_HARM, EpisodeView
-from ._tables import States, check_states
+from ._tables import States, check_states, is_frame
 from ._transitions import Transitions
 
 GivenLog = Transitions | EpisodeView[Transitions]
@@ -36,18 +36,20 @@ def as_transitions(
 ) -> Transitions | tuple[Transitions, NDArray[np.intp]]:
     """Return the log that an estimator was given, in whichever way it was given.
 
-    A *decision table* y says what was done in each state of X, row by row (an index is
-    ignored), by its columns ``action`` and ``reward`` and, where there are any,
-    ``episode``, ``step``, ``terminated``, ``propensity``, ``is_initial``, ``duration``,
-    ``sample_weight`` (a log's `weight`) and ``censored`` (True at decisions whose
-    outcome is not known, see `preprocessing.censoring_weights`). An action of several
-    numbers has columns ``action_0``, ``action_1``, ..., or is one field of a structured
-    array, ``("action", float, (2,))``. Columns named by an action behind
-    ``available_``, such as ``available_low``, say where it can be taken. Rows are
-    linked as by `Transitions.from_frame`. Without ``step`` each episode's rows must
-    stand together and in order, so that only whole episodes may be drawn
-    (`EpisodeKFold`). Without ``episode`` each row is an episode of one step that ends
-    there (a bandit).
+    A *decision table* y says what was done in each state of X, row by row (where both
+    have an index, they must be the same), by its columns ``action`` and ``reward`` and,
+    where there are any, ``episode``, ``step``, ``terminated``, ``truncated``,
+    ``propensity``, ``is_initial``, ``duration``, ``sample_weight`` (a log's `weight`)
+    and ``censored`` (True at decisions whose outcome is not known, see
+    `preprocessing.censoring_weights`). An action of several numbers has columns
+    ``action_0``, ``action_1``, ..., or is one field of a structured array, ``("action",
+    float, (2,))``. Columns named by an action behind ``available_``, such as
+    ``available_low``, say where it can be taken. Rows are linked as by
+    `Transitions.from_frame`; ``truncated`` may bear another library's name
+    (``timeouts``, ``truncations``, ``TimeLimit.truncated``, or ``done`` beside
+    ``terminated``). Without ``step`` each episode's rows must stand together
+    and in order, so that only whole episodes may be drawn (`EpisodeKFold`). Without
+    ``episode`` each row is an episode of one step that ends there (a bandit).
 
     Parameters
     ----------
@@ -105,6 +107,7 @@ def as_transitions(
         state = check_states(X, "X")
         # scikit-learn's own check, and so its own words, which its tests look for.
         check_consistent_length(state, y)
+        _refuse_other_index(state, y)
         if is_table(y):
             log, rows = Transitions._from_columns(state, find_columns(y))
             _warn_of_gaps(log.left_out, stacklevel=3)
@@ -112,6 +115,27 @@ def as_transitions(
             log = _imitation(state, y)
             rows = np.arange(len(log))
     return (log, rows) if return_rows else log
+
+
+def _refuse_other_index(state: States, y: object) -> None:
+    """Refuse a table or series whose index says that its rows are in another order."""
+    if not is_frame(state) or not hasattr(y, "iloc"):
+        return
+    own: Any = state.index
+    theirs: Any = y.index  # type: ignore[attr-defined]
+    if own.equals(theirs):
+        return
+    # A transformer may number its rows anew; not the labels of y in another order.
+    numbered = np.array_equal(np.asarray(own), np.arange(len(state)))
+    if numbered and not theirs.isin(own).all():
+        return
+    row = int(np.argmax(np.asarray(own != theirs)))
+    raise ValueError(
+        "X and y have different indexes, and rows are taken by their place: at row "
+        f"{row} X has {own[row]!r} and y {theirs[row]!r}. If the index says which rows "
+        "belong together, give y.loc[X.index]; if their place does, "
+        "y.set_axis(X.index)."
+    )
 
 
 def given_log(X: GivenLog, y: object = None) -> Transitions:

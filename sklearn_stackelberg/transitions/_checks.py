@@ -10,21 +10,28 @@ import math
 import numbers
 from collections.abc import Callable, Iterable
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ._refusals import (
+    AnyArray,
+    Flags,
+    Rows,
+    refuse_inexact,
+    refuse_masked,
+    refuse_words_as_flags,
+    rows_text,
+)
+from ._tables import is_time
 
 # Type names, because pandas' own markers must be known without importing pandas.
 _MISSING_TYPES = {"NoneType", "NAType", "NaTType"}
 
 _KIND_NAMES = {"b": "bool", "i": "int", "u": "int", "f": "float", "U": "str"}
 
-
-AnyArray = NDArray[Any]
 Floats = NDArray[np.float64]
-Flags = NDArray[np.bool_]
-Rows = NDArray[np.intp] | None
 
 
 class Column(NamedTuple):
@@ -40,18 +47,6 @@ class Column(NamedTuple):
             return check(values, self.name, rows)
         chosen = values.iloc if hasattr(values, "iloc") else np.asarray(values)
         return check(chosen[rows], self.name, rows)
-
-
-def rows_text(bad: Flags, rows: Rows = None, unit: str = "row") -> str:
-    """Name the first of the rows where `bad` is true, and say how many there are."""
-    where = np.flatnonzero(bad)
-    named = where if rows is None else rows[where]
-    # Five rows are enough to look at, and keep the message one that can be read.
-    shown = ", ".join(str(row) for row in named[:5])
-    if where.size == 1:
-        return f"{unit} {shown}"
-    more = f", ... ({where.size:,} in all)" if where.size > 5 else ""
-    return f"{unit}s {shown}{more}"
 
 
 def check_same_length(lengths: dict[str, int]) -> None:
@@ -72,7 +67,8 @@ def _as_objects(values: object) -> AnyArray:
     return array.astype(object) if array.dtype.kind == "T" else array
 
 
-def _as_vector(values: object, name: str) -> AnyArray:
+def _as_vector(values: object, name: str, rows: Rows = None) -> AnyArray:
+    refuse_masked(values, name, rows)
     vector = _as_objects(values)
     if vector.ndim != 1 or vector.dtype.names:
         advice = ": use .ravel()" if vector.ndim == 2 and vector.shape[1] == 1 else ""
@@ -110,7 +106,7 @@ def _kind_of(type_: type) -> str:
         return "bool"
     if issubclass(type_, numbers.Integral):
         return "int"
-    if issubclass(type_, numbers.Real):
+    if issubclass(type_, (numbers.Real, Decimal)):
         return "float"
     return "str" if issubclass(type_, str) else type_.__name__
 
@@ -122,8 +118,12 @@ def check_plain_values(
     allowed: tuple[str, ...] = ("int", "str", "bool", "float"),
 ) -> AnyArray:
     """Return integers, strings, booleans or floats as an array of one plain type."""
-    vector = _as_vector(values, name)
+    vector = _as_vector(values, name, rows)
     if vector.dtype.kind == "O":
+        # Decimal is what databases return for numbers, and no type of numpy's.
+        if Decimal in set(map(type, vector)):
+            floats = [float(v) if isinstance(v, Decimal) else v for v in vector]
+            vector = np.array(floats, dtype=object)
         absent = missing(vector)
         if absent.any():
             raise ValueError(
@@ -132,6 +132,8 @@ def check_plain_values(
             )
         kinds = {_kind_of(type_) for type_ in set(map(type, vector))}
         _refuse_mixed(kinds, name)
+        if kinds == {"int"}:
+            refuse_inexact(vector, name, rows)
         # From objects to one plain type, of which comparisons are fast and sorted.
         if kinds <= set(_KIND_NAMES.values()):
             vector = np.array(vector.tolist())
@@ -142,6 +144,7 @@ def check_plain_values(
         _refuse_infinite(~np.isfinite(vector), name, rows)
         if "float" not in allowed and (vector == np.round(vector)).all():
             # Integers that a table with holes has turned into floats.
+            refuse_inexact(vector, name, rows)
             return vector.astype(np.int64)
     if kind not in allowed:
         raise ValueError(
@@ -188,22 +191,32 @@ def check_episodes(
     values: object, name: str = "episode", rows: Rows = None
 ) -> AnyArray:
     """Return episode names as integers or strings."""
-    return check_plain_values(values, name, rows, allowed=("int", "str"))
+    names = check_plain_values(values, name, rows, allowed=("int", "str"))
+    if names.dtype == np.uint64:
+        refuse_inexact(names, name, rows)
+    return names
 
 
 def check_steps(
     values: object, name: str = "step", rows: Rows = None
 ) -> NDArray[np.int64]:
     """Return steps as 64-bit integers."""
-    vector = _as_vector(values, name)
-    if vector.dtype.kind in "mMUS":
+    vector = _as_vector(values, name, rows)
+    types = set(map(type, vector)) if vector.dtype.kind == "O" else set()
+    times = [type_.__name__ for type_ in types if is_time(type_)]
+    if vector.dtype.kind in "mMUS" or times:
+        given = f"values of type {times[0]}" if times else f"dtype {vector.dtype}"
         raise ValueError(
-            f"{name} has dtype {vector.dtype}; whole numbers were expected, because "
-            "the next state is looked for at step + 1. Number the steps of an episode, "
-            "for example sort by time and use df.groupby(episode).cumcount(), or say "
-            "in what unit times count: Transitions.from_frame(..., step_unit='1D')."
+            f"{name} has {given}; whole numbers were expected, because the next state "
+            "is looked for at step + 1. Number the steps of an episode, for example "
+            "sort by time and use df.groupby(episode).cumcount(), or say in what unit "
+            "times count: Transitions.from_frame(..., step_unit='1D')."
         )
-    vector = _to_float(vector, name, rows) if vector.dtype.kind in "Of" else vector
+    if types and {*map(_kind_of, types)} == {"int"}:
+        # Not by way of floats, which would merge large ones.
+        refuse_inexact(vector, name, rows)
+        return vector.astype(np.int64)
+    vector = _to_float(vector, name, rows) if vector.dtype.kind == "O" else vector
     if vector.dtype.kind == "f":
         # Floats, because a table with holes has no integers.
         bad = ~(vector == np.round(vector)) | ~np.isfinite(vector)
@@ -214,6 +227,8 @@ def check_steps(
             )
     elif vector.dtype.kind not in "iu":
         raise ValueError(f"{name} has dtype {vector.dtype}; integers were expected.")
+    if vector.dtype.kind in "fu":
+        refuse_inexact(vector, name, rows)
     return vector.astype(np.int64)
 
 
@@ -237,9 +252,14 @@ def _to_float(vector: AnyArray, name: str, rows: Rows) -> Floats:
     return np.where(absent, np.nan, vector).astype(np.float64)
 
 
+def numbers_or_nan(values: object, name: str, rows: Rows = None) -> Floats:
+    """Return real numbers as float64, NaN for what is missing."""
+    return _to_float(_as_vector(values, name, rows), name, rows)
+
+
 def check_reals(values: object, name: str, rows: Rows = None) -> Floats:
     """Return finite real numbers as float64."""
-    vector = _to_float(_as_vector(values, name), name, rows)
+    vector = numbers_or_nan(values, name, rows)
     _refuse_infinite(~np.isfinite(vector), name, rows)
     return vector
 
@@ -248,9 +268,11 @@ def check_flags(
     values: object, name: str, rows: Rows = None, unit: str = "row"
 ) -> Flags:
     """Return booleans, or zeros and ones, as an array of booleans."""
-    vector = _as_vector(values, name)
+    vector = _as_vector(values, name, rows)
     if vector.dtype.kind == "b":
         return vector
+    if vector.dtype.kind in "OUS":
+        refuse_words_as_flags(vector, name, rows, unit)
     vector = _to_float(vector, name, rows)
     bad = (vector != 0) & (vector != 1)
     if bad.any():
@@ -307,6 +329,7 @@ def check_actions(values: object, name: str = "action", rows: Rows = None) -> An
 
     A table of one column is that column.
     """
+    refuse_masked(values, name, rows)
     if hasattr(values, "iloc") and hasattr(values, "columns"):
         # By column: each of a DataFrame's has a type of its own.
         columns = [values.iloc[:, j] for j in range(len(values.columns))]
@@ -328,6 +351,7 @@ def check_actions(values: object, name: str = "action", rows: Rows = None) -> An
 
 def has_action(values: object, name: str) -> Flags:
     """Where a row has an action, (n,): all of its numbers, or none, are there."""
+    refuse_masked(values, name)
     absent = missing(values)
     if absent.ndim == 1:
         return ~absent

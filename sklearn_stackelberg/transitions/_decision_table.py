@@ -24,37 +24,37 @@ from ._checks import (
     has_action,
     rows_text,
 )
+from ._ends import CUTS, DONE, OTHER_ENDS, TERMINATED, plain_name
 from ._linking import (
     count_steps,
+    cut_episodes,
+    gaps_in_words,
     link,
     refuse_backward_steps,
     refuse_scattered_episodes,
 )
+from ._refusals import EXACT
 from ._tables import AVAILABLE, States, is_frame, take_rows
 
 # scikit-learn's name for weights: a column `weight` is often that of a patient's body.
 WEIGHT = "sample_weight"
 
+_ENDED = ("terminated", "truncated")
 _OPTIONAL = (
-    *("episode", "step", "terminated", "propensity", "is_initial", "duration"),
+    *("episode", "step", *_ENDED, "propensity", "is_initial", "duration"),
     *(WEIGHT, "censored"),
 )
 ROLES = ("action", "reward", *_OPTIONAL)
 
 # Names by other libraries: too far from ours for difflib, or too near to another's.
 _ALIASES = {
-    "terminal": "terminated",
-    "terminals": "terminated",
-    "termination": "terminated",
+    **dict.fromkeys(TERMINATED, "terminated"),
     "timestep": "step",
     "time_step": "step",
     "propensity_score": "propensity",
     "weight": WEIGHT,
     "weights": WEIGHT,
 }
-
-# Gym's old name for either kind of end, of which only one has no value after it.
-_DONE = {"done", "dones"}
 
 
 def is_table(y: object) -> TypeGuard[States]:
@@ -80,11 +80,12 @@ def find_columns(y: States) -> dict[str, Column]:
     levels = [*getattr(getattr(y, "index", None), "names", [])]
     _refuse_unknown(known, levels, numbered)
     masks = [str(name) for name in known if str(name).startswith(AVAILABLE)]
+    cuts = [str(name) for name in known if plain_name(name) in CUTS]
     # pandas allows it, and y[role] would then be a table.
-    for role in (*ROLES, *numbered, *masks):
+    for role in dict.fromkeys((*ROLES, *numbered, *masks, *cuts)):
         if known.count(role) > 1:
             raise ValueError(f"y has more than one column {role!r}; drop the others.")
-    read = [role for role in (*ROLES, *masks) if role in known]
+    read = dict.fromkeys(role for role in (*ROLES, *masks, *cuts) if role in known)
     columns = {role: Column(y[role], f"y[{role!r}]") for role in read}
     if len(numbered) > 1:
         name = f"y[{numbered[0]!r}, ..., {numbered[-1]!r}]"
@@ -135,15 +136,24 @@ def _refuse_unknown(
         )
     meant: dict[str, Any] = {}
     for name in known:
-        text = str(name).lower().strip()
+        text = plain_name(name)
         # 0.8 still finds a letter too many or too few in the shortest role, step.
         near = difflib.get_close_matches(text, ROLES, n=1, cutoff=0.8)
         role = _ALIASES.get(text) or (near[0] if near else None)
-        if text in _DONE and "terminated" not in known:
+        if text in CUTS:
+            role = None
+        if text in DONE and "terminated" not in known:
             raise ValueError(
                 f"y has a column {name!r}, which does not say whether an episode ended "
                 "for good (terminated) or was merely cut (truncated). Give a column "
                 f"'terminated' that is True only where it ended, and drop {name!r}."
+            )
+        other = text in TERMINATED and "terminated" in known
+        if text in OTHER_ENDS or other:
+            raise ValueError(
+                f"y has a column {name!r}, which looks like the end of an episode and "
+                "is not read. Ends for good are read from 'terminated', and cuts from "
+                f"'truncated': rename it, or drop it: y.drop(columns=[{name!r}])."
             )
         if role and role not in known and name not in numbered:
             meant.setdefault(role, name)
@@ -184,11 +194,13 @@ class Chain(NamedTuple):
     acted: NDArray[np.bool_]  # (n,), whether a row has an action
     ended: NDArray[np.bool_]  # (n,), whether it terminates its episode
     first: NDArray[np.bool_]  # (n,), whether it is the first of its episode
-    episode: NDArray[Any]  # (n,)
+    episode: NDArray[Any]  # (n,), each part of a cut one with a name of its own
     step: NDArray[np.int64]  # (n,)
+    label: NDArray[Any]  # (n,), the episode as the table names it
     censored: NDArray[np.bool_]  # (n,), whether a row has an action and no outcome
     left_out: dict[str, int]  # rows with an action that are no transition, by reason
     n_without_action: int  # rows without an action inside an episode
+    too_many_gaps: str = ""  # what to say where most rows are lost to gaps
 
 
 def chain_rows(columns: dict[str, Column]) -> Chain:
@@ -207,14 +219,20 @@ def chain_rows(columns: dict[str, Column]) -> Chain:
     else:
         refuse_scattered_episodes(episode, columns["episode"].name)
         step = count_steps(episode)
-    links = link(episode, step)
-    linked = links.next_row >= 0
-    ended = np.zeros(n, dtype=bool)
+    links, label = link(episode, step), episode
+    # Rows without an action only hold a state, and may leave the flags open.
+    rows = np.flatnonzero(acted)
+    ended, cut = np.zeros((2, n), dtype=bool)
     if "terminated" in columns:
-        # Rows without an action only hold a state, and may leave the flag open.
-        rows = np.flatnonzero(acted)
         ended[rows] = columns["terminated"].read(check_flags, rows)
-    refuse_backward_steps(episode, step, links, acted, ended)
+    for name in _cuts_of(columns):
+        cut[rows] |= columns[name].read(check_flags, rows)
+    refuse_backward_steps(episode, step, links, acted, ended | cut)
+    if cut.any():
+        # What marks cuts marks all ends, so that an episode begins behind either kind.
+        episode = cut_episodes(label, step, ended | cut, acted)
+        links = link(episode, step)
+    linked = links.next_row >= 0
     known = censored & (linked | ended)
     if known.any():
         raise ValueError(
@@ -232,13 +250,34 @@ def chain_rows(columns: dict[str, Column]) -> Chain:
     rows = np.flatnonzero(acted & (linked | ended))
     if not rows.size:
         _refuse_unlinked(left_out, int(acted.sum()), "terminated" in columns)
+    # More are lost to gaps than are kept: steps that do not count decisions. A part of
+    # a table that is only scored on may be such a one; a log to learn from may not.
+    too_many_gaps = ""
+    if 2 * rows.size < acted.sum() and left_out.get(GAP, 0) > left_out.get(LAST, 0):
+        gaps = lost & ~links.last
+        used = f"of {acted.sum():,} rows {rows.size:,}"
+        too_many_gaps = gaps_in_words(label, step, gaps, used)
     next_rows = np.where(linked, links.next_row, np.arange(n))[rows]
     # A last row without an action is there to hold a state; one inside is a hole.
     idle = int((~acted & ~links.last).sum())
-    first = links.first
     return Chain(
-        rows, next_rows, acted, ended, first, episode, step, censored, left_out, idle
+        rows,
+        next_rows,
+        acted,
+        ended,
+        links.first,
+        episode,
+        step,
+        label,
+        censored,
+        left_out,
+        idle,
+        too_many_gaps,
     )
+
+
+def _cuts_of(columns: dict[str, Column]) -> list[str]:
+    return [name for name in columns if plain_name(name) in CUTS]
 
 
 def _chain_single_steps(
@@ -264,12 +303,32 @@ def _chain_single_steps(
                 f"{rows_text(not_done, rows)}, but there is no column 'episode', so "
                 "nothing can follow a row. Add it, or drop 'terminated'."
             )
+    for name in _cuts_of(columns):
+        if (cut := columns[name].read(check_flags, rows)).any():
+            raise ValueError(
+                f"{columns[name].name} is True at {rows_text(cut, rows)}, but there is "
+                "no column 'episode' that says which rows follow one another. Add it; "
+                "of rows in the order of time it is "
+                "(terminated | truncated).shift(fill_value=False).cumsum()."
+            )
     n = acted.size
     every, numbers = np.ones(n, dtype=bool), np.arange(n)
     left_out = {IDLE: int((~acted).sum()), LOST: int(censored.sum())}
     left_out = {why: count for why, count in left_out.items() if count}
     steps = np.zeros(n, dtype=np.int64)
-    return Chain(rows, rows, acted, acted, every, numbers, steps, censored, left_out, 0)
+    return Chain(
+        rows,
+        rows,
+        acted,
+        acted,
+        every,
+        numbers,
+        steps,
+        numbers,
+        censored,
+        left_out,
+        0,
+    )
 
 
 def read_fields(
@@ -307,7 +366,8 @@ def read_fields(
 def _read_actions(column: Column, chain: Chain) -> NDArray[Any]:
     action = column.read(check_actions, chain.rows)
     floats = getattr(column.values, "dtype", None) == np.float64 and action.ndim == 1
-    if floats and not chain.acted.all() and (action % 1 == 0).all():
+    holed = floats and not chain.acted.all() and bool((np.abs(action) < EXACT).all())
+    if holed and (action % 1 == 0).all():
         # Without the holes that closing rows leave, pandas would hold integers.
         return action.astype(np.int64)
     return action

@@ -149,6 +149,7 @@ class LogSummary:
     action_ranges: dict[Hashable, tuple[float, float, float]] | None = None
     available_range: tuple[float, float, float] | None = None
     duration_range: tuple[float, float, float] | None = None
+    left_out_reward: float = 0.0  # share of the rewards' sum of absolute values
 
     def __str__(self) -> str:
         columns = _some([str(column) for column in self.state_columns])
@@ -177,6 +178,9 @@ class LogSummary:
             "ends": ends,
             "left out": f"{self.n_left_out:,} rows{reasons}",
         }
+        if self.left_out_reward:
+            share = f"{100 * self.left_out_reward:.3g} % of the rewards"
+            lines["left out"] = f"{self.n_left_out:,} rows, with {share}{reasons}"
         if self.available_range is not None:
             lines["available"] = f"{_range_text(*self.available_range)} actions"
         if self.duration_range is not None:
@@ -249,6 +253,9 @@ class Origin:
     # Once for the log, and not for each fit of a search: scikit-learn resets Python's
     # own registry of warnings in each fit.
     cuts_reported = False
+    use_reported = False
+    # Of rows left out of a table: its folds are read as tables of their own.
+    sketch: frozenset[int] = frozenset()
 
     def __init__(self, n_rows: int) -> None:
         self.n_rows = n_rows

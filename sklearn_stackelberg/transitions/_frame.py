@@ -6,7 +6,7 @@ pandas is imported only where the user brings a DataFrame or wants one.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ._checks import Column, check_same_length, rows_text
 from ._decision_table import WEIGHT
+from ._ends import looks_like_an_end
 from ._linking import count_steps, link
 from ._tables import AVAILABLE, Frame, Log, comparable, is_frame, rows_equal, stack
 
@@ -49,7 +50,9 @@ def mask_roles(available: Mapping[Any, Any] | Names) -> dict[str, Any]:
 
 def _listed(names: Names) -> list[Hashable]:
     # A tuple is one name, of a table whose columns have several levels.
-    return [*names] if isinstance(names, (list, np.ndarray)) else [names]
+    if isinstance(names, (str, tuple)) or not isinstance(names, Iterable):
+        return [names]
+    return [*names]
 
 
 def write_frame(log: Log) -> Frame:
@@ -171,5 +174,17 @@ def _check_columns(
             raise ValueError(
                 f"Column {name!r} is both the {role} and part of the state, and not "
                 "known before a policy acts: leave it out of state."
+            )
+    for name in known:
+        if name in states or name in others or not looks_like_an_end(name):
+            continue
+        # One that is False everywhere says nothing that is not assumed without it.
+        flags: Any = df[name]
+        if not np.all((flags == 0) | flags.isna()):
+            raise ValueError(
+                f"Column {name!r} looks like the end of an episode and is not used. "
+                f"Give terminated={name!r} if it says where episodes ended for good, "
+                f"truncated={name!r} if where they were cut; or drop it: "
+                f"df.drop(columns=[{name!r}])."
             )
     check_same_length({"df": len(df)})

@@ -22,17 +22,10 @@ def chain_episodes(
     available: Sequence[ArrayLike] | AvailableRule | None = None,
 ) -> dict[str, Any]:
     """Return the fields of the log that the episodes make, one list entry each."""
-    lists = (observations, actions, rewards, terminated)
-    if len({len(given) for given in lists}) > 1:
-        names = ("observations", "actions", "rewards", "terminated")
-        sizes = (f"{a} {len(given):,}" for a, given in zip(names, lists, strict=True))
-        raise ValueError(
-            f"Each list must have one entry per episode, not per step; got "
-            f"{', '.join(sizes)}."
-        )
     ended = check_flags(terminated, "terminated", unit="episode")
     states, chosen, gains, lengths = [], [], [], []
-    for k, (seen, done, gained) in enumerate(zip(*lists[:3], strict=True)):
+    each = zip(observations, actions, rewards, strict=True)
+    for k, (seen, done, gained) in enumerate(each):
         name = f"observations[{k}]"
         states.append(check_states(seen, name))
         chosen.append(check_actions(done, f"actions[{k}]"))

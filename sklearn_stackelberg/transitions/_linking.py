@@ -84,6 +84,30 @@ def link(episode: NDArray[Any], step: NDArray[np.int64]) -> Links:
     return Links(next_row, first, last)
 
 
+def cut_episodes(
+    episode: NDArray[Any],
+    step: NDArray[np.int64],
+    ends: NDArray[np.bool_],
+    acted: NDArray[np.bool_],
+) -> NDArray[Any]:
+    """Give the parts names of their own, 0, 1, ..., that episodes fall into at `ends`.
+
+    Names stay as they are if no end stands inside an episode.
+    """
+    codes = encode(episode)
+    order = np.lexsort((step, codes))
+    same = codes[order][1:] == codes[order][:-1]
+    ends, acted = ends[order], acted[order]
+    # A row without an action right behind an end holds the state that it was cut in.
+    begins = same & ends[:-1] & acted[1:]
+    begins[1:] |= same[1:] & same[:-1] & ends[:-2] & ~acted[1:-1]
+    if not begins.any():
+        return episode
+    part = np.empty(codes.size, dtype=np.intp)
+    part[order] = np.cumsum(np.append(True, begins | ~same))
+    return encode(part)
+
+
 def count_steps(
     episode: NDArray[Any],
     jump: Callable[..., NDArray[np.intp]] | None = None,
@@ -169,4 +193,22 @@ def refuse_backward_steps(
         f"{episode[row].item()!r} from {step[row]} to {step[row + 1]} at rows {row} "
         f"and {row + 1}, {why}. Steps must rise with time: number a countdown upwards; "
         "if the table is newest first, sort it by episode and step."
+    )
+
+
+def gaps_in_words(
+    episode: NDArray[Any], step: NDArray[np.int64], gaps: NDArray[np.bool_], used: str
+) -> str:
+    """Why steps that leave more rows out than they link are no numbers of decisions."""
+    row = int(np.argmax(gaps))
+    later = np.flatnonzero((episode == episode[row]) & (step > step[row]))
+    following = later[np.argmin(step[later])]
+    return (
+        f"The steps leave gaps: {used} can be used, and {int(gaps.sum()):,} have no "
+        f"row at step + 1 although their episode goes on, as in {episode[row].item()!r}"
+        f" from {step[row]} to {step[following]} at rows {row} and {following}. If "
+        "steps count in tens, days or hours, number the decisions of each episode one "
+        "by one: sort by time and use df.groupby(episode).cumcount(). If rows were "
+        "drawn one by one (KFold, train_test_split, resample), draw whole episodes: "
+        "EpisodeKFold."
     )

@@ -5,7 +5,9 @@ pandas is imported only where the user brings a DataFrame.
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, Self, TypeVar
 
 import numpy as np
@@ -111,6 +113,8 @@ def check_states(values: object, name: str = "state") -> States:
             f"{name} is a {type(values).__module__}.{type(values).__name__}; a numpy "
             "array or a pandas DataFrame was expected: call .to_pandas() first."
         )
+    _refuse_masked(values, name)
+    _refuse_parts(values, name)
     # A memory map stays one: the rows may be larger than the memory.
     array = values if isinstance(values, np.memmap) else np.asarray(values)
     if array.dtype.kind == "c":
@@ -124,6 +128,86 @@ def check_states(values: object, name: str = "state") -> States:
             f"with one row per transition was expected: {advice}."
         )
     return array
+
+
+def _refuse_masked(values: object, name: str) -> None:
+    if isinstance(values, np.ma.MaskedArray) and values.ndim:
+        mask = np.ma.getmaskarray(values)
+        rows = np.flatnonzero(np.any(mask.reshape(len(values), -1), axis=1))
+        if rows.size:
+            raise ValueError(
+                f"{name} is masked in {rows.size:,} of its rows (the first is row "
+                f"{rows[0]}). Leave these rows out, or fill them in: .filled(np.nan) "
+                "is what an imputer looks for."
+            )
+
+
+def _refuse_parts(values: Any, name: str) -> None:
+    """Refuse observations with parts by name, as of Gymnasium's Dict spaces."""
+    first = values
+    dtype = getattr(values, "dtype", None)
+    if isinstance(values, (list, tuple)) or getattr(dtype, "kind", "") == "O":
+        first = next(iter(values), None)
+    if isinstance(first, Mapping):
+        raise ValueError(
+            f"{name} is of dictionaries with the keys {[*first]}; a 2-D table with one "
+            "row per transition was expected. Put the parts side by side: "
+            "np.column_stack([states[key] for key in keys]), or "
+            "gymnasium.wrappers.FlattenObservation before logging."
+        )
+
+
+def is_time(type_: type) -> bool:
+    # pandas' Timestamp and Timedelta are the standard library's; its Period is not.
+    known = (datetime.date, datetime.time, datetime.timedelta, np.datetime64)
+    return issubclass(type_, known) or type_.__name__ == "Period"
+
+
+def refuse_words(states: States, name: str = "state") -> None:
+    """Refuse text and dates among states, naming their columns, before they are read.
+
+    Text that spells numbers is let through, as scikit-learn does.
+    """
+    if getattr(getattr(states, "dtype", None), "kind", "O") in "biufc":
+        return
+    words, dates = [], []
+    labels = states.columns if is_frame(states) else range(states.shape[1])
+    for j, label in enumerate(labels):
+        column: Any = states.iloc[:, j] if is_frame(states) else states[:, j]
+        kind = getattr(column.dtype, "kind", "O")
+        if kind in "mM":
+            dates.append(label)
+        elif kind not in "biufc":
+            odd = (value for value in np.asarray(column, dtype=object) if _odd(value))
+            for value in islice(odd, 1):
+                if isinstance(value, str):
+                    words.append(f"{label!r} (for example {value!r})")
+                else:
+                    dates.append(label)
+    if dates:
+        raise ValueError(
+            f"{name} holds dates or times in the columns {dates}; numbers were "
+            "expected. Make them numbers, such as days since a date: "
+            "(df[column] - start) / pandas.Timedelta(days=1)."
+        )
+    if words:
+        raise ValueError(
+            f"{name} holds text that is no number in the columns {', '.join(words)}; "
+            "numbers were expected. Encode it first, for example by OneHotEncoder in a "
+            "ColumnTransformer in front of the estimator (around a Transitions, "
+            "OnStates(...))."
+        )
+
+
+def _odd(value: object) -> bool:
+    """Whether a value is a date, or text that spells no number."""
+    if not isinstance(value, str):
+        return is_time(type(value))
+    try:
+        float(value)
+    except ValueError:
+        return True
+    return False
 
 
 def _refuse_complex(what: str) -> NoReturn:

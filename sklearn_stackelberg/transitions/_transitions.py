@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NoReturn, Self
 
 import numpy as np
@@ -22,9 +23,11 @@ from ._checks import (
     check_same_length,
     check_steps,
     check_weights,
+    numbers_or_nan,
 )
 from ._decision_table import WEIGHT, chain_rows, read_fields
 from ._discounting import spread_rewards
+from ._episode_lists import read_episodes
 from ._episodes import (
     NOT_AN_ARRAY,
     EpisodeView,
@@ -50,6 +53,7 @@ from ._tables import (
     take_rows,
 )
 from ._time import StepUnit, add_stage, number_times
+from ._usage import Lost, join_lost, lost_of, sketch_of
 
 
 class Transitions(Log):
@@ -140,6 +144,10 @@ class Transitions(Log):
     next_available: NDArray[np.bool_] | None = None
     available_actions: NDArray[Any] | None = None
     available_rule: AvailableRule | None = None
+    # Of rows left out when the log was read; and whether each row was taken as an
+    # episode of its own for want of a column that says so.
+    _lost: Lost | None = None
+    _single_steps: bool = False
 
     def __init__(
         self,
@@ -231,6 +239,15 @@ class Transitions(Log):
         fields = read_fields(columns, chain, state) | {"action_names": action_names}
         fields |= read_mask_columns(columns, fields, chain.rows, chain.next_rows)
         log = cls._from_checked(chain.left_out, chain.n_without_action, fields)
+        lost = chain.acted.copy()
+        lost[chain.rows] = False
+        left = np.flatnonzero(lost)
+        if left.size:
+            reward = columns["reward"].read(numbers_or_nan, left)
+            log._lost = lost_of(reward, chain.too_many_gaps)
+            log._origin.sketch = sketch_of(chain.label[left], chain.step[left], reward)
+        if not {"episode", "terminated"} & {*columns}:
+            log._single_steps = True
         return log, chain.rows
 
     def _warn_of_cut_episodes(self, stacklevel: int) -> None:
@@ -278,6 +295,7 @@ class Transitions(Log):
                 setattr(new, name, taken[id(values)])
         # What was left out belongs to the log as it was read, and to no fold of it.
         new.left_out, new._n_without_action = {}, 0
+        new.__dict__.pop("_lost", None)
         return new
 
     def __array__(self, dtype: object = None, copy: object = None) -> NoReturn:
@@ -418,7 +436,10 @@ class Transitions(Log):
         ends:          0 terminated
         left out:      0 rows
         """
-        return summarize(self, self._n_without_action)
+        summary = summarize(self, self._n_without_action)
+        if self._lost is None:
+            return summary
+        return replace(summary, left_out_reward=self._lost.share_beside(self.reward))
 
     @classmethod
     def from_frame(
@@ -431,6 +452,7 @@ class Transitions(Log):
         episode: str,
         step: str | None = None,
         terminated: str | None = None,
+        truncated: str | None = None,
         propensity: str | None = None,
         is_initial: str | None = None,
         duration: str | None = None,
@@ -455,6 +477,11 @@ class Transitions(Log):
             Columns of the state, and of the action, which may be several numbers.
         reward, episode : str
             Columns of the action's reward and the episode's name.
+        truncated : str, default=None
+            Column that says where an episode was cut, such as Gymnasium's ``truncated``
+            or D4RL's ``timeouts``: what follows there is another episode, but for a row
+            without an action. Where episodes are cut inside, they are renumbered 0, 1,
+            ..., and end where they are terminated, too.
         step, terminated, propensity, is_initial, duration, weight : str, default=None
             Columns as in `Transitions`. None means: each episode's rows stand together
             and in order; every end is a truncation; unknown; the smallest step of each
@@ -482,8 +509,9 @@ class Transitions(Log):
         ------
         ValueError
             If a column is not there, a value is not as in `Transitions`, steps repeat
-            or run backwards, an episode without steps stands in two places, or no row
-            has a next state.
+            or run backwards or leave more rows out than they link, an episode without
+            steps stands in two places, no row has a next state, or a column whose name
+            says that it is of ends, such as ``truncated`` or ``done``, is not used.
 
         Examples
         --------
@@ -499,7 +527,8 @@ class Transitions(Log):
         ([75, 70, 95], 1)
         """
         roles = {"reward": reward, "episode": episode, "step": step}
-        roles |= {"terminated": terminated, "propensity": propensity}
+        roles |= {"terminated": terminated, "truncated": truncated}
+        roles["propensity"] = propensity
         roles |= {"is_initial": is_initial, "duration": duration, WEIGHT: weight}
         roles["censored"] = censored
         rule = available if callable(available) else None
@@ -509,6 +538,8 @@ class Transitions(Log):
         if step_unit is not None:
             columns = number_times(columns, step_unit)
         log = cls._from_columns(check_states(states), columns, action_names)[0]
+        if log._lost and log._lost.gaps:
+            raise ValueError(log._lost.gaps)
         if rule is not None:
             log.__dict__.update(read_masks(log, rule, None))
         return log
@@ -516,30 +547,46 @@ class Transitions(Log):
     @classmethod
     def from_episodes(
         cls,
-        observations: Sequence[ArrayLike],
-        actions: Sequence[ArrayLike],
-        rewards: Sequence[ArrayLike],
-        terminated: Sequence[bool],
+        observations: Iterable[Any],
+        actions: Iterable[ArrayLike] | None = None,
+        rewards: Iterable[ArrayLike] | None = None,
+        terminated: Iterable[ArrayLike] | None = None,
         available: Sequence[ArrayLike] | AvailableRule | None = None,
         duration: Sequence[ArrayLike] | None = None,
         weight: Sequence[ArrayLike] | None = None,
+        *,
+        truncated: Iterable[ArrayLike] | None = None,
+        autoreset: str = "next_step",
     ) -> Self:
         """Make transitions from lists with one entry per episode.
 
+        What a vector environment of Gymnasium returned is also taken, in lists with one
+        entry per step, whose arrays have a row for each environment; and so are
+        Minari's episodes, as ``observations`` alone.
+
         Parameters
         ----------
-        observations : list of array-likes of shape (T + 1, d)
+        observations : iterable of array-likes of shape (T + 1, d)
             The states of each episode: one more than its T actions, the last being the
-            state in which it ended.
-        actions, rewards : lists of array-likes of shape (T,); actions also (T, p)
+            state in which it ended. Or records with the attributes ``observations``,
+            ``actions``, ``rewards``, ``terminations`` and ``truncations``.
+        actions, rewards : iterables of array-likes of shape (T,); actions also (T, p)
             The actions taken and the rewards that followed.
-        terminated : list of bool
-            Whether each episode ended for good, not by a time limit.
+        terminated : iterable of bool, or of array-likes of bool of shape (T,)
+            Whether each episode, or each of its steps, ended it for good, not by a time
+            limit.
         available : list of array-likes of bool of shape (T + 1, n_actions), or \
                 callable, default=None
             Which actions are available in each state, as in `Transitions`.
         duration, weight : lists of array-likes of shape (T,), default=None
             As in `Transitions`, of each action.
+        truncated : as terminated, default=None
+            Whether it was cut. Needed of vector environments alone, whose steps go on
+            in the next episode.
+        autoreset : {"next_step", "same_step"}, default="next_step"
+            When a vector environment was reset: in the step after an end, which is no
+            transition, or in that of the end, where a truncated row's next state is
+            unknown and the row left out.
 
         Returns
         -------
@@ -555,12 +602,18 @@ class Transitions(Log):
         >>> log.next_state.ravel(), log.terminated
         (array([1., 2., 6.]), array([False,  True, False]))
         """
-        fields = chain_episodes(observations, actions, rewards, terminated, available)
-        lengths = [len(np.asarray(done)) for done in actions]
+        given = read_episodes(
+            observations, actions, rewards, terminated, truncated, autoreset
+        )
+        fields = chain_episodes(*given[:4], available)
+        lengths = [len(done) for done in given.actions]
         for name, parts in (("duration", duration), ("weight", weight)):
             if parts is not None:
                 fields[name] = chain_values(parts, lengths, name)
-        return cls(**fields)
+        log = cls(**fields)
+        if given.lost:
+            log.left_out, log._lost = given.left_out, given.lost
+        return log
 
     @classmethod
     def concatenate(cls, *logs: Transitions) -> Self:
@@ -590,7 +643,10 @@ class Transitions(Log):
                 )
         left_out, fields = join_logs(logs)
         n_without_action = sum(log._n_without_action for log in logs)
-        return cls._from_checked(left_out, n_without_action, fields)
+        joined = cls._from_checked(left_out, n_without_action, fields)
+        if lost := join_lost([log._lost for log in logs]):
+            joined._lost = lost
+        return joined
 
     def to_frame(self) -> Frame:
         """Return the log as a table that `from_frame` reads back.

@@ -131,6 +131,7 @@ def test_a_monitor_of_scores():
     # scikit-learn's monitor scores where there is a y: a table of decisions.
     log = walk_log()
     X, y = log.state, pd.DataFrame({"action": log.action, "reward": log.reward})
+    y["terminated"] = True
     prepare_evaluation = FittedQScorer(discount=0.9)
     monitor = callback.ScoringMonitor(scoring={"value": prepare_evaluation})
     policy = estimator(mirror_steps=3, max_iter=0).set_callbacks(monitor).fit(X, y)
@@ -144,6 +145,7 @@ def test_a_monitor_of_scores():
 def test_a_monitor_of_the_default_score():
     log = walk_log()
     X, y = log.state, pd.DataFrame({"action": log.action, "reward": log.reward})
+    y["terminated"] = True
     own = {"value": lambda policy, X, y: policy.score(X, y)}
     monitor = callback.ScoringMonitor(scoring=own)
     policy = estimator(mirror_steps=2, max_iter=0).set_callbacks(monitor).fit(X, y)

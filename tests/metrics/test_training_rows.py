@@ -145,6 +145,7 @@ def test_the_last_step_of_a_pipeline_knows_the_log_as_it_saw_it():
         search.score(log)
     columns = pd.DataFrame(log.state, columns=[*"xyz"])
     decided = pd.DataFrame({"action": log.action, "reward": log.reward})
+    decided["terminated"] = True
     policy = estimator(discount=0.5).fit(columns, decided)
     with pytest.warns(TrainingRowsWarning, match="from 100 %"):
         policy.score(columns, decided)

@@ -28,6 +28,7 @@ from sklearn_stackelberg.transitions._decision_table import ROLES
 from sklearn_stackelberg.transitions._tables import FIELDS
 
 STATES = ["x", "y"]
+ignore_use = pytest.mark.filterwarnings("ignore:Of .* rows with:UserWarning")
 ignore_gaps = pytest.mark.filterwarnings("ignore:Gaps in the steps:UserWarning")
 
 
@@ -195,16 +196,18 @@ def test_rows_of_logs_and_of_actions_alone():
     assert rows.tolist() == [0, 1, 2, 3, 4, 5]
 
 
-def test_positions_count_and_no_index_does():
+def test_positions_count_and_indexes_that_say_otherwise_are_refused():
     frame = pd.DataFrame(X, columns=["pulse"], index=[5, 4, 3, 2, 1, 0])
-    found = as_transitions(frame, decisions())
+    with pytest.raises(ValueError, match="X and y have different indexes"):
+        as_transitions(frame, decisions())
+    found = as_transitions(frame, decisions().set_axis(frame.index))
     assert_array_equal(found.state, as_transitions(X, decisions()).state)
     moved = as_transitions(X, decisions().set_index(np.array([9, 9, 1, 0, 0, 7])))
     assert_identical(moved, as_transitions(X, decisions()))
 
 
 def test_other_columns_are_nothing_to_the_log():
-    table = decisions(truncated=False, ward="3b", actions=0, done=1, stop=2, t=1)
+    table = decisions(truncated=False, ward="3b", actions=0, done=0, stop=2, t=1)
     table[7] = 0.0
     assert_identical(as_transitions(X, table), as_transitions(X, decisions()))
 
@@ -502,6 +505,7 @@ FORMS = {
 }
 
 
+@ignore_use
 @ignore_convergence
 @pytest.mark.parametrize("form", FORMS)
 def test_searches_and_predictions_are_those_of_the_log(form, walk):
@@ -526,6 +530,7 @@ def test_searches_and_predictions_are_those_of_the_log(form, walk):
     assert_array_equal(found[rows], cross_val_predict(estimator(**FAST), log, cv=cv))
 
 
+@ignore_use
 @ignore_gaps
 @ignore_convergence
 @pytest.mark.parametrize("form", FORMS)
