@@ -42,7 +42,7 @@ from .metrics._training_rows import TrainingRows, warn_of_training_rows
 from .solvers._base import Solver
 from .transitions._as_transitions import as_transitions
 from .transitions._episodes import EpisodeView
-from .transitions._tables import AvailableRule
+from .transitions._tables import AvailableRule, collected
 from .transitions._transitions import Transitions
 
 # What `fit` takes: a log, or states; DataFrames are array-like.
@@ -674,6 +674,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
             Only if `return_std`.
         """
         check_is_fitted(self)
+        X = collected(X)
         states = self._states(X)
         if not return_std:
             return self._fitted_policy.q_values(states, action)
@@ -826,6 +827,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
     def _inputs(self, X: Log, available: Available) -> tuple[Floats, dict[str, Any]]:
         """Checked states, (n, d), and the mask of actions, if there is any."""
         check_is_fitted(self)
+        X = collected(X)
         states = self._states(X)
         # Not by way of `as_transitions`, which refuses a part of an episode.
         X = X.transitions if isinstance(X, EpisodeView) else X
@@ -837,4 +839,4 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         """Checked states, (n, d)."""
         if isinstance(X, (Transitions, EpisodeView)):
             X = (X.transitions if isinstance(X, EpisodeView) else X).state
-        return validate_data(self, X, dtype=np.float64, reset=False)
+        return validate_data(self, collected(X), dtype=np.float64, reset=False)

@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._typing import AnyArray, Floats, Index
 from .._validation import check_discount, check_level, check_rules, integer
 from ..transitions._as_transitions import as_transitions
+from ..transitions._tables import collected
 from ..transitions._transitions import Transitions
 from ._data import EvaluationData
 from ._estimate import Figures, OffPolicyEstimate, within
@@ -134,6 +135,7 @@ def unwrap(
 
     With the row of X that each transition came from, (n,), and how many rows X has.
     """
+    X = collected(X)
     # A search may be in a pipeline and a pipeline in a search.
     while True:
         if hasattr(policy, "best_estimator_"):

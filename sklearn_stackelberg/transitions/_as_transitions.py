@@ -12,7 +12,7 @@ from sklearn.utils import check_consistent_length
 from ._checks import check_plain_values, check_same_length
 from ._decision_table import GAP, find_columns, is_table
 from ._episodes import CUT_EPISODES_HARM, EpisodeView
-from ._tables import States, check_states
+from ._tables import States, check_states, collected
 from ._transitions import Transitions
 
 GivenLog = Transitions | EpisodeView[Transitions]
@@ -100,7 +100,7 @@ def as_transitions(
             "table as y with the columns action, reward and, if any, episode and step."
         )
     else:
-        state = check_states(X, "X")
+        state, y = check_states(X, "X"), collected(y)
         # scikit-learn's own check, and so its own words, which its tests look for.
         check_consistent_length(state, y)
         if is_table(y):

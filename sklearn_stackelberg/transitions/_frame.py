@@ -1,42 +1,118 @@
 """Tables of logged decisions: reading one into the fields of a log, and writing one.
 
-pandas is imported only where the user brings a DataFrame or wants one.
+pandas is imported only where the user wants a DataFrame of it back.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+import os
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._checks import Column, check_same_length, rows_text
 from ._linking import count_steps, link
-from ._tables import AVAILABLE, Frame, Log, comparable, is_frame, rows_equal, stack
+from ._tables import (
+    AVAILABLE,
+    Frame,
+    Log,
+    PandasFrame,
+    as_narwhals,
+    collected,
+    column_names,
+    comparable,
+    is_frame,
+    is_pandas,
+    lazy_frame,
+    refuse_foreign,
+    rows_equal,
+    stack,
+    take_column,
+    take_columns,
+)
 
 # pandas' nullable types: a plain column of integers cannot hold the missing actions.
 _NULLABLE = {"i": "Int64", "u": "UInt64", "f": "Float64", "b": "boolean"}
 
 Names = Hashable | Sequence[Hashable]
 
+# Any: a DataFrame or a lazy one of any library that narwhals knows.
+Table = Frame | str | os.PathLike[str] | Any
+
 
 def frame_columns(
-    df: Frame, states: Names, actions: Names, roles: Mapping[str, Hashable]
+    df: Table, states: Names, actions: Names, roles: Mapping[str, Hashable]
 ) -> tuple[Frame, dict[str, Column], tuple[Hashable, ...] | None]:
     """Return the states, the other columns by role, and a wide action's names."""
     states, actions = _listed(states), _listed(actions)
     named = {role: name for role, name in roles.items() if name is not None}
-    _check_columns(df, states, actions, named)
+    source = open_table(df)
+    _check_columns(source.names, states, actions, named)
+    df = source.read([*states, *actions, *named.values()])
+    check_same_length({"df": len(df)})
     columns = {
-        role: Column(df[name], f"{role} (column {name!r})")
+        role: Column(take_column(df, name), f"{role} (column {name!r})")
         for role, name in {"action": actions[0], **named}.items()
     }
     if len(actions) == 1:
-        return df[states], columns, None
-    columns["action"] = Column(df[actions], f"action (columns {actions})")
-    return df[states], columns, tuple(actions)
+        return take_columns(df, states), columns, None
+    wide = take_columns(df, actions)
+    columns["action"] = Column(wide, f"action (columns {actions})")
+    return take_columns(df, states), columns, tuple(actions)
+
+
+class Source(NamedTuple):
+    """A table that may not be read yet: its columns, and how to read some of them."""
+
+    names: Sequence[Hashable]
+    read: Callable[[list[Hashable]], Frame]
+
+
+def open_table(df: Table) -> Source:
+    """Look at the columns of a DataFrame, of a lazy one, or of a Parquet file."""
+    if isinstance(df, (str, os.PathLike)):
+        return _open_parquet(os.fspath(df))
+    if (lazy := lazy_frame(df)) is not None:
+        names = lazy.collect_schema().names()
+        return Source(names, lambda some: collected(lazy.select(_once(some))))
+    if is_frame(df):
+        return Source(column_names(df), lambda _: df)
+    if hasattr(df, "columns"):
+        refuse_foreign(df, "df")
+    raise TypeError(
+        "A DataFrame (pandas, polars, Arrow, Modin, ...), or the path of a Parquet "
+        f"file, was expected; got {type(df).__name__}. Make "
+        "one of it, for example with pandas.DataFrame(...)."
+    )
+
+
+def _open_parquet(path: str) -> Source:
+    """Open a Parquet file by polars, or else by pyarrow, whichever is installed."""
+    try:
+        import polars as pl
+
+        lazy = pl.scan_parquet(path)
+        names = lazy.collect_schema().names()
+        return Source(names, lambda some: lazy.select(_once(some)).collect())
+    except ModuleNotFoundError:
+        pass
+    try:
+        import pyarrow.dataset as ds
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "Reading a Parquet file needs polars or pyarrow: python -m pip install "
+            "polars"
+        ) from error
+    rows = ds.dataset(path)
+    return Source(rows.schema.names, lambda some: rows.to_table(columns=_once(some)))
+
+
+def _once(names: list[Hashable]) -> list[Any]:
+    # One column may have several roles, such as the step that is a state as well.
+    return [*dict.fromkeys(names)]
 
 
 def mask_roles(available: Mapping[Any, Any] | Names) -> dict[str, Any]:
@@ -51,8 +127,8 @@ def _listed(names: Names) -> list[Hashable]:
     return [*names] if isinstance(names, (list, np.ndarray)) else [names]
 
 
-def write_frame(log: Log) -> Frame:
-    """Write a log as a DataFrame, with rows that hold the states where it is cut."""
+def write_frame(log: Log) -> PandasFrame:
+    """Write a log as a pandas DataFrame, with rows for the states where it is cut."""
     import pandas as pd
 
     n = len(log)
@@ -109,6 +185,14 @@ def write_frame(log: Log) -> Frame:
     if not is_frame(states):
         columns = [f"state_{j}" for j in range(log.n_features)]
         states = pd.DataFrame(states, columns=columns)
+    elif not is_pandas(states):
+        # By column: each keeps its type, and no other library is needed for it.
+        states = pd.DataFrame(
+            {
+                name: as_narwhals(states)[str(name)].to_numpy()
+                for name in column_names(states)
+            }
+        )
     for kind, names in (("action's", [*actions]), ("state", [*states.columns])):
         clash = [name for name in names if name in fields]
         if clash:
@@ -125,21 +209,15 @@ def write_frame(log: Log) -> Frame:
 
 
 def _check_columns(
-    df: Frame,
+    known: Sequence[Hashable],
     states: list[Hashable],
     actions: list[Hashable],
     names: dict[str, Hashable],
 ) -> None:
-    """Refuse columns that `df` does not have, naming those that it has."""
-    if not is_frame(df):
-        raise TypeError(
-            f"from_frame needs a pandas DataFrame; got {type(df).__name__}. Call "
-            ".to_pandas() on it, or pandas.DataFrame(...)."
-        )
+    """Refuse columns that are not among the known ones, naming those that are."""
     if not states or not actions:
         empty = "action" if states else "state"
         raise ValueError(f"{empty} must name at least one column; got an empty list.")
-    known = [*df.columns]
     others = [*actions, *names.values()]
     # Near names are looked for in lower case: a wrong case is the commonest slip.
     by_text = {str(name).lower(): name for name in known}
@@ -167,4 +245,3 @@ def _check_columns(
                 f"Column {name!r} is both the {role} and part of the state, and not "
                 "known before a policy acts: leave it out of state."
             )
-    check_same_length({"df": len(df)})

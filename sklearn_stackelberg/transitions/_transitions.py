@@ -42,6 +42,8 @@ from ._tables import (
     States,
     check_same_columns,
     check_states,
+    choose_rows,
+    column_names,
     is_frame,
     take_rows,
 )
@@ -148,7 +150,7 @@ class Transitions(Log):
         check_same_columns(self.state, self.next_state)
         self.action = check_actions(action)
         if is_frame(action) and self.action.ndim == 2:
-            self.action_names = tuple(action.columns)
+            self.action_names = tuple(column_names(action))
         self.reward = check_reals(reward, "reward")
         ends = np.zeros(len(self.state), bool) if terminated is None else terminated
         self.terminated = check_flags(ends, "terminated")
@@ -305,13 +307,7 @@ class Transitions(Log):
         """
         if self.next_state is self.state or not self.terminated.any():
             return self.next_state
-        ended = self.terminated[:, None]
-        now, after = self.state, self.next_state
-        if is_frame(now) and is_frame(after):
-            # pandas aligns by index, and the two tables may have different ones.
-            own = now.set_axis(after.index)
-            return after.where(np.broadcast_to(~ended, self.shape), own)
-        return np.where(ended, now, after)
+        return choose_rows(self.terminated, self.next_state, self.state)
 
     def action_columns(self) -> dict[Hashable, NDArray[Any]]:
         """The action by column: ``action``, or by its columns' names or numbers.
