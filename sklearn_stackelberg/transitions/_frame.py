@@ -19,6 +19,7 @@ from ._tables import (
     AVAILABLE,
     Frame,
     Log,
+    Names,
     PandasFrame,
     as_narwhals,
     collected,
@@ -27,6 +28,7 @@ from ._tables import (
     is_frame,
     is_pandas,
     lazy_frame,
+    listed,
     refuse_foreign,
     rows_equal,
     stack,
@@ -37,8 +39,6 @@ from ._tables import (
 # pandas' nullable types: a plain column of integers cannot hold the missing actions.
 _NULLABLE = {"i": "Int64", "u": "UInt64", "f": "Float64", "b": "boolean"}
 
-Names = Hashable | Sequence[Hashable]
-
 # Any: a DataFrame or a lazy one of any library that narwhals knows.
 Table = Frame | str | os.PathLike[str] | Any
 
@@ -47,7 +47,7 @@ def frame_columns(
     df: Table, states: Names, actions: Names, roles: Mapping[str, Hashable]
 ) -> tuple[Frame, dict[str, Column], tuple[Hashable, ...] | None]:
     """Return the states, the other columns by role, and a wide action's names."""
-    states, actions = _listed(states), _listed(actions)
+    states, actions = listed(states), listed(actions)
     named = {role: name for role, name in roles.items() if name is not None}
     source = open_table(df)
     _check_columns(source.names, states, actions, named)
@@ -118,13 +118,8 @@ def _once(names: list[Hashable]) -> list[Any]:
 def mask_roles(available: Mapping[Any, Any] | Names) -> dict[str, Any]:
     """Columns of masks, given by action or named by the actions, by role."""
     if not isinstance(available, Mapping):
-        available = {name: name for name in _listed(available)}
+        available = {name: name for name in listed(available)}
     return {f"{AVAILABLE}{action}": name for action, name in available.items()}
-
-
-def _listed(names: Names) -> list[Hashable]:
-    # A tuple is one name, of a table whose columns have several levels.
-    return [*names] if isinstance(names, (list, np.ndarray)) else [names]
 
 
 def write_frame(log: Log) -> PandasFrame:
@@ -208,6 +203,23 @@ def write_frame(log: Log) -> PandasFrame:
     return frame.take(order).reset_index(drop=True)
 
 
+def check_known(known: Sequence[Hashable], names: Sequence[Hashable]) -> None:
+    """Refuse names that are not among the known ones, with the nearest of these."""
+    # Near names are looked for in lower case: a wrong case is the commonest slip.
+    by_text = {str(name).lower(): name for name in known}
+    problems = []
+    for name in dict.fromkeys(names):
+        if name not in known:
+            near = difflib.get_close_matches(str(name).lower(), by_text, n=3)
+            hint = " or ".join(repr(by_text[text]) for text in near)
+            problems.append(f"{name!r}" + f" (did you mean {hint}?)" * bool(near))
+    if problems:
+        shown = ", ".join(map(repr, known[:20])) + ", ..." * (len(known) > 20)
+        raise ValueError(
+            f"The table has no column {', nor '.join(problems)}. It has {shown}."
+        )
+
+
 def _check_columns(
     known: Sequence[Hashable],
     states: list[Hashable],
@@ -219,19 +231,7 @@ def _check_columns(
         empty = "action" if states else "state"
         raise ValueError(f"{empty} must name at least one column; got an empty list.")
     others = [*actions, *names.values()]
-    # Near names are looked for in lower case: a wrong case is the commonest slip.
-    by_text = {str(name).lower(): name for name in known}
-    problems = []
-    for name in dict.fromkeys([*states, *others]):
-        if name not in known:
-            near = difflib.get_close_matches(str(name).lower(), by_text, n=3)
-            hint = " or ".join(repr(by_text[text]) for text in near)
-            problems.append(f"{name!r}" + f" (did you mean {hint}?)" * bool(near))
-    if problems:
-        shown = ", ".join(map(repr, known[:20])) + ", ..." * (len(known) > 20)
-        raise ValueError(
-            f"The table has no column {', nor '.join(problems)}. It has {shown}."
-        )
+    check_known(known, [*states, *others])
     for name in [*states, *others]:
         if max(known.count(name), states.count(name), actions.count(name)) > 1:
             raise ValueError(

@@ -50,6 +50,7 @@ class PandasFrame(Frame, Protocol):
 
 
 States = AnyArray | Frame
+Names = Hashable | Sequence[Hashable]
 T = TypeVar("T", AnyArray, States)
 
 
@@ -126,6 +127,12 @@ def as_narwhals(frame: Frame) -> nw.DataFrame[Any]:
 def column_names(frame: Frame) -> list[Hashable]:
     """The names of a table's columns."""
     return [*(frame if is_pandas(frame) else as_narwhals(frame)).columns]
+
+
+def listed(names: Names) -> list[Hashable]:
+    """Names as a list, of one or of several."""
+    # A tuple is one name, of a table whose columns have several levels.
+    return [*names] if isinstance(names, (list, np.ndarray)) else [names]
 
 
 def take_columns(frame: Frame, names: Sequence[Hashable]) -> Frame:

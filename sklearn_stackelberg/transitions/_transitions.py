@@ -31,14 +31,14 @@ from ._episodes import (
     summarize,
     warn_of_cut_episodes,
 )
-from ._frame import frame_columns, mask_roles, write_frame
+from ._frame import Table, frame_columns, mask_roles, write_frame
 from ._join import chain_episodes, join_logs
 from ._linking import link
 from ._tables import (
     FIELDS,
     AvailableRule,
-    Frame,
     Log,
+    PandasFrame,
     States,
     check_same_columns,
     check_states,
@@ -47,6 +47,7 @@ from ._tables import (
     is_frame,
     take_rows,
 )
+from ._wide import wide_fields
 
 
 class Transitions(Log):
@@ -347,7 +348,7 @@ class Transitions(Log):
     @classmethod
     def from_frame(
         cls,
-        df: Frame,
+        df: Table,
         *,
         state: str | Sequence[str],
         action: str | Sequence[str],
@@ -368,8 +369,11 @@ class Transitions(Log):
 
         Parameters
         ----------
-        df : DataFrame
-            With `step`, its rows may stand in any order, unless steps that fall from
+        df : DataFrame or str
+            Of pandas, polars, Arrow, Modin or another library that narwhals reads; a
+            lazy one; or the path of a Parquet file, read by polars if it is installed
+            and else by pyarrow. Of the last two only these columns are read. With
+            `step`, its rows may stand in any order, unless steps that fall from
             row to row in every episode may be a countdown: such a table is refused.
         state, action : str or list of str
             Columns of the state, and of the action, which may be several numbers.
@@ -387,7 +391,7 @@ class Transitions(Log):
         Returns
         -------
         Transitions
-            In the order of the table, states as DataFrames.
+            In the order of the table, states as DataFrames of its library.
 
         Raises
         ------
@@ -419,6 +423,109 @@ class Transitions(Log):
         log = cls._from_columns(check_states(states), columns, action_names)[0]
         if rule is not None:
             log.__dict__.update(read_masks(log, rule, None))
+        return log
+
+    @classmethod
+    def from_wide(
+        cls,
+        df: Table,
+        *,
+        stages: Sequence[Mapping[str, Any]],
+        state: str | Sequence[str] | None = None,
+        episode: str | None = None,
+        reward: str | None = None,
+        terminated: str | None = None,
+        fill: object = 0,
+        stage: str | None = "stage",
+    ) -> Self:
+        """Make transitions from a table with one row per patient, columns per stage.
+
+        A patient without an action at a stage has none later, and their episode ended
+        with the action before it. Each state has the columns of all stages: those that
+        its own stage does not have are filled, and a column says which stage it is.
+
+        Parameters
+        ----------
+        df : DataFrame or str
+            As in `from_frame`.
+        stages : list of dict
+            What each stage has, in the order of time, by the names of columns.
+            ``action``: the column of what was done, or a list of several numbers'.
+            ``state``: a list of the columns that are known before, earlier actions and
+            measurements among them if they are to be remembered; or a dict by name of
+            the state's column, ``{"weight": "weight_2"}``, for what is measured at
+            every stage. ``reward``: the column of what followed, 0 without one.
+            ``propensity``: a column, or a number. ``available``: a list of the actions
+            that could be taken. Without one, actions that are text are available at
+            the stages where they were taken.
+        state : str or list of str, default=None
+            Columns that belong to the state at every stage and do not change.
+        episode : str, default=None
+            Column of the patient's name. None takes the number of the row.
+        reward : str, default=None
+            Column of an outcome measured once, at the end of all stages. It is the
+            reward of each patient's last action, added to the stage's own.
+        terminated : str, default=None
+            Column that is False for patients who were lost after their last action. If
+            the state of the next stage was measured, it is their next state; else that
+            action is left out. None means that every end is one.
+        fill : value or dict by state column, default=0
+            What stands at stages that do not have a column of the state.
+        stage : str or None, default="stage"
+            Name of the column of the state that holds the stage, 1, 2, ....
+
+        Returns
+        -------
+        Transitions
+            Patient by patient, the stage as `step`, states as DataFrames.
+
+        Raises
+        ------
+        ValueError
+            If a column is not there or not as in `Transitions`, an action follows a
+            stage without one, a state holds what is not known yet, or a patient has two
+            rows.
+
+        Examples
+        --------
+        A trial of two stages: who responded to the first treatment was done.
+
+        >>> import pandas as pd
+        >>> from sklearn_stackelberg.transitions import Transitions
+        >>> trial = pd.DataFrame({"age": [31, 58, 44], "mood": [9.0, 7.0, 8.0]})
+        >>> trial["first"] = ["drug", "talk", "drug"]
+        >>> trial["mood_after"] = [6.0, None, 7.5]
+        >>> trial["second"] = ["both", None, "more"]
+        >>> trial["score"] = [12.0, 20.0, 15.0]
+        >>> one = {"state": ["mood"], "action": "first"}
+        >>> two = {"state": ["mood_after", "mood"], "action": "second"}
+        >>> log = Transitions.from_wide(
+        ...     trial, stages=[one, two], state="age", reward="score"
+        ... )
+        >>> log.state
+           stage  age  mood  mood_after
+        0      1   31   9.0         0.0
+        1      2   31   9.0         6.0
+        2      1   58   7.0         0.0
+        3      1   44   8.0         0.0
+        4      2   44   8.0         7.5
+        >>> log.reward, log.terminated
+        (array([ 0., 12., 20.,  0., 15.]), array([False,  True,  True, False,  True]))
+        >>> log.available_actions.tolist(), log.available[1].tolist()
+        (['both', 'drug', 'more', 'talk'], [True, False, True, False])
+        """
+        left_out, fields = wide_fields(
+            df,
+            stages,
+            state=state,
+            episode=episode,
+            reward=reward,
+            terminated=terminated,
+            fill=fill,
+            stage=stage,
+        )
+        log = cls(**fields)
+        log.left_out = left_out
         return log
 
     @classmethod
@@ -492,8 +599,8 @@ class Transitions(Log):
         n_without_action = sum(log._n_without_action for log in logs)
         return cls._from_checked(left_out, n_without_action, fields)
 
-    def to_frame(self) -> Frame:
-        """Return the log as a table that `from_frame` reads back.
+    def to_frame(self) -> PandasFrame:
+        """Return the log as a pandas table that `from_frame` reads back.
 
         The columns are those of the state (``state_0``, ... for arrays), those of the
         action (``action_0``, ... for several without names), the other fields, and
