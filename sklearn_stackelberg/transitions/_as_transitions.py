@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from typing import Literal, overload
 
 import numpy as np
@@ -12,7 +13,7 @@ from sklearn.utils import check_consistent_length
 from ._checks import check_plain_values, check_same_length
 from ._decision_table import GAP, find_columns, is_table
 from ._episodes import CUT_EPISODES_HARM, EpisodeView
-from ._tables import States, check_states, collected
+from ._tables import States, check_states, collected, take_states
 from ._transitions import Transitions
 
 GivenLog = Transitions | EpisodeView[Transitions]
@@ -104,7 +105,9 @@ def as_transitions(
         # scikit-learn's own check, and so its own words, which its tests look for.
         check_consistent_length(state, y)
         if is_table(y):
-            log, rows = Transitions._from_columns(state, find_columns(y))
+            log, rows = Transitions._from_columns(
+                partial(take_states, state), find_columns(y)
+            )
             _warn_of_gaps(log.left_out, stacklevel=3)
         else:
             log = _imitation(state, y)

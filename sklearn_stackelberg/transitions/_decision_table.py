@@ -36,8 +36,6 @@ from ._tables import (
     refuse_foreign,
     take_column,
     take_columns,
-    take_rows,
-    with_index_of,
 )
 
 _OPTIONAL = ("episode", "step", "terminated", "propensity", "is_initial")
@@ -255,10 +253,8 @@ def _chain_single_steps(columns: dict[str, Column], acted: NDArray[np.bool_]) ->
     return Chain(rows, rows, acted, acted, every, numbers, steps, left_out, 0)
 
 
-def read_fields(
-    columns: dict[str, Column], chain: Chain, states: States
-) -> dict[str, Any]:
-    """Return the fields of the log; `states` has a row for each of the table's."""
+def read_fields(columns: dict[str, Column], chain: Chain) -> dict[str, Any]:
+    """Return the fields of the log, but for its states."""
     rows = chain.rows
     fields: dict[str, Any] = {
         "action": _read_actions(columns["action"], chain),
@@ -273,11 +269,7 @@ def read_fields(
         fields["is_initial"] = columns["is_initial"].read(check_flags, rows)
     if "propensity" in columns:
         fields["propensity"] = columns["propensity"].read(check_propensities, rows)
-    if chain.next_rows is rows and rows.size == len(states):
-        # Episodes of one step: no copy of the table, and it is transformed once.
-        return fields | {"state": states, "next_state": states}
-    now, after = take_rows(states, rows), take_rows(states, chain.next_rows)
-    return fields | {"state": now, "next_state": with_index_of(after, now)}
+    return fields
 
 
 def _read_actions(column: Column, chain: Chain) -> NDArray[Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,10 +19,15 @@ from ._linking import count_steps, link
 from ._tables import (
     AVAILABLE,
     Frame,
+    Index,
     Log,
     Names,
     PandasFrame,
+    ReadStates,
+    States,
     as_narwhals,
+    beside,
+    check_states,
     collected,
     column_names,
     comparable,
@@ -34,6 +40,7 @@ from ._tables import (
     stack,
     take_column,
     take_columns,
+    take_states,
 )
 
 # pandas' nullable types: a plain column of integers cannot hold the missing actions.
@@ -45,23 +52,41 @@ Table = Frame | str | os.PathLike[str] | Any
 
 def frame_columns(
     df: Table, states: Names, actions: Names, roles: Mapping[str, Hashable]
-) -> tuple[Frame, dict[str, Column], tuple[Hashable, ...] | None]:
-    """Return the states, the other columns by role, and a wide action's names."""
+) -> tuple[ReadStates, dict[str, Column], tuple[Hashable, ...] | None]:
+    """Return how to read states, the other columns by role, and a wide action's names.
+
+    Of a file states are read last and column by column: what is held beside the log is
+    a column of them, and not all, nor what was needed to link its rows.
+    """
     states, actions = listed(states), listed(actions)
     named = {role: name for role, name in roles.items() if name is not None}
     source = open_table(df)
     _check_columns(source.names, states, actions, named)
-    df = source.read([*states, *actions, *named.values()])
-    check_same_length({"df": len(df)})
+    needed = [*actions, *named.values()]
+    table = source.read(needed if source.is_file else [*needed, *states])
+    check_same_length({"df": len(table)})
     columns = {
-        role: Column(take_column(df, name), f"{role} (column {name!r})")
+        role: Column(take_column(table, name), f"{role} (column {name!r})")
         for role, name in {"action": actions[0], **named}.items()
     }
-    if len(actions) == 1:
-        return take_columns(df, states), columns, None
-    wide = take_columns(df, actions)
-    columns["action"] = Column(wide, f"action (columns {actions})")
-    return take_columns(df, states), columns, tuple(actions)
+    if len(actions) > 1:
+        wide = take_columns(table, actions)
+        columns["action"] = Column(wide, f"action (columns {actions})")
+    names = None if len(actions) == 1 else tuple(actions)
+    read: ReadStates = partial(_read_by_column, source, states)
+    if not source.is_file:
+        read = partial(take_states, check_states(take_columns(table, states)))
+    return read, columns, names
+
+
+def _read_by_column(
+    source: Source, names: list[Hashable], rows: Index, next_rows: Index
+) -> tuple[States, States]:
+    pairs = [take_states(source.read([name]), rows, next_rows) for name in names]
+    now = beside([pair[0] for pair in pairs])
+    if next_rows is rows:
+        return now, now
+    return now, beside([pair[1] for pair in pairs])
 
 
 class Source(NamedTuple):
@@ -69,6 +94,7 @@ class Source(NamedTuple):
 
     names: Sequence[Hashable]
     read: Callable[[list[Hashable]], Frame]
+    is_file: bool = False  # which can be read again, where a query may give other rows
 
 
 def open_table(df: Table) -> Source:
@@ -96,7 +122,7 @@ def _open_parquet(path: str) -> Source:
 
         lazy = pl.scan_parquet(path)
         names = lazy.collect_schema().names()
-        return Source(names, lambda some: lazy.select(_once(some)).collect())
+        return Source(names, lambda some: lazy.select(_once(some)).collect(), True)
     except ModuleNotFoundError:
         pass
     try:
@@ -107,7 +133,8 @@ def _open_parquet(path: str) -> Source:
             "polars"
         ) from error
     rows = ds.dataset(path)
-    return Source(rows.schema.names, lambda some: rows.to_table(columns=_once(some)))
+    names = rows.schema.names
+    return Source(names, lambda some: rows.to_table(columns=_once(some)), True)
 
 
 def _once(names: list[Hashable]) -> list[Any]:

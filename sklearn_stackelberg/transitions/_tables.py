@@ -50,6 +50,8 @@ class PandasFrame(Frame, Protocol):
 
 
 States = AnyArray | Frame
+# From the rows of states and those of the next ones, (m,) each, to both.
+ReadStates = Callable[[Index, Index], tuple[States, States]]
 Names = Hashable | Sequence[Hashable]
 T = TypeVar("T", AnyArray, States)
 
@@ -262,6 +264,21 @@ def take_rows(table: T, rows: Index | slice) -> T:
     if isinstance(rows, slice) or (rows.size and rows.min() < 0):
         rows = np.arange(len(table))[rows]
     return as_narwhals(table)[rows].to_native()
+
+
+def take_states(table: States, rows: Index, next_rows: Index) -> tuple[States, States]:
+    """States and next states of a log, from a table with a row for each of them."""
+    if next_rows is rows and rows.size == len(table):
+        # Episodes of one step: no copy of the table, and it is transformed once.
+        return table, table
+    now, after = take_rows(table, rows), take_rows(table, next_rows)
+    return now, with_index_of(after, now)
+
+
+def beside(tables: Sequence[States]) -> Frame:
+    """Put DataFrames of the same rows side by side."""
+    parts = [as_narwhals(table) for table in tables if is_frame(table)]
+    return nw.concat(parts, how="horizontal").to_native()
 
 
 def with_index_of(table: States, other: States) -> States:

@@ -39,6 +39,7 @@ from ._tables import (
     AvailableRule,
     Log,
     PandasFrame,
+    ReadStates,
     States,
     check_same_columns,
     check_states,
@@ -206,16 +207,24 @@ class Transitions(Log):
     @classmethod
     def _from_columns(
         cls,
-        state: States,
+        read: ReadStates,
         columns: dict[str, Column],
         action_names: tuple[Hashable, ...] | None = None,
     ) -> tuple[Self, NDArray[np.intp]]:
-        """Link the rows of a table; return also the row of each transition's state."""
+        """Link the rows of a table; return also the row of each transition's state.
+
+        The columns are let go of as soon as they are read, and then states are read.
+        """
         chain = chain_rows(columns)
-        fields = read_fields(columns, chain, state) | {"action_names": action_names}
-        fields |= read_mask_columns(columns, fields, chain.rows, chain.next_rows)
-        log = cls._from_checked(chain.left_out, chain.n_without_action, fields)
-        return log, chain.rows
+        fields = read_fields(columns, chain) | {"action_names": action_names}
+        rows, next_rows = chain.rows, chain.next_rows
+        fields |= read_mask_columns(columns, fields, rows, next_rows)
+        counts = chain.left_out, chain.n_without_action
+        # Of millions of rows each is as large as a column of the log.
+        columns.clear()
+        del chain
+        fields["state"], fields["next_state"] = read(rows, next_rows)
+        return cls._from_checked(*counts, fields), rows
 
     def _warn_of_cut_episodes(self, stacklevel: int) -> None:
         warn_of_cut_episodes(
@@ -419,8 +428,8 @@ class Transitions(Log):
         rule = available if callable(available) else None
         if available is not None and rule is None:
             roles |= mask_roles(available)
-        states, columns, action_names = frame_columns(df, state, action, roles)
-        log = cls._from_columns(check_states(states), columns, action_names)[0]
+        given = frame_columns(df, state, action, roles)
+        log = cls._from_columns(*given)[0]
         if rule is not None:
             log.__dict__.update(read_masks(log, rule, None))
         return log

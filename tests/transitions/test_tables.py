@@ -325,7 +325,23 @@ def test_only_the_named_columns_of_a_file_are_read(tmp_path, monkeypatch):
 
     monkeypatch.setattr(pl.LazyFrame, "collect", spy)
     Transitions.from_frame(as_parquet(visits(), tmp_path), **ROLES)
-    assert {*read[0].columns} == {*visits().columns}
+    assert {name for part in read for name in part.columns} == {*visits().columns}
+    # Of states one column at a time, so that no more is held beside the log.
+    assert [part.columns for part in read[1:]] == [[name] for name in STATES]
+
+
+def test_a_query_runs_once():
+    # What it draws is not drawn again for the states.
+    rows = []
+
+    def draw(frame):
+        rows.append(len(rows))
+        return frame.with_columns(pulse=pl.col("pulse") + 1000 * len(rows))
+
+    lazy = as_polars(visits()).lazy().map_batches(draw, validate_output_schema=False)
+    log = Transitions.from_frame(lazy, **ROLES)
+    assert rows == [0]
+    assert log.state["pulse"].min() > 1000
 
 
 def test_arrow_reads_files_where_polars_is_not_installed(tmp_path, monkeypatch):
