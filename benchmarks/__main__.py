@@ -41,6 +41,8 @@ TABLES = (
     "differences",
     "ranks",
     "published",
+    "two_stages",
+    "irregular_times",
 )
 
 

@@ -72,11 +72,12 @@ def _is_whole(value: object) -> TypeGuard[int]:
 
 
 def check_discount(discount: object) -> None:
-    """Refuse a discount under which values have no limit."""
-    if not _is_real(discount) or not 0 <= discount < 1:
+    """Refuse a discount under which no values have a limit."""
+    if not _is_real(discount) or not 0 <= discount <= 1:
         raise ValueError(
-            f"discount must be a number in [0, 1), got {discount!r}. 0 counts the next "
-            "reward alone; 0.99 looks about 100 steps ahead."
+            f"discount must be a number in [0, 1], got {discount!r}. 0 counts the next "
+            "reward alone; 0.99 looks about 100 steps ahead; 1 counts all that comes "
+            "until an episode ends."
         )
 
 

@@ -34,13 +34,13 @@ from ._problem.dataset import OfflineProblem
 from ._typing import Flags, Floats
 from ._validation import check_level
 from .equilibrium import Equilibrium
-from .metrics._data import return_range
 from .metrics._holdout import HoldoutEvaluator
 from .metrics._lower_bound import LowerBound
 from .metrics._prepare import prepare_evaluation
 from .metrics._training_rows import TrainingRows, warn_of_training_rows
 from .solvers._base import Solver
 from .transitions._as_transitions import as_transitions
+from .transitions._discounting import return_range
 from .transitions._episodes import EpisodeView
 from .transitions._tables import AvailableRule, collected
 from .transitions._transitions import Transitions
@@ -85,7 +85,9 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
     Parameters
     ----------
     discount : float, default=0.99
-        Weight of a reward one step later, in [0, 1). Larger looks further ahead.
+        Weight of a reward one step later, or one unit of time where the log has
+        durations, in [0, 1]. Larger looks further ahead; 1 counts all that comes until
+        an episode ends, and needs a log in which every episode does.
     lam : float or "calibrated", default=10.0
         λ > 0, weight of the Bellman error. Larger makes the Q-function agree more with
         the log and be less pessimistic. The unit is the same for every log: rewards are

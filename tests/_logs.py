@@ -23,6 +23,8 @@ FIELDS = (
     "episode",
     "step",
     "propensity",
+    "duration",
+    "weight",
 )
 SETTINGS = dict(
     discount=0.9,

@@ -54,7 +54,7 @@ def refuse(policy, words, *data, ours=True):
 NUMBERS = ["1", None, True, np.True_, np.nan, 1j, [0.5], np.array([0.5])]
 SOME = [number for number in NUMBERS if number is not None]
 BAD = {
-    "discount": (r"discount must be a number in \[0, 1\)", [*NUMBERS, -0.1, 1, 1.0, 2]),
+    "discount": (r"discount must be a number in \[0, 1\]", [*NUMBERS, -0.1, 1.01, 2]),
     "lam": ("lam must be a positive finite number", [*NUMBERS, 0, -1.0, np.inf]),
     "beta": ("beta must be a positive finite number", [*NUMBERS, 0.0, -1e-9, np.inf]),
     "ridge": ("ridge must be a number >= 0 or None", [*SOME, -1e-9, np.inf]),

@@ -20,7 +20,7 @@ from sklearn.gaussian_process.kernels import Matern
 from sklearn.linear_model import LinearRegression
 
 from sklearn_stackelberg.datasets import FiniteMDP, log_episodes
-from sklearn_stackelberg.metrics._data import return_range
+from sklearn_stackelberg.transitions._discounting import return_range
 
 pytestmark = ignore_convergence
 

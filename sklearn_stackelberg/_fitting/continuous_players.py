@@ -124,7 +124,7 @@ class ContinuousPlayers(Players):
         return outputs if support is None else SupportedLogits(outputs, support)
 
     def linear_system(self) -> ContinuousLSTD:
-        states, discount = self.problem.states, self.problem.discount
+        states, discount = self.problem.states, self.problem.row_discount
         return ContinuousLSTD(self.rows, states, self._model, discount, self.ridge)
 
     def start_weights(self) -> Tensor:

@@ -73,12 +73,12 @@ class DiscretePlayers(Players):
         return torch.from_numpy(prior).to(getattr(torch, self.hp.dtype))
 
     def linear_system(self) -> DiscreteLSTD:
-        features, discount = self._table(self.inputs.embedded), self.problem.discount
+        features = self._table(self.inputs.embedded)
         return DiscreteLSTD(
             self.rows,
             features,
             self.n_actions,
-            discount,
+            self.problem.row_discount,
             self.ridge,
             log_prior=self.log_prior,
         )

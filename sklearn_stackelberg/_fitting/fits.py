@@ -134,7 +134,7 @@ class Fit(ABC):
     @property
     def beta(self) -> float:
         """The factor of |w|²/2 in F."""
-        return curvature(self.hp.beta, self.problem.discount)
+        return curvature(self.hp.beta, self.problem.row_discount)
 
     def evaluator(self, policy: FittedPolicy) -> HoldoutEvaluator | None:
         """What `score` starts from; None where the log, a part, lacks actions."""
@@ -211,7 +211,7 @@ class StochasticFit(Fit):
         return MinibatchGame(
             self.players.rows,
             self.players.minibatch_inputs(),
-            self.problem.discount,
+            self.problem.row_discount,
             ridge=self.players.ridge,
             dtype=getattr(torch, hp.dtype),
             device=_device(hp.device),

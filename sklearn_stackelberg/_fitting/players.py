@@ -164,7 +164,7 @@ class Players(ABC):
             rows.reward[index],
             rows.terminated[index],
             np.unique(episode[index], return_inverse=True)[1],
-            self.problem.discount,
+            self.problem.row_discount,
         )
 
     @abstractmethod

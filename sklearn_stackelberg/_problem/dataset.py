@@ -13,7 +13,9 @@ from sklearn.utils import check_array
 from .._typing import Flags, Floats, Index
 from ..game import anchored_reward, average_value
 from ..transitions._actions import masks_at
+from ..transitions._discounting import carried, row_discount
 from ..transitions._tables import shared_next_rows
+from ..transitions._time import refuse_endless
 from ..transitions._transitions import Transitions
 from .rows import Rows, index_states
 
@@ -37,8 +39,11 @@ class OfflineProblem:
     next_index: Index  # (n,)
     initial: Index  # (n_initial,)
     reward: Floats  # (n,)
-    terminated: Floats  # (n,)
+    terminated: Floats  # (n,), see `row_discount`
     discount: float
+    # γ̄, of which v, β and the equations are: a row that lasts d has the share
+    # 1 − γ^d / γ̄ of an end, so that its next value weighs γ̄ (1 − terminated) = γ^d.
+    row_discount: float
     anchor: float
     scale: float
     notes: tuple[str, ...] = ()
@@ -47,7 +52,7 @@ class OfflineProblem:
     def unit(self) -> float:
         """The discounted return that a v of one stands for."""
         # v = (1 - γ) E q(s0, π), Eq. "leader's objective" of docs/game.md.
-        return self.scale / (1.0 - self.discount)
+        return self.scale / (1.0 - self.row_discount)
 
     @property
     def units(self) -> tuple[float, float]:
@@ -72,8 +77,8 @@ class OfflineProblem:
         """Check a log's states and scale its rewards.
 
         ``estimator`` is named in messages; ``units`` are those of a problem that this
-        one goes on with. A state that is missing or infinite is refused, and a log of
-        fewer than two rows.
+        one goes on with. A state that is missing or infinite is refused, a log of
+        fewer than two rows, and one with a discount of 1 that does not end.
         """
         state, next_state = _checked_states(log, estimator)
         states, state_index, next_index = index_states(
@@ -91,10 +96,14 @@ class OfflineProblem:
                     "initial. Give is_initial, or episode and step, to Transitions, or "
                     "set initial_states='all'.",
                 )
+        refuse_endless(log, discount)
+        gamma = row_discount(log, discount)
         terminated = log.terminated.astype(float)
+        if gamma > 0.0:
+            terminated = 1.0 - carried(log, discount) / gamma
         # Units of the first log stay, so that what was learned keeps its meaning.
-        anchor = units[0] if units else average_value(log.reward, terminated, discount)
-        reward = anchored_reward(log.reward, terminated, anchor, discount)
+        anchor = units[0] if units else average_value(log.reward, terminated, gamma)
+        reward = anchored_reward(log.reward, terminated, anchor, gamma)
         scale = units[1] if units else _spread(reward, log.reward)
         reward = reward / scale
         return cls(
@@ -106,6 +115,7 @@ class OfflineProblem:
             reward=reward,
             terminated=terminated,
             discount=discount,
+            row_discount=gamma,
             anchor=anchor,
             scale=scale,
             notes=notes,

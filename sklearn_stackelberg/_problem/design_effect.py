@@ -50,7 +50,7 @@ def design_effect(
         Codes from 0 on.
     discount : float
     """
-    known = (next_row >= 0) | (terminated > 0)
+    known = (next_row >= 0) | (terminated >= 1.0)
     carried = discount * (1.0 - terminated) * (next_row >= 0)
     after = z[np.maximum(next_row, 0)] * carried[:, None]
     if not z[known].any():

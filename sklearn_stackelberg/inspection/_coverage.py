@@ -18,6 +18,7 @@ from ..metrics._holdout import fitted_q
 from ..metrics._prepare import prepare_evaluation
 from ..metrics._settings import QSettings
 from ..metrics._unsupported import support_counts, unsupported_share
+from ..transitions._time import refuse_endless
 
 
 def coverage_report(
@@ -117,8 +118,9 @@ def coverage_report(
     }
     check_rules(limits, dict.fromkeys(limits, non_negative()))
     check_rules({"n_rows": n_rows}, {"n_rows": integer(1)})
-    fit = fitted_q(prepare_evaluation(policy, X, y, greedy=greedy), discount, settings)
-    data = fit.data
+    data = prepare_evaluation(policy, X, y, greedy=greedy)
+    refuse_endless(data.log, discount)
+    fit = fitted_q(data, discount, settings)
     mass = data.weight * fit.ratio
     total = float(mass.sum())
     # Smooth features leave the dual some negative mass; more of it than of the other
@@ -131,13 +133,14 @@ def coverage_report(
     unseen = (data.probabilities * lacking).sum(axis=1)  # (N,)
     # How often the policy comes to each of ``states``, discounted, (N,): b + γ Σ p ω g
     # of the next states; a negative ω is an artefact of smooth features.
-    moved = data.weight * data.not_done * np.maximum(fit.ratio, 0.0)
+    carried = data.carried(discount)
+    moved = data.weight * carried * np.maximum(fit.ratio, 0.0)
     visits = np.bincount(data.initial_state, data.initial_weight, len(data.states))
-    visits += np.bincount(data.next_index, discount * moved, len(data.states))
+    visits += np.bincount(data.next_index, moved, len(data.states))
     # Of walks that stop with probability 1 − γ a step, those that stop in the log: 1,
     # but for what is lost. A walk that leaves the log adds to neither side, and one
     # that the smooth ratios count twice adds twice: both are not accounted for.
-    stops = data.weight * fit.ratio @ (1.0 - discount * data.not_done)
+    stops = data.weight * fit.ratio @ (1.0 - carried)
     report = CoverageReport(
         value=fit.value,
         row=data.rows,

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sklearn.utils import gen_batches
 
 from .._typing import Floats, Index
+from ..transitions._discounting import carried, return_range
 from ..transitions._linking import encode, places_in_time
 from ..transitions._tables import Log
 
@@ -87,10 +88,9 @@ class EvaluationData:
         """The logged states, (n, d)."""
         return self.states[self.state_index]
 
-    @property
-    def not_done(self) -> Floats:
-        """1 − terminated, (n,)."""
-        return 1.0 - self.log.terminated
+    def carried(self, discount: float) -> Floats:
+        """γ^d (1 − terminated), what the next values weigh, (n,)."""
+        return carried(self.log, discount)
 
     @cached_property
     def initial(self) -> Index:
@@ -167,8 +167,8 @@ class EvaluationData:
     def td_residual(self, value: Floats, logged_q: Floats, discount: float) -> Floats:
         """δ = r + γ V(s') − Q(s, a) of the rows, by V of ``states`` and their Q."""
         # Eq. (2) of docs/game.md: what follows an end is worth nothing, whatever Q is.
-        after = self.not_done * value[self.next_index]
-        return self.log.reward + discount * after - logged_q
+        after = self.carried(discount) * value[self.next_index]
+        return self.log.reward + after - logged_q
 
     def return_range(self, discount: float) -> tuple[float, float]:
         return return_range(self.log, discount)
@@ -176,8 +176,8 @@ class EvaluationData:
     def mean_return(self, discount: float) -> float:
         """The mean reward at every step: what to expect where the log is silent."""
         # Eq. (45): an end as often as there is one among the rows.
-        not_done = self.weight @ self.not_done
-        return float(self.weight @ self.log.reward / (1.0 - discount * not_done))
+        carried = self.weight @ self.carried(discount)
+        return float(self.weight @ self.log.reward / (1.0 - carried))
 
     def take(self, rows: Index) -> EvaluationData:
         # ``states`` and what the policy does in them stay: features are kept by place.
@@ -204,17 +204,6 @@ def time_blocks(log: Log, n_blocks: Callable[[int], int]) -> Index:
     counts = np.minimum([n_blocks(int(rows)) for rows in size], size)
     before = np.cumsum(counts) - counts
     return before[episode] + place * counts[episode] // size[episode]
-
-
-def return_range(log: Log, discount: float) -> tuple[float, float]:
-    """Where returns must lie if rewards are no others than those of a log."""
-    low, high = float(log.reward.min()), float(log.reward.max())
-    # The same reward for ever: the largest return, or the least.
-    far = low / (1.0 - discount), high / (1.0 - discount)
-    if not log.terminated.any():
-        return far
-    # An episode may also end at its first step, with that reward alone.
-    return min(low, far[0]), max(high, far[1])
 
 
 def as_numbers(action: NDArray[Any]) -> Floats:

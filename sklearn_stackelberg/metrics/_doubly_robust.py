@@ -103,8 +103,8 @@ def density_estimate(
     # A smooth dual may be negative somewhere; clipped ratios are >= 0, as true ones.
     ratio = fit.ratio if clip is None else np.clip(fit.ratio, 0.0, clip)
     # Eq. (53) of docs/game.md. Flow in is flow out: for true ω the scale S is 1.
-    mass = data.weight * ratio
-    scale = float(mass @ (1.0 - discount * data.not_done)) if weighted else 1.0
+    mass, carried = data.weight * ratio, data.carried(discount)
+    scale = float(mass @ (1.0 - carried)) if weighted else 1.0
     # Where the log says nothing of the policy there may be no ratio to divide by.
     if not scale > 0.0:
         scale, weighted = 1.0, False
@@ -114,7 +114,7 @@ def density_estimate(
     influence = mass * fit.residual / scale
     if weighted:
         # The derivative of the quotient by its denominator.
-        influence -= added * mass * (1.0 - discount * data.not_done) / scale
+        influence -= added * mass * (1.0 - carried) / scale
     np.add.at(influence, data.initial, data.initial_weight * (first - start))
     return (
         start + added,
@@ -143,8 +143,9 @@ def stepwise_estimate(
 ) -> tuple[float, Floats, float]:
     """Mean V(s₀) + Σ_t γ^t Σ_e w_et δ_et, its contributions and sample size."""
     rows = whole_episodes(data)
-    ratio = rows.cumulate(step_ratio, clip, discount)
-    summed = weighted_sum(ratio, rows.spread(fit.residual), discount, weighted=weighted)
+    power = rows.powers(discount)
+    ratio = rows.cumulate(step_ratio, clip, power)
+    summed = weighted_sum(ratio, rows.spread(fit.residual), power, weighted=weighted)
     first = rows.spread(fit.value)[:, 0]
     start = float(first.mean())
     # Eq. (54): the recursion of Jiang and Li (2016), unrolled, so that V(s₀) adds to an

@@ -29,7 +29,7 @@ class FittedQSystem:
     """Eqs. (45), (46) of docs/game.md, kept so that rows can be weighted otherwise.
 
     M = Σ_i p_i z_i d_iᵀ + ρ I and c = Σ_i p_i z_i (r_i − (1 − γ g_i) q₀), with z the
-    features of the logged pair, g = 1 − terminated, d = z − γ g z(s', π), ρ the
+    features of the logged pair, γ g = γ^d (1 − terminated), d = z − γ g z(s', π), ρ the
     ``ridge``, in rows for each direction, over n, and q₀ the anchor: Q = zᵀ w + q₀.
     """
 
@@ -43,8 +43,8 @@ class FittedQSystem:
         self.data, self.discount = data, discount
         self.features, self.ridge = features, ridge
         self.anchor = data.mean_return(discount)
-        after = (1.0 - discount * data.not_done) * self.anchor
-        self.reward = data.log.reward - after
+        self.carried = data.carried(discount)
+        self.reward = data.log.reward - (1.0 - self.carried) * self.anchor
 
     @classmethod
     def from_kernel(
@@ -69,7 +69,7 @@ class FittedQSystem:
 
     def difference(self, rows: RowsLike) -> Floats:
         """d of rows, (k, M)."""
-        return self.features.difference(rows, self.discount * self.data.not_done[rows])
+        return self.features.difference(rows, self.carried[rows])
 
     def linear_system(
         self, weight: Floats | None = None, initial_weight: Floats | None = None
@@ -273,11 +273,12 @@ def regressed_q(
     rows = np.repeat(np.arange(len(data)), 1 if times is None else times)
     given = np.hstack([data.state, data.actions])[rows]
     low, high = data.return_range(discount)
+    carried = data.carried(discount)
     q = np.full(data.probabilities.shape, data.mean_return(discount))
     # FQE of Le, Voloshin and Yue (2019): each fit looks one step further.
     for _ in range(n_iterations):
         values = (q * data.probabilities).sum(axis=1)
-        target = data.log.reward + discount * data.not_done * values[data.next_index]
+        target = data.log.reward + carried * values[data.next_index]
         extra = {"sample_weight": data.weight[rows]} if weighted else {}
         fitted = clone(regressor).fit(given, target[rows], **extra)
         before = q

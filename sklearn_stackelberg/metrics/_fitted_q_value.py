@@ -70,7 +70,7 @@ def fitted_q_value(
     y : DataFrame, structured array or array-like, default=None
         As in `StackelbergPolicyEstimator.fit`.
     discount : float
-        γ, in [0, 1).
+        γ, in [0, 1]; 1 needs every episode to end, terminated.
     sample_weight : array-like of shape (n,), default=None
         Weights of the rows of X, >= 0. A row of weight 0 is as if it were not there.
     greedy : bool, default=False
@@ -121,7 +121,7 @@ def fitted_q_value(
     ValueError
         If the log holds actions that the policy does not know, if the policy gives more
         than 5 % of its probability to actions that the log never holds (or far outside
-        its range), if the discount is not in [0, 1), or if the weights are negative,
+        its range), if the discount is not in [0, 1], or if the weights are negative,
         all zero or too few.
 
     Examples

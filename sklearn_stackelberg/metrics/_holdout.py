@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from .._typing import Floats
+from ..transitions._discounting import return_range
 from ..transitions._tables import Log
-from ._data import EvaluationData, return_range
+from ._data import EvaluationData
 from ._features import evaluation_features
 from ._fitted_q import FittedQ, FittedQSystem
 from ._q_uncertainty import QUncertainty

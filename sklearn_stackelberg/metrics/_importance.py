@@ -109,13 +109,14 @@ def importance_sampling_value(
         # Refused first: estimating propensities may take long.
         rows = whole_episodes(data)
         step_ratio, source = step_ratios(data, propensity_model, n_folds, random_state)
-        ratio = rows.cumulate(step_ratio, clip, discount)
+        power = rows.powers(discount)
+        ratio = rows.cumulate(step_ratio, clip, power)
         # Precup, Sutton and Singh (2000): per decision, what comes later weighs
         # nothing; by trajectory, every reward has the weight of the whole.
         if not per_decision:
             ratio = np.repeat(ratio[:, -1:], ratio.shape[1], axis=1)
         gained = rows.spread(data.log.reward)
-        found = weighted_sum(ratio, gained, discount, weighted=weighted)
+        found = weighted_sum(ratio, gained, power, weighted=weighted)
         kind = ["trajectory-wise", "per-decision"][per_decision]
         kind += ", self-normalised" if weighted else ""
         kind += f", weights clipped at {clip:g}" if clip is not None else ""
@@ -127,7 +128,7 @@ def importance_sampling_value(
             f"what leaving out each of {data.counted} changes",
             "episodes",
             contributions=found.influence,
-            limits=rows.return_range(data.log.reward, discount),
+            limits=rows.return_range(data.log.reward, power),
             notes=weight_notes(data, step_ratio, found.effective_sample_size),
         )
 

@@ -156,6 +156,7 @@ class EpisodeRows:
 
     episode: Index  # (n,), codes from 0
     step: Index  # (n,), counted from the start of the episode
+    elapsed: Floats  # (n,), time since then
 
     def spread(self, values: Floats, ended: float = 0.0) -> Floats:
         """Values of rows, (n,), as (E, T), with another where an episode has ended."""
@@ -163,16 +164,18 @@ class EpisodeRows:
         out[self.episode, self.step] = values
         return out
 
-    def return_range(self, reward: Floats, discount: float) -> tuple[float, float]:
+    def powers(self, discount: float) -> Floats:
+        """γ^τ of the time τ before each row, (E, T), 0 where an episode has ended."""
+        return self.spread(np.power(discount, self.elapsed))
+
+    def return_range(self, reward: Floats, power: Floats) -> tuple[float, float]:
         """Where returns of as many steps must lie if rewards are no others."""
-        steps = np.bincount(self.episode)
+        totals = power.sum(axis=1)
         low, high = float(reward.min()), float(reward.max())
-        spans = [
-            (1.0 - discount**n) / (1.0 - discount) for n in (min(steps), max(steps))
-        ]
+        spans = float(totals.min()), float(totals.max())
         return min(low * n for n in spans), max(high * n for n in spans)
 
-    def cumulate(self, ratio: Floats, clip: float | None, discount: float) -> Floats:
+    def cumulate(self, ratio: Floats, clip: float | None, power: Floats) -> Floats:
         """ρ_et = Π_{u ≤ t} π/b, (E, T): an ended episode keeps its last one."""
         # 1 after the end: an ended episode keeps its weight among the others'.
         steps = self.spread(ratio, 1.0)
@@ -186,7 +189,7 @@ class EpisodeRows:
                 "The importance weights overflow: the policy and the logger differ too "
                 "much for episodes this long. Set clip, or use fitted_q_value."
             )
-        _refuse_unknown(product, discount)
+        _refuse_unknown(product, power)
         return product
 
 
@@ -200,7 +203,8 @@ def whole_episodes(data: EvaluationData) -> EpisodeRows:
                 "The log does not say which episode each row belongs to: pass episode= "
                 "(and step=) to Transitions, or use fitted_q_value, which needs none."
             )
-        return EpisodeRows(data.episode, np.zeros(len(data), dtype=np.intp))
+        zeros = np.zeros(len(data))
+        return EpisodeRows(data.episode, zeros.astype(np.intp), zeros)
     episode = data.episode
     given = np.zeros(len(data)) if log.step is None else log.step
     order = np.lexsort((given, episode))  # stable: without steps, as they stand
@@ -221,7 +225,17 @@ def whole_episodes(data: EvaluationData) -> EpisodeRows:
             f"{rows_text(inside)} terminated inside an episode; only an episode's last "
             "row may be terminated. Give what follows an episode name of its own."
         )
-    return EpisodeRows(episode, step)
+    return EpisodeRows(episode, step, _elapsed(log, order, first, step))
+
+
+def _elapsed(log: Log, order: Index, first: Index, step: Index) -> Floats:
+    """Time since each row's ``first`` row, (n,); ``order`` is by episode and step."""
+    if log.duration is None:
+        return step.astype(float)
+    # Summed through all episodes at once, less what had passed before each.
+    passed = np.empty(len(order))
+    passed[order] = np.cumsum(log.duration[order]) - log.duration[order]
+    return passed - passed[first]
 
 
 def _refuse(data: EvaluationData, bad: NDArray[np.bool_], what: str) -> None:
@@ -246,16 +260,17 @@ class WeightedSum(NamedTuple):
 
 
 def weighted_sum(
-    ratio: Floats, x: Floats, discount: float, *, weighted: bool
+    ratio: Floats, x: Floats, power: Floats, *, weighted: bool
 ) -> WeightedSum:
-    """Σ_t γ^t Σ_e w_et x_et with w_et = ρ_et / E, or, weighted, ρ_et / Σ_e ρ_et.
+    """Σ_t Σ_e w_et γ^τ_et x_et with w_et = ρ_et / E, or, weighted, ρ_et / Σ_e ρ_et.
 
-    ``ratio`` is ρ, (E, T), that of an ended episode being its last, and ``x`` then 0.
+    ``ratio`` is ρ, (E, T), that of an ended episode being its last, and ``x`` then 0;
+    ``power`` is γ^τ, τ being the time before the row.
     The influences are what leaving each episode out would change.
     """
     # Weighted and per decision, this is the CWPDIS of Thomas (2015).
     n_episodes, n_steps = ratio.shape
-    power = discount ** np.arange(n_steps)
+    x = power * x
     if weighted:
         total, gain = ratio.sum(axis=0), ratio * x  # (T,), (E, T)
         mean = _quotient(gain.sum(axis=0), total)
@@ -263,18 +278,18 @@ def weighted_sum(
         # of a step's weight for one that explains its own mean.
         without = _quotient(gain.sum(axis=0) - gain, total - ratio)
         kept = total - ratio > 1e-12 * total  # alone, an episode cannot be left out
-        influence = np.where(kept, mean - without, mean / n_episodes) @ power
+        influence = np.where(kept, mean - without, mean / n_episodes).sum(axis=1)
         influence *= (n_episodes - 1) / n_episodes
     else:
         # A plain mean: leaving one out moves it by its distance from it.
         mean = (ratio * x).mean(axis=0)
-        influence = (ratio * x - mean) @ power / n_episodes
+        influence = (ratio * x - mean).sum(axis=1) / n_episodes
     # One size a step, averaged as the steps have a say: where rewards come late, many
     # even weights before them help nothing.
     sizes = np.array([effective_size(ratio[:, t]) for t in range(n_steps)])
-    say = power * x.std(axis=0)
-    say = say if say.any() else power
-    return WeightedSum(float(mean @ power), influence, float(sizes @ say / say.sum()))
+    say = x.std(axis=0)
+    say = say if say.any() else power.mean(axis=0)
+    return WeightedSum(float(mean.sum()), influence, float(sizes @ say / say.sum()))
 
 
 def _quotient(gain: Floats, total: Floats) -> Floats:
@@ -282,12 +297,12 @@ def _quotient(gain: Floats, total: Floats) -> Floats:
     return np.divide(gain, total, out=np.zeros(np.shape(gain)), where=total > 0)
 
 
-def _refuse_unknown(ratio: Floats, discount: float) -> None:
+def _refuse_unknown(ratio: Floats, power: Floats) -> None:
     """Refuse weights, (E, T), that are all zero at steps where there still are rows."""
     # Each of the T steps has a row: that of the longest episode.
     lost: NDArray[np.bool_] = ~np.any(ratio, axis=0)
-    power = discount ** np.arange(len(lost))
-    share = power[lost].sum() / power.sum()
+    horizon = power.max(axis=0)
+    share = horizon[lost].sum() / horizon.sum()
     if share <= _LARGEST_UNKNOWN_SHARE:
         return
     step = int(np.argmax(lost))

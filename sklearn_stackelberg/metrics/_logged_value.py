@@ -11,6 +11,7 @@ from .._linalg import LinearSystem
 from .._typing import Floats, Index
 from .._validation import check_discount, check_level
 from ..transitions._as_transitions import as_transitions
+from ..transitions._time import refuse_endless
 from ..transitions._transitions import Transitions
 from ._data import EvaluationData
 from ._estimate import Figures, OffPolicyEstimate, effective_size, spread, summed
@@ -52,7 +53,7 @@ def logged_value(
     y : DataFrame, structured array or array-like, default=None
         As in `StackelbergPolicyEstimator.fit`.
     discount : float
-        γ, in [0, 1).
+        γ, in [0, 1]; 1 needs every episode to end, terminated.
     confidence_level : float, default=0.95
         Of the estimate's interval, in (0, 1).
     sample_weight : array-like of shape (n,), default=None
@@ -67,7 +68,7 @@ def logged_value(
     Raises
     ------
     ValueError
-        If the discount is not in [0, 1), or if the weights are negative, all zero or
+        If the discount is not in [0, 1], or if the weights are negative, all zero or
         too few.
 
     Examples
@@ -91,6 +92,7 @@ def logged_value(
     data = prepare_evaluation(
         _Logger(), _without_actions(log), None, sample_weight=sample_weight
     )
+    refuse_endless(data.log, discount)
     return reported(_figures(data, discount), data, confidence_level)
 
 
@@ -121,15 +123,15 @@ def _figures(data: EvaluationData, discount: float) -> Figures:
     first = rows.step == 0
     weight = summed(data.weight[first], rows.episode[first], n_episodes)
     weight = weight / weight.sum()
-    gain = rows.spread(data.log.reward)
-    returns = gain @ discount ** np.arange(gain.shape[1])
+    power = np.power(discount, rows.elapsed)
+    returns = summed(power * data.log.reward, rows.episode, n_episodes)
     influence: Floats = np.zeros(len(data))
     method = "Mean logged return"
     cut = _cut_ends(data, rows)
     if len(cut):
         method += ", and what follows a cut end by fitted-Q evaluation"
         fit = fitted_q(data, discount)
-        carried = discount ** (rows.step[cut] + 1.0)
+        carried = power[cut] * data.carried(discount)[cut]
         v = np.clip(fit.state_values[data.next_index[cut]], *limits)
         returns[rows.episode[cut]] += carried * v
         influence = _influence_of_ends(fit, cut, weight[rows.episode[cut]] * carried)

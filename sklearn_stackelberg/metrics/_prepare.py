@@ -17,6 +17,7 @@ from .._typing import AnyArray, Floats, Index
 from .._validation import check_discount, check_level, check_rules, integer
 from ..transitions._as_transitions import as_transitions
 from ..transitions._tables import collected
+from ..transitions._time import refuse_endless
 from ..transitions._transitions import Transitions
 from ._data import EvaluationData
 from ._estimate import Figures, OffPolicyEstimate, within
@@ -41,6 +42,7 @@ def evaluate(
     rule = {"block_length": integer(1, None)}
     check_rules({"block_length": block_length}, rule)
     data = prepare_evaluation(policy, X, y, sample_weight=sample_weight, greedy=greedy)
+    refuse_endless(data.log, discount)
     warn_of_training_rows(data.policy, data.log)
     data = replace(data, block_length=block_length)
     return reported(figures(data), data, confidence_level)

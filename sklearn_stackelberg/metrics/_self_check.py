@@ -190,7 +190,7 @@ def _one_step_ahead(
     system = FittedQSystem.from_kernel(data, discount, features, ridge)
     value = np.clip(system.solve().state_values, *data.return_range(discount))
     after = value[data.next_index] - system.anchor
-    return system.reward + discount * data.not_done * after
+    return system.reward + system.carried * after
 
 
 def _error_of_states(
@@ -295,7 +295,7 @@ def _reference(
 ) -> Floats:
     """r + γ V₀(s') of rows, less the anchor, (k,): as `FittedQSystem` fits V₀."""
     anchor = data.mean_return(discount)
-    carried = discount * data.not_done[rows]
+    carried = data.carried(discount)[rows]
     reward = data.log.reward[rows] - (1.0 - carried) * anchor
     left = z.T @ (z - carried[:, None] * after) + ridge * np.eye(z.shape[1])
     w = np.linalg.solve(left, z.T @ reward)

@@ -60,7 +60,7 @@ def unsupported_share(system: FittedQSystem) -> float:
     # Eq. (72) of docs/game.md: Bellman's equation of γ^T, in which the walk ends at T.
     going_on = replace(data, probabilities=data.probabilities - unsupported)
     killed = system.on(going_on)
-    killed.reward = system.discount * data.not_done * now[data.next_index]
+    killed.reward = system.carried * now[data.next_index]
     linear = killed.linear_system()
     later = linear.b.numpy() @ linear.solve()
     share = data.initial_weight @ now[data.initial_state] + later

@@ -39,14 +39,14 @@ def as_transitions(
 
     A *decision table* y says what was done in each state of X, row by row (an index is
     ignored), by its columns ``action`` and ``reward`` and, where there are any,
-    ``episode``, ``step``, ``terminated``, ``propensity`` and ``is_initial``. An action
-    of several numbers has columns ``action_0``, ``action_1``, ..., or is one field of a
-    structured array, ``("action", float, (2,))``. Columns named by an action behind
-    ``available_``, such as ``available_low``, say where it can be taken. Rows are
-    linked as by `Transitions.from_frame`. Without ``step`` each episode's rows must
-    stand together and in order, so that only whole episodes may be drawn
-    (`EpisodeKFold`). Without ``episode`` each row is an episode of one step that ends
-    there (a bandit).
+    ``episode``, ``step``, ``terminated``, ``propensity``, ``is_initial``, ``duration``
+    and ``sample_weight`` (a log's `weight`). An action of several numbers has columns
+    ``action_0``, ``action_1``, ..., or is one field of a structured array, ``("action",
+    float, (2,))``. Columns named by an action behind ``available_``, such as
+    ``available_low``, say where it can be taken. Rows are linked as by
+    `Transitions.from_frame`. Without ``step`` each episode's rows must stand together
+    and in order, so that only whole episodes may be drawn (`EpisodeKFold`). Without
+    ``episode`` each row is an episode of one step that ends there (a bandit).
 
     Parameters
     ----------

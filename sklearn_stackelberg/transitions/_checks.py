@@ -236,7 +236,8 @@ def check_steps(
         raise ValueError(
             f"{name} has dtype {vector.dtype}; whole numbers were expected, because "
             "the next state is looked for at step + 1. Number the steps of an episode, "
-            "for example sort by time and use df.groupby(episode).cumcount()."
+            "for example sort by time and use df.groupby(episode).cumcount(), or say "
+            "in what unit times count: Transitions.from_frame(..., step_unit='1D')."
         )
     vector = _to_float(vector, name, rows) if vector.dtype.kind in "Of" else vector
     if vector.dtype.kind == "f":
@@ -308,6 +309,32 @@ def check_propensities(
             f"{name} must lie in (0, 1], as the probability of the logged action; it "
             f"does not at {rows_text(bad, rows)}."
         )
+    return vector
+
+
+def check_durations(
+    values: object, name: str = "duration", rows: Rows = None
+) -> Floats:
+    """Return times until the next state, each above 0."""
+    vector = check_reals(values, name, rows)
+    if (bad := vector <= 0).any():
+        raise ValueError(
+            f"{name} must be above 0, as the time until the next state; it is "
+            f"{vector[np.argmax(bad)]:g} at {rows_text(bad, rows)}."
+        )
+    return vector
+
+
+def check_weights(values: object, name: str = "weight", rows: Rows = None) -> Floats:
+    """Return weights of rows, none negative and not all 0."""
+    vector = check_reals(values, name, rows)
+    if (bad := vector < 0).any():
+        raise ValueError(
+            f"{name} must not be negative; it is {vector[np.argmax(bad)]:g} at "
+            f"{rows_text(bad, rows)}."
+        )
+    if vector.size and not vector.any():
+        raise ValueError(f"{name} is 0 at every row, so that no row counts.")
     return vector
 
 

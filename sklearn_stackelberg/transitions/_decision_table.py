@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 from ._checks import (
     Column,
     check_actions,
+    check_durations,
     check_episodes,
     check_flags,
     check_propensities,
     check_reals,
     check_same_length,
     check_steps,
+    check_weights,
     has_action,
     rows_text,
 )
@@ -38,7 +40,13 @@ from ._tables import (
     take_columns,
 )
 
-_OPTIONAL = ("episode", "step", "terminated", "propensity", "is_initial")
+# scikit-learn's name for weights: a column `weight` is often that of a patient's body.
+WEIGHT = "sample_weight"
+
+_OPTIONAL = (
+    *("episode", "step", "terminated", "propensity", "is_initial", "duration"),
+    WEIGHT,
+)
 ROLES = ("action", "reward", *_OPTIONAL)
 
 # Names by other libraries: too far from ours for difflib, or too near to another's.
@@ -49,6 +57,8 @@ _ALIASES = {
     "timestep": "step",
     "time_step": "step",
     "propensity_score": "propensity",
+    "weight": WEIGHT,
+    "weights": WEIGHT,
 }
 
 # Gym's old name for either kind of end, of which only one has no value after it.
@@ -265,10 +275,15 @@ def read_fields(columns: dict[str, Column], chain: Chain) -> dict[str, Any]:
         "step": chain.step[rows],
         "propensity": None,
     }
-    if "is_initial" in columns:
-        fields["is_initial"] = columns["is_initial"].read(check_flags, rows)
-    if "propensity" in columns:
-        fields["propensity"] = columns["propensity"].read(check_propensities, rows)
+    optional = (
+        ("is_initial", "is_initial", check_flags),
+        ("propensity", "propensity", check_propensities),
+        ("duration", "duration", check_durations),
+        ("weight", WEIGHT, check_weights),
+    )
+    for name, role, check in optional:
+        if role in columns:
+            fields[name] = columns[role].read(check, rows)
     return fields
 
 

@@ -148,6 +148,7 @@ class LogSummary:
     n_without_action: int = 0
     action_ranges: dict[Hashable, tuple[float, float, float]] | None = None
     available_range: tuple[float, float, float] | None = None
+    duration_range: tuple[float, float, float] | None = None
 
     def __str__(self) -> str:
         columns = _some([str(column) for column in self.state_columns])
@@ -178,6 +179,8 @@ class LogSummary:
         }
         if self.available_range is not None:
             lines["available"] = f"{_range_text(*self.available_range)} actions"
+        if self.duration_range is not None:
+            lines["duration"] = _range_text(*self.duration_range)
         if self.n_without_action:
             lines["no action"] = f"{self.n_without_action:,} rows inside an episode"
         return "\n".join(f"{name + ':':<15}{text}" for name, text in lines.items())
@@ -224,6 +227,7 @@ def summarize(log: Log, n_without_action: int) -> LogSummary:
         left_out=dict(log.left_out),
         n_without_action=n_without_action,
         available_range=None if log.available is None else _range(log.available.sum(1)),
+        duration_range=None if log.duration is None else _range(log.duration),
     )
     if log.episode is None:
         return summary

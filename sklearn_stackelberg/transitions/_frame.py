@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._checks import Column, check_same_length, rows_text
+from ._decision_table import WEIGHT
 from ._linking import count_steps, link
 from ._tables import (
     AVAILABLE,
@@ -199,6 +200,10 @@ def write_frame(log: Log) -> PandasFrame:
     }
     if log.propensity is not None:
         fields["propensity"] = column(log.propensity, np.nan)
+    if log.duration is not None:
+        fields["duration"] = column(log.duration, np.nan)
+    if log.weight is not None:
+        fields[WEIGHT] = column(log.weight, np.nan)
     masks = log.available, log.next_available, log.available_actions
     if masks[0] is not None and masks[1] is not None and masks[2] is not None:
         for label, mask, after in zip(masks[2], masks[0].T, masks[1].T, strict=True):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from ._checks import check_actions, check_flags, check_reals, join_actions
 from ._linking import count_steps, encode
@@ -79,6 +79,19 @@ def chain_episodes(
         "episode": episode,
         "step": count_steps(episode),
     }
+
+
+def chain_values(
+    parts: Sequence[ArrayLike], lengths: list[int], name: str
+) -> NDArray[np.float64]:
+    """Return one number for each action of episodes of these lengths."""
+    vectors = [check_reals(part, f"{name}[{k}]") for k, part in enumerate(parts)]
+    if (given := [len(vector) for vector in vectors]) != lengths:
+        raise ValueError(
+            f"{name} must have one number for each action of each episode; got "
+            f"{given} for {lengths} actions."
+        )
+    return np.concatenate(vectors)
 
 
 def join_logs(logs: Sequence[Log]) -> tuple[dict[str, int], dict[str, Any]]:

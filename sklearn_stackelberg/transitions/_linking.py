@@ -60,7 +60,7 @@ class Places(NamedTuple):
 
 
 def places_in_time(
-    n: int, episode: NDArray[Any] | None, step: NDArray[np.int64] | None
+    n: int, episode: NDArray[Any] | None, step: NDArray[Any] | None
 ) -> Places:
     """Read off the place of rows that stand in order where they have no steps.
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ._checks import check_propensities, rows_text
-from ._tables import AnyArray, Index, Names, States, is_frame, listed, take_column
+from ._checks import check_propensities
+from ._tables import AnyArray, Index, Names, listed
 
 # What a stage may say of itself.
 KEYS = ("state", "action", "reward", "propensity", "available")
@@ -30,33 +27,6 @@ class Stage(NamedTuple):
         names += [] if self.reward is None else [self.reward]
         given = self.propensity
         return names + ([] if given is None or isinstance(given, float) else [given])
-
-
-class StageActions:
-    """Which actions are available by the stage that a state says it is of."""
-
-    def __init__(
-        self, table: NDArray[np.bool_], column: Hashable, position: int
-    ) -> None:
-        self.table = table  # (n_stages, n_actions)
-        self.column, self.position = column, position
-
-    def __call__(self, states: States) -> NDArray[np.bool_]:
-        """The actions of each state's stage, (k, n_actions)."""
-        if is_frame(states):
-            values = take_column(states, self.column)
-        else:
-            values = states[:, self.position]
-        stage = np.asarray(values)
-        known = np.arange(1, len(self.table) + 1)
-        wrong = ~np.isin(stage, known)
-        if wrong.any():
-            raise ValueError(
-                f"The column {self.column!r} of the states is "
-                f"{stage[wrong].tolist()[0]!r} at {rows_text(wrong)}; a stage from 1 "
-                f"to {len(known)} was expected, as in the log. Or give available=."
-            )
-        return self.table[stage.astype(np.intp) - 1]
 
 
 def read_stages(stages: Sequence[Mapping[str, Any]]) -> list[Stage]:
@@ -131,46 +101,33 @@ def name_of(k: int, role: str, column: object = None) -> str:
     return f"{role} of stage {k}" + (f" (column {column!r})" * (column is not None))
 
 
-def masks_by_stage(
-    plan: list[Stage],
-    action: AnyArray,
-    number: Index,
-    following: Index,
-    over: NDArray[np.bool_],
-    stage: Hashable | None,
-) -> dict[str, Any]:
-    """Masks by stage, where stages have different actions."""
-    listed_ = [one.available for one in plan]
-    labels = np.unique(action) if action.ndim == 1 else np.empty(0)
-    if without := [k for k, one in enumerate(listed_, 1) if one is None]:
+def allowed_actions(
+    plan: list[Stage], action: AnyArray, number: Index
+) -> dict[int, set[Any]] | None:
+    """The logged actions that stages list as available, by stage; None if none do."""
+    lists = [one.available for one in plan]
+    if without := [k for k, one in enumerate(lists, 1) if one is None]:
         if len(without) < len(plan):
             raise ValueError(
                 f"Stages {without} have no 'available' and others do; list the actions "
                 "of all of them or of none."
             )
-        # Names are treatments of a stage; numbers may be doses, and are not guessed at.
-        if action.dtype.kind != "U":
-            return {}
-        listed_ = [np.unique(action[number == k]).tolist() for k in range(len(plan))]
-    elif action.ndim == 2:
+        return None
+    if action.ndim == 2:
         raise ValueError(
             "'available' lists discrete actions, and those of the stages are several "
             "numbers each: leave it out."
         )
-    table = np.stack([np.isin(labels, np.array(one)) for one in listed_])
-    if table.all():
-        return {}
-    for k, allowed in enumerate(table):
-        if not allowed.any() and (number == k).any():
-            _refuse_empty_stage(k + 1, listed_[k], labels)
-    if stage is not None:
-        return {"available": StageActions(table, stage, 0)}
-    after = np.where(over, number, following)
-    return {"available": table[number], "next_available": table[after]}
-
-
-def _refuse_empty_stage(k: int, allowed: object, labels: AnyArray) -> NoReturn:
-    raise ValueError(
-        f"'available' of stage {k} lists {allowed}, none of which was ever done; the "
-        f"logged actions are {labels[:20].tolist()}."
-    )
+    allowed: dict[int, set[Any]] = {}
+    logged = {*action.tolist()}
+    for k, given in enumerate(lists, 1):
+        done = {*action[number == k - 1].tolist()}
+        if missing := sorted(done - {*(given or ())}):
+            raise ValueError(
+                f"'available' of stage {k} lists {given}, and {missing[:5]} was done "
+                "there too: add it, or correct the column of actions."
+            )
+        # What was never done at any stage is nothing that a policy could choose.
+        if chosen := {*(given or ())} & logged:
+            allowed[k] = chosen
+    return None if all(some == logged for some in allowed.values()) else allowed

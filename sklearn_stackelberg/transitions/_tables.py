@@ -68,6 +68,8 @@ class Log(Protocol):
     episode: AnyArray | None
     step: NDArray[np.int64] | None
     propensity: NDArray[np.float64] | None
+    duration: NDArray[np.float64] | None
+    weight: NDArray[np.float64] | None
     available: NDArray[np.bool_] | None  # (n, K)
     next_available: NDArray[np.bool_] | None
     available_actions: AnyArray | None  # (K,)
@@ -90,7 +92,7 @@ AvailableRule = Callable[[States], ArrayLike]
 AVAILABLE = "available_"
 
 # Those of a row, in the order of the arguments of `Transitions`.
-FIELDS = tuple(Log.__annotations__)[:11]
+FIELDS = tuple(Log.__annotations__)[:13]
 
 
 def is_pandas(values: object) -> TypeIs[PandasFrame]:
@@ -273,6 +275,19 @@ def take_states(table: States, rows: Index, next_rows: Index) -> tuple[States, S
         return table, table
     now, after = take_rows(table, rows), take_rows(table, next_rows)
     return now, with_index_of(after, now)
+
+
+def with_column(table: States, name: str, values: AnyArray) -> States:
+    """A table with one more column, the last."""
+    if is_pandas(table):
+        # Any: `assign` takes any name, which need not be one of Python's.
+        given: Any = table
+        return given.assign(**{name: values})
+    if is_frame(table):
+        frame = as_narwhals(table)
+        column = nw.new_series(name, values, backend=frame.implementation)
+        return frame.with_columns(column).to_native()
+    return np.column_stack([table, values])
 
 
 def beside(tables: Sequence[States]) -> Frame:

@@ -9,18 +9,22 @@ from typing import Any, NoReturn, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .._validation import check_discount
 from ._actions import read_mask_columns, read_masks
 from ._checks import (
     Column,
     check_actions,
+    check_durations,
     check_episodes,
     check_flags,
     check_propensities,
     check_reals,
     check_same_length,
     check_steps,
+    check_weights,
 )
-from ._decision_table import chain_rows, read_fields
+from ._decision_table import WEIGHT, chain_rows, read_fields
+from ._discounting import spread_rewards
 from ._episodes import (
     NOT_AN_ARRAY,
     EpisodeView,
@@ -32,7 +36,7 @@ from ._episodes import (
     warn_of_cut_episodes,
 )
 from ._frame import Table, frame_columns, mask_roles, write_frame
-from ._join import chain_episodes, join_logs
+from ._join import chain_episodes, chain_values, join_logs
 from ._linking import link
 from ._tables import (
     FIELDS,
@@ -48,6 +52,7 @@ from ._tables import (
     is_frame,
     take_rows,
 )
+from ._time import StageActions, StepUnit, add_stage, number_times
 from ._wide import wide_fields
 
 
@@ -80,6 +85,11 @@ class Transitions(Log):
         integer. Each (episode, step) names one row.
     propensity : array-like of shape (n,), default=None
         Probability in (0, 1] with which the logged action was taken.
+    duration : array-like of shape (n,), default=None
+        Time until the next state, above 0, in units of the discount: over a duration d
+        it is γ^d. None is 1 everywhere.
+    weight : array-like of shape (n,), default=None
+        How often each row counts, from 0 on. None is 1 everywhere.
     available, next_available : array-likes or DataFrames of bool of shape (n, \
             n_actions), default=None
         Which discrete actions can be taken in each state and next state (unused where
@@ -90,8 +100,9 @@ class Transitions(Log):
 
     Attributes
     ----------
-    state, action, reward, next_state, terminated, is_initial, episode, step, propensity
-        The fields, 1-D ones as numpy arrays; the last three are None if not given.
+    state, action, reward, next_state, terminated, is_initial, episode, step, \
+            propensity, duration, weight
+        The fields, 1-D ones as numpy arrays; the last five are None if not given.
     available, next_available : ndarray of shape (n, n_actions) or None
         The masks, a terminated row's own in place of its next.
     available_actions : ndarray of shape (n_actions,) or None
@@ -127,6 +138,8 @@ class Transitions(Log):
 
     # On an instance only where there are any, so that other logs hash as ever.
     action_names: tuple[Hashable, ...] | None = None
+    duration: NDArray[np.float64] | None = None
+    weight: NDArray[np.float64] | None = None
     available: NDArray[np.bool_] | None = None
     next_available: NDArray[np.bool_] | None = None
     available_actions: NDArray[Any] | None = None
@@ -144,6 +157,8 @@ class Transitions(Log):
         episode: ArrayLike | None = None,
         step: ArrayLike | None = None,
         propensity: ArrayLike | None = None,
+        duration: ArrayLike | None = None,
+        weight: ArrayLike | None = None,
         available: ArrayLike | AvailableRule | None = None,
         next_available: ArrayLike | None = None,
     ) -> None:
@@ -161,6 +176,10 @@ class Transitions(Log):
         self.episode = None if episode is None else check_episodes(episode)
         self.step = None if step is None else check_steps(step)
         self.propensity = None if propensity is None else check_propensities(propensity)
+        if duration is not None:
+            self.duration = check_durations(duration)
+        if weight is not None:
+            self.weight = check_weights(weight)
         self.left_out: dict[str, int] = {}
         self._n_without_action = 0
 
@@ -281,7 +300,7 @@ class Transitions(Log):
         kind = "str" if self.action.dtype.kind == "U" else self.action.dtype.name
         if self.action.ndim == 2:
             kind = f"{self.action.shape[1]}-column {kind}"
-        given = [name for name in FIELDS[6:10] if getattr(self, name) is not None]
+        given = [name for name in FIELDS[6:12] if getattr(self, name) is not None]
         with_ = f"; with {', '.join(given)}" if given else ""
         return f"<Transitions: {len(self):,} rows, {columns}, {kind} actions{with_}>"
 
@@ -306,6 +325,62 @@ class Transitions(Log):
         new.state, new.next_state, new.left_out = now, after, dict(self.left_out)
         # It is of the states as they were.
         new.__dict__.pop("available_rule", None)
+        return new
+
+    def with_spread_rewards(self, discount: float) -> Self:
+        """Return the log with rewards that came in evenly while a row lasted.
+
+        A reward counts as given when its action is taken, whatever the duration d. Of
+        one that comes in at a constant rate until the next row, the same discount
+        leaves r (1 − γ^d) / (d (1 − γ)): as d rewards of r / d, a unit of time apart.
+
+        Parameters
+        ----------
+        discount : float
+            γ, that of the estimator and of the metrics.
+
+        Returns
+        -------
+        Transitions
+            Itself with other rewards.
+        """
+        check_discount(discount)
+        new = copy.copy(self)
+        new.reward, new.left_out = spread_rewards(self, discount), dict(self.left_out)
+        return new
+
+    def with_stage(self, name: str = "stage") -> Self:
+        """Return the log with a last state column: the step, a stage of a trial.
+
+        Where not every action was logged at every stage, and the log has no masks, the
+        actions logged at a stage are those that are available there: a policy learned
+        from the log never takes one of another stage.
+
+        Parameters
+        ----------
+        name : str, default="stage"
+            Of the column, where states are a DataFrame.
+
+        Returns
+        -------
+        Transitions
+
+        Examples
+        --------
+        >>> from sklearn_stackelberg import Transitions
+        >>> fields = dict(episode=[7, 7], step=[1, 2], terminated=[False, True])
+        >>> log = Transitions([[0], [5]], ["a", "b"], [0, 1], [[5], [9]], **fields)
+        >>> staged = log.with_stage()
+        >>> staged.state.tolist(), staged.available.tolist()
+        ([[0, 1], [5, 2]], [[True, False], [False, True]])
+        """
+        return self._with_stage(name, None)
+
+    def _with_stage(self, name: str, rule: AvailableRule | None) -> Self:
+        now, after, logged = add_stage(self, name)
+        new, rule = self.with_states(now, after), rule or logged
+        if rule is not None and self.available is None:
+            new.__dict__.update(read_masks(new, rule, None))
         return new
 
     def next_or_own_state(self) -> States:
@@ -367,7 +442,10 @@ class Transitions(Log):
         terminated: str | None = None,
         propensity: str | None = None,
         is_initial: str | None = None,
+        duration: str | None = None,
+        weight: str | None = None,
         available: Mapping[Any, str] | Sequence[str] | AvailableRule | None = None,
+        step_unit: StepUnit | None = None,
     ) -> Self:
         """Make transitions from a table with one row per decision.
 
@@ -388,14 +466,19 @@ class Transitions(Log):
             Columns of the state, and of the action, which may be several numbers.
         reward, episode : str
             Columns of the action's reward and the episode's name.
-        step, terminated, propensity, is_initial : str, default=None
+        step, terminated, propensity, is_initial, duration, weight : str, default=None
             Columns as in `Transitions`. None means: each episode's rows stand together
             and in order; every end is a truncation; unknown; the smallest step of each
-            episode.
+            episode; 1; 1.
         available : dict of action to str, list of str, or callable, default=None
             Columns that say whether an action is available in the row's state, by
             action, or named by the actions; or a callable of states as in
             `Transitions`. Rows that only hold a state need them too.
+        step_unit : float, str or timedelta, default=None
+            Says that `step` holds times, and in what unit the discount counts them:
+            such as ``"5min"`` where they are dates, 7 where they are days and it counts
+            weeks. A row's next state is then that of the next time of its episode, and
+            the time until there its duration; steps are numbered from 0.
 
         Returns
         -------
@@ -424,12 +507,14 @@ class Transitions(Log):
         """
         roles = {"reward": reward, "episode": episode, "step": step}
         roles |= {"terminated": terminated, "propensity": propensity}
-        roles["is_initial"] = is_initial
+        roles |= {"is_initial": is_initial, "duration": duration, WEIGHT: weight}
         rule = available if callable(available) else None
         if available is not None and rule is None:
             roles |= mask_roles(available)
-        given = frame_columns(df, state, action, roles)
-        log = cls._from_columns(*given)[0]
+        read, columns, action_names = frame_columns(df, state, action, roles)
+        if step_unit is not None:
+            columns = number_times(columns, step_unit)
+        log = cls._from_columns(read, columns, action_names)[0]
         if rule is not None:
             log.__dict__.update(read_masks(log, rule, None))
         return log
@@ -465,8 +550,7 @@ class Transitions(Log):
             the state's column, ``{"weight": "weight_2"}``, for what is measured at
             every stage. ``reward``: the column of what followed, 0 without one.
             ``propensity``: a column, or a number. ``available``: a list of the actions
-            that could be taken. Without one, actions that are text are available at
-            the stages where they were taken.
+            that could be taken; without one, those that were (see `with_stage`).
         state : str or list of str, default=None
             Columns that belong to the state at every stage and do not change.
         episode : str, default=None
@@ -481,7 +565,7 @@ class Transitions(Log):
         fill : value or dict by state column, default=0
             What stands at stages that do not have a column of the state.
         stage : str or None, default="stage"
-            Name of the column of the state that holds the stage, 1, 2, ....
+            Name of the last column of the state, which holds the stage, 1, 2, ....
 
         Returns
         -------
@@ -512,18 +596,18 @@ class Transitions(Log):
         ...     trial, stages=[one, two], state="age", reward="score"
         ... )
         >>> log.state
-           stage  age  mood  mood_after
-        0      1   31   9.0         0.0
-        1      2   31   9.0         6.0
-        2      1   58   7.0         0.0
-        3      1   44   8.0         0.0
-        4      2   44   8.0         7.5
+           age  mood  mood_after  stage
+        0   31   9.0         0.0      1
+        1   31   9.0         6.0      2
+        2   58   7.0         0.0      1
+        3   44   8.0         0.0      1
+        4   44   8.0         7.5      2
         >>> log.reward, log.terminated
         (array([ 0., 12., 20.,  0., 15.]), array([False,  True,  True, False,  True]))
         >>> log.available_actions.tolist(), log.available[1].tolist()
         (['both', 'drug', 'more', 'talk'], [True, False, True, False])
         """
-        left_out, fields = wide_fields(
+        left_out, fields, allowed = wide_fields(
             df,
             stages,
             state=state,
@@ -531,10 +615,18 @@ class Transitions(Log):
             reward=reward,
             terminated=terminated,
             fill=fill,
-            stage=stage,
         )
         log = cls(**fields)
         log.left_out = left_out
+        if stage is not None:
+            rule = None if allowed is None else StageActions(stage, allowed)
+            return log._with_stage(stage, rule)
+        if allowed is not None:
+            raise ValueError(
+                "'available' of the stages was given with stage=None: which actions "
+                "can be taken is read from the column that says the stage. Name it, or "
+                "leave 'available' out."
+            )
         return log
 
     @classmethod
@@ -545,6 +637,8 @@ class Transitions(Log):
         rewards: Sequence[ArrayLike],
         terminated: Sequence[bool],
         available: Sequence[ArrayLike] | AvailableRule | None = None,
+        duration: Sequence[ArrayLike] | None = None,
+        weight: Sequence[ArrayLike] | None = None,
     ) -> Self:
         """Make transitions from lists with one entry per episode.
 
@@ -560,6 +654,8 @@ class Transitions(Log):
         available : list of array-likes of bool of shape (T + 1, n_actions), or \
                 callable, default=None
             Which actions are available in each state, as in `Transitions`.
+        duration, weight : lists of array-likes of shape (T,), default=None
+            As in `Transitions`, of each action.
 
         Returns
         -------
@@ -576,6 +672,10 @@ class Transitions(Log):
         (array([1., 2., 6.]), array([False,  True, False]))
         """
         fields = chain_episodes(observations, actions, rewards, terminated, available)
+        lengths = [len(np.asarray(done)) for done in actions]
+        for name, parts in (("duration", duration), ("weight", weight)):
+            if parts is not None:
+                fields[name] = chain_values(parts, lengths, name)
         return cls(**fields)
 
     @classmethod

@@ -25,7 +25,7 @@ from ._checks import (
 from ._frame import Table, check_known, open_table
 from ._stages import (
     Stage,
-    masks_by_stage,
+    allowed_actions,
     name_of,
     read_stages,
     refuse_unknown_future,
@@ -50,9 +50,8 @@ def wide_fields(
     reward: Hashable | None,
     terminated: Hashable | None,
     fill: object,
-    stage: Hashable | None,
-) -> tuple[dict[str, int], dict[str, Any]]:
-    """Return the counts of what is left out, and the fields of the log."""
+) -> tuple[dict[str, int], dict[str, Any], dict[int, set[Any]] | None]:
+    """Return the counts of what is left out, the fields, and a stage's actions."""
     plan = read_stages(stages)
     baseline = {} if state is None else state_names(state)
     named = {"episode": episode, "reward": reward, "terminated": terminated}
@@ -81,7 +80,7 @@ def wide_fields(
     # Where each patient's stages stand in the log, patient by patient.
     recorded = acted | closing
     place = (np.cumsum(recorded).reshape(recorded.shape) - 1) * recorded
-    states = _states(table, plan, baseline, recorded, fill, stage)
+    states = _states(table, plan, baseline, recorded, fill)
     reaches = np.arange(len(plan)) == last[:, None]  # a patient's last action
     lost = reaches & (treated & ~ended & ~closing.any(axis=1))[:, None]
     kept = acted & ~lost
@@ -109,9 +108,10 @@ def wide_fields(
         "step": number + 1,
         "propensity": _propensities(table, plan, acted, kept),
     }
-    fields |= masks_by_stage(plan, fields["action"], number, following, over, stage)
+    allowed = allowed_actions(plan, fields["action"], number)
     left_out = {UNTREATED: int((~treated).sum()), UNMEASURED: int(lost.sum())}
-    return {why: count for why, count in left_out.items() if count}, fields
+    left_out = {why: count for why, count in left_out.items() if count}
+    return left_out, fields, allowed
 
 
 def _acted(table: Frame, plan: list[Stage]) -> tuple[NDArray[np.bool_], list[AnyArray]]:
@@ -164,23 +164,15 @@ def _states(
     baseline: dict[Hashable, Hashable],
     recorded: NDArray[np.bool_],
     fill: object,
-    stage: Hashable | None,
 ) -> tuple[dict[Hashable, AnyArray], Any]:
     """The columns of all recorded states, patient by patient, and their library."""
     patient, number = np.nonzero(recorded)
     names = dict.fromkeys([*baseline, *(name for one in plan for name in one.state)])
-    if not names and stage is None:
+    if not names:
         raise ValueError(
             "There is no state: name its columns in state=, or in the stages."
         )
     columns: dict[Hashable, AnyArray] = {}
-    if stage is not None:
-        if stage in names:
-            raise ValueError(
-                f"There is a state column {stage!r} already: give the one that says "
-                "the stage another name (stage=...), or None."
-            )
-        columns[stage] = number + 1
     for name in names:
         held = [one.state.get(name, baseline.get(name)) for one in plan]
         parts = {

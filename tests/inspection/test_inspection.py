@@ -442,7 +442,7 @@ def test_reports_travel_and_become_tables():
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"discount": 1.0}, r"discount must be a number in \[0, 1\)"),
+        ({"discount": 1.1}, r"discount must be a number in \[0, 1\]"),
         ({"n_rows": 0}, "n_rows must be an integer >= 1, got 0"),
         ({"n_rows": 2.5}, "n_rows must be an integer >= 1"),
         ({"n_rows": True}, "n_rows must be an integer >= 1"),

@@ -461,7 +461,7 @@ def test_pipelines_and_tables_are_seen_through():
     ("settings", "words"),
     [
         ({"estimator": "tournament"}, "estimator must be one of"),
-        ({"discount": 1.0}, "discount must be a number"),
+        ({"discount": 1.1}, "discount must be a number"),
         (
             {"estimator": "fitted_q", "standard_error": "bootstrap", "n_bootstrap": 2},
             "does not keep what each episode contributes",

@@ -213,7 +213,7 @@ def intervals(found):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"discount": 1.0}, r"discount must be a number in \[0, 1\)"),
+        ({"discount": 1.1}, r"discount must be a number in \[0, 1\]"),
         ({"confidence_level": 1.0}, "confidence_level must be .* between 0 and 1"),
         ({"confidence_level": True}, "confidence_level must be .* got True"),
     ],
@@ -295,7 +295,7 @@ def test_leaving_out_is_fitting_without(episodes, rows, monkeypatch):
             fit.weight.shape
         )
         value, q = fit.system.features.values(w, fit.system.anchor)
-        residual = data.log.reward + 0.9 * data.not_done * value[data.next_index]
+        residual = data.log.reward + data.carried(0.9) * value[data.next_index]
         residual -= q
         assert_allclose(fit.left_out_residual[held], residual[held], rtol=1e-6)
         assert np.abs(fit.left_out_residual[held] - fit.residual[held]).max() > 1e-3
@@ -369,7 +369,7 @@ def test_ratios_weigh_rewards_into_the_value():
     assert_allclose(weighed, fit.value, rtol=1e-5)
     # What flows in flows out: Σ p ω (1 − γ g) = 1.
     mass = fit.data.weight * fit.ratio
-    assert_allclose(mass @ (1 - 0.9 * fit.data.not_done), 1.0, rtol=1e-5)
+    assert_allclose(mass @ (1 - fit.data.carried(0.9)), 1.0, rtol=1e-5)
 
 
 def test_ratios_of_the_logger_are_even():

@@ -287,9 +287,9 @@ def test_rows_of_no_weight_are_not_there(policy, log):
 # ---------------------------------------------------------------- bad input
 
 
-@pytest.mark.parametrize("discount", [-0.1, 1.0, 2, np.nan, "0.9", None, True])
+@pytest.mark.parametrize("discount", [-0.1, 1.01, 2, np.nan, "0.9", None, True])
 def test_discounts_out_of_range(policy, log, discount):
-    with pytest.raises(ValueError, match=r"discount must be a number in \[0, 1\)"):
+    with pytest.raises(ValueError, match=r"discount must be a number in \[0, 1\]"):
         value_of(policy, log, discount=discount)
 
 

@@ -73,7 +73,7 @@ def write(df, path):
 def test_a_wide_table_is_the_log_of_the_long_one(library, tmp_path):
     df = trial()
     roles = {"action": "action", "reward": "reward", "episode": "id", "step": "visit"}
-    states = ["stage", "age", "mood", "slept"]
+    states = ["age", "mood", "slept", "stage"]
     expected = Transitions.from_frame(
         long_form(df), state=states, terminated="ended", **roles
     )
@@ -169,14 +169,9 @@ def test_treatments_are_available_at_their_stage_alone():
     assert policy.predict(new)[1] in ("drug", "talk")
     again = pickle.loads(pickle.dumps(log.available_rule))
     assert_array_equal(again(new.to_numpy()), [second, first])
-    with pytest.raises(ValueError, match=r"'stage' of the states is 7.* at row 1; a"):
-        again(new.assign(stage=[2, 7]))
-    # Without the column of the stage the log has the masks, and no rule for others.
     bare = Transitions.from_wide(two_stages(), stages=stages(), reward="y", stage=None)
-    assert bare.available_rule is None
+    assert bare.available is None
     assert [*bare.state.columns] == ["x", "x2"]
-    assert_array_equal(bare.available, log.available)
-    assert_array_equal(bare.next_available, log.next_available)
 
 
 def test_listed_actions_and_propensities():
@@ -200,6 +195,8 @@ def test_actions_of_several_numbers():
     assert log.action.tolist()[:3] == [[0.0, 0.5], [0.1, 1.5], [1.0, 0.5]]
 
 
+LETTERS = two_stages(a1=[*"aaabbb"], a2=[*"aaa", None, None, None])
+
 BAD = [
     ({"stages": []}, "a list with a dict for each stage"),
     ({"stages": {"action": "a1"}}, "a list with a dict"),
@@ -219,10 +216,19 @@ BAD = [
     ({"stages": stages({"available": "drug"})}, "must list the actions"),
     (
         {"stages": stages({"available": ["pill"]}, {"available": ["both"]})},
-        r"'available' of stage 1 lists \['pill'\], none of which was ever done",
+        r"'available' of stage 1 lists \['pill'\], and \['drug', 'talk'\] was done",
     ),
+    (
+        {
+            "stages": stages({"available": [*"ab"]}, {"available": ["a"]}),
+            "df": LETTERS,
+            "stage": None,
+        },
+        "'available' of the stages was given with stage=None",
+    ),
+    ({"stages": [{"action": "a1"}]}, "There is no state"),
     ({"fill": "none"}, r"'x' holds numbers.*fill=\{'x': 0\}"),
-    ({"stage": "x"}, "a state column 'x' already"),
+    ({"stage": "x"}, "a column 'x' already"),
     ({"df": two_stages(a1=["drug", None] * 3)}, "Say what was done at the earlier st"),
     (
         {"df": two_stages(y=[1, 2, 3, 4, None, 6])},
