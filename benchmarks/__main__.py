@@ -26,6 +26,7 @@ TABLES = (
     "stochastic",
     "scaling",
     "throughput",
+    "reading",
     "predict",
     "defaults",
     "features",

@@ -42,7 +42,7 @@ from .solvers._base import Solver
 from .transitions._as_transitions import as_transitions
 from .transitions._discounting import return_range
 from .transitions._episodes import EpisodeView
-from .transitions._tables import AvailableRule, is_frame, refuse_words
+from .transitions._tables import AvailableRule, collected, is_frame, refuse_words
 from .transitions._transitions import Transitions
 from .transitions._usage import say_what_is_used
 from .transitions._weights import weighted
@@ -699,6 +699,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
             Only if `return_std`.
         """
         check_is_fitted(self)
+        X = collected(X)
         states = self._states(X)
         if not return_std:
             return self._fitted_policy.q_values(states, action)
@@ -851,6 +852,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
     def _inputs(self, X: Log, available: Available) -> tuple[Floats, dict[str, Any]]:
         """Checked states, (n, d), and the mask of actions, if there is any."""
         check_is_fitted(self)
+        X = collected(X)
         states = self._states(X)
         # Not by way of `as_transitions`, which refuses a part of an episode.
         X = X.transitions if isinstance(X, EpisodeView) else X
@@ -862,6 +864,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         """Checked states, (n, d)."""
         if isinstance(X, (Transitions, EpisodeView)):
             X = (X.transitions if isinstance(X, EpisodeView) else X).state
+        X = collected(X)
         if (isinstance(X, np.ndarray) and X.ndim == 2) or is_frame(X):
             refuse_words(X, "X")
         return validate_data(self, X, dtype=np.float64, reset=False)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
+from numpy.testing import assert_array_equal
 
 from sklearn_stackelberg import StackelbergPolicyEstimator, Transitions
 from sklearn_stackelberg.datasets import FiniteMDP
 from sklearn_stackelberg.metrics._prepare import unwrap
 from sklearn_stackelberg.solvers import ClosedForm, Stochastic
+from sklearn_stackelberg.transitions import _tables
 
 FIELDS = (
     "state",
@@ -230,3 +233,25 @@ def staged_log(n=100, seed=0, labels="abcd", **fields) -> Transitions:
         available=staged_rule,
     )
     return Transitions(**given | fields)
+
+
+def assert_identical(left, right):
+    """The same in every field, but for the library that a table of states is of."""
+    for name in _tables.FIELDS:
+        a, b = getattr(left, name), getattr(right, name)
+        assert (a is None) == (b is None), name
+        if a is None:
+            continue
+        if _tables.is_frame(a):
+            assert _tables.column_names(a) == _tables.column_names(b)
+            for column in _tables.column_names(a):
+                values = [pd.Series(np.asarray(frame[column])) for frame in (a, b)]
+                # What is missing is None or NaN, and of numbers NaN.
+                gone = values[0].isna()
+                assert_array_equal(gone, values[1].isna(), err_msg=column)
+                assert_array_equal(*(v[~gone] for v in values), err_msg=column)
+            continue
+        assert a.dtype == b.dtype, name
+        assert_array_equal(a, b, err_msg=name)
+    assert left.left_out == right.left_out
+    assert left.action_names == right.action_names

@@ -130,7 +130,7 @@ def test_stages_are_columns_of_tables_and_of_logs_without_steps():
     log = walk_log(frame=True).with_stage("visit")
     assert [*log.state.columns] == [*log.next_state.columns] == ["x", "y", "visit"]
     assert_array_equal(log.state["visit"], log.step)
-    assert_array_equal(log.next_state["visit"], log.step + 1)
+    assert_array_equal(log.next_state["visit"], log.step + ~log.terminated)
     # Every action at every stage: nothing to say.
     assert log.available is None
     with pytest.raises(ValueError, match="have a column 'visit' already"):

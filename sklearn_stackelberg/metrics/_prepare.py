@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._typing import AnyArray, Index
 from .._validation import check_discount, check_level, check_rules, integer
 from ..transitions._as_transitions import as_transitions
+from ..transitions._tables import collected
 from ..transitions._time import refuse_endless
 from ..transitions._transitions import Transitions
 from ..transitions._usage import use_of_rows
@@ -111,6 +112,7 @@ def unwrap(
 
     With the row of X that each transition came from, (n,), and how many rows X has.
     """
+    X = collected(X)
     # A search may be in a pipeline and a pipeline in a search.
     while True:
         if isinstance(policy, type):

@@ -19,7 +19,14 @@ from ..transitions._actions import (
     refuse_masks,
 )
 from ..transitions._checks import rows_text
-from ..transitions._tables import Log, refuse_words, shared_next_rows
+from ..transitions._tables import (
+    Log,
+    States,
+    frame_like,
+    is_frame,
+    refuse_words,
+    shared_next_rows,
+)
 from ._data import EvaluationData, as_numbers
 
 # A policy that gives more than this share of its probability to actions of which the
@@ -114,12 +121,9 @@ def is_continuous(policy: object) -> bool:
     return hasattr(policy, "action_nodes") and not hasattr(policy, "classes_")
 
 
-# Any: of a DataFrame no more is known than that it has columns.
-def like(template: Any, values: Floats) -> Any:
+def like(template: States, values: Floats) -> States:
     """Values with the columns of a DataFrame, where the log's states are one."""
-    if hasattr(template, "columns"):
-        return type(template)(values, columns=template.columns)
-    return values
+    return frame_like(template, values) if is_frame(template) else values
 
 
 def _codes(action: NDArray[Any], classes: NDArray[Any]) -> Index:

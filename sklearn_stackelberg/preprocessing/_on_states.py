@@ -194,7 +194,7 @@ class OnStates(  # type: ignore[call-arg] # scikit-learn has no type information
         Parameters
         ----------
         transform : {"default", "pandas", "polars"}, default=None
-            As scikit-learn's transformers take it. A log holds no polars DataFrame.
+            As scikit-learn's transformers take it.
 
         Returns
         -------

@@ -12,11 +12,12 @@ from ..transitions._tables import (
     States,
     check_states,
     comparable,
-    is_frame,
+    is_pandas,
     rows_equal,
     shared_next_rows,
     stack,
     take_rows,
+    with_index_of,
 )
 from ..transitions._transitions import Transitions
 
@@ -67,16 +68,14 @@ def put_back(
     # Each is there once: what was equal remains so to the last bit.
     whole = len(states) == len(log)
     state = states if whole else take_rows(states, recorded.state_rows)
-    if is_frame(state):
+    if is_pandas(state):
         # Rows that were put into another order are under the log's own index again.
         state = state.set_axis(
-            log.state.index if is_frame(log.state) else range(len(log))
+            log.state.index if is_pandas(log.state) else range(len(log))
         )
     if np.array_equal(recorded.state_rows, recorded.next_rows):
         return log.with_states(state, state)
-    next_state = take_rows(states, recorded.next_rows)
-    if is_frame(state) and is_frame(next_state):
-        next_state = next_state.set_axis(state.index)
+    next_state = with_index_of(take_rows(states, recorded.next_rows), state)
     return log.with_states(state, next_state)
 
 

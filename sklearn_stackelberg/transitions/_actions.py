@@ -23,6 +23,7 @@ from ._tables import (
     Index,
     Log,
     check_states,
+    column_names,
     is_frame,
 )
 
@@ -181,7 +182,7 @@ def read_mask(
     """
     table, labels = check_states(given, name), actions
     if is_frame(table):
-        labels = _read_labels(table.columns, actions, name)
+        labels = _read_labels(column_names(table), actions, name)
     elif table.shape[1] != len(actions):
         raise ValueError(
             f"{name} has {table.shape[1]} columns, and {len(actions)} were expected, "

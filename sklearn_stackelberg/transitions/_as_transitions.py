@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from typing import Any, Literal, overload
 
 import numpy as np
@@ -12,7 +13,7 @@ from sklearn.utils import check_consistent_length
 from ._checks import check_plain_values, check_same_length
 from ._decision_table import GAP, find_columns, is_table
 from ._episodes import CUT_EPISODES_HARM, EpisodeView
-from ._tables import States, check_states, is_frame
+from ._tables import States, check_states, collected, is_pandas, take_states
 from ._transitions import Transitions
 
 GivenLog = Transitions | EpisodeView[Transitions]
@@ -104,12 +105,14 @@ def as_transitions(
             "table as y with the columns action, reward and, if any, episode and step."
         )
     else:
-        state = check_states(X, "X")
+        state, y = check_states(X, "X"), collected(y)
         # scikit-learn's own check, and so its own words, which its tests look for.
         check_consistent_length(state, y)
         _refuse_other_index(state, y)
         if is_table(y):
-            log, rows = Transitions._from_columns(state, find_columns(y))
+            log, rows = Transitions._from_columns(
+                partial(take_states, state), find_columns(y)
+            )
             _warn_of_gaps(log.left_out, stacklevel=3)
         else:
             log = _imitation(state, y)
@@ -119,7 +122,7 @@ def as_transitions(
 
 def _refuse_other_index(state: States, y: object) -> None:
     """Refuse a table or series whose index says that its rows are in another order."""
-    if not is_frame(state) or not hasattr(y, "iloc"):
+    if not is_pandas(state) or not hasattr(y, "iloc"):
         return
     own: Any = state.index
     theirs: Any = y.index  # type: ignore[attr-defined]

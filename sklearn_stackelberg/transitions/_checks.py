@@ -10,8 +10,9 @@ import math
 import numbers
 from collections.abc import Callable, Iterable
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import narwhals.stable.v2 as nw
 import numpy as np
 from numpy.typing import NDArray
 
@@ -37,7 +38,7 @@ Floats = NDArray[np.float64]
 class Column(NamedTuple):
     """One column of a table, or the several of an action, and its name in messages."""
 
-    values: object  # a pandas Series or DataFrame, or an array
+    values: object  # a Series or DataFrame of any library, or an array
     name: str
 
     def read(self, check: Callable[..., AnyArray], rows: Rows = None) -> AnyArray:
@@ -45,8 +46,32 @@ class Column(NamedTuple):
         values = self.values
         if rows is None:
             return check(values, self.name, rows)
-        chosen = values.iloc if hasattr(values, "iloc") else np.asarray(values)
-        return check(chosen[rows], self.name, rows)
+        # Chosen before they are read: integers with holes would be read as floats.
+        if hasattr(values, "iloc"):
+            chosen = values.iloc[rows]
+        elif (series := _as_narwhals(values)) is not None:
+            chosen = series[rows].to_native()
+        else:
+            chosen = np.asarray(values)[rows]
+        return check(chosen, self.name, rows)
+
+    @property
+    def is_float(self) -> bool:
+        """Whether it holds floats, which integers with holes become."""
+        series = _as_narwhals(self.values)
+        if isinstance(series, nw.Series):
+            return series.dtype.is_float()
+        return getattr(self.values, "dtype", None) == np.float64
+
+
+def _as_narwhals(values: object) -> nw.Series[Any] | nw.DataFrame[Any] | None:
+    """A column or table of a library other than pandas as narwhals sees it."""
+    # Any: narwhals' own types tell libraries apart, and here any of them may come.
+    given: Any = values
+    if isinstance(given, (np.ndarray, list, tuple)) or hasattr(given, "iloc"):
+        return None
+    found = nw.from_native(given, pass_through=True, allow_series=True)
+    return found if isinstance(found, (nw.Series, nw.DataFrame)) else None
 
 
 def check_same_length(lengths: dict[str, int]) -> None:
@@ -62,7 +87,11 @@ def _as_objects(values: object) -> AnyArray:
     # numpy would make strings of the list [1, "a"] without a word.
     if isinstance(values, (list, tuple)):
         return np.array(values, dtype=object)
-    array = np.asarray(values)
+    given: Any = values
+    series = nw.from_native(given, pass_through=True, allow_series=True)
+    # Of pandas' nullable types numpy alone would make objects.
+    known = isinstance(series, nw.Series)
+    array = series.to_numpy() if known else np.asarray(values)
     # numpy's own variable-width strings: few of its functions take them so far.
     return array.astype(object) if array.dtype.kind == "T" else array
 
@@ -83,6 +112,13 @@ def missing(values: object) -> Flags:
     """Where a column or table holds None, NaN, NA or NaT."""
     if hasattr(values, "isna"):
         return values.isna().to_numpy()
+    series = _as_narwhals(values)
+    if isinstance(series, nw.Series):
+        null = series.is_null().to_numpy()
+        # To others than pandas NaN is a number; to a log it is none.
+        return null | np.isnan(series.to_numpy()) if series.dtype.is_float() else null
+    if series is not None:
+        return np.stack([missing(column) for column in series.iter_columns()], axis=1)
     array = np.asarray(values)
     if array.dtype.kind != "O":
         real = array.dtype.kind in "fc"
@@ -330,9 +366,12 @@ def check_actions(values: object, name: str = "action", rows: Rows = None) -> An
     A table of one column is that column.
     """
     refuse_masked(values, name, rows)
+    frame = _as_narwhals(values)
+    # By column: each of a DataFrame's has a type of its own.
     if hasattr(values, "iloc") and hasattr(values, "columns"):
-        # By column: each of a DataFrame's has a type of its own.
         columns = [values.iloc[:, j] for j in range(len(values.columns))]
+    elif isinstance(frame, nw.DataFrame):
+        columns = [*frame.iter_columns()]
     else:
         table = _as_objects(values)
         if table.ndim == 1 and table.dtype.kind == "O":

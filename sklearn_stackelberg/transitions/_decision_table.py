@@ -1,4 +1,4 @@
-"""The columns of a decision table, pandas' or numpy's, and the log that they make."""
+"""The columns of a decision table, a DataFrame's or numpy's, and their log."""
 
 from __future__ import annotations
 
@@ -34,7 +34,15 @@ from ._linking import (
     refuse_scattered_episodes,
 )
 from ._refusals import EXACT
-from ._tables import AVAILABLE, States, is_frame, take_rows
+from ._tables import (
+    AVAILABLE,
+    States,
+    column_names,
+    is_frame,
+    refuse_foreign,
+    take_column,
+    take_columns,
+)
 
 # scikit-learn's name for weights: a column `weight` is often that of a patient's body.
 WEIGHT = "sample_weight"
@@ -65,15 +73,12 @@ def is_table(y: object) -> TypeGuard[States]:
 def find_columns(y: States) -> dict[str, Column]:
     """Return the columns of a decision table by role, refusing misspelt names."""
     if hasattr(y, "columns") and not is_frame(y):
-        raise ValueError(
-            f"y is a {type(y).__module__}.{type(y).__name__}; a pandas DataFrame or a "
-            "numpy structured array was expected: call .to_pandas() first."
-        )
+        refuse_foreign(y, "y")
     if not is_frame(y) and y.ndim != 1:
         raise ValueError(
             f"y is a structured array of shape {y.shape}, not (n,): use .ravel()."
         )
-    known = [*(y.columns if is_frame(y) else y.dtype.names or ())]
+    known: list[Hashable] = [*(column_names(y) if is_frame(y) else y.dtype.names or ())]
     check_same_length({"y": len(y)})
     numbered = _numbered_actions(known)
     # The index, too, may bear a role's name, and would be lost without a word.
@@ -86,13 +91,21 @@ def find_columns(y: States) -> dict[str, Column]:
         if known.count(role) > 1:
             raise ValueError(f"y has more than one column {role!r}; drop the others.")
     read = dict.fromkeys(role for role in (*ROLES, *masks, *cuts) if role in known)
-    columns = {role: Column(y[role], f"y[{role!r}]") for role in read}
+
+    def column(name: str) -> Column:
+        return Column(take_column(y, name) if is_frame(y) else y[name], f"y[{name!r}]")
+
+    columns = {role: column(role) for role in read}
     if len(numbered) > 1:
         name = f"y[{numbered[0]!r}, ..., {numbered[-1]!r}]"
-        wide = y[numbered] if is_frame(y) else np.stack([y[c] for c in numbered], 1)
-        columns["action"] = Column(wide, name)
+        columns["action"] = Column(
+            take_columns(y, numbered)
+            if is_frame(y)
+            else np.stack([y[c] for c in numbered], 1),
+            name,
+        )
     elif numbered:
-        columns["action"] = Column(y[numbered[0]], f"y[{numbered[0]!r}]")
+        columns["action"] = column(numbered[0])
     return columns
 
 
@@ -331,10 +344,8 @@ def _chain_single_steps(
     )
 
 
-def read_fields(
-    columns: dict[str, Column], chain: Chain, states: States
-) -> dict[str, Any]:
-    """Return the fields of the log; `states` has a row for each of the table's."""
+def read_fields(columns: dict[str, Column], chain: Chain) -> dict[str, Any]:
+    """Return the fields of the log, but for its states."""
     rows = chain.rows
     fields: dict[str, Any] = {
         "action": _read_actions(columns["action"], chain),
@@ -354,18 +365,12 @@ def read_fields(
     for name, role, check in optional:
         if role in columns:
             fields[name] = columns[role].read(check, rows)
-    if chain.next_rows is rows and rows.size == len(states):
-        # Episodes of one step: no copy of the table, and it is transformed once.
-        return fields | {"state": states, "next_state": states}
-    now, after = take_rows(states, rows), take_rows(states, chain.next_rows)
-    if is_frame(now) and is_frame(after):
-        after = after.set_axis(now.index)
-    return fields | {"state": now, "next_state": after}
+    return fields
 
 
 def _read_actions(column: Column, chain: Chain) -> NDArray[Any]:
     action = column.read(check_actions, chain.rows)
-    floats = getattr(column.values, "dtype", None) == np.float64 and action.ndim == 1
+    floats = action.ndim == 1 and column.is_float
     holed = floats and not chain.acted.all() and bool((np.abs(action) < EXACT).all())
     if holed and (action % 1 == 0).all():
         # Without the holes that closing rows leave, pandas would hold integers.

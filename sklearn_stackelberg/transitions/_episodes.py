@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._linking import count_steps, encode, link
-from ._tables import Log, is_frame
+from ._tables import Log, column_names, is_frame
 
 L = TypeVar("L", bound=Log)
 
@@ -219,7 +219,9 @@ def summarize(log: Log, n_without_action: int) -> LogSummary:
     frame = log.state
     summary = LogSummary(
         n_transitions=len(log),
-        state_columns=[*(frame.columns if is_frame(frame) else range(log.n_features))],
+        state_columns=(
+            column_names(frame) if is_frame(frame) else [*range(log.n_features)]
+        ),
         action_counts=counts,
         action_ranges=ranges,
         reward_range=_range(log.reward),

@@ -1,62 +1,159 @@
 """Tables of logged decisions: reading one into the fields of a log, and writing one.
 
-pandas is imported only where the user brings a DataFrame or wants one.
+pandas is imported only where the user wants a DataFrame of it back.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from typing import Any
+import os
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._checks import Column, check_same_length, rows_text
+from ._checks import Column, check_same_length, missing, rows_text
 from ._decision_table import WEIGHT
 from ._ends import looks_like_an_end
 from ._linking import count_steps, link
-from ._tables import AVAILABLE, Frame, Log, comparable, is_frame, rows_equal, stack
+from ._tables import (
+    AVAILABLE,
+    Frame,
+    Index,
+    Log,
+    Names,
+    PandasFrame,
+    ReadStates,
+    States,
+    as_narwhals,
+    beside,
+    check_states,
+    collected,
+    column_names,
+    comparable,
+    is_frame,
+    is_pandas,
+    lazy_frame,
+    listed,
+    refuse_foreign,
+    rows_equal,
+    stack,
+    take_column,
+    take_columns,
+    take_states,
+)
 
 # pandas' nullable types: a plain column of integers cannot hold the missing actions.
 _NULLABLE = {"i": "Int64", "u": "UInt64", "f": "Float64", "b": "boolean"}
 
-Names = Hashable | Sequence[Hashable]
+# Any: a DataFrame or a lazy one of any library that narwhals knows.
+Table = Frame | str | os.PathLike[str] | Any
 
 
 def frame_columns(
-    df: Frame, states: Names, actions: Names, roles: Mapping[str, Hashable]
-) -> tuple[Frame, dict[str, Column], tuple[Hashable, ...] | None]:
-    """Return the states, the other columns by role, and a wide action's names."""
-    states, actions = _listed(states), _listed(actions)
+    df: Table, states: Names, actions: Names, roles: Mapping[str, Hashable]
+) -> tuple[ReadStates, dict[str, Column], tuple[Hashable, ...] | None]:
+    """Return how to read states, the other columns by role, and a wide action's names.
+
+    Of a file states are read last and column by column: what is held beside the log is
+    a column of them, and not all, nor what was needed to link its rows.
+    """
+    states, actions = listed(states), listed(actions)
     named = {role: name for role, name in roles.items() if name is not None}
-    _check_columns(df, states, actions, named)
+    source = open_table(df)
+    _check_columns(source.names, states, actions, named)
+    needed = [*actions, *named.values()]
+    _refuse_unused_ends(source, [*states, *needed])
+    table = source.read(needed if source.is_file else [*needed, *states])
+    check_same_length({"df": len(table)})
     columns = {
-        role: Column(df[name], f"{role} (column {name!r})")
+        role: Column(take_column(table, name), f"{role} (column {name!r})")
         for role, name in {"action": actions[0], **named}.items()
     }
-    if len(actions) == 1:
-        return df[states], columns, None
-    columns["action"] = Column(df[actions], f"action (columns {actions})")
-    return df[states], columns, tuple(actions)
+    if len(actions) > 1:
+        wide = take_columns(table, actions)
+        columns["action"] = Column(wide, f"action (columns {actions})")
+    names = None if len(actions) == 1 else tuple(actions)
+    read: ReadStates = partial(_read_by_column, source, states)
+    if not source.is_file:
+        read = partial(take_states, check_states(take_columns(table, states)))
+    return read, columns, names
+
+
+def _read_by_column(
+    source: Source, names: list[Hashable], rows: Index, next_rows: Index
+) -> tuple[States, States]:
+    pairs = [take_states(source.read([name]), rows, next_rows) for name in names]
+    now = beside([pair[0] for pair in pairs])
+    if next_rows is rows:
+        return now, now
+    return now, beside([pair[1] for pair in pairs])
+
+
+class Source(NamedTuple):
+    """A table that may not be read yet: its columns, and how to read some of them."""
+
+    names: Sequence[Hashable]
+    read: Callable[[list[Hashable]], Frame]
+    is_file: bool = False  # which can be read again, where a query may give other rows
+
+
+def open_table(df: Table) -> Source:
+    """Look at the columns of a DataFrame, of a lazy one, or of a Parquet file."""
+    if isinstance(df, (str, os.PathLike)):
+        return _open_parquet(os.fspath(df))
+    if (lazy := lazy_frame(df)) is not None:
+        names = lazy.collect_schema().names()
+        return Source(names, lambda some: collected(lazy.select(_once(some))))
+    if is_frame(df):
+        return Source(column_names(df), lambda _: df)
+    if hasattr(df, "columns"):
+        refuse_foreign(df, "df")
+    raise TypeError(
+        "A DataFrame (pandas, polars, Arrow, Modin, ...), or the path of a Parquet "
+        f"file, was expected; got {type(df).__name__}. Make "
+        "one of it, for example with pandas.DataFrame(...)."
+    )
+
+
+def _open_parquet(path: str) -> Source:
+    """Open a Parquet file by polars, or else by pyarrow, whichever is installed."""
+    try:
+        import polars as pl
+
+        lazy = pl.scan_parquet(path)
+        names = lazy.collect_schema().names()
+        return Source(names, lambda some: lazy.select(_once(some)).collect(), True)
+    except ModuleNotFoundError:
+        pass
+    try:
+        import pyarrow.dataset as ds
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "Reading a Parquet file needs polars or pyarrow: python -m pip install "
+            "polars"
+        ) from error
+    rows = ds.dataset(path)
+    names = rows.schema.names
+    return Source(names, lambda some: rows.to_table(columns=_once(some)), True)
+
+
+def _once(names: list[Hashable]) -> list[Any]:
+    # One column may have several roles, such as the step that is a state as well.
+    return [*dict.fromkeys(names)]
 
 
 def mask_roles(available: Mapping[Any, Any] | Names) -> dict[str, Any]:
     """Columns of masks, given by action or named by the actions, by role."""
     if not isinstance(available, Mapping):
-        available = {name: name for name in _listed(available)}
+        available = {name: name for name in listed(available)}
     return {f"{AVAILABLE}{action}": name for action, name in available.items()}
 
 
-def _listed(names: Names) -> list[Hashable]:
-    # A tuple is one name, of a table whose columns have several levels.
-    if isinstance(names, (str, tuple)) or not isinstance(names, Iterable):
-        return [names]
-    return [*names]
-
-
-def write_frame(log: Log) -> Frame:
-    """Write a log as a DataFrame, with rows that hold the states where it is cut."""
+def write_frame(log: Log) -> PandasFrame:
+    """Write a log as a pandas DataFrame, with rows for the states where it is cut."""
     import pandas as pd
 
     n = len(log)
@@ -117,6 +214,14 @@ def write_frame(log: Log) -> Frame:
     if not is_frame(states):
         columns = [f"state_{j}" for j in range(log.n_features)]
         states = pd.DataFrame(states, columns=columns)
+    elif not is_pandas(states):
+        # By column: each keeps its type, and no other library is needed for it.
+        states = pd.DataFrame(
+            {
+                name: as_narwhals(states)[str(name)].to_numpy()
+                for name in column_names(states)
+            }
+        )
     for kind, names in (("action's", [*actions]), ("state", [*states.columns])):
         clash = [name for name in names if name in fields]
         if clash:
@@ -132,27 +237,12 @@ def write_frame(log: Log) -> Frame:
     return frame.take(order).reset_index(drop=True)
 
 
-def _check_columns(
-    df: Frame,
-    states: list[Hashable],
-    actions: list[Hashable],
-    names: dict[str, Hashable],
-) -> None:
-    """Refuse columns that `df` does not have, naming those that it has."""
-    if not is_frame(df):
-        raise TypeError(
-            f"from_frame needs a pandas DataFrame; got {type(df).__name__}. Call "
-            ".to_pandas() on it, or pandas.DataFrame(...)."
-        )
-    if not states or not actions:
-        empty = "action" if states else "state"
-        raise ValueError(f"{empty} must name at least one column; got an empty list.")
-    known = [*df.columns]
-    others = [*actions, *names.values()]
+def check_known(known: Sequence[Hashable], names: Sequence[Hashable]) -> None:
+    """Refuse names that are not among the known ones, with the nearest of these."""
     # Near names are looked for in lower case: a wrong case is the commonest slip.
     by_text = {str(name).lower(): name for name in known}
     problems = []
-    for name in dict.fromkeys([*states, *others]):
+    for name in dict.fromkeys(names):
         if name not in known:
             near = difflib.get_close_matches(str(name).lower(), by_text, n=3)
             hint = " or ".join(repr(by_text[text]) for text in near)
@@ -162,6 +252,20 @@ def _check_columns(
         raise ValueError(
             f"The table has no column {', nor '.join(problems)}. It has {shown}."
         )
+
+
+def _check_columns(
+    known: Sequence[Hashable],
+    states: list[Hashable],
+    actions: list[Hashable],
+    names: dict[str, Hashable],
+) -> None:
+    """Refuse columns that are not among the known ones, naming those that are."""
+    if not states or not actions:
+        empty = "action" if states else "state"
+        raise ValueError(f"{empty} must name at least one column; got an empty list.")
+    others = [*actions, *names.values()]
+    check_known(known, [*states, *others])
     for name in [*states, *others]:
         if max(known.count(name), states.count(name), actions.count(name)) > 1:
             raise ValueError(
@@ -175,16 +279,20 @@ def _check_columns(
                 f"Column {name!r} is both the {role} and part of the state, and not "
                 "known before a policy acts: leave it out of state."
             )
-    for name in known:
-        if name in states or name in others or not looks_like_an_end(name):
-            continue
+
+
+def _refuse_unused_ends(source: Source, used: list[Hashable]) -> None:
+    """Refuse columns that look like an episode's end and say that there is one."""
+    named = [n for n in source.names if n not in used and looks_like_an_end(n)]
+    table = source.read(named) if named else None
+    for name in named:
+        assert table is not None
+        flags = np.asarray(take_column(table, name), dtype=object)
         # One that is False everywhere says nothing that is not assumed without it.
-        flags: Any = df[name]
-        if not np.all((flags == 0) | flags.isna()):
+        if (flags[~missing(flags)] != 0).any():
             raise ValueError(
                 f"Column {name!r} looks like the end of an episode and is not used. "
                 f"Give terminated={name!r} if it says where episodes ended for good, "
                 f"truncated={name!r} if where they were cut; or drop it: "
                 f"df.drop(columns=[{name!r}])."
             )
-    check_same_length({"df": len(df)})

@@ -11,7 +11,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from ._checks import check_actions, check_flags, check_reals, join_actions
 from ._linking import count_steps, encode
-from ._tables import FIELDS, AvailableRule, Log, check_same_columns, check_states, stack
+from ._tables import (
+    FIELDS,
+    AvailableRule,
+    Log,
+    check_same_columns,
+    check_states,
+    stack,
+    take_rows,
+)
 
 
 def chain_episodes(
@@ -44,6 +52,7 @@ def chain_episodes(
     episode = np.repeat(np.arange(len(lengths)), lengths)
     # terminated is said of an episode, and holds at its last row alone.
     last = np.append(episode[1:] != episode[:-1], True)
+    now, after = slice(None, -1), slice(1, None)
     masks: dict[str, Any] = {"available": available}
     if available is not None and not callable(available):
         parts = [check_states(p, f"available[{k}]") for k, p in enumerate(available)]
@@ -52,13 +61,13 @@ def chain_episodes(
                 "available must have one row for each observation of each episode; got "
                 f"{[*map(len, parts)]} rows for {[*map(len, states)]} observations."
             )
-        masks["available"] = stack([part[:-1] for part in parts])
-        masks["next_available"] = stack([part[1:] for part in parts])
+        masks["available"] = stack([take_rows(part, now) for part in parts])
+        masks["next_available"] = stack([take_rows(part, after) for part in parts])
     return masks | {
-        "state": stack([part[:-1] for part in states]),
+        "state": stack([take_rows(part, now) for part in states]),
         "action": join_actions(chosen, "actions"),
         "reward": np.concatenate(gains),
-        "next_state": stack([part[1:] for part in states]),
+        "next_state": stack([take_rows(part, after) for part in states]),
         "terminated": last & ended[episode],
         "episode": episode,
         "step": count_steps(episode),

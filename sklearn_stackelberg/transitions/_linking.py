@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 class Links(NamedTuple):
     """How the n rows of a log hang together."""
 
+    codes: NDArray[np.intp]  # the number of the row's episode, as `encode` gives it
     next_row: NDArray[np.intp]  # the row of the same episode at step + 1, or -1
     first: NDArray[np.bool_]  # whether the row has the smallest step of its episode
     last: NDArray[np.bool_]  # whether it has the largest
@@ -24,12 +25,30 @@ def encode(episode: NDArray[Any]) -> NDArray[np.intp]:
         return np.empty(0, dtype=np.intp)
     # Rows of an episode mostly stand together: sort their names once for each run.
     starts = np.flatnonzero(np.append(True, episode[1:] != episode[:-1]))
-    _, first_run, codes = np.unique(
-        episode[starts], return_index=True, return_inverse=True
-    )
-    rank = np.empty(first_run.size, dtype=np.intp)
-    rank[np.argsort(first_run)] = np.arange(first_run.size)
-    return np.repeat(rank[codes.reshape(-1)], np.diff(np.append(starts, episode.size)))
+    names = episode[starts]
+    if names.dtype.kind in "iu" and (
+        (span := int(names.max()) - int(names.min()) + 1) <= _DENSE * names.size
+    ):
+        # Whole numbers that stand close together need no sort.
+        place = (names - names.min()).astype(np.intp)
+        first_run = np.full(span, -1, dtype=np.intp)
+        # Written backwards, so that what stays of each name is where it came first.
+        first_run[place[::-1]] = np.arange(names.size)[::-1]
+        present = np.flatnonzero(first_run >= 0)
+        rank = np.empty(span, dtype=np.intp)
+        rank[present[np.argsort(first_run[present])]] = np.arange(present.size)
+    else:
+        _, first_run, place = np.unique(names, return_index=True, return_inverse=True)
+        rank = np.empty(first_run.size, dtype=np.intp)
+        rank[np.argsort(first_run)] = np.arange(first_run.size)
+    codes = rank[place.reshape(-1)]
+    if names.size == episode.size:
+        return codes
+    return np.repeat(codes, np.diff(np.append(starts, episode.size)))
+
+
+# A table of so many entries for each name costs less than to sort the names.
+_DENSE = 4
 
 
 class Places(NamedTuple):
@@ -58,13 +77,14 @@ def places_in_time(
 def link(episode: NDArray[Any], step: NDArray[np.int64]) -> Links:
     """Find each row's successor, wherever it stands; refuse steps that repeat."""
     codes = encode(episode)
-    order = np.lexsort((step, codes))
+    order = _in_time(codes, step)
     code, at = codes[order], step[order]
     same = code[1:] == code[:-1]
     # Sorted int64: a difference that wraps around cannot be mistaken for 0 or 1.
     apart = at[1:] - at[:-1]
     twice = np.flatnonzero(same & (apart == 0))
     if twice.size:
+        order = np.lexsort((step, codes))  # of two rows at one step, the first first
         examples = "; ".join(
             f"({episode[order[k]].item()!r}, {at[k]}) at rows {order[k]} "
             f"and {order[k + 1]}"
@@ -81,7 +101,21 @@ def link(episode: NDArray[Any], step: NDArray[np.int64]) -> Links:
     first, last = np.ones((2, step.size), dtype=bool)
     first[order[1:][same]] = False
     last[order[:-1][same]] = False
-    return Links(next_row, first, last)
+    return Links(codes, next_row, first, last)
+
+
+def _in_time(codes: NDArray[np.intp], step: NDArray[np.int64]) -> NDArray[np.intp]:
+    """Rows by episode and then by step; those of one step in any order."""
+    if not step.size:
+        return np.empty(0, dtype=np.intp)
+    low, high = int(step.min()), int(step.max())
+    # One key where it fits into an integer: half the sorting, or none.
+    if (high - low + 1) * (int(codes.max()) + 1) >= 2**62:
+        return np.lexsort((step, codes))
+    key = codes * (high - low + 1) + (step - low)
+    if (key[1:] >= key[:-1]).all():
+        return np.arange(step.size)
+    return np.argsort(key)
 
 
 def cut_episodes(
@@ -167,7 +201,7 @@ def refuse_backward_steps(
     They may be a countdown, and then step + 1 is the row *before*; where the ends of
     episodes have the largest steps, the rows are only listed newest first.
     """
-    codes = encode(episode)
+    codes = links.codes
     same = codes[1:] == codes[:-1]
     n_episodes = codes.size - int(same.sum())
     if not same.any() or n_episodes > codes.max() + 1:

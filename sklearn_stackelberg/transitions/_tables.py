@@ -1,15 +1,17 @@
-"""Tables of states, numpy's or pandas', and the fields of a log that has them.
+"""Tables of states, numpy's or a DataFrame library's, and the fields of a log.
 
-pandas is imported only where the user brings a DataFrame.
+A table stays what the user gave. No library of DataFrames is imported: pandas' own
+methods are called on what has them (Modin does), narwhals speaks to all others.
 """
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, Self, TypeVar
 
+import narwhals.stable.v2 as nw
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import issparse
@@ -22,30 +24,37 @@ Index = NDArray[np.intp]
 
 
 class Frame(Protocol):
-    """What is used of a pandas DataFrame."""
+    """What is used of a DataFrame of any library."""
 
     @property
-    def columns(self) -> Sequence[Hashable]: ...
+    def columns(self) -> Sequence[Any]: ...  # names, or of Arrow the columns themselves
+    @property
+    def shape(self) -> tuple[int, int]: ...
+    def __array__(self) -> AnyArray: ...
+    def __len__(self) -> int: ...
+
+
+class PandasFrame(Frame, Protocol):
+    """What is used of a pandas DataFrame, or of one with its methods."""
+
     @property
     def dtypes(self) -> Sequence[object]: ...
     @property
     def index(self) -> Sequence[Hashable]: ...
     @property
-    def iloc(self) -> Mapping[object, Frame]: ...
-    @property
-    def shape(self) -> tuple[int, int]: ...
-    def __array__(self) -> AnyArray: ...
-    def __len__(self) -> int: ...
+    def iloc(self) -> Mapping[object, Self]: ...
     def __getitem__(self, key: object, /) -> Self: ...
     def take(self, rows: Index, /) -> Self: ...
     def set_axis(self, index: object, /) -> Self: ...
-    def assign(self, **columns: AnyArray) -> Self: ...
     def isna(self) -> Self: ...
     def where(self, kept: NDArray[np.bool_], other: Self, /) -> Self: ...
     def to_numpy(self, *, dtype: object = ..., copy: bool = ...) -> AnyArray: ...
 
 
 States = AnyArray | Frame
+# From the rows of states and those of the next ones, (m,) each, to both.
+ReadStates = Callable[[Index, Index], tuple[States, States]]
+Names = Hashable | Sequence[Hashable]
 T = TypeVar("T", AnyArray, States)
 
 
@@ -88,9 +97,64 @@ AVAILABLE = "available_"
 FIELDS = tuple(Log.__annotations__)[:13]
 
 
-def is_frame(values: object) -> TypeIs[Frame]:
-    """Tell a pandas-like DataFrame from an array, without importing pandas."""
+def is_pandas(values: object) -> TypeIs[PandasFrame]:
+    """Tell what has pandas' methods from other tables, without importing pandas."""
     return hasattr(values, "iloc") and hasattr(values, "columns")
+
+
+def is_frame(values: object) -> TypeIs[Frame]:
+    """Tell a DataFrame (pandas, Modin, polars, Arrow, ...) from an array."""
+    return is_pandas(values) or nw.dependencies.is_into_dataframe(values)
+
+
+# Any: a lazy frame of any library.
+def lazy_frame(values: Any) -> nw.LazyFrame[Any] | None:
+    """A query that has not run yet (polars, DuckDB, Dask, ...), else None."""
+    # Of its type, because polars warns of what a lazy frame's own costs.
+    if is_pandas(values) or not hasattr(type(values), "columns"):
+        return None
+    found = nw.from_native(values, pass_through=True)
+    return found if isinstance(found, nw.LazyFrame) else None
+
+
+# Any: whatever the user gave comes back as it is, unless it is lazy.
+def collected(values: Any) -> Any:
+    """Return a table as it is, and a lazy one with its rows."""
+    lazy = lazy_frame(values)
+    return values if lazy is None else lazy.collect().to_native()
+
+
+def as_narwhals(frame: Frame) -> nw.DataFrame[Any]:
+    """A table of a library other than pandas, by the methods of narwhals."""
+    given: Any = frame
+    return nw.from_native(given, eager_only=True)
+
+
+def column_names(frame: Frame) -> list[Hashable]:
+    """The names of a table's columns."""
+    return [*(frame if is_pandas(frame) else as_narwhals(frame)).columns]
+
+
+def listed(names: Names) -> list[Hashable]:
+    """Names as a list, of one or of several."""
+    # A tuple is one name, of a table whose columns have several levels.
+    if isinstance(names, (str, tuple)) or not isinstance(names, Iterable):
+        return [names]
+    return [*names]
+
+
+def take_columns(frame: Frame, names: Sequence[Hashable]) -> Frame:
+    """A table of some of the columns."""
+    if is_pandas(frame):
+        return frame[names]
+    return as_narwhals(frame).select(*map(str, names)).to_native()
+
+
+def take_column(frame: Frame, name: Hashable) -> object:
+    """One column, as its library has it."""
+    if is_pandas(frame):
+        return frame[name]
+    return as_narwhals(frame).get_column(str(name)).to_native()
 
 
 def check_states(values: object, name: str = "state") -> States:
@@ -101,18 +165,17 @@ def check_states(values: object, name: str = "state") -> States:
             f"{name} is a sparse matrix, and dense states were expected: call "
             ".toarray(), or set OneHotEncoder(sparse_output=False)."
         )
-    if is_frame(values):
+    values = collected(values)
+    if is_pandas(values):
         kinds = zip(values.columns, values.dtypes, strict=True)
         named = [column for column, dtype in kinds if getattr(dtype, "kind", "") == "c"]
         if named:
             _refuse_complex(f"columns {named} of {name} are complex")
+    if is_frame(values):
         return values
-    # Tables of other libraries (polars, pyarrow) would be read as arrays of objects.
+    # A table that narwhals does not know would be read as an array of objects.
     if hasattr(values, "columns"):
-        raise ValueError(
-            f"{name} is a {type(values).__module__}.{type(values).__name__}; a numpy "
-            "array or a pandas DataFrame was expected: call .to_pandas() first."
-        )
+        refuse_foreign(values, name)
     _refuse_masked(values, name)
     _refuse_parts(values, name)
     # A memory map stays one: the rows may be larger than the memory.
@@ -171,9 +234,9 @@ def refuse_words(states: States, name: str = "state") -> None:
     if getattr(getattr(states, "dtype", None), "kind", "O") in "biufc":
         return
     words, dates = [], []
-    labels = states.columns if is_frame(states) else range(states.shape[1])
+    labels = column_names(states) if is_frame(states) else range(states.shape[1])
     for j, label in enumerate(labels):
-        column: Any = states.iloc[:, j] if is_frame(states) else states[:, j]
+        column = _plain_column(states, j)
         kind = getattr(column.dtype, "kind", "O")
         if kind in "mM":
             dates.append(label)
@@ -199,6 +262,14 @@ def refuse_words(states: States, name: str = "state") -> None:
         )
 
 
+def _plain_column(states: States, place: int) -> Any:  # a Series, or an array
+    if not is_frame(states):
+        return states[:, place]
+    if is_pandas(states):
+        return states.iloc[:, place]
+    return as_narwhals(states)[:, place].to_numpy()
+
+
 def _odd(value: object) -> bool:
     """Whether a value is a date, or text that spells no number."""
     if not isinstance(value, str):
@@ -208,6 +279,13 @@ def _odd(value: object) -> bool:
     except ValueError:
         return True
     return False
+def refuse_foreign(values: object, name: str) -> NoReturn:
+    """Refuse a table of a library that narwhals does not know."""
+    raise ValueError(
+        f"{name} is a {type(values).__module__}.{type(values).__name__}; an array or a "
+        "DataFrame that narwhals reads (pandas, polars, Arrow, Modin, ...) was "
+        "expected: call .to_pandas() first."
+    )
 
 
 def _refuse_complex(what: str) -> NoReturn:
@@ -236,7 +314,7 @@ def check_same_columns(
     if not is_frame(state) or not is_frame(other):
         return
     # By position: a policy that takes an array of states knows no names.
-    pairs = zip(state.columns, other.columns, strict=True)
+    pairs = zip(column_names(state), column_names(other), strict=True)
     different = [f"{a!r} against {b!r}" for a, b in pairs if a != b]
     if different:
         raise ValueError(
@@ -247,25 +325,106 @@ def check_same_columns(
 
 def stack(parts: Sequence[T]) -> T:
     """Put tables of the same columns, or vectors, one below the other."""
+    if is_pandas(parts[0]):
+        # pandas or Modin, which is imported already, whichever it is.
+        first: Any = parts[0]
+        return nw.get_native_namespace(first).concat([*parts], ignore_index=True)
     if is_frame(parts[0]):
-        import pandas as pd
-
-        return pd.concat(parts, ignore_index=True)
+        frames = [as_narwhals(part) for part in parts if is_frame(part)]
+        return nw.concat(_same_types(frames)).to_native()
     return np.concatenate(parts)
+
+
+def _same_types(frames: list[nw.DataFrame[Any]]) -> list[nw.DataFrame[Any]]:
+    """Tables whose numbers have the same type, as numpy would join them."""
+    schemas = [frame.schema for frame in frames]
+    casts = [
+        nw.col(name).cast(nw.Float64)
+        for name in schemas[0]
+        if len({schema[name] for schema in schemas}) > 1
+        and all(schema[name].is_numeric() for schema in schemas)
+    ]
+    return [frame.with_columns(*casts) for frame in frames] if casts else frames
 
 
 def take_rows(table: T, rows: Index | slice) -> T:
     """Return the chosen rows of a table or vector."""
+    if is_pandas(table):
+        # Positions, whatever the index; take is the faster of the two.
+        return table.iloc[rows] if isinstance(rows, slice) else table.take(rows)
     if not is_frame(table):
         return table[rows]
-    # Positions, whatever the index; take is the faster of the two.
-    return table.iloc[rows] if isinstance(rows, slice) else table.take(rows)
+    # Arrow counts neither from the end nor backwards.
+    if isinstance(rows, slice) or (rows.size and rows.min() < 0):
+        rows = np.arange(len(table))[rows]
+    return as_narwhals(table)[rows].to_native()
+
+
+def take_states(table: States, rows: Index, next_rows: Index) -> tuple[States, States]:
+    """States and next states of a log, from a table with a row for each of them."""
+    if next_rows is rows and rows.size == len(table):
+        # Episodes of one step: no copy of the table, and it is transformed once.
+        return table, table
+    now, after = take_rows(table, rows), take_rows(table, next_rows)
+    return now, with_index_of(after, now)
+
+
+def with_column(table: States, name: str, values: AnyArray) -> States:
+    """A table with one more column, the last."""
+    if is_pandas(table):
+        # Any: `assign` takes any name, which need not be one of Python's.
+        given: Any = table
+        return given.assign(**{name: values})
+    if is_frame(table):
+        frame = as_narwhals(table)
+        column = nw.new_series(name, values, backend=frame.implementation)
+        return frame.with_columns(column).to_native()
+    return np.column_stack([table, values])
+
+
+def beside(tables: Sequence[States]) -> Frame:
+    """Put DataFrames of the same rows side by side."""
+    parts = [as_narwhals(table) for table in tables if is_frame(table)]
+    return nw.concat(parts, how="horizontal").to_native()
+
+
+def with_index_of(table: States, other: States) -> States:
+    """The table under another's index, where both are pandas'."""
+    if is_pandas(table) and is_pandas(other):
+        return table.set_axis(other.index)
+    return table
+
+
+def choose_rows(chosen: NDArray[np.bool_], table: States, other: States) -> States:
+    """Rows of `other` where chosen, (n,), and of `table` elsewhere."""
+    if is_pandas(table) and is_pandas(other):
+        # pandas aligns by index, and the two tables may have different ones.
+        kept = np.broadcast_to(~chosen[:, None], table.shape)
+        return table.where(kept, other.set_axis(table.index))
+    if is_frame(table) and is_frame(other):
+        n = len(table)
+        return take_rows(stack([table, other]), np.arange(n) + n * chosen)
+    return np.where(chosen[:, None], other, table)
+
+
+def frame_like(template: Frame, values: AnyArray) -> Frame:
+    """An array under the columns of a table, as one of its library."""
+    if is_pandas(template):
+        # Any: what makes one is not among the methods of the protocol.
+        make: Any = type(template)
+        return make(values, columns=template.columns)
+    frame = as_narwhals(template)
+    backend = frame.implementation
+    return nw.from_numpy(values, schema=frame.columns, backend=backend).to_native()
 
 
 def comparable(states: States) -> AnyArray:
     """Return a table of states as an array whose entries can be compared with ==."""
     if not is_frame(states):
         return states
+    if not is_pandas(states):
+        # Nulls are NaN among numbers and None among others, each told from the rest.
+        return as_narwhals(states).to_numpy()
     if all(isinstance(d, np.dtype) and d.kind in "biuf" for d in states.dtypes):
         return np.asarray(states)
     values = states.to_numpy(dtype=object, copy=True)

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from ._actions import action_type
 from ._checks import Column, Flags, Floats, check_episodes, check_reals, rows_text
 from ._linking import encode, places_in_time
-from ._tables import Log, States, is_frame
+from ._tables import Log, States, column_names, is_frame, take_column, with_column
 
 
 def refuse_endless(log: Log, discount: float) -> None:
@@ -139,8 +140,10 @@ class StageActions:
         self.actions = np.array(sorted(set().union(*logged.values())))
 
     def __call__(self, states: States) -> Flags:
-        table: Any = states
-        stage = np.asarray(table[self.column] if is_frame(states) else table[:, -1])
+        if is_frame(states):
+            stage = np.asarray(take_column(states, self.column))
+        else:
+            stage = np.asarray(states)[:, -1]
         out = np.ones((len(stage), len(self.actions)), dtype=bool)
         for number, actions in self.logged.items():
             out[stage == number] = np.isin(self.actions, list(actions))
@@ -156,16 +159,16 @@ def add_stage(log: Log, name: str) -> tuple[States, States, StageActions | None]
     if log.step is not None:
         stage = log.step
     tables: list[States] = []
-    for states, number in ((log.state, stage), (log.next_state, stage + 1)):
-        if is_frame(states):
-            if name in states.columns:
-                raise ValueError(
-                    f"The states have a column {name!r} already; give another name."
-                )
-            tables.append(states.assign(**{name: number}))
-        else:
-            tables.append(np.column_stack([states, number]))
-    if log.action.ndim == 2:
+    # After an end there is no stage: a terminated row's own state stays its next.
+    after = stage + ~log.terminated
+    for states, number in ((log.state, stage), (log.next_state, after)):
+        if is_frame(states) and name in column_names(states):
+            raise ValueError(
+                f"The states have a column {name!r} already; give another name."
+            )
+        tables.append(with_column(states, name, number))
+    # Amounts are no treatments of a stage.
+    if log.action.ndim == 2 or action_type(log.action)[0] == "continuous":
         return tables[0], tables[1], None
     logged = {
         int(number): {*log.action[stage == number].tolist()}

@@ -38,22 +38,26 @@ from ._episodes import (
     summarize,
     warn_of_cut_episodes,
 )
-from ._frame import frame_columns, mask_roles, write_frame
+from ._frame import Table, frame_columns, mask_roles, write_frame
 from ._join import chain_episodes, chain_values, join_logs
 from ._linking import link
 from ._tables import (
     FIELDS,
     AvailableRule,
-    Frame,
     Log,
+    PandasFrame,
+    ReadStates,
     States,
     check_same_columns,
     check_states,
+    choose_rows,
+    column_names,
     is_frame,
     take_rows,
 )
-from ._time import StepUnit, add_stage, number_times
+from ._time import StageActions, StepUnit, add_stage, number_times
 from ._usage import Lost, join_lost, lost_of, sketch_of
+from ._wide import wide_fields
 
 
 class Transitions(Log):
@@ -171,7 +175,7 @@ class Transitions(Log):
         check_same_columns(self.state, self.next_state)
         self.action = check_actions(action)
         if is_frame(action) and self.action.ndim == 2:
-            self.action_names = tuple(action.columns)
+            self.action_names = tuple(column_names(action))
         self.reward = check_reals(reward, "reward")
         ends = np.zeros(len(self.state), bool) if terminated is None else terminated
         self.terminated = check_flags(ends, "terminated")
@@ -230,25 +234,36 @@ class Transitions(Log):
     @classmethod
     def _from_columns(
         cls,
-        state: States,
+        read: ReadStates,
         columns: dict[str, Column],
         action_names: tuple[Hashable, ...] | None = None,
     ) -> tuple[Self, NDArray[np.intp]]:
-        """Link the rows of a table; return also the row of each transition's state."""
+        """Link the rows of a table; return also the row of each transition's state.
+
+        The columns are let go of as soon as they are read, and then states are read.
+        """
         chain = chain_rows(columns)
-        fields = read_fields(columns, chain, state) | {"action_names": action_names}
-        fields |= read_mask_columns(columns, fields, chain.rows, chain.next_rows)
-        log = cls._from_checked(chain.left_out, chain.n_without_action, fields)
+        fields = read_fields(columns, chain) | {"action_names": action_names}
+        rows, next_rows = chain.rows, chain.next_rows
+        fields |= read_mask_columns(columns, fields, rows, next_rows)
+        counts = chain.left_out, chain.n_without_action
         lost = chain.acted.copy()
-        lost[chain.rows] = False
+        lost[rows] = False
         left = np.flatnonzero(lost)
-        if left.size:
-            reward = columns["reward"].read(numbers_or_nan, left)
-            log._lost = lost_of(reward, chain.too_many_gaps)
-            log._origin.sketch = sketch_of(chain.label[left], chain.step[left], reward)
-        if not {"episode", "terminated"} & {*columns}:
+        reward = columns["reward"].read(numbers_or_nan, left) if left.size else None
+        names, steps, gaps = chain.label[left], chain.step[left], chain.too_many_gaps
+        single_steps = not {"episode", "terminated"} & {*columns}
+        # Of millions of rows each is as large as a column of the log.
+        columns.clear()
+        del chain, lost
+        fields["state"], fields["next_state"] = read(rows, next_rows)
+        log = cls._from_checked(*counts, fields)
+        if reward is not None:
+            log._lost = lost_of(reward, gaps)
+            log._origin.sketch = sketch_of(names, steps, reward)
+        if single_steps:
             log._single_steps = True
-        return log, chain.rows
+        return log, rows
 
     def _warn_of_cut_episodes(self, stacklevel: int) -> None:
         warn_of_cut_episodes(
@@ -380,8 +395,11 @@ class Transitions(Log):
         >>> staged.state.tolist(), staged.available.tolist()
         ([[0, 1], [5, 2]], [[True, False], [False, True]])
         """
-        now, after, rule = add_stage(self, name)
-        new = self.with_states(now, after)
+        return self._with_stage(name, None)
+
+    def _with_stage(self, name: str, rule: AvailableRule | None) -> Self:
+        now, after, logged = add_stage(self, name)
+        new, rule = self.with_states(now, after), rule or logged
         if rule is not None and self.available is None:
             new.__dict__.update(read_masks(new, rule, None))
         return new
@@ -395,13 +413,7 @@ class Transitions(Log):
         """
         if self.next_state is self.state or not self.terminated.any():
             return self.next_state
-        ended = self.terminated[:, None]
-        now, after = self.state, self.next_state
-        if is_frame(now) and is_frame(after):
-            # pandas aligns by index, and the two tables may have different ones.
-            own = now.set_axis(after.index)
-            return after.where(np.broadcast_to(~ended, self.shape), own)
-        return np.where(ended, now, after)
+        return choose_rows(self.terminated, self.next_state, self.state)
 
     def action_columns(self) -> dict[Hashable, NDArray[Any]]:
         """The action by column: ``action``, or by its columns' names or numbers.
@@ -444,7 +456,7 @@ class Transitions(Log):
     @classmethod
     def from_frame(
         cls,
-        df: Frame,
+        df: Table,
         *,
         state: str | Sequence[str],
         action: str | Sequence[str],
@@ -470,8 +482,11 @@ class Transitions(Log):
 
         Parameters
         ----------
-        df : DataFrame
-            With `step`, its rows may stand in any order, unless steps that fall from
+        df : DataFrame or str
+            Of pandas, polars, Arrow, Modin or another library that narwhals reads; a
+            lazy one; or the path of a Parquet file, read by polars if it is installed
+            and else by pyarrow. Of the last two only these columns are read. With
+            `step`, its rows may stand in any order, unless steps that fall from
             row to row in every episode may be a countdown: such a table is refused.
         state, action : str or list of str
             Columns of the state, and of the action, which may be several numbers.
@@ -503,7 +518,7 @@ class Transitions(Log):
         Returns
         -------
         Transitions
-            In the order of the table, states as DataFrames.
+            In the order of the table, states as DataFrames of its library.
 
         Raises
         ------
@@ -534,14 +549,124 @@ class Transitions(Log):
         rule = available if callable(available) else None
         if available is not None and rule is None:
             roles |= mask_roles(available)
-        states, columns, action_names = frame_columns(df, state, action, roles)
+        read, columns, action_names = frame_columns(df, state, action, roles)
         if step_unit is not None:
             columns = number_times(columns, step_unit)
-        log = cls._from_columns(check_states(states), columns, action_names)[0]
+        log = cls._from_columns(read, columns, action_names)[0]
         if log._lost and log._lost.gaps:
             raise ValueError(log._lost.gaps)
         if rule is not None:
             log.__dict__.update(read_masks(log, rule, None))
+        return log
+
+    @classmethod
+    def from_wide(
+        cls,
+        df: Table,
+        *,
+        stages: Sequence[Mapping[str, Any]],
+        state: str | Sequence[str] | None = None,
+        episode: str | None = None,
+        reward: str | None = None,
+        terminated: str | None = None,
+        fill: object = 0,
+        stage: str | None = "stage",
+    ) -> Self:
+        """Make transitions from a table with one row per patient, columns per stage.
+
+        A patient without an action at a stage has none later, and their episode ended
+        with the action before it. Each state has the columns of all stages: those that
+        its own stage does not have are filled, and a column says which stage it is.
+
+        Parameters
+        ----------
+        df : DataFrame or str
+            As in `from_frame`.
+        stages : list of dict
+            What each stage has, in the order of time, by the names of columns.
+            ``action``: the column of what was done, or a list of several numbers'.
+            ``state``: a list of the columns that are known before, earlier actions and
+            measurements among them if they are to be remembered; or a dict by name of
+            the state's column, ``{"weight": "weight_2"}``, for what is measured at
+            every stage. ``reward``: the column of what followed, 0 without one.
+            ``propensity``: a column, or a number. ``available``: a list of the actions
+            that could be taken; without one, those that were (see `with_stage`).
+        state : str or list of str, default=None
+            Columns that belong to the state at every stage and do not change.
+        episode : str, default=None
+            Column of the patient's name. None takes the number of the row.
+        reward : str, default=None
+            Column of an outcome measured once, at the end of all stages. It is the
+            reward of each patient's last action, added to the stage's own.
+        terminated : str, default=None
+            Column that is False for patients who were lost after their last action. If
+            the state of the next stage was measured, it is their next state; else that
+            action is left out. None means that every end is one.
+        fill : value or dict by state column, default=0
+            What stands at stages that do not have a column of the state.
+        stage : str or None, default="stage"
+            Name of the last column of the state, which holds the stage, 1, 2, ....
+
+        Returns
+        -------
+        Transitions
+            Patient by patient, the stage as `step`, states as DataFrames.
+
+        Raises
+        ------
+        ValueError
+            If a column is not there or not as in `Transitions`, an action follows a
+            stage without one, a state holds what is not known yet, or a patient has two
+            rows.
+
+        Examples
+        --------
+        A trial of two stages: who responded to the first treatment was done.
+
+        >>> import pandas as pd
+        >>> from sklearn_stackelberg.transitions import Transitions
+        >>> trial = pd.DataFrame({"age": [31, 58, 44], "mood": [9.0, 7.0, 8.0]})
+        >>> trial["first"] = ["drug", "talk", "drug"]
+        >>> trial["mood_after"] = [6.0, None, 7.5]
+        >>> trial["second"] = ["both", None, "more"]
+        >>> trial["score"] = [12.0, 20.0, 15.0]
+        >>> one = {"state": ["mood"], "action": "first"}
+        >>> two = {"state": ["mood_after", "mood"], "action": "second"}
+        >>> log = Transitions.from_wide(
+        ...     trial, stages=[one, two], state="age", reward="score"
+        ... )
+        >>> log.state
+           age  mood  mood_after  stage
+        0   31   9.0         0.0      1
+        1   31   9.0         6.0      2
+        2   58   7.0         0.0      1
+        3   44   8.0         0.0      1
+        4   44   8.0         7.5      2
+        >>> log.reward, log.terminated
+        (array([ 0., 12., 20.,  0., 15.]), array([False,  True,  True, False,  True]))
+        >>> log.available_actions.tolist(), log.available[1].tolist()
+        (['both', 'drug', 'more', 'talk'], [True, False, True, False])
+        """
+        left_out, fields, allowed = wide_fields(
+            df,
+            stages,
+            state=state,
+            episode=episode,
+            reward=reward,
+            terminated=terminated,
+            fill=fill,
+        )
+        log = cls(**fields)
+        log.left_out = left_out
+        if stage is not None:
+            rule = None if allowed is None else StageActions(stage, allowed)
+            return log._with_stage(stage, rule)
+        if allowed is not None:
+            raise ValueError(
+                "'available' of the stages was given with stage=None: which actions "
+                "can be taken is read from the column that says the stage. Name it, or "
+                "leave 'available' out."
+            )
         return log
 
     @classmethod
@@ -648,8 +773,8 @@ class Transitions(Log):
             joined._lost = lost
         return joined
 
-    def to_frame(self) -> Frame:
-        """Return the log as a table that `from_frame` reads back.
+    def to_frame(self) -> PandasFrame:
+        """Return the log as a pandas table that `from_frame` reads back.
 
         The columns are those of the state (``state_0``, ... for arrays), those of the
         action (``action_0``, ... for several without names), the other fields, and
