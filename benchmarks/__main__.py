@@ -40,6 +40,7 @@ TABLES = (
     "differences",
     "ranks",
     "published",
+    "icu_sepsis",
 )
 
 

@@ -51,7 +51,7 @@ def load_open_bandit(
             ``propensity``.
         frame : DataFrame of shape (10000, 9 + items)
             The log as it was written, with the visitor's affinity to each item.
-        items : DataFrame of shape (items, 5)
+        item_context : DataFrame of shape (items, 5)
             What is known of the items.
         feature_names, target_names : list of str
             The columns of states and decisions.
@@ -80,7 +80,7 @@ def load_open_bandit(
         )
     pd = pandas_for("load_open_bandit")
     folder = f"dataset/obd/{logger}/{campaign}"
-    table, items = (
+    table, context = (
         installed_file("obp", f"{folder}/{name}.csv", _INSTALL, "load_open_bandit")
         for name in (campaign, "item_context")
     )
@@ -93,7 +93,7 @@ def load_open_bandit(
         data=data,
         target=target,
         frame=frame,
-        items=pd.read_csv(items, index_col=0),
+        item_context=pd.read_csv(context, index_col=0),
         feature_names=list(_STATE),
         target_names=list(_DECISIONS),
         DESCR=describe("open_bandit"),
