@@ -44,6 +44,7 @@ TABLES = (
     "published",
     "two_stages",
     "irregular_times",
+    "icu_sepsis",
 )
 
 

@@ -16,7 +16,9 @@ from .._validation import check_table_size
 from ..kernels._nystroem import LandmarkFeatures
 from ..policies._softmax import NetworkSoftmax, SoftmaxPolicy
 from ..q_functions import DiscreteQ, LinearQ
+from ..solvers._best_response import LSTDSystem
 from ..solvers._lstd_discrete import DiscreteLSTD
+from ..solvers._lstd_finite import FiniteLSTD
 from ..solvers._minibatch_game import discrete_embedding
 from .fitted_policy import DiscretePolicy, Fitted, LinearFunction, NetworkFunction
 from .players import Players
@@ -26,6 +28,13 @@ from .support import ActionRange, ActionSupport, action_prior
 # Weights of Q from which on directions that hold little of the kernel are dropped: an
 # evaluation costs their number's cube, 0.5 s of 2,500.
 _MANY_WEIGHTS = 2_500
+
+
+def _is_finite(features: object) -> bool:
+    """Whether features are unit vectors, one for each state."""
+    if not isinstance(features, LandmarkFeatures) or features.linear_ is not None:
+        return False
+    return isinstance(features.kernel_, str) and features.kernel_ == "delta"
 
 
 class DiscretePlayers(Players):
@@ -48,9 +57,11 @@ class DiscretePlayers(Players):
         # A closed form solves for as many weights; where rows are fewer, for those.
         weights = self.n_actions * embedded.n_features_out_
         many = self.linear and _MANY_WEIGHTS < weights < len(self.action)
-        if many and isinstance(embedded, LandmarkFeatures):
+        finite = many and _is_finite(embedded)
+        if many and not finite and isinstance(embedded, LandmarkFeatures):
             embedded.keep_leading(_MANY_WEIGHTS // self.n_actions)
-        if self.linear:
+        # Of finite states the pairs count, which are not known yet.
+        if self.linear and not finite:
             n_rows = None if self.ridge else len(self.action)
             check_table_size(self.n_actions, embedded.n_features_out_, n_rows)
         policy = readers.read(self.hp.policy)
@@ -73,8 +84,26 @@ class DiscretePlayers(Players):
             return None
         return torch.from_numpy(prior).to(getattr(torch, self.hp.dtype))
 
-    def linear_system(self) -> DiscreteLSTD:
-        features = self._table(self.inputs.embedded)
+    def linear_system(self) -> LSTDSystem:
+        embedded, prior = self.inputs.embedded, self.log_prior
+        features, discount = self._table(embedded), self.problem.row_discount
+        many = self.n_actions * embedded.n_features_out_ > _MANY_WEIGHTS
+        if many and _is_finite(embedded):
+            if prior is None:
+                shape = len(self.problem.states), self.n_actions
+                prior = torch.zeros(shape, dtype=torch.float64)
+            width = embedded.n_features_out_
+            system = FiniteLSTD(
+                self.rows,
+                features,
+                width,
+                self.n_actions,
+                discount,
+                prior,
+                self.ridge,
+            )
+            check_table_size(1, len(system.pairs))
+            return system
         return DiscreteLSTD(
             self.rows,
             features,

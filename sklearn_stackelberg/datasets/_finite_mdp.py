@@ -49,6 +49,10 @@ class FiniteMDP:
         it. None: no episode ever terminates.
     encode : {"integer", "one-hot"}, default="integer"
         How estimators and logs see states: one integer column, or S of 0 and 1.
+    available : array of bool of shape (S, A), default=None
+        Which actions can be taken in each state: the optimal policy takes no others,
+        and logs that are sampled hold it as a rule (`Transitions`; pandas is needed).
+        None is all.
 
     Attributes
     ----------
@@ -58,6 +62,8 @@ class FiniteMDP:
         Mean reward of a state and action.
     initial : ndarray of shape (S,)
         Initial distribution.
+    available : ndarray of shape (S, A) of bool, or None
+        As given.
     visits : ndarray of shape (S, A) of int, or None
         How often each pair was logged, when made by `from_counts`.
     n_states, n_actions : int
@@ -92,6 +98,7 @@ class FiniteMDP:
         terminal: ArrayLike | None = None,
         *,
         encode: str = "integer",
+        available: ArrayLike | None = None,
     ) -> None:
         transition = np.array(transition, dtype=float)
         if transition.ndim != 3 or transition.shape[0] != transition.shape[2]:
@@ -136,6 +143,9 @@ class FiniteMDP:
         self.expected_reward = (transition * reward).sum(axis=2)  # (S, A)
         self.n_states, self.n_actions = n_states, n_actions
         self.encode = encode
+        self.available: NDArray[np.bool_] | None = None
+        if available is not None:
+            self.available = _mask(available, (n_states, n_actions))
         self.visits: NDArray[np.intp] | None = None
 
     @classmethod
@@ -354,15 +364,16 @@ class FiniteMDP:
         """
         discount = min(as_discount(discount), _NEARLY_ONE)
         everywhere = np.arange(self.n_states)
-        best = np.argmax(self.expected_reward, axis=1)
+        best = np.argmax(self._only_available(self.expected_reward), axis=1)
         while True:
             values = self._values(np.eye(self.n_actions)[best], discount, None)
-            q = self._look_ahead(values, discount)
+            seen = self._look_ahead(values, discount)
+            q = self._only_available(seen)
             # An action is replaced only by a strictly better one: ties would make
             # policy iteration cycle, and could swap progress for waiting.
             gain = q.max(axis=1) - q[everywhere, best]
             # By more than rounding; 1e-300 is for a process that pays nothing.
-            better = gain > 1e-12 * np.abs(q).max(initial=1e-300)
+            better = gain > 1e-12 * np.abs(seen).max(initial=1e-300)
             if not better.any():
                 return best
             best = np.where(better, np.argmax(q, axis=1), best)
@@ -436,7 +447,12 @@ class FiniteMDP:
             episode=log["episode"].copy(),
             step=log["step"].copy(),
             propensity=policy[s, a],
+            available=None if self.available is None else _AvailableIn(self.available),
         )
+
+    def _only_available(self, q: Floats) -> Floats:
+        """The values, (S, A), -inf where an action cannot be taken."""
+        return q if self.available is None else np.where(self.available, q, -np.inf)
 
     def _encoded(self, states: NDArray[np.intp]) -> NDArray[Any]:
         if self.encode == "integer":
@@ -486,6 +502,36 @@ class FiniteMDP:
                 "ever. Give a horizon, or a discount below 1."
             )
         return values[states]
+
+
+class _AvailableIn:
+    """The rule of a log: which actions are available in finite states."""
+
+    def __init__(self, available: NDArray[np.bool_]) -> None:
+        self._available = available
+
+    def __call__(self, states: ArrayLike) -> Any:
+        # Named columns: a log need not hold every action.
+        import pandas as pd
+
+        return pd.DataFrame(self._available[integer_states(states)])
+
+
+def _mask(available: ArrayLike, shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """Return the mask, refused unless something can be done in every state."""
+    mask = np.array(available)
+    if mask.shape != shape or mask.dtype != bool:
+        raise ValueError(
+            f"available has shape {mask.shape} and type {mask.dtype}; expected a bool "
+            f"for each state and action, {shape}."
+        )
+    if not mask.any(axis=1).all():
+        states = np.flatnonzero(~mask.any(axis=1))[:10].tolist()
+        raise ValueError(
+            f"available says that nothing can be done in the states {states}; allow an "
+            "action there (any, where a state is terminal)."
+        )
+    return mask
 
 
 def distributions(values: ArrayLike, name: str, shape: tuple[int, ...]) -> Floats:

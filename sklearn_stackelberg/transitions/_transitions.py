@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NoReturn, Self
@@ -38,6 +39,7 @@ from ._episodes import (
     summarize,
     warn_of_cut_episodes,
 )
+from ._formats import Episode, read_d4rl, read_minari, write_minari
 from ._frame import Table, frame_columns, mask_roles, write_frame
 from ._join import chain_episodes, chain_values, join_logs
 from ._linking import link
@@ -741,6 +743,97 @@ class Transitions(Log):
         return log
 
     @classmethod
+    def from_minari(cls, dataset: Iterable[Episode]) -> Self:
+        """Make transitions from a dataset of Minari.
+
+        Parameters
+        ----------
+        dataset : MinariDataset or iterable of EpisodeData
+            As ``minari.load_dataset`` returns it. Each episode has ``observations`` of
+            shape (T + 1, ...), and ``actions``, ``rewards``, ``terminations`` and
+            ``truncations`` of T entries.
+
+        Returns
+        -------
+        Transitions
+            With Minari's numbers of the episodes, steps from 0. The parts of a dict or
+            tuple of observations stand side by side. ``propensity`` is there if the
+            infos of all episodes have it.
+
+        Raises
+        ------
+        ValueError
+            If an episode goes on after it terminated, or actions have several parts.
+
+        See Also
+        --------
+        Transitions.to_minari : The way back.
+
+        Examples
+        --------
+        Anything with the attributes of Minari's ``EpisodeData`` will do:
+
+        >>> from types import SimpleNamespace
+        >>> from sklearn_stackelberg.transitions import Transitions
+        >>> episode = SimpleNamespace(
+        ...     id=7,
+        ...     observations=[[0.0], [1.0], [2.0]],
+        ...     actions=[0, 1],
+        ...     rewards=[0.0, 1.0],
+        ...     terminations=[False, True],
+        ...     truncations=[False, False],
+        ...     infos={},
+        ... )
+        >>> log = Transitions.from_minari([episode])
+        >>> log.next_state.ravel(), log.terminated, log.episode
+        (array([1., 2.]), array([False,  True]), array([7, 7]))
+        """
+        return cls(**read_minari(dataset))
+
+    @classmethod
+    def from_d4rl(cls, source: Mapping[str, ArrayLike] | str | os.PathLike) -> Self:
+        """Make transitions from a dictionary of D4RL, or its HDF5 file.
+
+        Parameters
+        ----------
+        source : dict of arrays, or path
+            ``observations``, ``actions``, ``rewards``, ``terminals`` and ``timeouts``,
+            one entry for each step, perhaps ``next_observations``; others are not
+            looked at. A path is of an HDF5 file, which h5py reads.
+
+        Returns
+        -------
+        Transitions
+            Episodes are numbered from 0, and end where ``terminals`` or ``timeouts``
+            say so; only the former end the value. Without ``next_observations`` the
+            next state of a step cut by ``timeouts`` is not known: such rows are left
+            out and counted in `left_out`.
+
+        Raises
+        ------
+        ValueError
+            If arrays are missing or of different lengths; without ``timeouts`` and
+            ``next_observations``, which alone say where episodes were cut.
+
+        Examples
+        --------
+        >>> from sklearn_stackelberg.transitions import Transitions
+        >>> data = {
+        ...     "observations": [[0.0], [1.0], [5.0], [6.0]],
+        ...     "actions": [0, 1, 1, 0],
+        ... }
+        >>> data |= {"rewards": [0.0, 1.0, 0.0, 0.0]}
+        >>> data |= {"terminals": [0, 1, 0, 0], "timeouts": [0, 0, 0, 1]}
+        >>> log = Transitions.from_d4rl(data)
+        >>> log.episode, log.terminated, log.n_left_out
+        (array([0, 0, 1]), array([False,  True, False]), 1)
+        """
+        fields, left_out = read_d4rl(source)
+        log = cls(**fields)
+        log.left_out = left_out
+        return log
+
+    @classmethod
     def concatenate(cls, *logs: Transitions) -> Self:
         """Put logs one below the other, each one's episodes distinct from the others'.
 
@@ -803,3 +896,32 @@ class Transitions(Log):
         2        2    <NA>        7     2
         """
         return write_frame(self)
+
+    def to_minari(self, dataset_id: str, **settings: Any) -> object:
+        """Write the log as a dataset of Minari, in its folder of local datasets.
+
+        Parameters
+        ----------
+        dataset_id : str
+            Its name, such as ``"clinic/doses-v0"``.
+        **settings
+            Passed on to ``minari.create_dataset_from_buffers``: ``env``, or
+            ``observation_space`` and ``action_space`` (taken from the log if neither is
+            given), ``data_format``, ``description``, ...
+
+        Returns
+        -------
+        MinariDataset
+            Episodes numbered from 0 in the order of their names' first rows, which
+            `from_minari` reads back. Propensities are infos; masks, durations, weights
+            and names of columns are left out, with a warning.
+
+        Raises
+        ------
+        ImportError
+            If minari or its storage is not installed.
+        ValueError
+            If the log has no episodes, or gaps in them; if states or actions are not
+            numbers.
+        """
+        return write_minari(self, dataset_id, **settings)

@@ -215,6 +215,40 @@ def test_an_environment_without_a_process_is_refused():
 # Sampled logs
 
 
+def test_what_is_not_available_is_not_done():
+    available = np.ones((5, 3), dtype=bool)
+    open_to_all = random_mdp(0)
+    best = open_to_all.optimal_policy(0.9)
+    available[0, best[0]] = False
+    mdp = random_mdp(0, available=available)
+    held = mdp.optimal_policy(0.9)
+    assert held[0] != best[0]
+    others = [mdp.policy_value([a, *held[1:]], 0.9) for a in range(3) if a != best[0]]
+    assert mdp.optimal_value(0.9) == pytest.approx(max(others))
+    assert mdp.optimal_value(0.9) < open_to_all.optimal_value(0.9)
+    policy = random_policy(mdp) * available
+    log = mdp.sample(policy / policy.sum(axis=1, keepdims=True), 200, 0)
+    assert_array_equal(log.available, available[log.state[:, 0]])
+    one_hot = random_mdp(0, available=available, encode="one-hot")
+    same = one_hot.sample(policy / policy.sum(axis=1, keepdims=True), 200, 0)
+    assert_array_equal(same.available, log.available)
+    again = pickle.loads(pickle.dumps(log))
+    assert_array_equal(again.available_rule(log.state), log.available)
+
+
+@pytest.mark.parametrize(
+    ("available", "message"),
+    [
+        (np.ones((5, 2), dtype=bool), "available has shape"),
+        (np.ones((5, 3)), "type float64"),
+        (np.arange(15).reshape(5, 3) > 2, r"nothing can be done in the states \[0\]"),
+    ],
+)
+def test_wrong_masks_are_refused(available, message):
+    with pytest.raises(ValueError, match=message):
+        random_mdp(0, available=available)
+
+
 def test_sampled_frequencies_converge():
     mdp = random_mdp(4, end=0.2)
     policy = random_policy(mdp)
