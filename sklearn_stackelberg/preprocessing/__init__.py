@@ -1,5 +1,6 @@
-"""Transformers applied to states and next states alike."""
+"""Transformers of states and next states alike, and states with their history."""
 
+from ._history_states import HistoryStates
 from ._on_states import OnStates
 
-__all__ = ["OnStates"]
+__all__ = ["HistoryStates", "OnStates"]

@@ -246,7 +246,7 @@ def read_fields(
     """Return the fields of the log; `states` has a row for each of the table's."""
     rows = chain.rows
     fields: dict[str, Any] = {
-        "action": _read_actions(columns["action"], chain),
+        "action": read_actions(columns["action"], rows, chain.acted),
         "reward": columns["reward"].read(check_reals, rows),
         "terminated": chain.ended[rows],
         "is_initial": chain.first[rows],
@@ -267,10 +267,13 @@ def read_fields(
     return fields | {"state": now, "next_state": after}
 
 
-def _read_actions(column: Column, chain: Chain) -> NDArray[Any]:
-    action = column.read(check_actions, chain.rows)
+def read_actions(
+    column: Column, rows: NDArray[np.intp], acted: NDArray[np.bool_]
+) -> NDArray[Any]:
+    """Return the actions of these rows of a table, of which some may have none."""
+    action = column.read(check_actions, rows)
     floats = getattr(column.values, "dtype", None) == np.float64 and action.ndim == 1
-    if floats and not chain.acted.all() and (action % 1 == 0).all():
+    if floats and not acted.all() and (action % 1 == 0).all():
         # Without the holes that closing rows leave, pandas would hold integers.
         return action.astype(np.int64)
     return action

@@ -1,0 +1,105 @@
+"""CartPole without its velocities: the last three observations as state."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from sklearn.decomposition import PCA
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from benchmarks.problems import CARTPOLE_DEFAULT, N_EPISODES, ROLLOUT_SEED
+from benchmarks.report import Clock, Rows, markdown
+from sklearn_stackelberg import HistoryStates, OnStates, StackelbergPolicyEstimator
+from sklearn_stackelberg.datasets import rollout_returns
+
+N_SEEDS = 10
+K = 3
+POSITIONS = [0, 2]  # of the cart and of the pole, without their velocities
+FULL, NONE = "full state", "positions alone"
+HISTORY, WHITENED = f"history {K}", f"history {K}, whitened"
+# Of columns to see and observations to remember.
+METHODS = {
+    FULL: ([0, 1, 2, 3], 1),
+    NONE: (POSITIONS, 1),
+    HISTORY: (POSITIONS, K),
+    WHITENED: (POSITIONS, K),
+}
+
+
+class Remembering(gym.Wrapper):
+    """CartPole seen in some of its columns, with the history that goes on in use."""
+
+    def __init__(self, columns: Sequence[int], history: HistoryStates) -> None:
+        super().__init__(gym.make(CARTPOLE_DEFAULT.env_id))
+        self._columns, self._history = columns, history
+        width = len(history.get_feature_names_out())
+        self.observation_space = gym.spaces.Box(-np.inf, np.inf, (width,), np.float64)
+
+    def reset(self, **options: Any) -> tuple[Any, dict[str, Any]]:
+        observation, info = self.env.reset(**options)
+        self._state = self._history.first(self._seen(observation))
+        return self._state[0], info
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        observation, *rest = self.env.step(action)
+        seen = self._seen(observation)
+        self._state = self._history.next(self._state, [action], seen)
+        return self._state[0], *rest
+
+    def _seen(self, observation: Any) -> Any:
+        return np.asarray(observation, dtype=np.float64)[None, self._columns]
+
+
+def run(rows: Rows, side: str = "both", seeds: int | None = None) -> str:
+    """Ours on what each method sees of every log; returns the table."""
+    for seed in range(seeds or N_SEEDS):
+        for method in METHODS:
+            key = {"problem": CARTPOLE_DEFAULT.name, "seed": seed, "method": method}
+            rows.once({**key, "setting": {}}, partial(_score, seed, method))
+    return table(rows)
+
+
+def _score(seed: int, method: str) -> dict[str, Any]:
+    columns, k = METHODS[method]
+    log = CARTPOLE_DEFAULT.log(seed)
+    log = log.with_states(log.state[:, columns], log.next_state[:, columns])
+    history = HistoryStates(k).fit(log)
+    policy: Any = StackelbergPolicyEstimator(random_state=seed)
+    if method == WHITENED:
+        # Velocities are differences: small beside the positions, and columns of their
+        # own among the principal components.
+        whitened = OnStates(make_pipeline(StandardScaler(), PCA(6, whiten=True)))
+        policy = make_pipeline(whitened, policy)
+    with Clock() as clock:
+        policy.fit(history.transform(log))
+    returns = rollout_returns(
+        lambda: Remembering(columns, history), policy, N_EPISODES, ROLLOUT_SEED
+    )
+    return {"score": float(returns.mean()), **clock.row()}
+
+
+def table(rows: Rows) -> str:
+    """One line a method, then the shares of what the full state earns."""
+    scores: dict[str, list[float]] = {method: [] for method in METHODS}
+    for row in rows:
+        scores[row["method"]].append(row["score"])
+    full = statistics.fmean(scores[FULL])
+    lines = [
+        [
+            method,
+            f"{statistics.fmean(found):.1f}",
+            f"{min(found):.1f}",
+            f"{statistics.fmean(found) / full:.3f}",
+            len(found),
+        ]
+        for method, found in scores.items()
+    ]
+    return markdown(
+        ["state", "mean return", "lowest", "of the full state's", "logs"], lines
+    )
