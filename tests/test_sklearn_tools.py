@@ -643,7 +643,7 @@ def test_pipeline_with_memory(name, tmp_path):
 @both
 def test_clone_and_pickle(name):
     route = ROUTES[name]
-    policy = route.fit(np.arange(route.n))
+    policy = route.fit(np.arange(route.n), stackelbergpolicyestimator__support=0.2)
     copy = clone(policy)
     with pytest.raises(NotFittedError):
         copy.predict(NEW_STATES)
