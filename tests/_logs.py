@@ -34,8 +34,6 @@ SETTINGS = dict(
     linear_terms=False,
     # The probabilities that the game was solved for.
     deterministic=False,
-    # The forest that finds what a log supports takes most of a small fit's time.
-    support=0.0,
     initial_states="all",
     dtype="float64",
     random_state=0,

@@ -9,12 +9,12 @@ from _logs import (
     EXACT,
     changed,
     counts_of,
+    estimator,
     ignore_convergence,
     random_mdp,
     uniform_log,
     walk_log,
 )
-from _logs import estimator as without_support
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.gaussian_process.kernels import Matern
 from sklearn.linear_model import LinearRegression
@@ -28,11 +28,6 @@ STATES = np.random.default_rng(7).normal(size=(200, 2))
 # A narrow kernel, whose Gram matrix is well conditioned, and a short climb on a smooth
 # game: rounding stays rounding.
 NARROW = dict(bandwidth=0.3, beta=1.0, tol=1e-2)
-
-
-def estimator(**settings):
-    """With what the log supports."""
-    return without_support(**{"support": 0.2} | settings)
 
 
 def assert_same_policy(left, right, states=STATES, *, factor=1.0, tol=1e-8, order=None):

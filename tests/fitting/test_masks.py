@@ -33,7 +33,6 @@ pytestmark = ignore_convergence
 LOG = staged_log()
 NEW = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
 NETWORKS = dict(
-    support=0.2,
     q_function=MLP((5,)),
     policy=MLP((5,)),
     ridge=0.0,
@@ -43,11 +42,7 @@ NETWORKS = dict(
     mirror_steps=2,
     batch_size=50,
 )
-KINDS = {
-    "kernel": {"support": 0.2},
-    "every action supported": {"support": 0.0},
-    "network": NETWORKS,
-}
+KINDS = {"kernel": {}, "every action supported": {"support": 0.0}, "network": NETWORKS}
 every_kind = pytest.mark.parametrize(
     "kind", [*list(KINDS)[:2], pytest.param("network", marks=pytest.mark.slow)]
 )
@@ -310,7 +305,7 @@ def test_prerequisites_are_kept_to():
     log = Transitions(
         state, action, reward, after, episode=episode, step=step, available=open_modules
     )
-    for settings in ({"support": 0.2}, {"support": 0.0}):
+    for settings in ({}, {"support": 0.0}):
         policy = estimator(n_components=30, **settings).fit(log)
         probabilities = policy.predict_proba(state)
         assert (probabilities * ~log.available).sum() == 0.0

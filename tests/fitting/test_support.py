@@ -6,8 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
-from _logs import best_dose, changed, dose_log, ignore_convergence
-from _logs import estimator as without_support
+from _logs import best_dose, changed, dose_log, estimator, ignore_convergence
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sklearn_stackelberg import Transitions
@@ -26,11 +25,6 @@ SOLVERS = [
     pytest.param(ClosedForm(), id="closed form"),
     pytest.param(Stochastic(mirror_steps=2, max_iter=5), id="stochastic"),
 ]
-
-
-def estimator(**settings):
-    """With what the log supports."""
-    return without_support(**{"support": 0.2} | settings)
 
 
 def support_of(states, codes, n_actions, is_finite, threshold=0.15):

@@ -126,7 +126,10 @@ def test_histories_in_use_are_those_of_the_log(log):
 @ignore_convergence
 def test_a_pipeline_of_tables_and_one_of_logs_agree():
     df = table()
-    steps = OnStates(StandardScaler()), estimator(n_components=20, max_iter=5)
+    steps = (
+        OnStates(StandardScaler()),
+        estimator(n_components=20, max_iter=5, support=0.0),
+    )
     of_logs = make_pipeline(HistoryStates(2), *map(clone, steps)).fit(log_of(df))
     of_tables = make_pipeline(HistoryStates(2, **ROLES), StandardScaler(), steps[1])
     of_tables.fit(seen(df), decisions(df))
@@ -155,7 +158,7 @@ def test_a_pipeline_of_tables_and_one_of_logs_agree():
 @ignore_convergence
 def test_a_search_chooses_the_length_of_the_history():
     df = table(n_episodes=12)
-    policy = estimator(n_components=10, max_iter=2)
+    policy = estimator(n_components=10, max_iter=2, mirror_steps=2, support=0.0)
     for history, given in (
         (HistoryStates(), (log_of(df),)),
         (HistoryStates(**ROLES), (seen(df), decisions(df))),
