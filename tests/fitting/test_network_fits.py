@@ -40,6 +40,7 @@ def player(**settings):
             q_function=SMALL,
             policy=SMALL,
             ridge=0.0,
+            support=0.0,
             max_iter=4,
             mirror_steps=2,
             batch_size=50,

@@ -407,7 +407,7 @@ def steeper(state):
 
 # Logs, and the policy that logged them.
 LOGGERS = {
-    "bandit": (lambda seed: bandit(120, seed), Rule(logger), 0.0),
+    "bandit": (lambda seed: bandit(150, seed), Rule(logger), 0.0),
     "two stages": (lambda seed: two_stages(100, seed), Rule(logger), 0.9),
     "chain": (lambda seed: Chain().log(500, seed), Table(Chain().logger), 0.9),
 }
