@@ -19,6 +19,7 @@ TABLES = (
     "frozen_lake",
     "control",
     "cartpole_default",
+    "history",
     "pendulum",
     "continuous_lq",
     "doses",

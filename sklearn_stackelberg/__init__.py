@@ -4,6 +4,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from .estimator import StackelbergPolicyEstimator
 from .model_selection._folds import EpisodeKFold
+from .preprocessing._history_states import HistoryStates
 from .preprocessing._on_states import OnStates
 from .transitions._as_transitions import as_transitions
 from .transitions._transitions import Transitions
@@ -15,6 +16,7 @@ except PackageNotFoundError:  # A source tree that was not installed has no meta
 
 __all__ = [
     "EpisodeKFold",
+    "HistoryStates",
     "OnStates",
     "StackelbergPolicyEstimator",
     "Transitions",

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 from numpy.random import RandomState
+from numpy.typing import NDArray
 from scipy.special import ndtr
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.metrics import pairwise_distances_argmin
@@ -96,7 +100,7 @@ class ActionSupport:
         if hasattr(self, "forest_"):
             out = np.zeros((len(states), self.n_actions_))
             if len(states):
-                found = self.forest_.predict_proba(self.columns_.transform(states))
+                found = _leaf_shares(self.forest_, self.columns_.transform(states))
                 out[:, self.forest_.classes_] = found
             return out
         _, where = np.unique(
@@ -147,6 +151,20 @@ def _forest(trees: int, leaf: int, rng: RandomState) -> RandomForestClassifier:
     )
 
 
+def _leaf_shares(forest: RandomForestClassifier, columns: NDArray[Any]) -> Floats:
+    """What `predict_proba` returns of columns in single precision, to the last bit."""
+    # A policy in use asks for one state at a time, where joblib's work would be all.
+    total = np.zeros((len(columns), len(forest.classes_)))
+    for tree in forest.estimators_:
+        total += tree.tree_.predict(columns)
+    return total / len(forest.estimators_)
+
+
+def _leaves(forest: RandomForestRegressor, columns: NDArray[Any]) -> Iterator[Index]:
+    """What `apply` returns, tree by tree."""
+    return (tree.tree_.apply(columns) for tree in forest.estimators_)
+
+
 def _best_leaf(
     columns: Floats, codes: Index, rng: RandomState, weight: Floats | None
 ) -> int:
@@ -161,7 +179,7 @@ def _best_leaf(
         forest = _forest(_TRIED_TREES, leaf, rng)
         forest.fit(columns[seen], codes[seen], weight[seen])
         found = np.zeros((len(codes[held]), codes.max() + 1))
-        found[:, forest.classes_] = forest.predict_proba(columns[held])
+        found[:, forest.classes_] = _leaf_shares(forest, columns[held])
         own = found[np.arange(len(found)), codes[held]]
         loss = -np.log(np.maximum(own, _SURPRISE))
         losses[leaf] = np.average(loss, weights=weight[held])
@@ -193,7 +211,7 @@ class ActionRange:
         tail = ndtr(-np.sqrt(-2.0 * np.log(self.threshold)))
         self.ends_ = []  # of each tree's leaves, (n_nodes, 2 p)
         trees = self.forest_.estimators_
-        for tree, leaf in zip(trees, self.forest_.apply(x).T, strict=True):
+        for tree, leaf in zip(trees, _leaves(self.forest_, x), strict=True):
             ends = np.zeros((tree.tree_.node_count, 2 * actions.shape[1]))
             order = np.argsort(leaf, kind="stable")
             nodes, starts = np.unique(leaf[order], return_index=True)
@@ -205,6 +223,6 @@ class ActionRange:
 
     def __call__(self, states: Floats) -> Floats:
         """The lower ends and the upper ones, (n, 2 p)."""
-        leaf = self.forest_.apply(self.columns_.transform(states))
-        found = [ends[where] for ends, where in zip(self.ends_, leaf.T, strict=True)]
+        leaves = _leaves(self.forest_, self.columns_.transform(states))
+        found = [ends[leaf] for ends, leaf in zip(self.ends_, leaves, strict=True)]
         return np.mean(found, axis=0)

@@ -348,7 +348,7 @@ def read_fields(columns: dict[str, Column], chain: Chain) -> dict[str, Any]:
     """Return the fields of the log, but for its states."""
     rows = chain.rows
     fields: dict[str, Any] = {
-        "action": _read_actions(columns["action"], chain),
+        "action": read_actions(columns["action"], rows, chain.acted),
         "reward": columns["reward"].read(check_reals, rows),
         "terminated": chain.ended[rows],
         "is_initial": chain.first[rows],
@@ -368,10 +368,13 @@ def read_fields(columns: dict[str, Column], chain: Chain) -> dict[str, Any]:
     return fields
 
 
-def _read_actions(column: Column, chain: Chain) -> NDArray[Any]:
-    action = column.read(check_actions, chain.rows)
+def read_actions(
+    column: Column, rows: NDArray[np.intp], acted: NDArray[np.bool_]
+) -> NDArray[Any]:
+    """Return the actions of these rows of a table, of which some may have none."""
+    action = column.read(check_actions, rows)
     floats = action.ndim == 1 and column.is_float
-    holed = floats and not chain.acted.all() and bool((np.abs(action) < EXACT).all())
+    holed = floats and not acted.all() and bool((np.abs(action) < EXACT).all())
     if holed and (action % 1 == 0).all():
         # Without the holes that closing rows leave, pandas would hold integers.
         return action.astype(np.int64)

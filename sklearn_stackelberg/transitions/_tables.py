@@ -279,6 +279,8 @@ def _odd(value: object) -> bool:
     except ValueError:
         return True
     return False
+
+
 def refuse_foreign(values: object, name: str) -> NoReturn:
     """Refuse a table of a library that narwhals does not know."""
     raise ValueError(

@@ -41,6 +41,7 @@ from ._episodes import (
 )
 from ._formats import Episode, read_d4rl, read_minari, write_minari
 from ._frame import Table, frame_columns, mask_roles, write_frame
+from ._history import histories, layout_of_log, warn_of_broken_histories
 from ._join import chain_episodes, chain_values, join_logs
 from ._linking import link
 from ._tables import (
@@ -349,6 +350,66 @@ class Transitions(Log):
         # It is of the states as they were.
         new.__dict__.pop("available_rule", None)
         return new
+
+    def with_history(self, k: int, *, actions: ArrayLike | str | None = None) -> Self:
+        """Return the same log with the last k observations as states, and the actions.
+
+        For a process that is seen in part. A state becomes the observation, the action
+        before it, the observation before that, and so on; the next state goes on from
+        there with the row's own action. Before an episode's first observation stands
+        that observation again, and no action. Make the history before drawing rows.
+
+        Parameters
+        ----------
+        k : int
+            Number of observations, of which 1 is the log as it is.
+        actions : array-like, "numbers" or None, default=None
+            Discrete actions that have a column; "numbers" keeps actions as the numbers
+            they are. None means those available or logged, and numbers where
+            ``action_type="auto"`` of the estimator takes them as continuous.
+
+        Returns
+        -------
+        Transitions
+            With d k + (k − 1) K columns for K actions, one-hot, all 0 for none. Numbers
+            of an action are followed by one that is 1 for none. Of a DataFrame with a
+            column ``x`` they are named ``x``, ``action_lag1_low``, ..., ``x_lag1``,
+            ``action_lag2_low``, ...; of several numbers ``dose_lag1``, ...,
+            ``no_action_lag1``.
+
+        Raises
+        ------
+        ValueError
+            If the log has no episodes, or k or actions are not as described.
+
+        Warns
+        -----
+        UserWarning
+            If at more than 5 % of the rows the history starts anew in an episode.
+
+        See Also
+        --------
+        sklearn_stackelberg.HistoryStates : The same as a transformer, for pipelines,
+            and for a policy in use.
+
+        Examples
+        --------
+        >>> from sklearn_stackelberg.transitions import Transitions
+        >>> seen = [[[1.0], [2.0], [3.0]]]
+        >>> log = Transitions.from_episodes(seen, [[0, 1]], [[0.0, 1.0]], [False])
+        >>> log.with_history(2).state
+        array([[1., 0., 0., 1.],
+               [2., 1., 0., 1.]])
+        >>> log.with_history(2).next_state
+        array([[2., 1., 0., 1.],
+               [3., 0., 1., 2.]])
+        """
+        layout = layout_of_log(self, k, actions)
+        if layout.k == 1:
+            return copy.copy(self)
+        state, next_state, previous = histories(self, layout)
+        warn_of_broken_histories(previous, stacklevel=2)
+        return self.with_states(state, next_state)
 
     def with_spread_rewards(self, discount: float) -> Self:
         """Return the log with rewards that came in evenly while a row lasted.

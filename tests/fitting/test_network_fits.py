@@ -21,7 +21,11 @@ from sklearn_stackelberg import EpisodeKFold, OnStates
 from sklearn_stackelberg.model_selection import FittedQScorer
 from sklearn_stackelberg.networks import MLP
 
-pytestmark = [ignore_convergence, pytest.mark.slow]
+pytestmark = [
+    ignore_convergence,
+    pytest.mark.slow,
+    pytest.mark.usefixtures("short_response"),
+]
 
 LOG = walk_log(n=120)
 DOSES = dose_log(n=120)
@@ -36,6 +40,7 @@ def player(**settings):
             q_function=SMALL,
             policy=SMALL,
             ridge=0.0,
+            support=0.0,
             max_iter=4,
             mirror_steps=2,
             batch_size=50,
@@ -86,8 +91,12 @@ CLASSES = {
 }
 
 
-@pytest.mark.parametrize("policy", CLASSES)
-@pytest.mark.parametrize("q_function", CLASSES)
+# Each class on either side, with itself and with another.
+PAIRS = [*zip(CLASSES, CLASSES, strict=True)]
+PAIRS += [*zip(CLASSES, [*CLASSES][1:] + [*CLASSES][:1], strict=True)]
+
+
+@pytest.mark.parametrize(("q_function", "policy"), PAIRS)
 def test_either_side_of_any_class(q_function, policy):
     fitted = player(q_function=CLASSES[q_function], policy=CLASSES[policy]).fit(LOG)
     probabilities = fitted.predict_proba(NEW)
@@ -127,8 +136,9 @@ def test_a_bandwidth_for_states_and_amounts():
 
 
 def test_the_name_is_the_network_with_its_defaults():
-    named = player(q_function="mlp", policy="mlp", max_iter=1).fit(LOG)
-    spelt = player(q_function=MLP(), policy=MLP(), max_iter=1).fit(LOG)
+    few = dict(max_iter=1, mirror_steps=1)
+    named = player(q_function="mlp", policy="mlp", **few).fit(LOG)
+    spelt = player(q_function=MLP(), policy=MLP(), **few).fit(LOG)
     same(named, spelt)
 
 
@@ -171,7 +181,8 @@ def test_units_of_reward_change_no_action():
     assert_array_equal(paid.predict(NEW), one.predict(NEW))
 
 
-def test_both_solvers_play_one_game():
+def test_both_solvers_play_one_game(monkeypatch):
+    monkeypatch.undo()
     settings = dict(q_function="kernel", policy="kernel", lam=3.0, beta=1.0)
     closed = estimator(**settings, n_components=30, bandwidth="median").fit(LOG)
     played = player(
@@ -375,7 +386,8 @@ def test_history_tells_both_sides():
         assert np.isfinite(history[name]).any(), name
 
 
-def test_the_equilibrium_is_measured():
+def test_the_equilibrium_is_measured(monkeypatch):
+    monkeypatch.undo()
     played = player(q_function="linear", policy="linear", solver="stochastic").fit(LOG)
     assert not hasattr(played, "equilibrium_")
     found = played.measure_equilibrium(LOG)

@@ -151,9 +151,11 @@ def test_the_last_step_of_a_pipeline_knows_the_log_as_it_saw_it():
         policy.score(columns, decided)
 
 
+@pytest.mark.usefixtures("short_response")
 def test_parts_of_a_fit_in_parts_are_all_known():
     log = visits(0)
-    policy = estimator(discount=0.5, solver="stochastic")
+    few = dict(mirror_steps=1, max_iter=2, n_components=20)
+    policy = estimator(discount=0.5, solver="stochastic", **few)
     policy.partial_fit(log[:300]).partial_fit(log[300:])
     for part in (log[:300], log[300:]):
         with pytest.warns(TrainingRowsWarning, match="from 100 %"):

@@ -47,6 +47,7 @@ from sklearn_stackelberg.solvers._minibatch_game import (
 # Fits by the dozen: some minutes of a processor in all.
 pytestmark = pytest.mark.slow
 
+short_response = pytest.mark.usefixtures("short_response")
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 
 
@@ -213,6 +214,7 @@ def test_gradient_steps_on_minibatches_reach_it_too(optimizer):
     assert result.value == pytest.approx(expected, rel=0.01)
 
 
+@short_response
 def test_an_optimizer_that_searches_along_a_line():
     solver, played = small_run(
         optimizer="lbfgs", batch_size=40, learning_rate=1.0, max_iter=1
@@ -251,6 +253,7 @@ def test_an_epoch_holds_each_place_once(n, size):
     assert counts.min() > 0
 
 
+@short_response
 def test_batches_larger_than_the_log_are_the_log():
     solver, played = small_run(batch_size=10**9)
     result = solver.solve(played.sampled, *played.modules)
@@ -263,17 +266,17 @@ def test_batches_larger_than_the_log_are_the_log():
 # Put down and resumed.
 
 
+@short_response
 @pytest.mark.parametrize("optimizer", ["gauss-newton", "adam"])
 @pytest.mark.parametrize("gradient", ["total", "individual"])
-@pytest.mark.parametrize("first_part", [3])
-def test_a_resumed_run_is_the_run_that_did_not_stop(optimizer, gradient, first_part):
+def test_a_resumed_run_is_the_run_that_did_not_stop(optimizer, gradient):
     settings = {"optimizer": optimizer, "leader_gradient": gradient, "tol": 0.0}
     solver, played = small_run(max_iter=5, measure_every=2, **settings)
     whole = solver.solve(played.sampled, *played.modules)
-    solver, _ = small_run(max_iter=first_part, measure_every=2, **settings)
+    solver, _ = small_run(max_iter=3, measure_every=2, **settings)
     first = solver.solve(played.sampled, *played.modules)
     state = pickle.loads(pickle.dumps(first.state))
-    solver, _ = small_run(max_iter=5 - first_part, measure_every=2, **settings)
+    solver, _ = small_run(max_iter=2, measure_every=2, **settings)
     resumed = solver.solve(played.sampled, state=state)
     assert_same(whole.state, resumed.state)
     assert_same(whole, resumed)
@@ -284,6 +287,7 @@ def test_a_resumed_run_is_the_run_that_did_not_stop(optimizer, gradient, first_p
     assert_same(solver.solve(played.sampled, state=deepcopy(state)), resumed)
 
 
+@short_response
 def test_a_run_goes_on_with_other_rows():
     solver, played = small_run()
     first = solver.solve(played.sampled, *played.modules)
@@ -310,6 +314,7 @@ def of_another_log(rows, inputs, name):
     return rows._replace(**{name: new}), inputs
 
 
+@short_response
 @pytest.mark.parametrize(
     "name",
     [
@@ -337,6 +342,7 @@ def test_equal_rewards_are_not_an_equal_log(name):
     assert logs[0] == logs[1] != logs[2]
 
 
+@short_response
 def test_minibatches_of_another_length_are_not_gone_on_with():
     solver, played = small_run(max_iter=1)
     players = played.modules
@@ -351,6 +357,7 @@ def test_minibatches_of_another_length_are_not_gone_on_with():
     }
 
 
+@short_response
 def test_players_given_are_left_as_they_are_and_nothing_global_moves():
     solver, played = small_run()
     before = [flat(p).clone() for p in played.players.children()]
@@ -399,6 +406,7 @@ def test_the_history_is_of_what_was_done():
     assert entries["follower_objective"][-1] == pytest.approx(float(played.F(w, theta)))
 
 
+@short_response
 def test_an_observer_ends_the_run():
     solver, played = small_run(max_iter=50, measure_every=1)
     count = itertools.count()
@@ -412,6 +420,7 @@ def test_an_observer_ends_the_run():
     assert result.shortfall == ""
 
 
+@short_response
 def test_iterations_that_ran_out_are_named():
     solver, played = small_run(max_iter=2, tol=1e-9)
     result = solver.solve(played.sampled, *played.modules)
@@ -422,6 +431,7 @@ def test_iterations_that_ran_out_are_named():
     assert result.n_iter < 100
 
 
+@short_response
 def test_the_individual_derivative_goes_another_way():
     results = []
     for gradient in ("total", "individual"):
@@ -436,6 +446,7 @@ def test_the_individual_derivative_goes_another_way():
 # Given up in time.
 
 
+@short_response
 def test_a_q_function_that_explodes_is_given_up_with_what_was_finite():
     solver, played = small_run(
         optimizer="sgd", learning_rate=1e3, max_iter=100, measure_every=1
@@ -450,6 +461,7 @@ def test_a_q_function_that_explodes_is_given_up_with_what_was_finite():
         assert torch.isfinite(torch.cat([*map(torch.ravel, player.parameters())])).all()
 
 
+@short_response
 def test_a_policy_that_explodes_is_named():
     solver, played = small_run(
         optimizer=lambda parameters, rate: torch.optim.SGD(parameters, lr=rate),

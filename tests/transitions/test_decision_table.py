@@ -103,7 +103,7 @@ def as_given(table, frame, records):
 
 @pytest.mark.slow
 @ignore_gaps
-@settings(max_examples=80)
+@settings(max_examples=30)
 @given(table=tables(), frame=st.booleans(), records=st.booleans())
 def test_a_decision_table_is_the_joined_table(table, frame, records):
     X, y = as_given(table, frame, records)
@@ -125,7 +125,7 @@ def test_a_decision_table_is_the_joined_table(table, frame, records):
 
 @pytest.mark.slow
 @ignore_gaps
-@settings(max_examples=80)
+@settings(max_examples=30)
 @given(table=tables(), shuffled=st.booleans(), n_splits=st.integers(2, 3))
 def test_both_routes_have_the_same_folds(table, shuffled, n_splits):
     X, y = as_given(table, frame=True, records=False)

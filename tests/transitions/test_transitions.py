@@ -812,7 +812,7 @@ logs = st.lists(
 
 
 @pytest.mark.slow
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(pairs=logs, data=st.data())
 def test_linking_follows_a_permutation_of_the_rows(pairs, data):
     episode, step = np.array(pairs).T
@@ -865,7 +865,7 @@ def test_extreme_steps_do_not_wrap_around():
     assert links.next_row.tolist() == [-1, -1, 0, -1]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     values=st.lists(
         st.sampled_from([0.0, 1.0, np.nan]), min_size=2, max_size=12
