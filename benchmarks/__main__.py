@@ -41,6 +41,7 @@ TABLES = (
     "differences",
     "ranks",
     "published",
+    "gpu",
     "two_stages",
     "irregular_times",
 )
