@@ -63,6 +63,10 @@ class _Chunk(NamedTuple):
 _Initial = tuple[Tensor, Tensor | None, Tensor]
 
 
+def _doubled(features: FeatureRows) -> FeatureRows:
+    return lambda index: features(index).double()
+
+
 class DiscreteLSTD(LSTDSystem):
     """M(θ) and b(θ), and their derivatives with respect to θ, of shape (m, A).
 
@@ -83,9 +87,13 @@ class DiscreteLSTD(LSTDSystem):
         log_prior: Tensor | None = None,
     ) -> None:
         super().__init__(rows, discount, ridge, log_length)
-        self.features, self.n_actions = features, n_actions
-        self.log_prior = log_prior
+        self.n_actions, self.log_prior = n_actions, log_prior
         one = features(rows.state[:1])
+        if one.device.type == "cuda":
+            # Sums of 2¹⁶ rows in single precision moved v by 4 % on 100,000 rows, and a
+            # GPU made for computing is as fast in double.
+            features, one = _doubled(features), one.double()
+        self.features = features
         self.n_features, self.dtype, self.device = one.shape[1], one.dtype, one.device
         rows_and_columns = _GPU_CHUNK if self.device.type == "cuda" else _CPU_CHUNK
         self._chunk_rows = chunk_rows or rows_and_columns[0]
