@@ -43,6 +43,7 @@ TABLES = (
     "differences",
     "ranks",
     "published",
+    "gpu",
     "two_stages",
     "irregular_times",
     "icu_sepsis",

@@ -198,8 +198,9 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         An object has settings of its own, such as ``ClosedForm(tol=1e-3)``, which a
         search reaches as ``solver__tol``; `solvers.Solver` says how to write another.
     device : {"auto", "cpu", "cuda"}, default="auto"
-        Where the stochastic solver works; ``"auto"`` is a GPU if there is one. What is
-        fitted on a GPU predicts and unpickles without one.
+        Where the sums over the rows are formed. ``"auto"`` is a GPU if there is one, in
+        closed form if the log is so large that it gains, and for discrete actions
+        alone. What is fitted on a GPU predicts and unpickles without one.
     dtype : {"float64", "float32"}, default="float64"
         Precision of the features. ``"float32"`` halves memory and time on large logs.
     random_state : int, RandomState instance or None, default=None

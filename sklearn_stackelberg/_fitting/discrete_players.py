@@ -21,7 +21,7 @@ from ..solvers._lstd_discrete import DiscreteLSTD
 from ..solvers._lstd_finite import FiniteLSTD
 from ..solvers._minibatch_game import discrete_embedding
 from .fitted_policy import DiscretePolicy, Fitted, LinearFunction, NetworkFunction
-from .players import Players
+from .players import Players, resolve_device
 from .state_inputs import InputReaders, PlayerInputs, draw_seed, with_relevance
 from .support import ActionRange, ActionSupport, action_prior
 
@@ -46,6 +46,15 @@ class DiscretePlayers(Players):
     @property
     def n_actions(self) -> int:
         return len(self.actions.classes)
+
+    @cached_property
+    def device(self) -> str:  # type: ignore[override]
+        # Minibatches are moved by the game that draws them.
+        if not self.linear:
+            return "cpu"
+        width = self.inputs.embedded.n_features_out_
+        n_products = len(self.action) * width * width * self.n_actions
+        return resolve_device(self.hp.device, n_products)
 
     def _fit_inputs(self, rng: RandomState) -> PlayerInputs:
         hp = with_relevance(self.hp, self.problem.states, self.rows, rng)
@@ -122,13 +131,13 @@ class DiscretePlayers(Players):
         return self.from_modules(SoftmaxPolicy(theta), DiscreteQ(LinearQ(w)))
 
     def _leading_features(self, index: Index, wanted: int) -> Floats:
-        features = self._table(self.inputs.embedded)(self.rows.state[index]).numpy()
+        features = self._on_cpu(self.inputs.embedded)(self.rows.state[index]).numpy()
         features = features[:, : max(1, wanted // self.n_actions)].astype(np.float64)
         own = np.eye(self.n_actions)[self.action[index]]
         return (own[:, :, None] * features[:, None, :]).reshape(len(index), -1)
 
     def _embedding(self) -> FeatureRows:
-        features = self._table(self.inputs.embedded)
+        features = self._on_cpu(self.inputs.embedded)
         return discrete_embedding(features, self.rows, self.n_actions)
 
     def start_policy(self) -> nn.Module:

@@ -41,7 +41,7 @@ from .continuous_players import ContinuousPlayers
 from .discrete_players import DiscretePlayers
 from .fitted_policy import Fitted, FittedPolicy
 from .hyperparameters import FunctionClass, Hyperparameters, is_network
-from .players import Players
+from .players import Players, resolve_device
 from .state_inputs import PlayerInputs
 
 
@@ -222,7 +222,7 @@ class StochasticFit(Fit):
             self.problem.row_discount,
             ridge=self.players.ridge,
             dtype=getattr(torch, hp.dtype),
-            device=_device(hp.device),
+            device=resolve_device(hp.device),
         )
 
     def one_pass(self) -> None:
@@ -309,17 +309,6 @@ def _described(function_class: FunctionClass) -> str:
 
 def _name_of(function: Callable[..., object]) -> str:
     return getattr(function, "__qualname__", type(function).__name__)
-
-
-def _device(given: str) -> str:
-    """The device that ``"auto"`` stands for, or the one given if it is there."""
-    there = torch.cuda.is_available()
-    if given == "cuda" and not there:
-        raise ValueError(
-            "device='cuda' was given, and torch finds no GPU here. Set device='auto' "
-            "or 'cpu', or install a build of torch for your GPU."
-        )
-    return "cuda" if there and given != "cpu" else "cpu"
 
 
 _NAMED: dict[str, type[ClosedForm] | type[Stochastic]] = {

@@ -42,6 +42,23 @@ _DESIGN_FEATURES, _DESIGN_ROWS = 100, 20_000
 _KERNEL_ROWS = 1_000
 
 
+# Products of an evaluation from which on ``device="auto"`` takes a GPU that is there:
+# a core needs half a second for so many, and a fit some fifty evaluations.
+_MANY_PRODUCTS = 2e10
+
+
+def resolve_device(given: str, n_products: float = np.inf) -> str:
+    """The device that ``"auto"`` stands for, or the one given if it is there."""
+    there = torch.cuda.is_available()
+    if given == "cuda" and not there:
+        raise ValueError(
+            "device='cuda' was given, and torch finds no GPU here. Set device='auto' "
+            "or 'cpu', or install a build of torch for your GPU."
+        )
+    wanted = given == "cuda" or (given == "auto" and n_products >= _MANY_PRODUCTS)
+    return "cuda" if there and wanted else "cpu"
+
+
 class Players(ABC):
     """A policy and a Q-function to be learned from a problem.
 
@@ -51,6 +68,7 @@ class Players(ABC):
 
     actions: Actions
     action: Index | Floats
+    device = "cpu"  # where tables of features lie
 
     def __init__(
         self,
@@ -134,7 +152,7 @@ class Players(ABC):
         K where there are K of them, equal or not and equally often logged.
         """
         index = fixed_sample(len(self.rows.state), _KERNEL_ROWS)
-        z = self._embedding()(index).double()
+        z = self._embedding()(index).double()  # (k, M)
         gram = z @ z.T
         share = torch.from_numpy(self.rows.weights(index))
         share = share / share.sum()
@@ -181,9 +199,14 @@ class Players(ABC):
             states, width = self.problem.states, inputs.n_features_out_
             size = np.dtype(self.hp.dtype).itemsize
             self._tables[id(inputs)] = feature_rows(
-                inputs.transform, states, width, itemsize=size
+                inputs.transform, states, width, itemsize=size, device=self.device
             )
         return self._tables[id(inputs)]
+
+    def _on_cpu(self, inputs: StateInputs) -> FeatureRows:
+        """The same, for what is measured of a few rows wherever they lie."""
+        table = self._table(inputs)
+        return table if self.device == "cpu" else lambda index: table(index).cpu()
 
     def _scaled(self, w: Tensor) -> LinearQ:
         """Q in units of discounted return."""

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.utils import gen_batches
 from torch import Tensor
 
 # Written out, as `_typing` has them: this module imports none of ours, so that whatever
@@ -24,6 +25,9 @@ StateData = tuple[Tensor, ...]
 # A table of features up to this size is kept; a larger one is computed anew, chunk by
 # chunk, each time that it is read.
 TABLE_BYTES = 2**30
+
+# How much larger a table may be on a GPU, and how much of it is moved there at once.
+_GPU_TABLE, _MOVED_BYTES = 8, 2**28
 
 
 class Rows(NamedTuple):
@@ -103,19 +107,34 @@ def feature_rows(
     n_features: int,
     table_bytes: int = TABLE_BYTES,
     itemsize: int = 8,
+    device: str = "cpu",
 ) -> FeatureRows:
-    """Features by index: from a table if it is small enough, else computed anew."""
-    if len(states) * n_features * itemsize > table_bytes:
-        return lambda index: torch.from_numpy(transform(states[index]))
-    table = torch.from_numpy(transform(states))
-    return lambda index: table[torch.from_numpy(index)]
+    """Features by index: from a table if it is small enough, else computed anew.
+
+    A ``device`` has its own memory, where the table may be eight times larger.
+    """
+    on_cpu = device == "cpu"
+    if len(states) * n_features * itemsize > table_bytes * (
+        1 if on_cpu else _GPU_TABLE
+    ):
+        return lambda index: torch.from_numpy(transform(states[index])).to(device)
+    if on_cpu:
+        table = torch.from_numpy(transform(states))
+    else:
+        # In parts, so that the computer's memory never holds all of it.
+        parts = gen_batches(
+            len(states), max(1, _MOVED_BYTES // (n_features * itemsize))
+        )
+        moved = [torch.from_numpy(transform(states[some])).to(device) for some in parts]
+        table = torch.cat(moved)
+    return lambda index: table[torch.from_numpy(index).to(device)]
 
 
 def weigh(features: Tensor, weight: Floats | None, index: Index) -> Tensor:
     """Features of rows at an index, (k, m), times their weights."""
     if weight is None:
         return features
-    return features * torch.from_numpy(weight[index]).to(features.dtype)[:, None]
+    return features * torch.from_numpy(weight[index]).to(features)[:, None]
 
 
 def abs_quantile(outputs: Tensor) -> float:

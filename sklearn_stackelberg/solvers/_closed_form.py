@@ -105,10 +105,11 @@ class ClosedForm(BaseEstimator):
         """
         check_rules(self.get_params(), SEARCH_RULES)
         _check_linear(spec)
-        if spec.device == "cuda":
+        if spec.device == "cuda" and spec.action_type == "continuous":
             raise ValueError(
-                "device='cuda' is for the stochastic solver; the closed form works on "
-                "the CPU. Set device='auto', or solver='stochastic'."
+                "device='cuda' is for discrete actions and for the stochastic solver; "
+                "the closed form works on the CPU where actions are continuous. Set "
+                "device='auto', or solver='stochastic'."
             )
         resolved = clone(self)
         if self.max_iter is None:

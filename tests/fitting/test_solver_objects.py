@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
+import torch
 from _logs import SETTINGS, dose_log, estimator, ignore_convergence, walk_log
 from numpy.testing import assert_array_equal
 from sklearn.base import BaseEstimator, clone
 from sklearn.model_selection import GridSearchCV
 
 from sklearn_stackelberg import EpisodeKFold, StackelbergPolicyEstimator
+from sklearn_stackelberg._fitting.players import resolve_device
 from sklearn_stackelberg.solvers import (
     ClosedForm,
     SolverResult,
@@ -122,6 +126,25 @@ def test_what_is_no_solver(solver):
         policy_of(solver).fit(LOG)
 
 
-def test_the_closed_form_has_no_gpu():
-    with pytest.raises(ValueError, match="works on the CPU"):
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_gpu_that_is_not_there():
+    with pytest.raises(ValueError, match="torch finds no GPU here"):
         estimator(device="cuda").fit(LOG)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize(("dtype", "rtol"), [("float64", 1e-8), ("float32", 1e-3)])
+def test_a_gpu_finds_the_policy_of_the_cpu(dtype, rtol):
+    settings = {"dtype": dtype, "n_components": 50, "random_state": 0}
+    there = estimator(device="cuda", **settings).fit(LOG)
+    here = estimator(device="cpu", **settings).fit(LOG)
+    assert there.policy_value_ == pytest.approx(here.policy_value_, rel=rtol)
+    assert {p.device.type for p in there.policy_.parameters()} == {"cpu"}
+    again = pickle.loads(pickle.dumps(there))
+    assert_array_equal(again.predict(LOG.state), there.predict(LOG.state))
+
+
+def test_a_gpu_is_for_large_logs(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert resolve_device("auto", 1e12) == resolve_device("cuda", 1.0) == "cuda"
+    assert resolve_device("auto", 1e6) == resolve_device("cpu", 1e12) == "cpu"

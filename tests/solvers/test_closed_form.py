@@ -221,6 +221,17 @@ def test_chunks_tables_and_gathering_change_nothing(
     assert_close(b.individual_derivative(), a.individual_derivative(), **tight)
 
 
+def test_the_chunks_of_a_gpu_change_nothing(monkeypatch):
+    rows = process_rows(0)
+    sums = lstd(rows, 0.9)
+    theta = random_theta(sums)
+    expected = sums(theta)
+    monkeypatch.setattr(lstd_discrete, "_CPU_CHUNK", lstd_discrete._GPU_CHUNK)
+    found = lstd(rows, 0.9)(theta)
+    for one, other in zip((found.M, found.b), (expected.M, expected.b), strict=True):
+        assert_close(one, other, rtol=1e-11, atol=1e-13)
+
+
 def test_no_chunk_holds_more_rows_than_allowed():
     longest = []
     rows = random_rows(0)
@@ -735,7 +746,7 @@ def test_max_iter_suits_the_actions(action_type, steps):
         (ProblemSpec("discrete", False, False, False), "q_function is a network"),
         (ProblemSpec("discrete", False, False, True), "q_function and policy are"),
         (ProblemSpec("discrete", True, False, False), "in the same features"),
-        (ProblemSpec("discrete", True, True, False, "cuda"), "device='cuda'"),
+        (ProblemSpec("continuous", True, True, False, "cuda"), "device='cuda'"),
     ],
 )
 def test_what_has_no_closed_form_is_refused(spec, message):
