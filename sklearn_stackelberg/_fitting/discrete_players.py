@@ -49,8 +49,8 @@ class DiscretePlayers(Players):
 
     @cached_property
     def device(self) -> str:  # type: ignore[override]
-        # Minibatches are moved by the game that draws them.
-        if not self.linear:
+        # Minibatches are moved by the game that draws them, pairs of states are counted.
+        if not self.linear or self._counts_pairs:
             return "cpu"
         width = self.inputs.embedded.n_features_out_
         n_products = len(self.action) * width * width * self.n_actions
@@ -93,11 +93,17 @@ class DiscretePlayers(Players):
             return None
         return torch.from_numpy(prior).to(getattr(torch, self.hp.dtype))
 
+    @property
+    def _counts_pairs(self) -> bool:
+        """Whether states are finite, with more pairs than can all be weights."""
+        embedded = self.inputs.embedded
+        many = self.n_actions * embedded.n_features_out_ > _MANY_WEIGHTS
+        return many and _is_finite(embedded)
+
     def linear_system(self) -> LSTDSystem:
         embedded, prior = self.inputs.embedded, self.log_prior
         features, discount = self._table(embedded), self.problem.row_discount
-        many = self.n_actions * embedded.n_features_out_ > _MANY_WEIGHTS
-        if many and _is_finite(embedded):
+        if self._counts_pairs:
             if prior is None:
                 shape = len(self.problem.states), self.n_actions
                 prior = torch.zeros(shape, dtype=torch.float64)

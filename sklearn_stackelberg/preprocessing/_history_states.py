@@ -36,6 +36,7 @@ from ..transitions._tables import (
     check_states,
     column_names,
     is_frame,
+    listed,
     take_column,
     take_columns,
 )
@@ -185,10 +186,7 @@ class HistoryStates(  # type: ignore[call-arg] # scikit-learn has no type inform
             warn_of_broken_histories(previous, stacklevel=2)
             names = layout.names(self.columns_ or [])
             return layout.states(observed, coded, previous.rows, names)
-        states = check_states(X, "X")
-        names = None if self.columns_ is None else layout.names(self.columns_)
-        self._check(states, layout.n_columns, names, "X, where it is no log")
-        return states
+        return self._histories(X)
 
     def first(self, observations: ArrayLike) -> States:
         """Return the histories with which episodes start.
@@ -228,7 +226,7 @@ class HistoryStates(  # type: ignore[call-arg] # scikit-learn has no type inform
         """
         check_is_fitted(self)
         seen, names = self._observations(observations)
-        before = self.transform(states)
+        before = self._histories(states)
         return self._layout.next(before, check_actions(actions), seen, names)
 
     def get_feature_names_out(
@@ -252,6 +250,13 @@ class HistoryStates(  # type: ignore[call-arg] # scikit-learn has no type inform
         elif input_features is not None:
             names = [*np.asarray(input_features)]
         return np.array(self._layout.names(names), dtype=object)
+
+    def _histories(self, given: ArrayLike) -> States:
+        """Histories that were made before, as they are."""
+        states, layout = check_states(given, "X"), self._layout
+        names = None if self.columns_ is None else layout.names(self.columns_)
+        self._check(states, layout.n_columns, names, "X, where it is no log")
+        return states
 
     def _observations(self, given: ArrayLike) -> tuple[States, list[Hashable]]:
         seen = check_states(given, "observations")
@@ -282,13 +287,13 @@ class HistoryStates(  # type: ignore[call-arg] # scikit-learn has no type inform
                 f"columns that episode= and action= name; got a {type(X).__name__} and "
                 f"episode={self.episode!r}, action={self.action!r}."
             )
-        several = isinstance(self.action, list)
-        actions = self.action if several else [self.action]
+        actions = listed(self.action)
         used = [self.episode, *actions, *([] if self.step is None else [self.step])]
         known = column_names(X)
         lacking = [name for name in used if name not in known]
         if lacking:
             raise ValueError(f"X has no columns {lacking}; it has {known}.")
+        several = isinstance(self.action, list)
         taken = take_columns(X, actions) if several else take_column(X, actions[0])
         column = Column(taken, f"X[{self.action!r}]")
         acted = has_action(*column)

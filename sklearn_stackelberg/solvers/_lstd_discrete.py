@@ -195,9 +195,9 @@ class DiscreteLSTD(LSTDSystem):
             reward = torch.zeros(actions, m, dtype=torch.float64)
             order = np.argsort(self.rows.action, kind="stable")
             paid = self.rows.reward[order] * np.sqrt(self.rows.weights(order))
-            paid = torch.as_tensor(paid, dtype=torch.float64)
+            given = torch.as_tensor(paid, dtype=torch.float64)
             for action, block in few.blocks:
-                reward[action] = few.z[block].T @ paid[block]
+                reward[action] = few.z[block].T @ given[block]
             self.c = (reward / self.total).ravel()
             return
         gram, following = self._zeros(actions, m, m), self._zeros(actions, m, m)

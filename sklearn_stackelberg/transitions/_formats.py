@@ -64,8 +64,9 @@ def read_minari(episodes: Iterable[Episode]) -> dict[str, Any]:
     fields = chain_episodes(states, actions, rewards, ended)
     if len({*names}) == len(names) and None not in names:
         fields["episode"] = np.asarray(names)[fields["episode"]]
-    if all(known is not None for known in propensities):
-        fields["propensity"] = np.concatenate(propensities)
+    known_ones = [known for known in propensities if known is not None]
+    if len(known_ones) == len(propensities):
+        fields["propensity"] = np.concatenate(known_ones)
     return fields
 
 
@@ -210,14 +211,14 @@ class D4RL(NamedTuple):
 def read_d4rl(source: object) -> D4RL:
     """Return the fields of the log that a D4RL dictionary or HDF5 file holds."""
     with _open(source) as table:
-        keys = ("observations", "actions", "rewards", "terminals")
+        keys = ["observations", "actions", "rewards", "terminals"]
         missing = [key for key in keys if key not in table]
         if missing:
             raise ValueError(
                 f"The D4RL data have no {', '.join(missing)}; they hold "
                 f"{sorted(map(str, table))[:12]}."
             )
-        keys += ("timeouts", "next_observations")
+        keys += ["timeouts", "next_observations"]
         data = {key: np.asarray(table[key]) for key in keys if key in table}
     lengths = {key: len(values) for key, values in data.items()}
     if len({*lengths.values()}) > 1:

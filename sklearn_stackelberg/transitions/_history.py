@@ -159,6 +159,7 @@ class HistoryLayout:
             return observed
         # All but the last lag, each of which becomes one older.
         kept = self.n_columns - self.n_action_columns - self.n_observed
+        old: States
         if is_frame(states):
             old = take_columns(states, column_names(states)[:kept])
         else:
@@ -178,7 +179,7 @@ def _beside(parts: list[Any], names: list[Hashable]) -> States:
 
         index = first.index
         tables = [
-            part.set_axis(index) if is_frame(part) else pd.DataFrame(part, index=index)
+            part.set_axis(index) if is_pandas(part) else pd.DataFrame(part, index=index)
             for part in parts
         ]
         return pd.concat(tables, axis=1).set_axis(names, axis=1)
