@@ -299,8 +299,8 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         If the value was still rising when the iterations ran out.
     UserWarning
         If ``initial_states="first"`` and no logged row is the first of its episode. If
-        over 5 % of a table's rows, or of their rewards, are not used, once for each
-        log. If a table has no column ``episode`` and the discount is not 0.
+        over 5 % of a table's rows, or 10 % of their rewards, are not used, once for
+        each log. If a table has no column ``episode`` and the discount is not 0.
 
     See Also
     --------

@@ -342,6 +342,7 @@ def test_k_fold_over_episodes_is_episode_k_fold():
     same(found, ROUTES["log"].by_hand(EpisodeKFold(3)))
 
 
+@pytest.mark.filterwarnings("ignore:Of .* rows with an action:UserWarning")
 @pytest.mark.parametrize(
     ("name", "words"),
     [

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from ._episodes import Origin
 from ._tables import Log
 
-# Rows, or rewards, that may be left out without a word: a long episode's last row.
-_LITTLE = 0.05
+# Shares of rows and of rewards that may be left out without a word: a long episode's
+# last row, even if its reward is a large one.
+_FEW_ROWS, _LITTLE_REWARD = 0.05, 0.1
 
 # Hashes that stand for the rows left out of a table. Those of a fold are in good part
 # the table's own; and as many tables are remembered.
@@ -76,7 +77,7 @@ def use_of_rows(log: Log, lost: Lost | None) -> str:
             f"No reward is left to learn from: of {n:,} rows with an action {reasons}, "
             f"and with them goes every reward that differs from {reward[0]:g}. {advice}"
         )
-    if n_lost <= _LITTLE * n and share <= _LITTLE:
+    if n_lost <= _FEW_ROWS * n and share <= _LITTLE_REWARD:
         return ""
     return (
         f"Of {n:,} rows with an action {len(log):,} ({100 * len(log) / n:.0f} %) are "
