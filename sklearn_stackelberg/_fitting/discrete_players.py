@@ -49,7 +49,7 @@ class DiscretePlayers(Players):
 
     @cached_property
     def device(self) -> str:  # type: ignore[override]
-        # Minibatches are moved by the game that draws them, pairs of states are counted.
+        # Minibatches are moved by the game that draws them; pairs are counted here.
         if not self.linear or self._counts_pairs:
             return "cpu"
         width = self.inputs.embedded.n_features_out_

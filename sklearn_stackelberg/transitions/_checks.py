@@ -46,14 +46,11 @@ class Column(NamedTuple):
         values = self.values
         if rows is None:
             return check(values, self.name, rows)
+        given: Any = _as_narwhals(values)
+        if given is None:
+            given = values.iloc if hasattr(values, "iloc") else np.asarray(values)
         # Chosen before they are read: integers with holes would be read as floats.
-        if hasattr(values, "iloc"):
-            chosen = values.iloc[rows]
-        elif (series := _as_narwhals(values)) is not None:
-            chosen = series[rows].to_native()
-        else:
-            chosen = np.asarray(values)[rows]
-        return check(chosen, self.name, rows)
+        return check(given[rows], self.name, rows)
 
     @property
     def is_float(self) -> bool:

@@ -102,7 +102,7 @@ def name_of(k: int, role: str, column: object = None) -> str:
 
 
 def allowed_actions(
-    plan: list[Stage], action: AnyArray, number: Index
+    plan: list[Stage], action: AnyArray, number: Index, stage: Hashable | None
 ) -> dict[int, set[Any]] | None:
     """The logged actions that stages list as available, by stage; None if none do."""
     lists = [one.available for one in plan]
@@ -113,6 +113,12 @@ def allowed_actions(
                 "of all of them or of none."
             )
         return None
+    if stage is None:
+        raise ValueError(
+            "'available' of the stages was given with stage=None: which actions can be "
+            "taken is read from the column that says the stage. Name it, or leave "
+            "'available' out."
+        )
     if action.ndim == 2:
         raise ValueError(
             "'available' lists discrete actions, and those of the stages are several "

@@ -40,10 +40,11 @@ from ._episodes import (
     warn_of_cut_episodes,
 )
 from ._formats import Episode, read_d4rl, read_minari, write_minari
-from ._frame import Table, frame_columns, mask_roles, write_frame
+from ._frame import frame_columns, mask_roles, write_frame
 from ._history import histories, layout_of_log, warn_of_broken_histories
 from ._join import chain_episodes, chain_values, join_logs
 from ._linking import link
+from ._sources import Table
 from ._tables import (
     FIELDS,
     AvailableRule,
@@ -460,9 +461,10 @@ class Transitions(Log):
         """
         return self._with_stage(name, None)
 
-    def _with_stage(self, name: str, rule: AvailableRule | None) -> Self:
-        now, after, logged = add_stage(self, name)
-        new, rule = self.with_states(now, after), rule or logged
+    def _with_stage(self, name: str, allowed: dict[int, set[Any]] | None) -> Self:
+        now, after, rule = add_stage(self, name)
+        new = self.with_states(now, after)
+        rule = StageActions(name, allowed) if allowed else rule
         if rule is not None and self.available is None:
             new.__dict__.update(read_masks(new, rule, None))
         return new
@@ -710,27 +712,13 @@ class Transitions(Log):
         >>> log.available_actions.tolist(), log.available[1].tolist()
         (['both', 'drug', 'more', 'talk'], [True, False, True, False])
         """
-        left_out, fields, allowed = wide_fields(
-            df,
-            stages,
-            state=state,
-            episode=episode,
-            reward=reward,
-            terminated=terminated,
-            fill=fill,
-        )
+        whole = {"episode": episode, "reward": reward, "terminated": terminated}
+        left_out, fields, allowed = wide_fields(df, stages, state, whole, fill, stage)
         log = cls(**fields)
         log.left_out = left_out
-        if stage is not None:
-            rule = None if allowed is None else StageActions(stage, allowed)
-            return log._with_stage(stage, rule)
-        if allowed is not None:
-            raise ValueError(
-                "'available' of the stages was given with stage=None: which actions "
-                "can be taken is read from the column that says the stage. Name it, or "
-                "leave 'available' out."
-            )
-        return log
+        if stage is None:
+            return log
+        return log._with_stage(stage, allowed)
 
     @classmethod
     def from_episodes(

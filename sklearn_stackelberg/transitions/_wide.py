@@ -22,7 +22,7 @@ from ._checks import (
     missing,
     rows_text,
 )
-from ._frame import Table, check_known, open_table
+from ._sources import Table, check_known, open_table
 from ._stages import (
     Stage,
     allowed_actions,
@@ -44,19 +44,16 @@ UNTREATED = "are patients without an action at any stage"
 def wide_fields(
     df: Table,
     stages: Sequence[Mapping[str, Any]],
-    *,
     state: Names | None,
-    episode: Hashable | None,
-    reward: Hashable | None,
-    terminated: Hashable | None,
+    roles: Mapping[str, Hashable],
     fill: object,
+    stage: Hashable | None,
 ) -> tuple[dict[str, int], dict[str, Any], dict[int, set[Any]] | None]:
     """Return the counts of what is left out, the fields, and a stage's actions."""
     plan = read_stages(stages)
     baseline = {} if state is None else state_names(state)
-    named = {"episode": episode, "reward": reward, "terminated": terminated}
-    named = {role: name for role, name in named.items() if name is not None}
-    refuse_unknown_future(plan, baseline, reward)
+    named = {role: name for role, name in roles.items() if name is not None}
+    refuse_unknown_future(plan, baseline, roles["reward"])
     source = open_table(df)
     wanted = [*baseline.values(), *named.values()]
     wanted += [name for one in plan for name in one.columns()]
@@ -97,7 +94,7 @@ def wide_fields(
     names = np.arange(len(table))
     if "episode" in whole:
         names = whole["episode"].read(check_episodes)
-        _refuse_repeated(names, episode)
+        _refuse_repeated(names, roles["episode"])
     fields: dict[str, Any] = {
         "state": _rows_of(states, now),
         "next_state": _rows_of(states, after),
@@ -108,7 +105,7 @@ def wide_fields(
         "step": number + 1,
         "propensity": _propensities(table, plan, acted, kept),
     }
-    allowed = allowed_actions(plan, fields["action"], number)
+    allowed = allowed_actions(plan, fields["action"], number, stage)
     left_out = {UNTREATED: int((~treated).sum()), UNMEASURED: int(lost.sum())}
     left_out = {why: count for why, count in left_out.items() if count}
     return left_out, fields, allowed
