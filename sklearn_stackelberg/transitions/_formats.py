@@ -133,11 +133,10 @@ def write_minari(log: Log, dataset_id: str, **settings: Any) -> Any:
         infos = {}
         if log.propensity is not None:
             infos["propensity"] = np.append(log.propensity[rows], np.nan)
-        last = log.next_or_own_state()
         buffers.append(
             EpisodeBuffer(
                 id=name,
-                observations=np.vstack([state[rows], np.asarray(last)[rows[-1:]]]),
+                observations=np.vstack([state[rows], following[rows[-1:]]]),
                 actions=action[rows],
                 rewards=log.reward[rows],
                 terminations=ended,

@@ -147,7 +147,9 @@ def test_d4rl_takes_a_dictionary_or_a_path():
 # ---------------------------------------------------------------- Minari
 
 # Its advice to describe a data set that is to be published.
-quiet = pytest.mark.filterwarnings("ignore:`.*` is set to None:UserWarning")
+quiet = pytest.mark.filterwarnings(
+    "ignore:(`.*` is set to|.*env_spec is) None:UserWarning"
+)
 
 
 @pytest.mark.parametrize("discrete", [True, False])
