@@ -227,9 +227,11 @@ def _foretold(
         # Weak shrinkage: what is left out of the odds is bias of the weights.
         classifier = make_pipeline(StandardScaler(), LogisticRegression(C=10.0))
     out = np.empty(len(stayed))
-    for number in [None] if folds is None else np.unique(folds):
-        held = np.full(len(stayed), True) if number is None else folds == number
-        rest = held if number is None else ~held
+    every = np.full(len(stayed), True)
+    parts = [(every, every)]
+    if folds is not None:
+        parts = [(folds == k, folds != k) for k in np.unique(folds)]
+    for held, rest in parts:
         if stayed[rest].all():
             out[held] = 1.0
             continue
