@@ -226,7 +226,7 @@ class FittedQ:
         after = np.clip(self.state_values, *self.limits)[data.next_index]
         return thin_pairs_variance(
             data.weight * self.ratio,
-            data.log.reward + self.system.discount * data.not_done * after,
+            data.log.reward + data.carried(self.system.discount) * after,
             self.residual,
             data.state,
             data.codes,

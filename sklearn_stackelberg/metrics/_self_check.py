@@ -194,7 +194,7 @@ def _share_never_logged(data: EvaluationData) -> float:
     place = place.ravel()
     logged = np.zeros((place.max() + 1, data.n_actions), dtype=bool)
     logged[place[data.state_index], data.codes] = True
-    reached = data.weight * data.not_done
+    reached = data.weight * ~data.log.terminated
     if not reached.any():
         return 0.0
     never = (data.probabilities * ~logged[place])[data.next_index].sum(axis=1)
