@@ -88,7 +88,8 @@ def _estimated(
     model: object, states: Any, data: EvaluationData, rest: Index, held: Index
 ) -> Floats:
     """Probabilities of the actions of the rows held out, by the rest."""
-    log, action, given = data.log, data.log.action, {}
+    log, action = data.log, data.log.action
+    given: dict[str, Floats] = {}
     take = getattr(states, "iloc", states).__getitem__
     # Classifiers refuse a single class; the logger took it with certainty.
     if len(np.unique(action[rest])) < 2:

@@ -36,7 +36,7 @@ def censoring_weights(
     *,
     censored: ArrayLike | None = None,
     classifier: object = None,
-    stabilized: bool = True,
+    stabilized: bool = False,
     clip: float | None = None,
     n_folds: int | None = None,
     random_state: RandomStateLike = 0,
@@ -46,11 +46,10 @@ def censoring_weights(
     Where who is lost depends on the state, those who stay are others than those who
     began. With P(stay) by a classifier of the rows at risk, a row at step t weighs
 
-        w_t = Π_u n_u / P(stay_u | s_u, a_u),    u = 0, ..., t,
+        w_t = Π_u 1 / P(stay_u | s_u, a_u),    u = 0, ..., t.
 
-    n_u being the share of all rows at risk at step u that stayed (1 if not
-    ``stabilized``). With these as ``sample_weight`` a log stands for all who began
-    [1]_, if what drives the loss is in the states and actions.
+    With these as ``sample_weight`` a log stands for all who began [1]_, if what drives
+    the loss is in the states and actions.
 
     Parameters
     ----------
@@ -66,8 +65,10 @@ def censoring_weights(
     classifier : classifier, default=None
         Foretells who stays, from the states, beside the action (one column for each of
         discrete actions). None is a logistic regression on standardised columns.
-    stabilized : bool, default=True
-        Less spread; without, weights count all episodes that began.
+    stabilized : bool, default=False
+        Whether to multiply by the share of all rows at risk at step u that stayed: less
+        spread between early and late steps. Late rows then count for too little beside
+        episodes that have ended, so that it is not for `importance_sampling_value`.
     clip : float, default=None
         Largest weight. Smaller has less spread and more bias.
     n_folds : int, default=None
@@ -107,7 +108,7 @@ def censoring_weights(
     >>> y = pd.DataFrame({"action": [0, 0, 0, 0], "reward": [1.0, 1.0, 0.0, np.nan]})
     >>> y["censored"] = [False, False, False, True]
     >>> tree = DecisionTreeClassifier()
-    >>> censoring_weights(X, y, classifier=tree, stabilized=False)
+    >>> censoring_weights(X, y, classifier=tree)
     array([1., 1., 2., 0.])
     """
     rules = {"clip": positive(None), "n_folds": integer(2, None)}
@@ -227,9 +228,11 @@ def _foretold(
         # Weak shrinkage: what is left out of the odds is bias of the weights.
         classifier = make_pipeline(StandardScaler(), LogisticRegression(C=10.0))
     out = np.empty(len(stayed))
-    for number in [None] if folds is None else np.unique(folds):
-        held = np.full(len(stayed), True) if number is None else folds == number
-        rest = held if number is None else ~held
+    every = np.full(len(stayed), True)
+    parts = [(every, every)]
+    if folds is not None:
+        parts = [(folds == k, folds != k) for k in np.unique(folds)]
+    for held, rest in parts:
         if stayed[rest].all():
             out[held] = 1.0
             continue

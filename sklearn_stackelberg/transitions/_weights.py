@@ -13,6 +13,7 @@ from sklearn.utils import check_array
 # Written out, as `_discounting` has them: this module imports none of ours, so that
 # metrics and problems can read it from low down.
 Floats = NDArray[np.floating]
+Weights = NDArray[np.float64]
 Index = NDArray[np.intp]
 Hashes = NDArray[np.uint64]
 
@@ -44,9 +45,9 @@ _FACTORS = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 
 
-def check_sample_weight(sample_weight: ArrayLike, n: int) -> Floats:
+def check_sample_weight(sample_weight: ArrayLike, n: int) -> Weights:
     """Return weights of the n rows of X."""
-    weight: Floats = check_array(
+    weight: Weights = check_array(
         sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight"
     )
     if weight.shape != (n,):
@@ -102,7 +103,7 @@ def weighted(
     return weighted_log(log, rows, n_given(X, y, log), sample_weight)[0]
 
 
-def with_weight(log: L, weight: Floats | None) -> L:
+def with_weight(log: L, weight: Weights | None) -> L:
     """The same log with other weights."""
     new = copy.copy(log)
     new.weight = weight
@@ -117,9 +118,9 @@ class EqualEpisodes(NamedTuple):
     kind: Index  # codes of the episodes' kinds, in order of appearance, (n,)
     by_chance: bool  # whether equal ones may as well be others
 
-    def summed(self, weight: Floats) -> Floats:
+    def summed(self, weight: Floats) -> Weights:
         """Weights of the first ones, each with those that repeat it, (m,)."""
-        return np.bincount(self.stands_for, weight, len(self.first))
+        return np.bincount(self.stands_for, weight, len(self.first)).astype(np.float64)
 
 
 def equal_episodes(

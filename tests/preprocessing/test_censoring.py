@@ -43,16 +43,18 @@ def small():
 
 def test_weights_are_products_along_episodes():
     X, y = small()
-    found = censoring_weights(X, y, classifier=Known(), stabilized=False)
+    found = censoring_weights(X, y, classifier=Known())
     assert_allclose(found, [1, 2, 4, 2, 4, 0])
     # Of two at risk at each step both stayed, and one of two at the last.
-    found = censoring_weights(X, y, classifier=Known())
+    found = censoring_weights(X, y, classifier=Known(), stabilized=True)
     assert_allclose(found, [1, 2, 2, 2, 4, 0])
-    found = censoring_weights(X, y, classifier=Known(), stabilized=False, clip=3)
+    found = censoring_weights(X, y, classifier=Known(), clip=3)
     assert_allclose(found, [1, 2, 3, 2, 3, 0])
     # Wherever the rows stand.
     order = np.random.default_rng(0).permutation(6)
-    mixed = censoring_weights(X[order], y.iloc[order], classifier=Known())
+    mixed = censoring_weights(
+        X[order], y.iloc[order], classifier=Known(), stabilized=True
+    )
     assert_allclose(mixed, np.array([1, 2, 2, 2, 4, 0])[order])
 
 
@@ -60,7 +62,7 @@ def test_rows_of_a_log_are_whole_and_what_is_behind_them_is_lost():
     X, y = small()
     log = as_transitions(X, y)
     lost = np.array([False, False, False, False, True])
-    found = censoring_weights(log, censored=lost, classifier=Known(), stabilized=False)
+    found = censoring_weights(log, censored=lost, classifier=Known())
     assert_allclose(found, [1, 1, 2, 1, 2])
 
 
@@ -71,7 +73,7 @@ def test_of_finite_states_weights_count_those_who_began():
     y = pd.DataFrame({"action": action, "reward": np.where(lost, np.nan, 1.0 * state)})
     y["censored"] = lost
     X, tree = state[:, None].astype(float), DecisionTreeClassifier()
-    weight = censoring_weights(X, y, classifier=tree, stabilized=False)
+    weight = censoring_weights(X, y, classifier=tree)
     cell = 2 * state + action
     assert_allclose(np.bincount(cell, weight), np.bincount(cell))
     # The mean is that of all, as if nobody had been lost.
@@ -90,7 +92,7 @@ def test_folds_keep_a_forest_from_knowing_who_was_lost():
     forest = RandomForestClassifier(30, random_state=0)
     stays = 1.0 / (1.0 - loss(X))
     first = (y["step"] == 0) & ~y["censored"]
-    options = {"classifier": forest, "stabilized": False}
+    options = {"classifier": forest}
     known = censoring_weights(X, y, **options)[first]
     held = censoring_weights(X, y, **options, n_folds=5)[first]
     assert known.mean() < 0.95 * stays[first].mean() < held.mean()
