@@ -176,10 +176,7 @@ class HistoryStates(  # type: ignore[call-arg] # scikit-learn has no type inform
             warn_of_broken_histories(previous, stacklevel=2)
             names = layout.names(self.columns_ or [])
             return layout.states(observed, coded, previous.rows, names)
-        states = check_states(X, "X")
-        names = None if self.columns_ is None else layout.names(self.columns_)
-        self._check(states, layout.n_columns, names, "X, where it is no log")
-        return states
+        return self._histories(X)
 
     def first(self, observations: ArrayLike) -> States:
         """Return the histories with which episodes start.
@@ -219,7 +216,7 @@ class HistoryStates(  # type: ignore[call-arg] # scikit-learn has no type inform
         """
         check_is_fitted(self)
         seen, names = self._observations(observations)
-        before = self.transform(states)
+        before = self._histories(states)
         return self._layout.next(before, check_actions(actions), seen, names)
 
     def get_feature_names_out(
@@ -250,6 +247,12 @@ class HistoryStates(  # type: ignore[call-arg] # scikit-learn has no type inform
         self._check(seen, layout.n_observed, self.columns_, "The observations")
         return seen, layout.names(self.columns_ or [])
 
+    def _histories(self, given: ArrayLike) -> States:
+        states, layout = check_states(given, "X"), self._layout
+        names = None if self.columns_ is None else layout.names(self.columns_)
+        self._check(states, layout.n_columns, names, "X, where it is no log")
+        return states
+
     def _check(
         self, states: States, width: int, names: list[Hashable] | None, what: str
     ) -> None:
@@ -273,8 +276,7 @@ class HistoryStates(  # type: ignore[call-arg] # scikit-learn has no type inform
                 f"columns that episode= and action= name; got a {type(X).__name__} and "
                 f"episode={self.episode!r}, action={self.action!r}."
             )
-        several = isinstance(self.action, list)
-        actions = self.action if several else [self.action]
+        actions = self.action if isinstance(self.action, list) else [self.action]
         used = [self.episode, *actions, *([] if self.step is None else [self.step])]
         lacking = [name for name in used if name not in [*X.columns]]
         if lacking:
@@ -292,7 +294,7 @@ class HistoryStates(  # type: ignore[call-arg] # scikit-learn has no type inform
         if rows.size:
             action = read_actions(column, rows, acted)
         observed = X[[name for name in X.columns if name not in used]]
-        names = actions if action.ndim == 2 else ["action"]
+        names: list[Hashable] = [*actions] if action.ndim == 2 else ["action"]
         return _Table(observed, action, acted, episode, step, names)
 
 
