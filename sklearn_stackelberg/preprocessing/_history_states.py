@@ -264,6 +264,12 @@ class HistoryStates(  # type: ignore[call-arg] # scikit-learn has no type inform
         self._check(seen, layout.n_observed, self.columns_, "The observations")
         return seen, layout.names(self.columns_ or [])
 
+    def _histories(self, given: ArrayLike) -> States:
+        states, layout = check_states(given, "X"), self._layout
+        names = None if self.columns_ is None else layout.names(self.columns_)
+        self._check(states, layout.n_columns, names, "X, where it is no log")
+        return states
+
     def _check(
         self, states: States, width: int, names: list[Hashable] | None, what: str
     ) -> None:
@@ -312,7 +318,7 @@ class HistoryStates(  # type: ignore[call-arg] # scikit-learn has no type inform
         if rows.size:
             action = read_actions(column, rows, acted)
         observed = take_columns(X, [name for name in known if name not in used])
-        names = actions if action.ndim == 2 else ["action"]
+        names: list[Hashable] = [*actions] if action.ndim == 2 else ["action"]
         return _Table(observed, action, acted, episode, step, names)
 
 
