@@ -91,8 +91,8 @@ class OfflineProblem:
         given, (state, next_state) = log, _checked_states(log, estimator)
         episode = np.arange(len(log)) if log.episode is None else encode(log.episode)
         if equal := equal_episodes(log, episode, state, next_state):
-            weight = np.ones(len(log)) if log.weight is None else log.weight
-            log = with_weight(log[equal.first], equal.summed(weight))
+            each = np.ones(len(log)) if log.weight is None else log.weight
+            log = with_weight(log[equal.first], equal.summed(each))
             state, next_state = state[equal.first], next_state[equal.first]
         weight = log.weight
         states, state_index, next_index = index_states(

@@ -73,16 +73,16 @@ class Rows(NamedTuple):
 
     def take(self, chosen: Index, places: Index) -> Rows:
         """Some rows, and the initial states at some places."""
-        of_rows = {
-            name: None if values is None else values[chosen]
-            for name, values in self._asdict().items()
-            if not name.startswith("initial")
-        }
-        weight = self.initial_weight
+        weight, of_initial = self.weight, self.initial_weight
         return Rows(
-            **of_rows,
-            initial=self.initial[places],
-            initial_weight=None if weight is None else weight[places],
+            self.state[chosen],
+            self.next_state[chosen],
+            self.action[chosen],
+            self.reward[chosen],
+            self.terminated[chosen],
+            self.initial[places],
+            None if weight is None else weight[chosen],
+            None if of_initial is None else of_initial[places],
         )
 
 

@@ -100,7 +100,7 @@ def pair_sums(
     for episodes, sums in piece_sums(features, residual, pieces):
         own[episodes] = (sums**2).sum(axis=1)
         cross[episodes] = sums @ total
-    lengths = np.bincount(pieces, data.row_weight)
+    lengths: Floats = np.bincount(pieces, data.row_weight).astype(float)
     return PairSums(float((total**2).sum()), own, cross, lengths)
 
 

@@ -180,7 +180,7 @@ class EpisodeRows:
         first = np.repeat(weight[:, :1], weight.shape[1], axis=1)
         kept = weight[last]
         if np.nanmax(np.abs(weight - first)) > 1e-9 * np.nanmax(weight):
-            ended = self.spread(data.log.terminated)[last]
+            ended = self.spread(data.log.terminated.astype(float))[last]
             kept = kept * ended
         return np.where(np.isnan(weight), kept[:, None], weight)
 

@@ -264,12 +264,6 @@ class HistoryStates(  # type: ignore[call-arg] # scikit-learn has no type inform
         self._check(seen, layout.n_observed, self.columns_, "The observations")
         return seen, layout.names(self.columns_ or [])
 
-    def _histories(self, given: ArrayLike) -> States:
-        states, layout = check_states(given, "X"), self._layout
-        names = None if self.columns_ is None else layout.names(self.columns_)
-        self._check(states, layout.n_columns, names, "X, where it is no log")
-        return states
-
     def _check(
         self, states: States, width: int, names: list[Hashable] | None, what: str
     ) -> None:
