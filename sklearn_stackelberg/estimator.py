@@ -39,13 +39,12 @@ from .metrics._lower_bound import LowerBound
 from .metrics._prepare import prepare_evaluation
 from .metrics._training_rows import TrainingRows, warn_of_training_rows
 from .solvers._base import Solver
-from .transitions._as_transitions import as_transitions
-from .transitions._discounting import return_range
+from .transitions._as_transitions import weighted_log_of
 from .transitions._episodes import EpisodeView
-from .transitions._tables import AvailableRule, collected, is_frame, refuse_words
+from .transitions._tables import AvailableRule, collected
 from .transitions._transitions import Transitions
 from .transitions._usage import say_what_is_used
-from .transitions._weights import weighted
+from .transitions._words import refuse_words
 
 # What `fit` takes: a log, or states; DataFrames are array-like.
 Log = Transitions | EpisodeView | ArrayLike
@@ -447,8 +446,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         """
         hp = Hyperparameters.from_estimator(self)
         state = getattr(self, "_state", None) if hp.warm_start else None
-        found = as_transitions(X, y, return_rows=True)
-        return self._learn(hp, X, y, weighted(*found, X, y, sample_weight), state)
+        return self._learn(hp, X, y, weighted_log_of(X, y, sample_weight), state)
 
     @available_if(_goes_on)
     def partial_fit(
@@ -480,8 +478,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         """
         hp = Hyperparameters.from_estimator(self)
         state = getattr(self, "_state", None)
-        found = as_transitions(X, y, return_rows=True)
-        log = weighted(*found, X, y, sample_weight)
+        log = weighted_log_of(X, y, sample_weight)
         return self._learn(hp, X, y, log, state, one_pass=True)
 
     def _learn(
@@ -535,14 +532,9 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         self.evaluation_ = evaluation
         self.lam_ = lam
         self.lower_bound_ = bound
-        # v is of Q less its anchor, in scaled rewards: docs/game.md, "The players".
-        # A Q-function can leave what returns can be; what is reported does not.
-        value = problem.anchor + found.value * problem.unit
-        limits = return_range(log, hp.discount)
-        self.policy_value_ = float(np.clip(value, *limits))
-        excess = self.policy_value_ - value
+        self.policy_value_, excess = problem.return_of(float(found.value))
         self.shrinkage_ = found.shrinkage * problem.unit
-        self.pessimism_ = found.pessimism * problem.unit + self.shrinkage_ - excess
+        self.pessimism_ = found.pessimism * problem.unit + self.shrinkage_ + excess
         if bound is not None:
             self.policy_value_, self.pessimism_ = bound.value, bound.pessimism
         self.history_ = found.history.rescaled(problem.anchor, problem.unit)
@@ -586,8 +578,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         """
         check_is_fitted(self)
         hp, state = Hyperparameters.from_estimator(self), self._state
-        found = as_transitions(X, y, return_rows=True)
-        problem = self._problem(hp, weighted(*found, X, y, sample_weight), state)
+        problem = self._problem(hp, weighted_log_of(X, y, sample_weight), state)
         fit = make_fit(hp, problem, state.actions, state)
         return fit.equilibrium(state, self.lam_)
 
@@ -866,6 +857,5 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         if isinstance(X, (Transitions, EpisodeView)):
             X = (X.transitions if isinstance(X, EpisodeView) else X).state
         X = collected(X)
-        if (isinstance(X, np.ndarray) and X.ndim == 2) or is_frame(X):
-            refuse_words(X, "X")
+        refuse_words(X, "X")
         return validate_data(self, X, dtype=np.float64, reset=False)

@@ -13,12 +13,13 @@ from sklearn.utils import check_array
 from .._typing import Flags, Floats, Index
 from ..game import anchored_reward, average_value
 from ..transitions._actions import masks_at
-from ..transitions._discounting import carried, row_discount
+from ..transitions._discounting import carried, return_range, row_discount
 from ..transitions._linking import encode
-from ..transitions._tables import refuse_words, shared_next_rows
+from ..transitions._tables import shared_next_rows
 from ..transitions._time import refuse_endless
 from ..transitions._transitions import Transitions
 from ..transitions._weights import equal_episodes, with_weight
+from ..transitions._words import refuse_words
 from .rows import Rows, index_states
 
 # What rewards may differ by, as a share of the largest, for the rounding of sums.
@@ -61,6 +62,14 @@ class OfflineProblem:
         """The discounted return that a v of one stands for."""
         # v = (1 - γ) E q(s0, π), Eq. "leader's objective" of docs/game.md.
         return self.scale / (1.0 - self.row_discount)
+
+    def return_of(self, v: float) -> tuple[float, float]:
+        """The discounted return of a v, and how far that is above what can be."""
+        # v is of Q less its anchor, in scaled rewards: docs/game.md, "The players".
+        # A Q-function can leave what returns can be; what is reported does not.
+        value = self.anchor + v * self.unit
+        held = float(np.clip(value, *return_range(self.log, self.discount)))
+        return held, value - held
 
     @property
     def units(self) -> tuple[float, float]:

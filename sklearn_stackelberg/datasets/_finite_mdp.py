@@ -143,9 +143,8 @@ class FiniteMDP:
         self.expected_reward = (transition * reward).sum(axis=2)  # (S, A)
         self.n_states, self.n_actions = n_states, n_actions
         self.encode = encode
-        self.available: NDArray[np.bool_] | None = None
-        if available is not None:
-            self.available = _mask(available, (n_states, n_actions))
+        shape = n_states, n_actions
+        self.available = None if available is None else _mask(available, shape)
         self.visits: NDArray[np.intp] | None = None
 
     @classmethod

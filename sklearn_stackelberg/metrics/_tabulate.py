@@ -19,14 +19,8 @@ from ..transitions._actions import (
     refuse_masks,
 )
 from ..transitions._checks import rows_text
-from ..transitions._tables import (
-    Log,
-    States,
-    frame_like,
-    is_frame,
-    refuse_words,
-    shared_next_rows,
-)
+from ..transitions._tables import Log, States, frame_like, is_frame, shared_next_rows
+from ..transitions._words import refuse_words
 from ._data import EvaluationData, as_numbers
 
 # A policy that gives more than this share of its probability to actions of which the

@@ -13,8 +13,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _num_samples
 
 from ..transitions._as_transitions import LogOrStates
+from ..transitions._chains import chain_rows
 from ..transitions._checks import check_episodes, check_same_length
-from ..transitions._decision_table import chain_rows, find_columns, is_table
+from ..transitions._decision_table import find_columns, is_table
 from ..transitions._episodes import EpisodeView
 from ..transitions._linking import Places, encode, places_in_time
 from ..transitions._tables import States

@@ -16,13 +16,14 @@ from .._typing import AnyArray, Flags, Floats, Index, RandomStateLike
 from .._validation import check_rules, integer, positive
 from ..transitions._actions import action_type
 from ..transitions._as_transitions import LogOrStates
+from ..transitions._chains import chain_rows
 from ..transitions._checks import (
     check_actions,
     check_flags,
     check_same_length,
     rows_text,
 )
-from ..transitions._decision_table import chain_rows, find_columns, is_table
+from ..transitions._decision_table import find_columns, is_table
 from ..transitions._linking import Places, places_in_time
 from ..transitions._transitions import Transitions
 

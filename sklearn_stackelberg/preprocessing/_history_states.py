@@ -11,13 +11,8 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from ..transitions._as_transitions import LogOrStates, given_log
-from ..transitions._checks import (
-    Column,
-    check_actions,
-    check_episodes,
-    check_steps,
-    has_action,
-)
+from ..transitions._checks import check_actions, check_episodes, check_steps, has_action
+from ..transitions._columns import Column
 from ..transitions._decision_table import read_actions
 from ..transitions._episodes import EpisodeView
 from ..transitions._history import (

@@ -8,15 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._checks import (
-    AnyArray,
-    Column,
-    Flags,
-    Rows,
-    check_flags,
-    check_same_length,
-    rows_text,
-)
+from ._checks import AnyArray, Flags, Rows, check_flags, check_same_length, rows_text
+from ._columns import Column
 from ._tables import (
     AVAILABLE,
     AvailableRule,

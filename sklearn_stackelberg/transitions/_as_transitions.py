@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_consistent_length
 
+from ._chains import GAP
 from ._checks import check_plain_values, check_same_length
-from ._decision_table import GAP, find_columns, is_table
+from ._decision_table import find_columns, is_table
 from ._episodes import CUT_EPISODES_HARM, EpisodeView
 from ._tables import States, check_states, collected, is_pandas, take_states
 from ._transitions import Transitions
+from ._weights import weighted
 
 GivenLog = Transitions | EpisodeView[Transitions]
 LogOrStates = GivenLog | ArrayLike
@@ -118,6 +120,14 @@ def as_transitions(
             log = _imitation(state, y)
             rows = np.arange(len(log))
     return (log, rows) if return_rows else log
+
+
+def weighted_log_of(
+    X: LogOrStates, y: ArrayLike | None, sample_weight: ArrayLike | None
+) -> Transitions:
+    """The log that an estimator was given, each row with what it counts."""
+    found = as_transitions(X, y, return_rows=True)
+    return weighted(*found, X, y, sample_weight)
 
 
 def _refuse_other_index(state: States, y: object) -> None:

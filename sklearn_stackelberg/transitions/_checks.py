@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any
 
 import narwhals.stable.v2 as nw
 import numpy as np
 from numpy.typing import NDArray
 
+from ._columns import as_narwhals_or_none
 from ._refusals import (
     AnyArray,
     Flags,
@@ -25,7 +26,7 @@ from ._refusals import (
     refuse_words_as_flags,
     rows_text,
 )
-from ._tables import is_time
+from ._words import is_time
 
 # Type names, because pandas' own markers must be known without importing pandas.
 _MISSING_TYPES = {"NoneType", "NAType", "NaTType"}
@@ -33,42 +34,6 @@ _MISSING_TYPES = {"NoneType", "NAType", "NaTType"}
 _KIND_NAMES = {"b": "bool", "i": "int", "u": "int", "f": "float", "U": "str"}
 
 Floats = NDArray[np.float64]
-
-
-class Column(NamedTuple):
-    """One column of a table, or the several of an action, and its name in messages."""
-
-    values: object  # a Series or DataFrame of any library, or an array
-    name: str
-
-    def read(self, check: Callable[..., AnyArray], rows: Rows = None) -> AnyArray:
-        """Return these rows, or all, as `check` returns them."""
-        values = self.values
-        if rows is None:
-            return check(values, self.name, rows)
-        given: Any = _as_narwhals(values)
-        if given is None:
-            given = values.iloc if hasattr(values, "iloc") else np.asarray(values)
-        # Chosen before they are read: integers with holes would be read as floats.
-        return check(given[rows], self.name, rows)
-
-    @property
-    def is_float(self) -> bool:
-        """Whether it holds floats, which integers with holes become."""
-        series = _as_narwhals(self.values)
-        if isinstance(series, nw.Series):
-            return series.dtype.is_float()
-        return getattr(self.values, "dtype", None) == np.float64
-
-
-def _as_narwhals(values: object) -> nw.Series[Any] | nw.DataFrame[Any] | None:
-    """A column or table of a library other than pandas as narwhals sees it."""
-    # Any: narwhals' own types tell libraries apart, and here any of them may come.
-    given: Any = values
-    if isinstance(given, (np.ndarray, list, tuple)) or hasattr(given, "iloc"):
-        return None
-    found = nw.from_native(given, pass_through=True, allow_series=True)
-    return found if isinstance(found, (nw.Series, nw.DataFrame)) else None
 
 
 def check_same_length(lengths: dict[str, int]) -> None:
@@ -109,7 +74,7 @@ def missing(values: object) -> Flags:
     """Where a column or table holds None, NaN, NA or NaT."""
     if hasattr(values, "isna"):
         return values.isna().to_numpy()
-    series = _as_narwhals(values)
+    series = as_narwhals_or_none(values)
     if isinstance(series, nw.Series):
         null = series.is_null().to_numpy()
         # To others than pandas NaN is a number; to a log it is none.
@@ -363,7 +328,7 @@ def check_actions(values: object, name: str = "action", rows: Rows = None) -> An
     A table of one column is that column.
     """
     refuse_masked(values, name, rows)
-    frame = _as_narwhals(values)
+    frame = as_narwhals_or_none(values)
     # By column: each of a DataFrame's has a type of its own.
     if hasattr(values, "iloc") and hasattr(values, "columns"):
         columns = [values.iloc[:, j] for j in range(len(values.columns))]

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ._chains import LAST
 from ._checks import check_flags, check_reals
-from ._decision_table import LAST
 from ._tables import check_states
 from ._usage import Lost, lost_of
 

@@ -205,7 +205,9 @@ def _range_text(low: float, mean: float, high: float) -> str:
     return f"{low:.4g} to {high:.4g}, mean {mean:.4g}"
 
 
-def summarize(log: Log, n_without_action: int) -> LogSummary:
+def summarize(
+    log: Log, n_without_action: int, left_out_reward: float = 0.0
+) -> LogSummary:
     """Summarise a log; `n_without_action` rows of its table only held a state."""
     if not len(log):
         raise ValueError("This selection holds no rows, so nothing can be said.")
@@ -232,6 +234,7 @@ def summarize(log: Log, n_without_action: int) -> LogSummary:
         n_without_action=n_without_action,
         available_range=None if log.available is None else _range(log.available.sum(1)),
         duration_range=None if log.duration is None else _range(log.duration),
+        left_out_reward=left_out_reward,
     )
     if log.episode is None:
         return summary

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ._chains import LAST
 from ._checks import check_flags, check_reals, rows_text
-from ._decision_table import LAST
 from ._join import chain_episodes
 from ._linking import count_steps, encode
 from ._tables import Index, Log, is_frame

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._checks import Column, check_same_length, missing, rows_text
+from ._checks import check_same_length, missing, rows_text
+from ._columns import Column
 from ._decision_table import WEIGHT
 from ._ends import looks_like_an_end
 from ._linking import count_steps, link

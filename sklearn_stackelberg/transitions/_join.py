@@ -75,16 +75,21 @@ def chain_episodes(
 
 
 def chain_values(
-    parts: Sequence[ArrayLike], lengths: list[int], name: str
-) -> NDArray[np.float64]:
-    """Return one number for each action of episodes of these lengths."""
-    vectors = [check_reals(part, f"{name}[{k}]") for k, part in enumerate(parts)]
-    if (given := [len(vector) for vector in vectors]) != lengths:
-        raise ValueError(
-            f"{name} must have one number for each action of each episode; got "
-            f"{given} for {lengths} actions."
-        )
-    return np.concatenate(vectors)
+    lengths: list[int], **given: Sequence[ArrayLike] | None
+) -> dict[str, NDArray[np.float64]]:
+    """Return, of what is given, one number for each action of these episodes."""
+    fields = {}
+    for name, parts in given.items():
+        if parts is None:
+            continue
+        vectors = [check_reals(part, f"{name}[{k}]") for k, part in enumerate(parts)]
+        if (found := [len(vector) for vector in vectors]) != lengths:
+            raise ValueError(
+                f"{name} must have one number for each action of each episode; got "
+                f"{found} for {lengths} actions."
+            )
+        fields[name] = np.concatenate(vectors)
+    return fields
 
 
 def join_logs(logs: Sequence[Log]) -> tuple[dict[str, int], dict[str, Any]]:
@@ -92,6 +97,12 @@ def join_logs(logs: Sequence[Log]) -> tuple[dict[str, int], dict[str, Any]]:
     if not logs:
         raise ValueError("concatenate needs at least one Transitions; got none.")
     for k, log in enumerate(logs):
+        # A list of logs is the likely slip, and would fail on its lack of fields.
+        if not hasattr(log, "is_initial"):
+            raise TypeError(
+                f"concatenate takes Transitions one by one, and argument {k} is a "
+                f"{type(log).__name__}: use Transitions.concatenate(*logs)."
+            )
         names = ("the states of the first log", f"those of log {k}")
         check_same_columns(logs[0].state, log.state, names)
     fields: dict[str, Any] = {}

@@ -6,9 +6,7 @@ methods are called on what has them (Modin does), narwhals speaks to all others.
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from itertools import islice
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, Self, TypeVar
 
 import narwhals.stable.v2 as nw
@@ -218,67 +216,6 @@ def _refuse_parts(values: Any, name: str) -> None:
             "np.column_stack([states[key] for key in keys]), or "
             "gymnasium.wrappers.FlattenObservation before logging."
         )
-
-
-def is_time(type_: type) -> bool:
-    # pandas' Timestamp and Timedelta are the standard library's; its Period is not.
-    known = (datetime.date, datetime.time, datetime.timedelta, np.datetime64)
-    return issubclass(type_, known) or type_.__name__ == "Period"
-
-
-def refuse_words(states: States, name: str = "state") -> None:
-    """Refuse text and dates among states, naming their columns, before they are read.
-
-    Text that spells numbers is let through, as scikit-learn does.
-    """
-    if getattr(getattr(states, "dtype", None), "kind", "O") in "biufc":
-        return
-    words, dates = [], []
-    labels = column_names(states) if is_frame(states) else range(states.shape[1])
-    for j, label in enumerate(labels):
-        column = _plain_column(states, j)
-        kind = getattr(column.dtype, "kind", "O")
-        if kind in "mM":
-            dates.append(label)
-        elif kind not in "biufc":
-            odd = (value for value in np.asarray(column, dtype=object) if _odd(value))
-            for value in islice(odd, 1):
-                if isinstance(value, str):
-                    words.append(f"{label!r} (for example {value!r})")
-                else:
-                    dates.append(label)
-    if dates:
-        raise ValueError(
-            f"{name} holds dates or times in the columns {dates}; numbers were "
-            "expected. Make them numbers, such as days since a date: "
-            "(df[column] - start) / pandas.Timedelta(days=1)."
-        )
-    if words:
-        raise ValueError(
-            f"{name} holds text that is no number in the columns {', '.join(words)}; "
-            "numbers were expected. Encode it first, for example by OneHotEncoder in a "
-            "ColumnTransformer in front of the estimator (around a Transitions, "
-            "OnStates(...))."
-        )
-
-
-def _plain_column(states: States, place: int) -> Any:  # a Series, or an array
-    if not is_frame(states):
-        return states[:, place]
-    if is_pandas(states):
-        return states.iloc[:, place]
-    return as_narwhals(states)[:, place].to_numpy()
-
-
-def _odd(value: object) -> bool:
-    """Whether a value is a date, or text that spells no number."""
-    if not isinstance(value, str):
-        return is_time(type(value))
-    try:
-        float(value)
-    except ValueError:
-        return True
-    return False
 
 
 def refuse_foreign(values: object, name: str) -> NoReturn:

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from ._actions import action_type
-from ._checks import Column, Flags, Floats, check_episodes, check_reals, rows_text
+from ._checks import Flags, Floats, check_episodes, check_reals, rows_text
+from ._columns import Column
 from ._linking import encode, places_in_time
 from ._tables import Log, States, column_names, is_frame, take_column, with_column
 

@@ -5,28 +5,18 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, NoReturn, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._validation import check_discount
-from ._actions import read_mask_columns, read_masks
+from ._actions import read_masks
 from ._checks import (
-    Column,
-    check_actions,
-    check_durations,
-    check_episodes,
-    check_flags,
-    check_propensities,
-    check_reals,
     check_same_length,
-    check_steps,
-    check_weights,
-    numbers_or_nan,
 )
-from ._decision_table import WEIGHT, chain_rows, read_fields
+from ._columns import Column
+from ._decision_table import WEIGHT
 from ._discounting import spread_rewards
 from ._episode_lists import read_episodes
 from ._episodes import (
@@ -39,11 +29,11 @@ from ._episodes import (
     summarize,
     warn_of_cut_episodes,
 )
+from ._fields import checked_fields, fields_of_table
 from ._formats import Episode, read_d4rl, read_minari, write_minari
 from ._frame import frame_columns, mask_roles, write_frame
 from ._history import histories, layout_of_log, warn_of_broken_histories
 from ._join import chain_episodes, chain_values, join_logs
-from ._linking import link
 from ._sources import Table
 from ._tables import (
     FIELDS,
@@ -55,12 +45,10 @@ from ._tables import (
     check_same_columns,
     check_states,
     choose_rows,
-    column_names,
-    is_frame,
     take_rows,
 )
 from ._time import StageActions, StepUnit, add_stage, number_times
-from ._usage import Lost, join_lost, lost_of, sketch_of
+from ._usage import Lost, join_lost
 from ._wide import wide_fields
 
 
@@ -174,46 +162,18 @@ class Transitions(Log):
         available: ArrayLike | AvailableRule | None = None,
         next_available: ArrayLike | None = None,
     ) -> None:
-        self.state = check_states(state)
-        self.next_state = check_states(next_state, "next_state")
-        check_same_columns(self.state, self.next_state)
-        self.action = check_actions(action)
-        if is_frame(action) and self.action.ndim == 2:
-            self.action_names = tuple(column_names(action))
-        self.reward = check_reals(reward, "reward")
-        ends = np.zeros(len(self.state), bool) if terminated is None else terminated
-        self.terminated = check_flags(ends, "terminated")
-        if is_initial is not None:
-            self.is_initial = check_flags(is_initial, "is_initial")
-        self.episode = None if episode is None else check_episodes(episode)
-        self.step = None if step is None else check_steps(step)
-        self.propensity = None if propensity is None else check_propensities(propensity)
-        if duration is not None:
-            self.duration = check_durations(duration)
-        if weight is not None:
-            self.weight = check_weights(weight)
+        states = check_states(state), check_states(next_state, "next_state")
+        check_same_columns(*states)
+        self.state, self.next_state = states
+        optional = (is_initial, episode, step, propensity, duration, weight)
+        fields = checked_fields(states, action, reward, terminated, *optional)
+        self.__dict__.update(fields)
+        self.action, self.reward = fields["action"], fields["reward"]
+        self.terminated, self.is_initial = fields["terminated"], fields["is_initial"]
+        self.episode, self.step = fields["episode"], fields["step"]
+        self.propensity = fields["propensity"]
         self.left_out: dict[str, int] = {}
         self._n_without_action = 0
-
-        # After the checks of each field, whose messages say more than a wrong length.
-        given = {name: getattr(self, name, None) for name in FIELDS}
-        check_same_length({k: len(v) for k, v in given.items() if v is not None})
-        if self.step is not None and self.episode is None:
-            raise ValueError(
-                "step was given without episode; a step is a position within an "
-                "episode: pass episode= as well (all zeros for a single episode)."
-            )
-        first = np.zeros(len(self), dtype=bool)
-        if self.episode is not None and self.step is not None:
-            # Linked whether or not it is needed: it refuses steps that repeat.
-            first = link(self.episode, self.step).first
-        elif self.episode is not None:
-            # Rows in order, for want of steps: the first of each run of a name.
-            first[0] = True
-            first[1:] = self.episode[1:] != self.episode[:-1]
-        # What is given goes before what can be derived: a fold may start inside.
-        if is_initial is None:
-            self.is_initial = first
         if available is not None or next_available is not None:
             self.__dict__.update(read_masks(self, available, next_available))
         # What a fold, which takes them along, needs to know whether it cut episodes.
@@ -246,28 +206,14 @@ class Transitions(Log):
 
         The columns are let go of as soon as they are read, and then states are read.
         """
-        chain = chain_rows(columns)
-        fields = read_fields(columns, chain) | {"action_names": action_names}
-        rows, next_rows = chain.rows, chain.next_rows
-        fields |= read_mask_columns(columns, fields, rows, next_rows)
-        counts = chain.left_out, chain.n_without_action
-        lost = chain.acted.copy()
-        lost[rows] = False
-        left = np.flatnonzero(lost)
-        reward = columns["reward"].read(numbers_or_nan, left) if left.size else None
-        names, steps, gaps = chain.label[left], chain.step[left], chain.too_many_gaps
-        single_steps = not {"episode", "terminated"} & {*columns}
-        # Of millions of rows each is as large as a column of the log.
-        columns.clear()
-        del chain, lost
-        fields["state"], fields["next_state"] = read(rows, next_rows)
-        log = cls._from_checked(*counts, fields)
-        if reward is not None:
-            log._lost = lost_of(reward, gaps)
-            log._origin.sketch = sketch_of(names, steps, reward)
-        if single_steps:
-            log._single_steps = True
-        return log, rows
+        read_table = fields_of_table(columns)
+        fields = read_table.fields | {"action_names": action_names}
+        fields["state"], fields["next_state"] = read(*read_table.rows)
+        log = cls._from_checked(*read_table.counts, fields)
+        if read_table.lost is not None:
+            log._lost, log._origin.sketch = read_table.lost
+        log._single_steps = read_table.single_steps
+        return log, read_table.rows[0]
 
     def _warn_of_cut_episodes(self, stacklevel: int) -> None:
         warn_of_cut_episodes(
@@ -513,10 +459,8 @@ class Transitions(Log):
         ends:          0 terminated
         left out:      0 rows
         """
-        summary = summarize(self, self._n_without_action)
-        if self._lost is None:
-            return summary
-        return replace(summary, left_out_reward=self._lost.share_beside(self.reward))
+        share = self._lost.share_beside(self.reward) if self._lost else 0.0
+        return summarize(self, self._n_without_action, share)
 
     @classmethod
     def from_frame(
@@ -608,9 +552,8 @@ class Transitions(Log):
         """
         roles = {"reward": reward, "episode": episode, "step": step}
         roles |= {"terminated": terminated, "truncated": truncated}
-        roles["propensity"] = propensity
+        roles |= {"propensity": propensity, "censored": censored}
         roles |= {"is_initial": is_initial, "duration": duration, WEIGHT: weight}
-        roles["censored"] = censored
         rule = available if callable(available) else None
         if available is not None and rule is None:
             roles |= mask_roles(available)
@@ -783,10 +726,7 @@ class Transitions(Log):
         )
         fields = chain_episodes(*given[:4], available)
         lengths = [len(done) for done in given.actions]
-        for name, parts in (("duration", duration), ("weight", weight)):
-            if parts is not None:
-                fields[name] = chain_values(parts, lengths, name)
-        log = cls(**fields)
+        log = cls(**fields, **chain_values(lengths, duration=duration, weight=weight))
         if given.lost:
             log.left_out, log._lost = given.left_out, given.lost
         return log
@@ -901,13 +841,6 @@ class Transitions(Log):
         ValueError
             If the logs differ in columns, in the type of their actions, or in fields.
         """
-        # A list of logs is the likely slip, and would fail on its lack of fields.
-        for k, log in enumerate(logs):
-            if not isinstance(log, Transitions):
-                raise TypeError(
-                    f"concatenate takes Transitions one by one, and argument {k} is a "
-                    f"{type(log).__name__}: use Transitions.concatenate(*logs)."
-                )
         left_out, fields = join_logs(logs)
         n_without_action = sum(log._n_without_action for log in logs)
         joined = cls._from_checked(left_out, n_without_action, fields)

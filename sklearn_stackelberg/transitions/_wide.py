@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._checks import (
-    Column,
     check_actions,
     check_episodes,
     check_flags,
@@ -22,6 +21,7 @@ from ._checks import (
     missing,
     rows_text,
 )
+from ._columns import Column
 from ._sources import Table, check_known, open_table
 from ._stages import (
     Stage,
