@@ -18,6 +18,7 @@ from ._environments import (
     positive,
     positive_or_none,
 )
+from ._finite_states import AvailableIn, as_mask, integer_states, integers
 
 if TYPE_CHECKING:
     import gymnasium
@@ -143,8 +144,9 @@ class FiniteMDP:
         self.expected_reward = (transition * reward).sum(axis=2)  # (S, A)
         self.n_states, self.n_actions = n_states, n_actions
         self.encode = encode
-        shape = n_states, n_actions
-        self.available = None if available is None else _mask(available, shape)
+        self.available: NDArray[np.bool_] | None = None
+        if available is not None:
+            self.available = as_mask(available, (n_states, n_actions))
         self.visits: NDArray[np.intp] | None = None
 
     @classmethod
@@ -446,7 +448,7 @@ class FiniteMDP:
             episode=log["episode"].copy(),
             step=log["step"].copy(),
             propensity=policy[s, a],
-            available=None if self.available is None else _AvailableIn(self.available),
+            available=None if self.available is None else AvailableIn(self.available),
         )
 
     def _only_available(self, q: Floats) -> Floats:
@@ -503,36 +505,6 @@ class FiniteMDP:
         return values[states]
 
 
-class _AvailableIn:
-    """The rule of a log: which actions are available in finite states."""
-
-    def __init__(self, available: NDArray[np.bool_]) -> None:
-        self._available = available
-
-    def __call__(self, states: ArrayLike) -> Any:
-        # Named columns: a log need not hold every action.
-        import pandas as pd
-
-        return pd.DataFrame(self._available[integer_states(states)])
-
-
-def _mask(available: ArrayLike, shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """Return the mask, refused unless something can be done in every state."""
-    mask = np.array(available)
-    if mask.shape != shape or mask.dtype != bool:
-        raise ValueError(
-            f"available has shape {mask.shape} and type {mask.dtype}; expected a bool "
-            f"for each state and action, {shape}."
-        )
-    if not mask.any(axis=1).all():
-        states = np.flatnonzero(~mask.any(axis=1))[:10].tolist()
-        raise ValueError(
-            f"available says that nothing can be done in the states {states}; allow an "
-            "action there (any, where a state is terminal)."
-        )
-    return mask
-
-
 def distributions(values: ArrayLike, name: str, shape: tuple[int, ...]) -> Floats:
     """Return the values, refused unless they are distributions on the last axis."""
     values = np.asarray(values, dtype=float)
@@ -552,33 +524,6 @@ def distributions(values: ArrayLike, name: str, shape: tuple[int, ...]) -> Float
 def ratio(above: NDArray[Any], below: NDArray[Any]) -> Floats:
     """Return above / below, and 0 where nothing was counted."""
     return np.divide(above, below, out=np.zeros(above.shape), where=below > 0)
-
-
-def integers(values: ArrayLike, name: str) -> NDArray[np.intp]:
-    """Return the values, refused unless they are integers from 0."""
-    values = np.asarray(values)
-    if values.dtype.kind not in "biuf" or not np.isfinite(values).all():
-        wrong = values[:5]
-    else:
-        whole = values.astype(np.intp)
-        wrong = values[(whole != values) | (whole < 0)][:5]
-        if not len(wrong):
-            return whole
-    raise ValueError(f"{name} must hold integers from 0; got {wrong.tolist()}.")
-
-
-def integer_states(states: ArrayLike) -> NDArray[np.intp]:
-    """Return states given as (n,), (n, 1) or one-hot (n, S) as integers, (n,)."""
-    states = np.asarray(states)
-    # One column holds integers, though they be 0 and 1.
-    if states.ndim == 2 and states.shape[1] > 1:
-        if not ((states == 0) | (states == 1)).all() or (states.sum(axis=1) != 1).any():
-            raise ValueError(
-                "Finite states are one column of integers or one-hot rows; got "
-                f"{states.shape[1]} columns that are not one-hot."
-            )
-        return np.argmax(states, axis=1)
-    return integers(states.reshape(-1), "state")
 
 
 def size(given: int | None, values: NDArray[np.intp], name: str) -> int:
