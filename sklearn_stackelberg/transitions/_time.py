@@ -92,8 +92,9 @@ def _read_times(column: Column, unit: StepUnit) -> Floats:
         values = values.dt.tz_convert(None)
     times = np.asarray(values)
     if times.dtype.kind in "biuf":
-        number = isinstance(unit, Real) and not isinstance(unit, np.timedelta64)
-        if not number or not unit > 0:
+        # numpy counts its spans of time among the real numbers.
+        span = isinstance(unit, np.timedelta64)
+        if span or not isinstance(unit, Real) or not unit > 0:
             raise ValueError(
                 f"step_unit={unit!r} was given, and {column.name} holds numbers: a "
                 "number above 0 was expected, the unit of the discount in theirs."
