@@ -33,9 +33,9 @@ HISTORY, DIFFERENCES = f"history {K}", f"history {K}, as differences"
 # Of columns to see and observations to remember.
 METHODS = {
     FULL: ([0, 1, 2, 3], 1),
-    DIFFERENCES: (POSITIONS, K),
-    NONE: (POSITIONS, 1),
     HISTORY: (POSITIONS, K),
+    NONE: (POSITIONS, 1),
+    DIFFERENCES: (POSITIONS, K),
 }
 
 
