@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import statistics
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,12 +10,10 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer
 
 from benchmarks.problems import CARTPOLE_DEFAULT, ROLLOUT_SEED
 from benchmarks.report import Clock, Rows, markdown
-from sklearn_stackelberg import HistoryStates, OnStates, StackelbergPolicyEstimator
+from sklearn_stackelberg import HistoryStates, StackelbergPolicyEstimator
 from sklearn_stackelberg.datasets import rollout_returns
 
 # Logs 0 to 4 were looked at when the number of rows was chosen.
@@ -29,13 +26,12 @@ LOGGED = replace(
 )
 POSITIONS = [0, 2]  # of the cart and of the pole, without their velocities
 FULL, NONE = "full state", "positions alone"
-HISTORY, DIFFERENCES = f"history {K}", f"history {K}, as differences"
+HISTORY = f"history {K}"
 # Of columns to see and observations to remember.
 METHODS = {
     FULL: ([0, 1, 2, 3], 1),
     HISTORY: (POSITIONS, K),
     NONE: (POSITIONS, 1),
-    DIFFERENCES: (POSITIONS, K),
 }
 
 
@@ -63,18 +59,6 @@ class Remembering(gym.Wrapper):
         return np.asarray(observation, dtype=np.float64)[None, self._columns]
 
 
-def differences(states: Any) -> Any:
-    """Each observation less the one before it, a column of its own for the kernel.
-
-    Velocities are differences, small beside the positions.
-    """
-    d, n_actions = len(POSITIONS), 2
-    seen = [states[:, j : j + d] for j in range(0, states.shape[1], d + n_actions)]
-    pushed = [states[:, j : j + 1] for j in range(d, states.shape[1], d + n_actions)]
-    changes = [now - before for now, before in itertools.pairwise(seen)]
-    return np.hstack([seen[0], *changes, *pushed])
-
-
 def run(rows: Rows, side: str = "both", seeds: int | None = None) -> str:
     """Ours on what each method sees of every log; returns the table."""
     for seed in range(FIRST_SEED, FIRST_SEED + (seeds or N_SEEDS)):
@@ -89,9 +73,7 @@ def _score(seed: int, method: str) -> dict[str, Any]:
     log = LOGGED.log(seed)
     log = log.with_states(log.state[:, columns], log.next_state[:, columns])
     history = HistoryStates(k).fit(log)
-    policy: Any = StackelbergPolicyEstimator(random_state=seed)
-    if method == DIFFERENCES:
-        policy = make_pipeline(OnStates(FunctionTransformer(differences)), policy)
+    policy = StackelbergPolicyEstimator(random_state=seed)
     with Clock() as clock:
         policy.fit(history.transform(log))
     returns = rollout_returns(
