@@ -54,18 +54,19 @@ def read_minari(episodes: Iterable[Episode]) -> dict[str, Any]:
         rewards.append(np.asarray(episode.rewards, dtype=float).reshape(-1))
         ended.append(bool(flags[-1]) if len(flags) else False)
         infos = episode.infos if isinstance(episode.infos, Mapping) else {}
-        given = infos.get("propensity")
+        noted = infos.get("propensity")
         # One more than actions, as all infos are: the last is of the end, and nothing.
         length = len(rewards[-1])
-        known = None if given is None else np.asarray(given, dtype=float)[:length]
+        known = None if noted is None else np.asarray(noted, dtype=float)[:length]
         propensities.append(known)
     if not names:
         raise ValueError("The dataset has no episodes.")
     fields = chain_episodes(states, actions, rewards, ended)
     if len({*names}) == len(names) and None not in names:
         fields["episode"] = np.asarray(names)[fields["episode"]]
-    if all(known is not None for known in propensities):
-        fields["propensity"] = np.concatenate(propensities)
+    given = [known for known in propensities if known is not None]
+    if len(given) == len(names):
+        fields["propensity"] = np.concatenate(given)
     return fields
 
 
@@ -216,8 +217,8 @@ def read_d4rl(source: object) -> D4RL:
                 f"The D4RL data have no {', '.join(missing)}; they hold "
                 f"{sorted(map(str, table))[:12]}."
             )
-        keys += ("timeouts", "next_observations")
-        data = {key: np.asarray(table[key]) for key in keys if key in table}
+        read = (*keys, "timeouts", "next_observations")
+        data = {key: np.asarray(table[key]) for key in read if key in table}
     lengths = {key: len(values) for key, values in data.items()}
     if len({*lengths.values()}) > 1:
         raise ValueError(
