@@ -54,19 +54,19 @@ def read_minari(episodes: Iterable[Episode]) -> dict[str, Any]:
         rewards.append(np.asarray(episode.rewards, dtype=float).reshape(-1))
         ended.append(bool(flags[-1]) if len(flags) else False)
         infos = episode.infos if isinstance(episode.infos, Mapping) else {}
-        given = infos.get("propensity")
+        noted = infos.get("propensity")
         # One more than actions, as all infos are: the last is of the end, and nothing.
         length = len(rewards[-1])
-        known = None if given is None else np.asarray(given, dtype=float)[:length]
+        known = None if noted is None else np.asarray(noted, dtype=float)[:length]
         propensities.append(known)
     if not names:
         raise ValueError("The dataset has no episodes.")
     fields = chain_episodes(states, actions, rewards, ended)
     if len({*names}) == len(names) and None not in names:
         fields["episode"] = np.asarray(names)[fields["episode"]]
-    known_ones = [known for known in propensities if known is not None]
-    if len(known_ones) == len(propensities):
-        fields["propensity"] = np.concatenate(known_ones)
+    given = [known for known in propensities if known is not None]
+    if len(given) == len(names):
+        fields["propensity"] = np.concatenate(given)
     return fields
 
 
@@ -210,15 +210,15 @@ class D4RL(NamedTuple):
 def read_d4rl(source: object) -> D4RL:
     """Return the fields of the log that a D4RL dictionary or HDF5 file holds."""
     with _open(source) as table:
-        keys = ["observations", "actions", "rewards", "terminals"]
+        keys = ("observations", "actions", "rewards", "terminals")
         missing = [key for key in keys if key not in table]
         if missing:
             raise ValueError(
                 f"The D4RL data have no {', '.join(missing)}; they hold "
                 f"{sorted(map(str, table))[:12]}."
             )
-        keys += ["timeouts", "next_observations"]
-        data = {key: np.asarray(table[key]) for key in keys if key in table}
+        read = (*keys, "timeouts", "next_observations")
+        data = {key: np.asarray(table[key]) for key in read if key in table}
     lengths = {key: len(values) for key, values in data.items()}
     if len({*lengths.values()}) > 1:
         raise ValueError(
