@@ -434,7 +434,7 @@ def broken(*args, **kwargs):
 @pytest.mark.parametrize(
     "name",
     [
-        "estimator.as_transitions",
+        "estimator.weighted_log_of",
         "_fitting.state_inputs.LandmarkFeatures",
         "_fitting.discrete_players.DiscreteLSTD",
         "solvers._closed_form.BestResponse",

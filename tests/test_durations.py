@@ -235,7 +235,7 @@ def test_both_solvers_take_durations(solver):
     log = changed(log, duration=1.0 + (log.action == 0) * 5.0)
     settings = {"lam": 1.0, "solver": solver, "n_components": 10}
     if solver == "stochastic":
-        settings |= {"max_iter": 60, "batch_size": None, "random_state": 0}
+        settings |= {"max_iter": 300, "batch_size": None, "random_state": 0}
         settings |= {"leader_learning_rate": 0.05, "learning_rate": 0.05}
     plain, lasting = (
         estimator(**settings).fit(each).predict_proba(log.state)[:, 0].mean()

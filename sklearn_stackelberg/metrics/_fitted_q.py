@@ -219,9 +219,12 @@ class FittedQ:
     def thin_pairs_variance(self) -> float:
         """What pairs of a state and an action with few rows add to the variance."""
         data = self.data
-        if data.n_actions == 1 or data.is_continuous:
+        if data.n_actions == 1 and not data.is_continuous:
             return 0.0
-        if not are_finite(data.state, _MOST_STATES):
+        # Of continuous actions, too, where they can be counted.
+        counted = np.hstack([data.state, data.actions]) if data.is_continuous else None
+        finite = data.state if counted is None else counted
+        if not are_finite(finite, _MOST_STATES):
             return 0.0
         after = np.clip(self.state_values, *self.limits)[data.next_index]
         return thin_pairs_variance(
@@ -229,7 +232,7 @@ class FittedQ:
             data.log.reward + self.system.carried * after,
             self.residual,
             data.state,
-            data.codes,
+            data.actions,
         )
 
     @cached_property

@@ -15,28 +15,30 @@ _PRIOR_ROWS = 2.0
 
 
 def thin_pairs_variance(
-    mass: Floats, target: Floats, residual: Floats, state: Floats, action: Index
+    mass: Floats, target: Floats, residual: Floats, state: Floats, action: Floats
 ) -> float:
     """What is to be added to a variance for pairs of a state and an action of few rows.
 
     Σ_g d_g² (s̃_g² − s_g²)₊ / m_g over pairs g of m_g rows, d_g the sum of their
     ``mass`` p_i ω_i, s_g² the variance of their ``target`` r + γ V(s'). Two rows of the
     same outcome have none, whatever they might have had: s̃² is a mean of m_g times s²
-    and a few times that of the state, Eq. (75) of docs/evaluation.md. All are (n,), and
-    states (n, d).
+    and a few times that of the state, Eq. (75) of docs/evaluation.md. All are (n,), but
+    for states (n, d) and actions (n, p).
     """
-    _, place = np.unique(state, axis=0, return_inverse=True)
-    place = place.ravel()
-    n_actions = int(action.max()) + 1
-    pair = place * n_actions + action
+    place = _codes(state)[1]
+    first, pair = _codes(np.column_stack([place, action]))
     of_state = _shrunk(place, target, float(np.mean(residual**2)))
-    rows, own = _variances(pair, target)
-    logged = np.flatnonzero(rows)
-    m, own = rows[logged], own[logged]
-    prior = of_state[logged // n_actions]
+    m, own = _variances(pair, target)
+    prior = of_state[place[first]]
     added = _PRIOR_ROWS * (prior - own) / (m + _PRIOR_ROWS)  # (s̃² − s²)
-    visits = np.bincount(pair, mass)[logged]
+    visits = np.bincount(pair, mass)
     return float((visits**2 * np.maximum(added, 0.0) / m).sum())
+
+
+def _codes(rows: Floats) -> tuple[Index, Index]:
+    """The first of each kind of row, and the kind of each, (n,)."""
+    _, first, kind = np.unique(rows, axis=0, return_index=True, return_inverse=True)
+    return first, kind.ravel()
 
 
 def _shrunk(group: Index, values: Floats, prior: float) -> Floats:

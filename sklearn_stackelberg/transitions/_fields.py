@@ -24,7 +24,7 @@ from ._checks import (
 from ._columns import Column
 from ._decision_table import read_fields
 from ._linking import link
-from ._tables import AnyArray, Index, States, column_names, is_frame
+from ._tables import FIELDS, AnyArray, Index, States, column_names, is_frame
 from ._usage import Lost, lost_of, sketch_of
 
 # How each field is checked, in the order in which they are named in messages.
@@ -62,8 +62,8 @@ def checked_fields(
         elif name not in _NONE_ON_CLASS:
             fields[name] = None
     # After the checks of each field, whose messages say more than a wrong length.
-    arrays = {k: v for k, v in fields.items() if v is not None and k != "action_names"}
-    check_same_length({name: len(values) for name, values in arrays.items()})
+    arrays = {name: fields.get(name) for name in FIELDS}
+    check_same_length({k: len(v) for k, v in arrays.items() if v is not None})
     episode, step = fields["episode"], fields["step"]
     if step is not None and episode is None:
         raise ValueError(
@@ -100,7 +100,8 @@ def fields_of_table(columns: dict[str, Column]) -> TableFields:
     rows, next_rows = chain.rows, chain.next_rows
     fields = read_fields(columns, chain)
     fields |= read_mask_columns(columns, fields, rows, next_rows)
-    unused = chain.acted.copy()
+    # Of those that are censored it was said that they are lost.
+    unused = chain.acted & ~chain.censored
     unused[rows] = False
     left, lost = np.flatnonzero(unused), None
     if left.size:
