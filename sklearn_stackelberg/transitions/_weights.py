@@ -164,7 +164,7 @@ def equal_episodes(
     at = np.empty(n, dtype=np.intp)
     at[kept] = np.arange(len(kept))
     n_states = len(np.unique(of_state))
-    by_chance = n_states < _MEASURED * len(np.unique(content))
+    by_chance = n_states <= _MEASURED * len(np.unique(content))
     return EqualEpisodes(kept, at[like], rank[kind][episode], by_chance)
 
 
