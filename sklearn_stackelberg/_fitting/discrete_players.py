@@ -123,9 +123,9 @@ class DiscretePlayers(Players):
             self.rows,
             features,
             self.n_actions,
-            self.problem.row_discount,
+            discount,
             self.ridge,
-            log_prior=self.log_prior,
+            log_prior=prior,
         )
 
     def start_weights(self) -> Tensor:

@@ -146,11 +146,13 @@ class DiscreteLSTD(LSTDSystem):
         # In float64, whatever the features: single sums of many rows would drift.
         return torch.zeros(shape, dtype=torch.float64, device=self.device)
 
-    def _prior(self, index: Index) -> Tensor | None:
+    def _prior(
+        self, index: Index, device: torch.device | str | None = None
+    ) -> Tensor | None:
         """What is added to the logits in states at an index, (k, A)."""
         if self.log_prior is None:
             return None
-        return self.log_prior[torch.from_numpy(index)].to(self.device)
+        return self.log_prior[torch.from_numpy(index)].to(device or self.device)
 
     def _by_action(self, which: Index) -> Iterator[tuple[int, Index]]:
         """Chunks of these rows that share their logged action."""
@@ -175,14 +177,13 @@ class DiscreteLSTD(LSTDSystem):
         root = np.sqrt(rows.weights(order))
         weight = self.discount * (1.0 - rows.terminated[order]) * root
         # So few that a GPU would not gain on the way there.
-        prior = self._prior(next_state)
         return FewRows(
             self.features(state).cpu().double() * torch.from_numpy(root)[:, None],
             self.features(next_state).cpu().double(),
             torch.from_numpy(weight)[:, None],
             torch.from_numpy(rows.action[order]),
             self.n_actions,
-            None if prior is None else prior.cpu(),
+            self._prior(next_state, "cpu"),
             self.total,
         )
 
@@ -235,10 +236,7 @@ class DiscreteLSTD(LSTDSystem):
     @cached_property
     def _sample(self) -> tuple[Tensor, Tensor | None]:
         chosen = self.rows.state[fixed_sample(self.n, STEP_ROWS)]
-        prior = self._prior(chosen)
-        return self.features(
-            chosen
-        ).cpu().double(), None if prior is None else prior.cpu()
+        return self.features(chosen).cpu().double(), self._prior(chosen, "cpu")
 
     def __call__(self, theta: Tensor) -> LinearSystem:
         actions, m = self.n_actions, self.n_features

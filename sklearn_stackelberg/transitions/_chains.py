@@ -27,12 +27,9 @@ from ._linking import (
 
 LAST = "are the last of an episode that is not terminated: their next state is unknown"
 
-
 GAP = "have no row at step + 1 although their episode goes on (a gap in the steps)"
 
-
 LOST = "are censored: their episode was lost there, and their outcome is not known"
-
 
 IDLE = "have no action, and so are no decision"
 
