@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import numbers
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -43,6 +45,7 @@ from .fitted_policy import Fitted, FittedPolicy
 from .hyperparameters import FunctionClass, Hyperparameters, is_network
 from .players import Players, resolve_device
 from .state_inputs import PlayerInputs
+from .support import ActionRange, ActionSupport
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +80,6 @@ class Fit(ABC):
     """A problem ready to be solved, from the start or on from an earlier fit."""
 
     linear: bool
-    solver_problem: LSTDSystem | MinibatchGame
 
     def __init__(
         self,
@@ -93,12 +95,24 @@ class Fit(ABC):
         self.made_by = _described(hp.q_function), _described(hp.policy)
         inputs = state.inputs if state else None
         self.players = _make_players(hp, problem, actions, self.linear, inputs)
-        self.solver_problem = self._make_problem()
 
-    def solve(self, lam: float, observe: Observer | None = None) -> FitResult:
+    @cached_property
+    def solver_problem(self) -> LSTDSystem | MinibatchGame:
+        """What the solver is given."""
+        return self._make_problem()
+
+    def solve(
+        self,
+        lam: float,
+        observe: Observer | None = None,
+        start: SolverState | None = None,
+    ) -> FitResult:
+        """At a λ, from the start, another one, or where an earlier fit ended."""
+        if start is None:
+            start = self.state.solver_state if self.state else self._start()
         found = self.solver.solve(
             self.solver_problem,
-            self.state.solver_state if self.state else self._start(),
+            start,
             lam=self.weight(lam),
             beta=self.beta,
             observe=observe,
@@ -126,6 +140,16 @@ class Fit(ABC):
             initial_states=self.hp.initial_states,
         )
         return make_fit(self.hp, part, self.actions)
+
+    def varied(
+        self, hp: Hyperparameters, support: ActionSupport | ActionRange | None
+    ) -> Fit:
+        """The same rows and features, for another β, ridge or support."""
+        other = copy.copy(self)
+        other.hp, other.players = hp, self.players.varied(hp, support)
+        if other.players.is_other_system(self.players):
+            other.__dict__.pop("solver_problem", None)
+        return other
 
     def weight(self, lam: float) -> float:
         """The factor of n E_K in F: λ, times n_distinct, over the design effect.
@@ -176,7 +200,6 @@ class ClosedFormFit(Fit):
     """Of a solver that needs M(θ), b(θ) and c, and works on weights."""
 
     linear = True
-    solver_problem: LSTDSystem
 
     def _make_problem(self) -> LSTDSystem:
         return self.players.linear_system()
@@ -191,6 +214,7 @@ class ClosedFormFit(Fit):
 
     def equilibrium(self, state: FitState, lam: float) -> Equilibrium:
         assert isinstance(state.policy, Tensor)
+        assert isinstance(self.solver_problem, LSTDSystem)
         return measure_equilibrium(
             self.solver_problem, state.policy, lam=self.weight(lam), beta=self.beta
         )
@@ -200,7 +224,6 @@ class StochasticFit(Fit):
     """Of a solver that needs minibatches, and works on modules."""
 
     linear = False
-    solver_problem: MinibatchGame
 
     def _make_problem(self) -> MinibatchGame:
         hp, state = self.hp, self.state
@@ -247,6 +270,7 @@ class StochasticFit(Fit):
     def equilibrium(self, state: FitState, lam: float) -> Equilibrium:
         assert isinstance(state.policy, nn.Module)
         assert isinstance(state.q_function, nn.Module)
+        assert isinstance(self.solver_problem, MinibatchGame)
         return measure_stochastic_equilibrium(
             self.solver_problem,
             state.policy,
@@ -269,6 +293,11 @@ _FIRST_FIT = (
     "candidates",
     "action_bounds",
 )
+
+
+def features_key(hp: Hyperparameters) -> tuple[str, ...]:
+    """The same of all hyperparameters that lead to the same features of a log."""
+    return *_settings(hp).values(), _described(hp.q_function), _described(hp.policy)
 
 
 def _settings(hp: Hyperparameters) -> dict[str, str]:
