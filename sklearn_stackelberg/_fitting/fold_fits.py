@@ -13,7 +13,7 @@ from ..metrics._holdout import HoldoutEvaluation
 from ..metrics._tabulate import tabulate_policy
 from ..transitions._transitions import Transitions
 from .fits import Fit, features_key, make_fit
-from .fitted_policy import FittedPolicy
+from .fitted_policy import Fitted, FittedPolicy
 from .hyperparameters import Hyperparameters
 from .support import ActionRange, ActionSupport
 
@@ -52,11 +52,15 @@ class FoldFits:
         self._held: EvaluationFeatures | None = None
         self.prepare(first)
 
-    def solve(self, hp: Hyperparameters) -> FittedPolicy:
+    def solve(self, hp: Hyperparameters) -> Fitted:
         """What a fit of the training log leads to."""
         prepared = self.prepare(hp)
         fit = prepared.fit.varied(hp, self._support_of(prepared, hp.support))
-        return fit.solve(float(hp.lam)).fitted.policy
+        return fit.solve(float(hp.lam)).fitted
+
+    def attributes(self, hp: Hyperparameters, fitted: Fitted) -> dict[str, object]:
+        """What makes an estimator of it that predicts and scores."""
+        return self.prepare(hp).fit.reconstruction(fitted)
 
     def score(self, policy: FittedPolicy) -> float:
         """What `StackelbergPolicyEstimator.score` is of the log held out."""

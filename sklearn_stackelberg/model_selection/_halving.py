@@ -1,0 +1,161 @@
+"""A search that drops losers early and looks around the best."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+
+import numpy as np
+from joblib import Parallel, delayed
+
+from .._fitting.fits import features_key
+from .._typing import Floats, Index
+from ._grid import Candidate, Grid
+from ._held_out import Outcome, Split
+
+# One in so many candidates goes on from a split to the next.
+_KEPT = 3
+
+# Rounds in which neighbours of the best candidate are tried.
+_ROUNDS = 2
+
+# Of scores: what policies that do the same differ by, for the rounding of sums.
+_ROUNDING = 1e-9
+
+# Different reasons why fits failed that an error names.
+_REASONS = 3
+
+
+class Halving:
+    """Candidates, and what came of them on one split after the other.
+
+    Whatever is compared is compared on the same splits: after each split the worse ones
+    are dropped, so that the last ones are seen by a few. The estimator's own setting,
+    which is tried first, is never dropped.
+    """
+
+    def __init__(
+        self, grid: Grid, splits: Sequence[Split], n_jobs: int | None, verbose: int
+    ) -> None:
+        self.grid, self.splits, self._verbose = grid, splits, verbose
+        self._parallel = Parallel(n_jobs=n_jobs, require="sharedmem")
+        self.found: dict[Candidate, list[Outcome]] = {}  # in the order of trying
+        self.round: dict[Candidate, int] = {}
+
+    def run(self) -> Candidate:
+        """The best of all rounds."""
+        best = self._try(0, first_candidates(self.grid))
+        for number in range(1, 1 + _ROUNDS):
+            before, best = best, self._try(number, neighbours(self.grid, best))
+            if best == before:
+                break
+        return best
+
+    def scores(self, candidate: Candidate) -> Floats:
+        """One a split, NaN where there is none, (n_splits,)."""
+        out = np.full(len(self.splits), np.nan)
+        outcomes = self.found[candidate]
+        out[: len(outcomes)] = [outcome.score for outcome in outcomes]
+        return out
+
+    def mean(self, candidate: Candidate, n_splits: int | None = None) -> float:
+        """Mean score over the first splits; -inf where one failed or is missing."""
+        mean = float(self.scores(candidate)[:n_splits].mean())
+        return mean if np.isfinite(mean) else -np.inf
+
+    def best_first(
+        self, candidates: Iterable[Candidate], n_splits: int | None = None
+    ) -> list[Candidate]:
+        """By their mean over the first splits; of equal ones that tried first."""
+        means = {c: self.mean(c, n_splits) for c in candidates}
+        largest = max(map(abs, filter(np.isfinite, means.values())), default=0.0)
+        step = _ROUNDING * largest or 1.0
+        # The sort is stable, and the estimator's own was tried before all.
+        return sorted(means, key=lambda c: -np.round(means[c] / step))
+
+    def best_of(self, candidates: Iterable[Candidate], places: Index) -> Candidate:
+        """The best on some splits."""
+        return max(candidates, key=lambda c: self.scores(c)[places].mean())
+
+    @property
+    def finished(self) -> list[Candidate]:
+        """Those that have a score on every split, the best first."""
+        return self.best_first(c for c in self.found if np.isfinite(self.mean(c)))
+
+    def _try(self, number: int, candidates: Iterable[Candidate]) -> Candidate:
+        """A round of new candidates; the best of all so far."""
+        alive = [c for c in dict.fromkeys(candidates) if c not in self.found]
+        self.round |= dict.fromkeys(alive, number)
+        self.found |= {candidate: [] for candidate in alive}
+        begin, n = time.perf_counter(), len(self.splits)
+        for done, split in enumerate(self.splits, start=1):
+            if not alive:
+                break
+            self._run(split, alive)
+            if self._verbose:
+                print(
+                    f"round {number + 1}, split {done} of {n}: {len(alive)} candidates "
+                    f"scored, {time.perf_counter() - begin:.1f} s"
+                )
+            alive = self._kept(alive, done)
+        if not self.finished:
+            self._refuse()
+        return self.finished[0]
+
+    def _run(self, split: Split, candidates: list[Candidate]) -> None:
+        split.prepare()
+
+        def key(candidate: Candidate) -> tuple[str, ...]:
+            return split.features_key(self.grid.params(candidate))
+
+        # Those of the same features one after the other, which share them.
+        groups = [list(g) for _, g in groupby(sorted(candidates, key=key), key)]
+        tasks = (delayed(split.run)(self.grid, group) for group in groups)
+        for group, outcomes in zip(groups, self._parallel(tasks), strict=True):
+            for candidate, outcome in zip(group, outcomes, strict=True):
+                self.found[candidate].append(outcome)
+
+    def _kept(self, candidates: list[Candidate], n_splits: int) -> list[Candidate]:
+        """Those that go on after so many splits."""
+        ranked = self.best_first(candidates, n_splits)
+        ranked = [c for c in ranked if np.isfinite(self.mean(c, n_splits))]
+        kept = ranked[: -(-len(candidates) // _KEPT)]
+        if self.finished:
+            # On the same splits; what has lost there is not waited for.
+            least = self.mean(self.finished[0], n_splits)
+            kept = [c for c in kept if self.mean(c, n_splits) > least]
+        start = self.grid.start
+        return kept + [start] if start in ranked and start not in kept else kept
+
+    def _refuse(self) -> None:
+        outcomes = [o for found in self.found.values() for o in found]
+        reasons = Counter(outcome.error for outcome in outcomes if outcome.error)
+        shown = "; ".join(
+            f"{count} times {text}" for text, count in reasons.most_common(_REASONS)
+        )
+        raise ValueError(
+            f"All {len(self.found)} candidates failed on at least one of "
+            f"{len(self.splits)} splits, so that there is nothing to choose among. Why "
+            f"fits or scores failed: {shown}. With few episodes or rare actions set cv "
+            "lower, or give a splitter."
+        )
+
+
+def first_candidates(grid: Grid) -> list[Candidate]:
+    """The start, and features and supports at two levels of trust.
+
+    The second trusts the log more: λ ten times as large, with a little ridge.
+    """
+    levels = dict.fromkeys([grid.start, grid.trusting(grid.start)])
+    found = [grid.start]
+    for level in levels:
+        found.extend(grid.crossed(level, "bandwidth", "support"))
+        found.extend(grid.crossed(level, "kernel"))
+    return found
+
+
+def neighbours(grid: Grid, best: Candidate) -> list[Candidate]:
+    """One step away from the best on each axis but those without an order."""
+    return list(grid.near(best, "lam", "beta", "ridge", "bandwidth", "support"))
