@@ -8,9 +8,11 @@ import numpy as np
 
 from .._problem.action_space import read_actions
 from .._problem.dataset import OfflineProblem
+from .._typing import Floats
 from ..metrics._features import EvaluationFeatures, evaluation_features
 from ..metrics._holdout import HoldoutEvaluation
 from ..metrics._tabulate import tabulate_policy
+from ..transitions._discounting import return_range
 from ..transitions._transitions import Transitions
 from .fits import Fit, features_key, make_fit
 from .fitted_policy import Fitted, FittedPolicy
@@ -62,13 +64,19 @@ class FoldFits:
         """What makes an estimator of it that predicts and scores."""
         return self.prepare(hp).fit.reconstruction(fitted)
 
-    def score(self, policy: FittedPolicy) -> float:
-        """What `StackelbergPolicyEstimator.score` is of the log held out."""
+    def score(self, policy: FittedPolicy) -> tuple[float, Floats]:
+        """What `StackelbergPolicyEstimator.score` is of the log held out.
+
+        No less than returns can be; with what each piece contributes to it, (E,).
+        """
         value = self._evaluation.value(self._evaluation.fit(policy))
         data = tabulate_policy(policy, self.test)
         if self._held is None:
             self._held = evaluation_features(data, value.features)
-        return value.value_in(self._held.of(data))
+        # One wild estimate on one of a few splits shall not outweigh the others.
+        lowest, _ = return_range(self._problem.given, self._first.discount)
+        found, contributions = value.value_in(self._held.of(data))
+        return max(lowest, found), contributions
 
     def prepare(self, hp: Hyperparameters) -> _Prepared:
         """The features of some hyperparameters."""

@@ -11,6 +11,7 @@ from .._typing import Floats
 from ..transitions._discounting import return_range
 from ..transitions._tables import Log
 from ._data import EvaluationData
+from ._estimate import summed
 from ._features import EvaluationFeatures, evaluation_features
 from ._fitted_q import FittedQ, FittedQSystem
 from ._q_uncertainty import QUncertainty
@@ -54,21 +55,27 @@ class HoldoutValue:
         mean V̂(s₀) + Σ_i p_i ω_i (r_i + γ V̂(s'_i, π) − Q̂(s_i, a_i)), Q̂ and ω learned
         elsewhere, and ω no larger than the 90 % quantile of its size.
         """
-        return self.value_in(evaluation_features(data, self.features))
+        return self.value_in(evaluation_features(data, self.features))[0]
 
-    def value_in(self, features: EvaluationFeatures) -> float:
-        """The same, in features of the rows that others were valued in before."""
+    def value_in(self, features: EvaluationFeatures) -> tuple[float, Floats]:
+        """The same, in features of the rows that others were valued in before.
+
+        With what each piece of the log contributes to it, (E,).
+        """
         data = features.data
         v, q = features.values(self.weight, self.anchor)  # (N,), (n,)
         ratio = features.times_all(self.dual)
         largest = _quantile(np.abs(ratio), data.row_weight)
         ratio = ratio.clip(-largest, largest)
         residual = data.td_residual(v, q, self.discount)
-        start = v[data.initial_state]
-        value = data.initial_weight @ start + data.weight @ (ratio * residual)
+        first, corrected = v[data.initial_state], data.weight * ratio * residual
+        start = data.initial_weight @ first
+        value = start + data.weight @ (ratio * residual)
+        np.add.at(corrected, data.initial, data.initial_weight * (first - start))
+        contributions = summed(corrected, data.pieces, data.n_pieces)
         # What comes out higher than returns can be is wrong by the excess at least:
         # that is taken off the highest return, so that nonsense wins no search.
-        return float(min(value, 2.0 * self.highest - value))
+        return float(min(value, 2.0 * self.highest - value)), contributions
 
 
 @dataclass(frozen=True, eq=False)

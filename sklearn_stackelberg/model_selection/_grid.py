@@ -192,7 +192,10 @@ class Grid:
         start = next((i for i, o in enumerate(options) if _same(o, own)), None)
         if start is None:
             options, start = [own, *options], 0
-        return fixed if len(options) == 1 else Axis("kernel", tuple(options), start)
+        if len(options) == 1:
+            return fixed
+        # Kernels have no order, so that none is an end.
+        return Axis("kernel", tuple(options), start, len(options))
 
     def _bandwidth_axis(self, bandwidths: Sequence[Any]) -> Axis:
         hp, own = self._hp, self._hp.bandwidth

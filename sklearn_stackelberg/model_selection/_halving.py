@@ -6,12 +6,14 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import groupby
+from typing import NamedTuple
 
 import numpy as np
 from joblib import Parallel, delayed
 
 from .._fitting.fits import features_key
 from .._typing import Floats, Index
+from ..metrics._estimate import spread
 from ._grid import Candidate, Grid
 from ._held_out import Outcome, Split
 
@@ -21,11 +23,27 @@ _KEPT = 3
 # Rounds in which neighbours of the best candidate are tried.
 _ROUNDS = 2
 
+# Standard errors by which the best must be better than the estimator's own setting,
+# which has been good on many problems.
+_CLEAR = 1.0
+
 # Of scores: what policies that do the same differ by, for the rounding of sums.
 _ROUNDING = 1e-9
 
 # Different reasons why fits failed that an error names.
 _REASONS = 3
+
+
+class Lead(NamedTuple):
+    """By how much the score of a candidate is higher than that of another."""
+
+    mean: float
+    # Of the episodes' paired contributions, or over the splits, whichever is larger: of
+    # a few splits the spread says little.
+    error: float
+
+    def is_clear(self, n_errors: float) -> bool:
+        return self.mean > n_errors * self.error
 
 
 class Halving:
@@ -44,14 +62,47 @@ class Halving:
         self.found: dict[Candidate, list[Outcome]] = {}  # in the order of trying
         self.round: dict[Candidate, int] = {}
 
-    def run(self) -> Candidate:
-        """The best of all rounds."""
+    def run(self) -> None:
+        """All rounds."""
         best = self._try(0, first_candidates(self.grid))
         for number in range(1, 1 + _ROUNDS):
             before, best = best, self._try(number, neighbours(self.grid, best))
             if best == before:
                 break
-        return best
+
+    @property
+    def chosen(self) -> Candidate:
+        """The best, or the estimator's own setting if that may be as good."""
+        return self.choice(np.arange(len(self.splits)))
+
+    def choice(self, places: Index) -> Candidate:
+        """The same of some splits."""
+        finished = self.finished
+        best = max(finished, key=lambda c: self.scores(c)[places].mean())
+        start = self.grid.start
+        if start not in finished or self.lead(best, start, places).is_clear(_CLEAR):
+            return best
+        return start
+
+    def lead(
+        self, one: Candidate, other: Candidate, places: Index | None = None
+    ) -> Lead:
+        """By how much one is better than another, on the same splits."""
+        places = np.arange(len(self.splits)) if places is None else places
+        difference = (self.scores(one) - self.scores(other))[places]
+        n, errors = len(places), [0.0]
+        if n > 1:
+            errors.append(float(difference.std(ddof=1) / np.sqrt(n)))
+        pairs = [(self.found[c][i] for c in (one, other)) for i in places]
+        paired = [
+            mine.contributions - theirs.contributions
+            for mine, theirs in pairs
+            if mine.contributions is not None and theirs.contributions is not None
+        ]
+        if len(paired) == n:
+            variance = np.nansum([spread(psi) ** 2 for psi in paired])
+            errors.append(float(np.sqrt(variance) / n))
+        return Lead(float(difference.mean()), max(errors))
 
     def scores(self, candidate: Candidate) -> Floats:
         """One a split, NaN where there is none, (n_splits,)."""
@@ -74,10 +125,6 @@ class Halving:
         step = _ROUNDING * largest or 1.0
         # The sort is stable, and the estimator's own was tried before all.
         return sorted(means, key=lambda c: -np.round(means[c] / step))
-
-    def best_of(self, candidates: Iterable[Candidate], places: Index) -> Candidate:
-        """The best on some splits."""
-        return max(candidates, key=lambda c: self.scores(c)[places].mean())
 
     @property
     def finished(self) -> list[Candidate]:

@@ -17,7 +17,7 @@ from .._fitting.fitted_policy import Fitted, FittedPolicy
 from .._fitting.fits import features_key
 from .._fitting.fold_fits import FoldFits
 from .._fitting.hyperparameters import Hyperparameters
-from .._typing import Index
+from .._typing import Floats, Index
 from ..metrics._selected_value import HeldOut
 from ..transitions._as_transitions import LogOrStates, as_transitions
 from ..transitions._transitions import Transitions
@@ -96,7 +96,8 @@ class Outcome(NamedTuple):
     score: float  # NaN where it failed
     fit_time: float
     score_time: float
-    policy: FittedPolicy | None
+    policy: FittedPolicy | None = None
+    contributions: Floats | None = None  # of each episode to the default score, (E,)
     error: str = ""
 
 
@@ -148,17 +149,17 @@ class Split:
             hp = replace(self._hp, **params)
             fitted = self._fits.solve(hp)
             middle = time.perf_counter()
-            score = self._score(params, hp, fitted)
+            score, contributions = self._score(params, hp, fitted)
         # As in scikit-learn's searches: whatever keeps a candidate from a score.
         except Exception as error:
             text = f"{type(error).__name__}: {error}"
-            return Outcome(np.nan, time.perf_counter() - begin, 0.0, None, text)
-        end = time.perf_counter()
-        return Outcome(score, middle - begin, end - middle, fitted.policy)
+            return Outcome(np.nan, time.perf_counter() - begin, 0.0, error=text)
+        seconds = middle - begin, time.perf_counter() - middle
+        return Outcome(score, *seconds, fitted.policy, contributions)
 
     def _score(
         self, params: dict[str, Any], hp: Hyperparameters, fitted: Fitted
-    ) -> float:
+    ) -> tuple[float, Floats | None]:
         assert self._fits is not None
         if self._scoring is None:
             return self._fits.score(fitted.policy)
@@ -167,7 +168,7 @@ class Split:
         estimator = self._tuned.joined(self._head, policy)
         X, y, weight = self._scored
         weights = {} if weight is None else {"sample_weight": weight}
-        return float(self._scoring(estimator, X, y, **weights))
+        return float(self._scoring(estimator, X, y, **weights)), None
 
     def held_out(self, policy: FittedPolicy, whole: Transitions, kept: Index) -> HeldOut:
         """A policy of this split beside the log that it is valued on.

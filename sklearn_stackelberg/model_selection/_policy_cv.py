@@ -12,16 +12,18 @@ from numpy.random import RandomState
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
 from sklearn.model_selection import KFold, check_cv
-from sklearn.utils import Tags, check_random_state
+from sklearn.utils import Tags, check_random_state, indexable
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from .._fitting.hyperparameters import Hyperparameters
 from .._problem.action_space import read_actions
+from .._problem.dataset import OfflineProblem
 from .._typing import Index
 from .._validation import check_level, check_rules, integer
 from ..estimator import Available, Log, StackelbergPolicyEstimator
 from ..metrics._selected_value import SelectedValue, selected_value
+from ..transitions._decision_table import is_table
 from ..transitions._episodes import EpisodeView
 from ..transitions._transitions import Transitions
 from ._folds import BlockKFold, EpisodeKFold
@@ -212,13 +214,15 @@ class StackelbergPolicyCV(MetaEstimatorMixin, BaseEstimator):
         check_rules({"verbose": int(self.verbose)}, {"verbose": integer(0)})
         rng = check_random_state(self.random_state)
         tuned = self._tuned(rng)
+        # As in scikit-learn's searches: what cannot be indexed becomes an array.
+        X, y = indexable(X, y)
+        given = Given(X, y, sample_weight)
         with warnings.catch_warnings():
             # What there is to say of the log, the last fit says.
             warnings.simplefilter("ignore")
-            halving, value = self._search(tuned, Given(X, y, sample_weight), rng)
-        best, grid = halving.finished[0], halving.grid
+            halving, value = self._search(tuned, given, rng)
+        best, grid = halving.chosen, halving.grid
         begin = time.perf_counter()
-        given = Given(X, y, sample_weight)
         best_estimator = tuned.fitted(given, grid.params(best))
         seconds = time.perf_counter() - begin
         results = as_results(halving, tuned)
@@ -266,6 +270,14 @@ class StackelbergPolicyCV(MetaEstimatorMixin, BaseEstimator):
         log, rows = given.log()
         policy: Any = tuned.policy
         hp = Hyperparameters.from_estimator(policy)
+        if tuned.head is None:
+            # Refused in the words of a single fit; what a pipeline makes of it, later.
+            OfflineProblem.from_log(
+                log,
+                discount=hp.discount,
+                initial_states=hp.initial_states,
+                estimator=self,
+            )
         actions, _ = read_actions(log, hp.action_type, hp.action_bounds)
         grid = Grid(
             hp,
@@ -309,7 +321,8 @@ class StackelbergPolicyCV(MetaEstimatorMixin, BaseEstimator):
             ]
         n_splits = _FOLDS if self.cv is None else int(self.cv)
         X = X.transitions if isinstance(X, EpisodeView) else X
-        if log.episode is None:
+        alone = y is not None and not is_table(y)
+        if log.episode is None or alone:
             # Rows of no known episode are each taken as independent.
             return list(KFold(n_splits, shuffle=True, random_state=seed).split(X))
         if len(np.unique(log.episode)) < n_splits:
@@ -320,7 +333,7 @@ class StackelbergPolicyCV(MetaEstimatorMixin, BaseEstimator):
     def _value(
         self, halving: Halving, log: Transitions, rows: Index, discount: float
     ) -> SelectedValue | None:
-        splits, finished = halving.splits, halving.finished
+        splits = halving.splits
         tested = np.concatenate([split.test for split in splits])
         # What is tested twice, or never, has no policy of its own.
         if len(np.unique(tested)) < len(tested) or not np.isin(rows, tested).all():
@@ -330,7 +343,7 @@ class StackelbergPolicyCV(MetaEstimatorMixin, BaseEstimator):
             others = np.delete(np.arange(len(splits)), place)
             # The choice of the other splits, so that the value is not that of the
             # candidate that was luckiest on this one.
-            best = halving.best_of(finished, others)
+            best = halving.choice(others)
             policy = halving.found[best][place].policy
             assert policy is not None
             parts.append(split.held_out(policy, log, rows))

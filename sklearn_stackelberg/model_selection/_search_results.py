@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.ma import MaskedArray
@@ -70,27 +70,8 @@ def _ranks(
     return rankdata([unique.index(key) for key in keys], "min").astype(np.int32)
 
 
-class Lead(NamedTuple):
-    """By how much the best is better than another, on the same splits."""
-
-    mean: float
-    error: float  # standard error over the splits; NaN of one
-
-    @classmethod
-    def of(cls, halving: Halving, best: Candidate, other: Candidate) -> Lead:
-        difference = halving.scores(best) - halving.scores(other)
-        n = len(difference)
-        error = difference.std(ddof=1) / np.sqrt(n) if n > 1 else np.nan
-        return cls(float(difference.mean()), float(error))
-
-    def __str__(self) -> str:
-        mean, error = shown((self.mean, self.error), self.error)
-        return f"{mean} ± {error}"
-
-    @property
-    def is_noise(self) -> bool:
-        return not self.mean > 2.0 * self.error
-
+# Standard errors beyond which a difference is hardly chance.
+_SURE = 2.0
 
 # What a larger or a smaller value of each does, where the best is an end of the grid.
 _BEYOND = {
@@ -109,31 +90,38 @@ _BEYOND = {
 def in_words(halving: Halving, tuned: Tuned, value: SelectedValue | None) -> str:
     """What was chosen, how sure that is, and what to try next."""
     finished, grid = halving.finished, halving.grid
-    best, start, n_splits = finished[0], grid.start, len(halving.splits)
-    n_tried = len(halving.found)
+    chosen, start, n_splits = halving.chosen, grid.start, len(halving.splits)
     n_failed = sum(any(o.error for o in found) for found in halving.found.values())
     lines = [
-        f"Chosen among {n_tried} of {len(grid)} combinations, {len(finished)} of them "
-        f"scored on all {n_splits} splits: {_text(grid.params(best))}."
+        f"Chosen among {len(halving.found)} of {len(grid)} combinations, "
+        f"{len(finished)} of them scored on all {n_splits} splits: "
+        f"{_text(grid.params(chosen))}."
     ]
-    changed = _changed(grid.params(start), grid.params(best))
-    if best == start:
-        lines.append("It is the estimator's own setting.")
-    elif start in finished:
-        lead = Lead.of(halving, best, start)
-        doubt = ", which may be noise" if lead.is_noise else ""
+    if chosen == start and finished[0] != start:
+        best = finished[0]
+        changed = _text(_changed(grid.params(start), grid.params(best)))
         lines.append(
-            f"Of the estimator's own setting it differs by {_text(changed)}, and scores "
-            f"higher by {lead} (standard error over the splits){doubt}."
+            f"It is the estimator's own setting. The highest score, of {changed}, is "
+            f"higher by {_lead(halving, best, start)}, which may be noise."
         )
-    if len(finished) > 1:
-        lead, other = Lead.of(halving, best, finished[1]), finished[1]
-        sure = (
-            "the two cannot be told apart" if lead.is_noise else "that is more than noise"
+    elif chosen == start:
+        lines.append("It is the estimator's own setting, and has the highest score.")
+    elif start in finished:
+        changed = _text(_changed(grid.params(start), grid.params(chosen)))
+        lines.append(
+            f"It differs from the estimator's own setting by {changed}, and its score "
+            f"is higher by {_lead(halving, chosen, start)}."
         )
-        differs = _text(_changed(grid.params(best), grid.params(other)))
-        lines.append(f"The next best, {differs}, is behind by {lead}: {sure}.")
-    lines.extend(_next(halving, best, n_failed))
+    others = [c for c in finished if c not in (chosen, start)]
+    if others and chosen != start:
+        differs = _text(_changed(grid.params(chosen), grid.params(others[0])))
+        sure = halving.lead(chosen, others[0]).is_clear(_SURE)
+        lines.append(
+            f"The next best, {differs}, is behind by "
+            f"{_lead(halving, chosen, others[0])}: "
+            + ("that is no noise." if sure else "the two cannot be told apart.")
+        )
+    lines.extend(_next(halving, chosen, n_failed))
     if value is not None:
         low, high = value.confidence_interval
         ends = shown((value.value, low, high), value.standard_error)
@@ -161,6 +149,12 @@ def _next(halving: Halving, best: Candidate, n_failed: int) -> list[str]:
         errors = [o.error for found in halving.found.values() for o in found if o.error]
         lines.append(f"{n_failed} candidates failed, the first by {errors[0]}")
     return lines
+
+
+def _lead(halving: Halving, one: Candidate, other: Candidate) -> str:
+    lead = halving.lead(one, other)
+    mean, error = shown((lead.mean, lead.error), lead.error)
+    return f"{mean} (standard error {error})"
 
 
 def _changed(before: Params, after: Params) -> Params:
