@@ -11,7 +11,12 @@ from scipy.stats import t as student_t
 
 from .._typing import Index
 from ..transitions._tables import Log
-from ._doubly_robust import CrossFitted, density_estimate, fit_without, with_second_order
+from ._doubly_robust import (
+    CrossFitted,
+    density_estimate,
+    fit_without,
+    with_second_order,
+)
 from ._estimate import Limits, OffPolicyEstimate, interval, spread, within
 from ._fitted_q import FittedQSystem
 from ._lower_bound import spread_of_policies

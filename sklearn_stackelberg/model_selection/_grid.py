@@ -84,6 +84,8 @@ class Grid:
         lam = _LAM if isinstance(hp.lam, str) else float(hp.lam)
         if isinstance(hp.lam, str) and lam not in lams:
             lam = float(sorted(lams)[len(lams) // 2])
+        # A ridge is of the directions of features, and a network has none.
+        ridges = () if is_network(hp.q_function) else ridges
         self.axes = (
             self._kernel_axis(kernels),
             self._bandwidth_axis(bandwidths),
@@ -120,8 +122,8 @@ class Grid:
 
     def known(self, candidate: Candidate) -> Candidate:
         """The same, with the start's bandwidth where the kernel has none."""
-        kernel, where = candidate[0], self.place("bandwidth")
-        if self.axes[0].options[kernel].get("q_function") != "linear":
+        kernel, where = self.axes[0].options[candidate[0]], self.place("bandwidth")
+        if kernel.get("q_function") != "linear" and _has_lengths(kernel.get("kernel")):
             return candidate
         return (*candidate[:where], self.axes[where].start, *candidate[where + 1 :])
 
@@ -133,7 +135,7 @@ class Grid:
         return self.known(tuple(found))
 
     def trusting(self, candidate: Candidate) -> Candidate:
-        """With a larger λ, and the smallest ridge that is one."""
+        """With a larger λ, and a ridge."""
         lam, ridge = self._axis("lam"), self._axis("ridge")
         place = candidate[self.place("ridge")]
         values = [option.get("ridge", 0.0) for option in ridge.options]
@@ -141,7 +143,7 @@ class Grid:
         return self.moved(
             candidate,
             lam=min(candidate[self.place("lam")] + 1, len(lam) - 1),
-            ridge=some[0] if some and values[place] == 0.0 else place,
+            ridge=some[len(some) // 2] if some and values[place] == 0.0 else place,
         )
 
     def crossed(self, candidate: Candidate, *names: str) -> Iterator[Candidate]:
@@ -156,6 +158,14 @@ class Grid:
             for other in (place - 1, place + 1):
                 if 0 <= other < len(self._axis(name)):
                     yield self.moved(candidate, **{name: other})
+
+    def beyond(self, before: Candidate, best: Candidate) -> list[Candidate]:
+        """One more step of those from one candidate to another; none at an end."""
+        pairs = zip(before, best, strict=True)
+        onward = tuple(place + np.sign(place - last) for last, place in pairs)
+        ends = [len(axis) for axis in self.axes]
+        inside = all(0 <= p < n for p, n in zip(onward, ends, strict=True))
+        return [self.known(tuple(map(int, onward)))] if inside else []
 
     def ends(self, candidate: Candidate) -> dict[str, str]:
         """The axes on which a candidate is an end of a grid, and which."""
@@ -200,10 +210,7 @@ class Grid:
     def _bandwidth_axis(self, bandwidths: Sequence[Any]) -> Axis:
         hp, own = self._hp, self._hp.bandwidth
         fixed = Axis("bandwidth", ({},), 0)
-        auto = isinstance(hp.kernel, str) and hp.kernel == "auto"
-        if is_network(hp.q_function) or hp.kernel_params:
-            return fixed
-        if not auto and record_of(hp.kernel).metric is None:
+        if is_network(hp.q_function) or hp.kernel_params or not _has_lengths(hp.kernel):
             return fixed
         # Of pairs of state and action, and as a number, both are the median.
         median = ("median", "relevance") if self._is_continuous else ("median",)
@@ -228,9 +235,21 @@ class Grid:
 
 
 def _numbers(name: str, values: Sequence[float], own: float) -> Axis:
+    if isinstance(values, str) or not all(isinstance(v, Real) for v in values):
+        raise ValueError(
+            f"{name}s must be a sequence of numbers that {name} is chosen among, got "
+            f"{values!r}."
+        )
     ordered = sorted({*map(float, values), float(own)})
     options = tuple({name: value} for value in ordered)
     return Axis(name, options, ordered.index(float(own)))
+
+
+def _has_lengths(kernel: Any) -> bool:
+    """Whether a kernel takes a bandwidth; None is the estimator's own."""
+    if kernel is None or (isinstance(kernel, str) and kernel == "auto"):
+        return True
+    return record_of(kernel).metric is not None
 
 
 def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

@@ -20,9 +20,6 @@ from ._held_out import Outcome, Split
 # One in so many candidates goes on from a split to the next.
 _KEPT = 3
 
-# Rounds in which neighbours of the best candidate are tried.
-_ROUNDS = 2
-
 # Standard errors by which the best must be better than the estimator's own setting,
 # which has been good on many problems.
 _CLEAR = 1.0
@@ -63,12 +60,15 @@ class Halving:
         self.round: dict[Candidate, int] = {}
 
     def run(self) -> None:
-        """All rounds."""
-        best = self._try(0, first_candidates(self.grid))
-        for number in range(1, 1 + _ROUNDS):
-            before, best = best, self._try(number, neighbours(self.grid, best))
-            if best == before:
-                break
+        """All rounds, the last ones along the step that was best."""
+        grid = self.grid
+        before = self._try(0, first_candidates(grid))
+        best = self._try(1, grid.near(before, "lam", "beta", "ridge"))
+        number = 1
+        while best != before:
+            number += 1
+            beyond = grid.beyond(before, best)
+            before, best = best, self._try(number, beyond)
 
     @property
     def chosen(self) -> Candidate:
@@ -191,18 +191,12 @@ class Halving:
 
 
 def first_candidates(grid: Grid) -> list[Candidate]:
-    """The start, and features and supports at two levels of trust.
+    """The estimator's own setting, and one step from it in features and support.
 
-    The second trusts the log more: λ ten times as large, with a little ridge.
+    At two levels of trust: which bandwidth is best hangs on λ and ridge.
     """
-    levels = dict.fromkeys([grid.start, grid.trusting(grid.start)])
     found = [grid.start]
-    for level in levels:
-        found.extend(grid.crossed(level, "bandwidth", "support"))
-        found.extend(grid.crossed(level, "kernel"))
-    return found
-
-
-def neighbours(grid: Grid, best: Candidate) -> list[Candidate]:
-    """One step away from the best on each axis but those without an order."""
-    return list(grid.near(best, "lam", "beta", "ridge", "bandwidth", "support"))
+    for level in dict.fromkeys([grid.start, grid.trusting(grid.start)]):
+        found.extend(grid.crossed(level, "bandwidth"))
+        found.extend(grid.crossed(level, "support"))
+    return [*found, *grid.crossed(grid.start, "kernel")]

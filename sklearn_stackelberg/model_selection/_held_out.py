@@ -170,7 +170,9 @@ class Split:
         weights = {} if weight is None else {"sample_weight": weight}
         return float(self._scoring(estimator, X, y, **weights)), None
 
-    def held_out(self, policy: FittedPolicy, whole: Transitions, kept: Index) -> HeldOut:
+    def held_out(
+        self, policy: FittedPolicy, whole: Transitions, kept: Index
+    ) -> HeldOut:
         """A policy of this split beside the log that it is valued on.
 
         ``whole`` is what is given, as a log, and ``kept`` where its rows stand in X.

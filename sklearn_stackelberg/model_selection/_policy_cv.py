@@ -11,13 +11,13 @@ import numpy as np
 from numpy.random import RandomState
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
-from sklearn.model_selection import KFold, check_cv
+from sklearn.model_selection import KFold, StratifiedKFold, check_cv
 from sklearn.utils import Tags, check_random_state, indexable
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from .._fitting.hyperparameters import Hyperparameters
-from .._problem.action_space import read_actions
+from .._problem.action_space import Actions, read_actions
 from .._problem.dataset import OfflineProblem
 from .._typing import Index
 from .._validation import check_level, check_rules, integer
@@ -54,11 +54,13 @@ class StackelbergPolicyCV(MetaEstimatorMixin, BaseEstimator):
     As `sklearn.linear_model.RidgeCV` is beside ``Ridge``: λ, β, the ridge, the kernel,
     its bandwidth and the support of `StackelbergPolicyEstimator` are chosen by the
     value of the policies on held-out episodes, and the policy is learned from all of
-    them. Not all combinations are tried. First the features and the support, at two
-    levels of λ and ridge, then the neighbours of the best on all axes, twice. All are
-    compared on the same splits; two of three are dropped after each, and those of the
-    same features share them, the estimate of the behaviour policy and the features that
-    they are scored in. ``docs/search.md`` says more.
+    them. Not all combinations are tried: first features and supports one step from the
+    estimator's own, at two levels of λ and ridge, then λ, β and ridge around the best,
+    and onward where that helped. All are compared on the same splits; two of three are
+    dropped after each. Those of the same features share them, the estimate of the
+    behaviour policy and the features that they are scored in. The best is chosen if its
+    score is higher than that of the estimator's own setting by more than a standard
+    error. ``docs/search.md`` says more.
 
     Parameters
     ----------
@@ -102,8 +104,8 @@ class StackelbergPolicyCV(MetaEstimatorMixin, BaseEstimator):
     best_index_ : int
         Where it stands in ``cv_results_``.
     best_score_ : float
-        Its mean score over the splits. The largest of many, it is too good; ``value_``
-        is not.
+        Its mean score over the splits. Of the largest of many it is too good;
+        ``value_`` is not.
     value_ : SelectedValue or None
         What the policies are worth that are chosen so, doubly robust: each split has
         the policy of the candidate that is best on the others, and nothing in its value
@@ -293,7 +295,7 @@ class StackelbergPolicyCV(MetaEstimatorMixin, BaseEstimator):
         for option in grid.options():
             Hyperparameters.from_estimator(clone(policy).set_params(**option))
         first = grid.largest_support(hp)
-        pairs = self._pairs(given, log, rng)
+        pairs = self._pairs(given, log, actions, rng)
         if isinstance(given.X, EpisodeView):
             given = given._replace(X=given.X.transitions)
         splits = [
@@ -305,7 +307,7 @@ class StackelbergPolicyCV(MetaEstimatorMixin, BaseEstimator):
         return halving, self._value(halving, log, rows, hp.discount)
 
     def _pairs(
-        self, given: Given, log: Transitions, rng: RandomState
+        self, given: Given, log: Transitions, actions: Actions, rng: RandomState
     ) -> list[tuple[Index, Index]]:
         """Training and test rows of each split."""
         X, y = given.X, given.y
@@ -323,8 +325,12 @@ class StackelbergPolicyCV(MetaEstimatorMixin, BaseEstimator):
         X = X.transitions if isinstance(X, EpisodeView) else X
         alone = y is not None and not is_table(y)
         if log.episode is None or alone:
-            # Rows of no known episode are each taken as independent.
-            return list(KFold(n_splits, shuffle=True, random_state=seed).split(X))
+            # Rows of no known episode are each taken as independent: each split has as
+            # many of each label.
+            discrete = actions.type == "discrete" and len(log) == _num_samples(X)
+            kind = StratifiedKFold if discrete else KFold
+            folds = kind(n_splits, shuffle=True, random_state=seed)
+            return list(folds.split(np.zeros(_num_samples(X)), log.action))
         if len(np.unique(log.episode)) < n_splits:
             return list(BlockKFold(n_splits).split(X, y))
         folds = EpisodeKFold(n_splits, shuffle=True, random_state=seed)
