@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import copy
-import numbers
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
-from sklearn.gaussian_process.kernels import Kernel
 from torch import Tensor, nn
 
 from .._problem.action_space import Actions, DiscreteActions
@@ -25,7 +22,6 @@ from ..equilibrium import (
 )
 from ..game import curvature
 from ..metrics._holdout import HoldoutEvaluator, fit_holdout_evaluator
-from ..networks import MLP
 from ..policies._base import CONTINUOUS_POLICIES
 from ..solvers._base import (
     Observer,
@@ -43,6 +39,7 @@ from .continuous_players import ContinuousPlayers
 from .discrete_players import DiscretePlayers
 from .fitted_policy import Fitted, FittedPolicy
 from .hyperparameters import FunctionClass, Hyperparameters, is_network
+from .made_by import described, settings_of
 from .players import Players, resolve_device
 from .state_inputs import PlayerInputs
 from .support import ActionRange, ActionSupport
@@ -92,7 +89,7 @@ class Fit(ABC):
         self.hp, self.solver, self.problem = hp, solver, problem
         self.actions, self.state = actions, state
         # Compared by name: callables made anew for each fit are not equal.
-        self.made_by = _described(hp.q_function), _described(hp.policy)
+        self.made_by = described(hp.q_function), described(hp.policy)
         inputs = state.inputs if state else None
         self.players = _make_players(hp, problem, actions, self.linear, inputs)
 
@@ -126,7 +123,7 @@ class Fit(ABC):
             policy=found.policy,
             q_function=found.q_function,
             made_by=self.made_by,
-            settings=_settings(self.hp),
+            settings=settings_of(self.hp),
         )
         return FitResult(self.fitted(found.policy, found.q_function), found, state)
 
@@ -280,46 +277,8 @@ class StochasticFit(Fit):
         )
 
 
-# Read by a first fit alone: its features, actions and precision stay.
-_FIRST_FIT = (
-    "kernel",
-    "bandwidth",
-    "kernel_params",
-    "n_components",
-    "linear_terms",
-    "dtype",
-    "action_type",
-    "action_distribution",
-    "candidates",
-    "action_bounds",
-)
-
-
-def features_key(hp: Hyperparameters) -> tuple[str, ...]:
-    """The same of all hyperparameters that lead to the same features of a log."""
-    return *_settings(hp).values(), _described(hp.q_function), _described(hp.policy)
-
-
-def _settings(hp: Hyperparameters) -> dict[str, str]:
-    values = {name: getattr(hp, name) for name in _FIRST_FIT}
-    return {name: _in_words(value) for name, value in values.items()}
-
-
-def _in_words(value: Any) -> str:
-    """The same for equal values, and for a function's copy that pickling makes."""
-    if isinstance(value, dict):
-        parts = [f"{key!r}: {_in_words(part)}" for key, part in sorted(value.items())]
-        return "{" + ", ".join(parts) + "}"
-    if isinstance(value, np.ndarray | list | tuple):
-        return "[" + ", ".join(map(_in_words, value)) + "]"
-    if isinstance(value, numbers.Real) and not isinstance(value, bool):
-        return f"{value:.17g}"
-    plain = not callable(value) or isinstance(value, Kernel)
-    return repr(value) if plain else _name_of(value)
-
-
 def _refuse_other_settings(hp: Hyperparameters, state: FitState) -> None:
-    now = _settings(hp)
+    now = settings_of(hp)
     changed = [name for name, words in state.settings.items() if now[name] != words]
     if changed:
         differences = [f"{n}={now[n]} (was {state.settings[n]})" for n in changed]
@@ -328,16 +287,6 @@ def _refuse_other_settings(hp: Hyperparameters, state: FitState) -> None:
             f"stay; since then {' and '.join(differences)} was set. Set it back, or "
             "set warm_start=False and call fit to begin anew."
         )
-
-
-def _described(function_class: FunctionClass) -> str:
-    if isinstance(function_class, str | MLP):
-        return repr(function_class)
-    return _name_of(function_class)
-
-
-def _name_of(function: Callable[..., object]) -> str:
-    return getattr(function, "__qualname__", type(function).__name__)
 
 
 _NAMED: dict[str, type[ClosedForm] | type[Stochastic]] = {

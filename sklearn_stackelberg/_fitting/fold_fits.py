@@ -12,11 +12,13 @@ from .._typing import Floats
 from ..metrics._features import EvaluationFeatures, evaluation_features
 from ..metrics._holdout import HoldoutEvaluation
 from ..metrics._tabulate import tabulate_policy
+from ..policies._candidates import CandidateSoftmax
 from ..transitions._discounting import return_range
 from ..transitions._transitions import Transitions
-from .fits import Fit, features_key, make_fit
+from .fits import Fit, make_fit
 from .fitted_policy import Fitted, FittedPolicy
 from .hyperparameters import Hyperparameters
+from .made_by import features_key
 from .support import ActionRange, ActionSupport
 
 Support = ActionSupport | ActionRange | None
@@ -47,7 +49,6 @@ class FoldFits:
         )
         self._actions, _ = read_actions(train, first.action_type, first.action_bounds)
         self._prepared: dict[tuple[str, ...], _Prepared] = {}
-        self._supports: dict[float, ActionSupport] = {}
         self._evaluation = HoldoutEvaluation(
             self._problem.given, first.discount, joined=self._problem.log
         )
@@ -118,6 +119,7 @@ class FoldFits:
 
 def _same_candidates(one: Fit, other: Fit) -> bool:
     mine, theirs = (fit.players.inputs.distribution for fit in (one, other))
-    if mine is None or theirs is None:
-        return mine is theirs
+    if not isinstance(mine, CandidateSoftmax):
+        return True
+    assert isinstance(theirs, CandidateSoftmax)
     return np.array_equal(mine.exact.numpy(), theirs.exact.numpy())

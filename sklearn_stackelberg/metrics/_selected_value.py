@@ -30,7 +30,7 @@ _RIDGE = 0.1
 
 
 class HeldOut(NamedTuple):
-    """A policy, the whole log as it sees it, and the rows that it did not learn from."""
+    """A policy, the whole log as it sees it, and the rows it did not learn from."""
 
     policy: AnyPolicy
     log: Log

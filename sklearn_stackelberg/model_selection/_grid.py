@@ -42,7 +42,7 @@ class Axis:
         return len(self.options)
 
     def end(self, place: int) -> str | None:
-        """ "lowest" or "highest" where a place is the end of three numbers or more."""
+        """Which end of three numbers or more a place is, "lowest" or "highest"."""
         n_numbers = len(self.options) - self.first_number
         if n_numbers < 3 or place < self.first_number:
             return None

@@ -11,7 +11,6 @@ from typing import NamedTuple
 import numpy as np
 from joblib import Parallel, delayed
 
-from .._fitting.fits import features_key
 from .._typing import Floats, Index
 from ..metrics._estimate import spread
 from ._grid import Candidate, Grid
@@ -174,7 +173,7 @@ class Halving:
             least = self.mean(self.finished[0], n_splits)
             kept = [c for c in kept if self.mean(c, n_splits) > least]
         start = self.grid.start
-        return kept + [start] if start in ranked and start not in kept else kept
+        return [*kept, start] if start in ranked and start not in kept else kept
 
     def _refuse(self) -> None:
         outcomes = [o for found in self.found.values() for o in found]

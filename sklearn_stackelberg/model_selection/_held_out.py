@@ -1,4 +1,4 @@
-"""One split of a search: candidates are fitted on a part of a log, scored on another."""
+"""One split of a search: fits on a part of a log, and their scores on another."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
 
 from .._fitting.fitted_policy import Fitted, FittedPolicy
-from .._fitting.fits import features_key
 from .._fitting.fold_fits import FoldFits
 from .._fitting.hyperparameters import Hyperparameters
+from .._fitting.made_by import features_key
 from .._typing import Floats, Index
 from ..metrics._selected_value import HeldOut
 from ..transitions._as_transitions import LogOrStates, as_transitions
@@ -51,7 +51,7 @@ class Given(NamedTuple):
 
 
 class Tuned(NamedTuple):
-    """What is searched: a policy, and the pipeline's part before it, if there is any."""
+    """What is searched: a policy, and the part of a pipeline before it, if any."""
 
     policy: BaseEstimator
     name: str = ""  # of the pipeline's last step
@@ -83,10 +83,7 @@ class Tuned(NamedTuple):
         head = None if self.head is None else clone(self.head)
         X = given.X if head is None else head.fit_transform(given.X, given.y)
         policy: Any = clone(self.policy).set_params(**params)
-        weights = {} if given.sample_weight is None else {"sample_weight": None}
-        if weights:
-            weights["sample_weight"] = given.sample_weight
-        policy.fit(X, given.y, **weights)
+        policy.fit(X, given.y, sample_weight=given.sample_weight)
         return self.joined(head, policy)
 
 

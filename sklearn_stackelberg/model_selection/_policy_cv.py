@@ -317,9 +317,13 @@ class StackelbergPolicyCV(MetaEstimatorMixin, BaseEstimator):
             if not isinstance(X, EpisodeView):
                 return pairs
             # Of episodes, whose rows are those of the log.
+            codes = X.codes
             return [
-                tuple(np.flatnonzero(np.isin(X.codes, part)) for part in pair)
-                for pair in pairs
+                (
+                    np.flatnonzero(np.isin(codes, train)),
+                    np.flatnonzero(np.isin(codes, test)),
+                )
+                for train, test in pairs
             ]
         n_splits = _FOLDS if self.cv is None else int(self.cv)
         X = X.transitions if isinstance(X, EpisodeView) else X

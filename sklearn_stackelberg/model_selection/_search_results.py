@@ -119,7 +119,7 @@ def in_words(halving: Halving, tuned: Tuned, value: SelectedValue | None) -> str
         lines.append(
             f"The next best, {differs}, is behind by "
             f"{_lead(halving, chosen, others[0])}: "
-            + ("that is no noise." if sure else "the two cannot be told apart.")
+            + ("that is no noise." if sure else "which may be noise.")
         )
     lines.extend(_next(halving, chosen, n_failed))
     if value is not None:
@@ -159,7 +159,7 @@ def _lead(halving: Halving, one: Candidate, other: Candidate) -> str:
 
 def _changed(before: Params, after: Params) -> Params:
     """Parameters that differ."""
-    return {k: v for k, v in after.items() if not np.array_equal(before.get(k), v)}
+    return {k: v for k, v in after.items() if not np.array_equal(before[k], v)}
 
 
 def _text(params: Params) -> str:
