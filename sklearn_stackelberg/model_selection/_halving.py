@@ -156,8 +156,13 @@ class Halving:
         def key(candidate: Candidate) -> tuple[str, ...]:
             return split.features_key(self.grid.params(candidate))
 
+        # One alone makes the features that all are scored in, whatever the threads.
+        start = self.grid.start
+        first = start if start in candidates else candidates[0]
+        self.found[first] += split.run(self.grid, [first])
+        others = sorted((c for c in candidates if c != first), key=key)
         # Those of the same features one after the other, which share them.
-        groups = [list(g) for _, g in groupby(sorted(candidates, key=key), key)]
+        groups = [list(group) for _, group in groupby(others, key)]
         tasks = (delayed(split.run)(self.grid, group) for group in groups)
         for group, outcomes in zip(groups, self._parallel(tasks), strict=True):
             for candidate, outcome in zip(group, outcomes, strict=True):
