@@ -173,8 +173,8 @@ def table(rows: Rows) -> str:
         text.append(
             f"Of {len(noise)} logs of 60 episodes whose rewards are noise, the "
             f"interval of `value_` held 0 on {held}, and its lower end was below on "
-            f"{bound}; its mean is {mean:+.2f}, that of the highest scores {best:+.2f}, that of the "
-            f"intervals' lengths {np.mean(high - low):.2f}."
+            f"{bound}; its mean is {mean:+.2f}, that of the highest scores "
+            f"{best:+.2f}, that of the intervals' lengths {np.mean(high - low):.2f}."
         )
     return "\n\n".join(text)
 

@@ -172,7 +172,8 @@ class Halving:
         """Those that go on after so many splits."""
         ranked = self.best_first(candidates, n_splits)
         ranked = [c for c in ranked if np.isfinite(self.mean(c, n_splits))]
-        kept = ranked[: -(-len(candidates) // _KEPT)]
+        # Of two one is the best, and the other says how sure that is.
+        kept = ranked[: max(2, -(-len(candidates) // _KEPT))]
         if self.finished:
             # On the same splits; what has lost there is not waited for.
             least = self.mean(self.finished[0], n_splits)
