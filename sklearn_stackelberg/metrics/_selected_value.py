@@ -48,6 +48,12 @@ class SelectedValue(OffPolicyEstimate):
 
     Parameters
     ----------
+    value, standard_error, effective_sample_size, n_episodes, n_transitions
+        As of every `OffPolicyEstimate`.
+    method, error_method, effective_unit, confidence_level
+        As of every `OffPolicyEstimate`.
+    contributions, bias_bound, pieces, limits
+        As of every `OffPolicyEstimate`.
     n_candidates : int, default=1
         Among so many was chosen.
     """
