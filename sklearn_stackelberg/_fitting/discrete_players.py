@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -21,6 +22,7 @@ from ..solvers._lstd_discrete import DiscreteLSTD
 from ..solvers._lstd_finite import FiniteLSTD
 from ..solvers._minibatch_game import discrete_embedding
 from .fitted_policy import DiscretePolicy, Fitted, LinearFunction, NetworkFunction
+from .kernel_choice import choose_kernel, is_to_be_chosen
 from .players import Players, resolve_device
 from .state_inputs import InputReaders, PlayerInputs, draw_seed, with_relevance
 from .support import ActionRange, ActionSupport, action_prior
@@ -57,8 +59,11 @@ class DiscretePlayers(Players):
         return resolve_device(self.hp.device, n_products)
 
     def _fit_inputs(self, rng: RandomState) -> PlayerInputs:
-        hp = with_relevance(self.hp, self.problem.states, self.rows, rng)
-        total = self.rows.total
+        hp, total = self.hp, self.rows.total
+        if is_to_be_chosen(hp, self.problem, total):
+            kernel = choose_kernel(hp, self.problem, self.action, rng)
+            hp = replace(hp, kernel=kernel)
+        hp = with_relevance(hp, self.problem.states, self.rows, rng)
         readers = InputReaders(hp, self.problem.state, rng, total=total)
         q_function = readers.read(self.hp.q_function)
         # A linear Q is in the features that its own error is measured by.
