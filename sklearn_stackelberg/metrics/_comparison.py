@@ -242,7 +242,9 @@ def compare_policies(
                 less = difference(value, other)
             found.append((name, group, value, less))
     quantiles = [
-        column_quantile(column, confidence_level, random_state) if simultaneous else None
+        column_quantile(column, confidence_level, random_state)
+        if simultaneous
+        else None
         for column in zip(*((value, less) for _, _, value, less in found), strict=True)
     ]
     compared = (

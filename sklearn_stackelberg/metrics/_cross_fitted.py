@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -31,6 +32,12 @@ _RIDGE = 0.1
 _WEIGHTS, _LANDMARKS, _FEWEST = 2_000, 200, 20
 
 
+class Splitter(Protocol):
+    """scikit-learn's, of logs."""
+
+    def split(self, X: Transitions, /) -> Iterable[tuple[Index, Index]]: ...
+
+
 class CrossFittedEvaluation:
     """One evaluator for all methods: the same folds, features and ridge.
 
@@ -40,8 +47,9 @@ class CrossFittedEvaluation:
         With states of numbers.
     discount : float
         γ, in [0, 1].
-    n_folds : int
-        Folds of whole pieces, as many as there are pieces at most.
+    cv : int or splitter
+        Folds of whole pieces, as many as there are pieces at most; or what has
+        ``split(log)``, whose test parts hold each row once.
     first : policy
         Any policy of the log's actions; features are chosen by it.
     confidence_level : float
@@ -54,7 +62,7 @@ class CrossFittedEvaluation:
         self,
         log: Transitions,
         discount: float,
-        n_folds: int,
+        cv: int | Splitter,
         first: AnyPolicy,
         confidence_level: float = 0.95,
         random_state: RandomStateLike = 0,
@@ -62,8 +70,14 @@ class CrossFittedEvaluation:
         self.log, self.discount = log, discount
         self.confidence_level, self.random_state = confidence_level, random_state
         self.data = tabulate_policy(first, log)
-        self.fold: Index = episode_folds(self.data, n_folds, random_state)
-        self.n_folds = n_folds
+        self._splits: list[tuple[Index, Index]] = []
+        if isinstance(cv, int | np.integer):
+            n_folds = min(int(cv), max(2, self.data.n_distinct_pieces))
+            self.fold: Index = episode_folds(self.data, n_folds, random_state)
+        else:
+            self._splits = [*cv.split(log)]
+            self.fold = _fold_of_rows([test for _, test in self._splits], len(log))
+        self.n_folds = int(self.fold.max()) + 1
         copies = 1 if self.data.is_continuous else self.data.n_actions
         most = min(_LANDMARKS, max(_FEWEST, _WEIGHTS // copies))
         self._settings = QSettings(
@@ -78,6 +92,8 @@ class CrossFittedEvaluation:
 
     def training_rows(self, number: int) -> Index:
         """Rows that the policy of a fold may be learned from."""
+        if self._splits:
+            return self._splits[number][0]
         return np.flatnonzero(self.fold != number)
 
     def doubly_robust(self, policies: Sequence[AnyPolicy]) -> OffPolicyEstimate:
@@ -151,6 +167,22 @@ class CrossFittedEvaluation:
             limits=data.return_range(self.discount),
         )
         return reported(figures, data, self.confidence_level)
+
+
+def _fold_of_rows(tests: list[Index], n: int) -> Index:
+    """The fold that tests each row, (n,)."""
+    fold, count = np.full(n, -1), np.zeros(n, dtype=int)
+    for number, rows in enumerate(tests):
+        fold[rows] = number
+        count[rows] += 1
+    if len(tests) < 2 or (count != 1).any():
+        raise ValueError(
+            f"cv makes {len(tests)} test part{'s' * (len(tests) != 1)}, in which "
+            f"{(count == 0).sum():,} of {n:,} rows are in none and "
+            f"{(count > 1).sum():,} in more than one; two parts at least and each row "
+            "in one of them were expected. Use EpisodeKFold, or a number of folds."
+        )
+    return fold
 
 
 # By the names that `value_difference` has for them.
