@@ -32,7 +32,7 @@ class BehaviourCloning(DiscreteBaseline):
     ----------
     classes_ : ndarray of shape (n_actions,)
     classifier_ : classifier
-        As fitted.
+        As fitted to the places of actions in ``classes_``.
 
     Examples
     --------
@@ -54,8 +54,8 @@ class BehaviourCloning(DiscreteBaseline):
             model = LogisticRegression(max_iter=1_000)
             classifier = make_pipeline(StandardScaler(), model)
         given = weights_for(classifier, rows.weight)
-        action = rows.classes[rows.code]
-        self.classifier_ = clone(classifier).fit(rows.state, action, **given)
+        # By their codes: numbers that are not whole are classes here, if not elsewhere.
+        self.classifier_ = clone(classifier).fit(rows.state, rows.code, **given)
 
     def predict_proba(
         self, X: LogOrStates, available: ArrayLike | None = None

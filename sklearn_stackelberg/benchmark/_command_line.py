@@ -126,7 +126,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="G",
         help="default: 0.99, or 0 where each episode is one row",
     )
-    how.add_argument("--folds", type=int, default=5, metavar="K", help="of episodes")
+    how.add_argument("--folds", type=int, default=3, metavar="K", help="of episodes")
     how.add_argument(
         "--estimator",
         choices=["doubly_robust", "fitted_q"],

@@ -16,22 +16,24 @@ from .._typing import AnyArray, Flags, Floats, RandomStateLike
 from .._validation import check_discount, check_level, check_rules, integer, one_of
 from ..baselines import BehaviourCloning, ContinuousBehaviourCloning
 from ..metrics._comparison import column_quantile, interval_at
-from ..metrics._cross_fitted import ESTIMATORS, CrossFittedEvaluation, Splitter
+from ..metrics._cross_fitted import HeldOutEvaluation, Splitter
 from ..metrics._differences import difference
 from ..metrics._estimate import OffPolicyEstimate
 from ..metrics._logged_value import logged_value
 from ..metrics._tabulate import is_continuous
+from ..metrics._training_rows import TrainingRowsWarning
 from ..transitions._as_transitions import LogOrStates, as_transitions
 from ..transitions._transitions import Transitions
 from ..transitions._usage import say_what_is_used
 from ..transitions._weights import weighted
-from ._encode import encoded
+from ._encode import blocks_as_episodes, encoded
 from ._measure import Measured
 from ._methods import Facts, Method, choose
 from ._results import ComparedMethod, MethodComparison
 
-# Folds without which a log of few rows lacks an action or two.
-_FOLDS = 5
+# Two thirds of the episodes learn, and a third evaluates: with more folds the evaluator
+# has too few of a short log.
+_FOLDS = 3
 
 # Of a failure: what a table can hold of it.
 _LONGEST = 200
@@ -55,9 +57,9 @@ def compare_methods(
     """Compare every method that is installed, or some, on one log.
 
     Episodes are divided into folds. Each method learns a policy without each fold, and
-    its value there is estimated by one evaluator for all, which has seen no reward of
-    the fold either. Contributions of episodes are joined over the folds, so that the
-    difference to the logger pairs what moves both alike.
+    its value is estimated on the fold alone, by one evaluator for all. Contributions of
+    episodes are joined over the folds, so that a standard error is of all episodes, and
+    the difference to the logger pairs what moves both alike.
 
     Parameters
     ----------
@@ -75,12 +77,13 @@ def compare_methods(
     discount : float, default=0.99
         γ, in [0, 1], of the values and of the methods; estimators of your own keep
         theirs. 0 counts the next reward alone.
-    cv : int or splitter, default=5
+    cv : int or splitter, default=3
         Number of folds of whole episodes, at most as many as there are; or what has
-        ``split(log)``, such as `EpisodeKFold`.
+        ``split(log)``, such as `EpisodeKFold`. More leave more to learn from, and less
+        to evaluate each policy by.
     estimator : {"doubly_robust", "fitted_q"}, default="doubly_robust"
-        How values are estimated: doubly robust, Q and density ratios by the other
-        folds; or fitted-Q on the fold alone.
+        As in `value_difference`: by a fitted Q and what the fold's own episodes say
+        against it, or by the fitted Q alone.
     simultaneous : bool, default=True
         Whether the intervals of a column hold all at once, so that the best of them may
         be looked at, or each alone.
@@ -125,7 +128,7 @@ def compare_methods(
     check_level(confidence_level)
     check_rules(
         {"estimator": estimator, "random_state": random_state},
-        {"estimator": one_of(*ESTIMATORS), "random_state": integer(0)},
+        {"estimator": one_of("doubly_robust", "fitted_q"), "random_state": integer(0)},
     )
     if isinstance(cv, int | np.integer):
         check_rules({"cv": cv}, {"cv": integer(2)})
@@ -133,8 +136,7 @@ def compare_methods(
     log = weighted(*found, X, y, sample_weight)
     # What is lost to all methods is said once, and not by each of their fits.
     say_what_is_used(log, discount, stacklevel=2)
-    log = encoded(log)
-    log._origin.cuts_reported = True
+    log = encoded(blocks_as_episodes(log))
     states = np.asarray(log.state, dtype=np.float64)
     facts = Facts.of(log, states, discount, action_type)
     chosen = choose(methods, facts)
@@ -172,21 +174,21 @@ def _evaluation(
     facts: Facts,
     confidence_level: float,
     random_state: int,
-) -> CrossFittedEvaluation:
+) -> HeldOutEvaluation:
     # By shares of the actions, whatever the state: no method's features, but the log's.
     first = (
         BehaviourCloning(DummyClassifier(strategy="prior"))
         if facts.action_type == "discrete"
         else ContinuousBehaviourCloning(DummyRegressor())
     )
-    return CrossFittedEvaluation(
+    return HeldOutEvaluation(
         log, discount, cv, first.fit(log), confidence_level, random_state
     )
 
 
 def _run(
     method: Method,
-    evaluation: CrossFittedEvaluation,
+    evaluation: HeldOutEvaluation,
     estimator: str,
     facts: Facts,
     seed: int,
@@ -198,16 +200,18 @@ def _run(
     seconds, megabytes = [], []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
+        # Of few states some rows of a fold are those of another by chance.
+        warnings.simplefilter("ignore", TrainingRowsWarning)
         try:
-            for number in range(evaluation.n_folds):
-                part = log[evaluation.training_rows(number)]
+            for train, _ in evaluation.splits:
                 one = clone(method.make(evaluation.discount, seed, facts.action_type))
+                part = log[train]
                 with Measured() as measured:
                     policy = one.fit(part)
                 policies.append(_on_all_actions(policy, log))
                 seconds.append(measured.seconds)
                 megabytes.append(measured.megabytes)
-            found = ESTIMATORS[estimator](evaluation, policies)
+            found = evaluation.value(policies, estimator)
         # Whatever a method of somebody else's raises, the others are still of use.
         except Exception as error:
             return ComparedMethod(method.name, None, failure=_reason(error))

@@ -1,4 +1,4 @@
-"""States as numbers: text as indicators, and medians where a number is missing."""
+"""A log as all methods take it: states of numbers, and pieces as episodes."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import OneHotEncoder
 
+from ..metrics._data import FEWEST_ROWS, time_blocks
 from ..preprocessing._on_states import OnStates
-from ..transitions._tables import column_names, is_frame, take_columns
+from ..transitions._tables import FIELDS, column_names, is_frame, take_columns
 from ..transitions._transitions import Transitions
 from ..transitions._words import plain_column, refuse_words
 
@@ -73,3 +74,24 @@ def _is_finite(log: Transitions) -> bool:
         for states in (log.state, log.next_or_own_state())
     )
     return all(bool(np.isfinite(values).all()) for values in found)
+
+
+def blocks_as_episodes(log: Transitions) -> Transitions:
+    """A log of one long episode as one of blocks of time, which folds are made of.
+
+    As many as `metrics` take as independent. Values are counted from the first state of
+    each.
+    """
+    n = len(log)
+    one = log.episode is not None and len(np.unique(log.episode)) == 1
+    if not one or n < FEWEST_ROWS:
+        return log
+    block = time_blocks(log, lambda rows: max(1, round(np.sqrt(rows))))
+    order = np.arange(n) if log.step is None else np.argsort(log.step, kind="stable")
+    first = np.zeros(n, dtype=bool)
+    first[order[np.unique(block[order], return_index=True)[1]]] = True
+    fields = {name: getattr(log, name) for name in FIELDS}
+    fields |= {"episode": block, "is_initial": first}
+    more = ("available_actions", "available_rule", "action_names")
+    fields |= {name: getattr(log, name) for name in more}
+    return Transitions._from_checked({}, 0, fields)

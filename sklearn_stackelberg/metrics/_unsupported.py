@@ -38,22 +38,20 @@ _BEYOND = 0.25
 _DENSITY = 0.01
 
 
-def bias_bound(system: FittedQSystem, actions: Flags | None = None) -> float:
+def bias_bound(system: FittedQSystem) -> float:
     """How far a value may be off because the log does not support what is done.
 
     In units of return: the discounted probability of a first unsupported action, after
-    which the return may be anything that rewards allow. ``actions`` are those that are
-    unsupported, where they are known.
+    which the return may be anything that rewards allow.
     """
     low, high = system.data.return_range(system.discount)
-    return unsupported_share(system, actions) * (high - low)
+    return unsupported_share(system) * (high - low)
 
 
-def unsupported_share(system: FittedQSystem, actions: Flags | None = None) -> float:
+def unsupported_share(system: FittedQSystem) -> float:
     """E[γ^T] of the first time T at which an unsupported action is taken, in [0, 1]."""
     data = system.data
-    actions = unsupported_actions(system) if actions is None else actions
-    unsupported = data.probabilities * actions  # (N, A)
+    unsupported = data.probabilities * unsupported_actions(system)  # (N, A)
     # Eq. (72) is of the states where the policy leaves the log for more than its tails.
     unsupported[unsupported.sum(axis=1) < _TAILS] = 0.0
     now = unsupported.sum(axis=1)
