@@ -137,8 +137,7 @@ def compare_methods(
     # What is lost to all methods is said once, and not by each of their fits.
     say_what_is_used(log, discount, stacklevel=2)
     log = encoded(blocks_as_episodes(log))
-    states = np.asarray(log.state, dtype=np.float64)
-    facts = Facts.of(log, states, discount, action_type)
+    facts = Facts.of(log, discount, action_type)
     chosen = choose(methods, facts)
     evaluation = _evaluation(log, discount, cv, facts, confidence_level, random_state)
     logger = logged_value(log, discount=discount, confidence_level=confidence_level)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
@@ -45,7 +47,7 @@ def encoded(log: Transitions) -> Transitions:
         ],
         sparse_threshold=0.0,
     )
-    return OnStates(columns).fit_transform(log)
+    return cast(Transitions, OnStates(columns).fit_transform(log))
 
 
 def _is_text(column: object) -> bool:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import difflib
-import importlib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from importlib.util import find_spec
 from typing import NamedTuple
 
@@ -35,9 +35,10 @@ from ..baselines import (
     KernelFittedQIteration,
     TabularValueIteration,
 )
-from ..estimator import StackelbergPolicyEstimator
 from ..transitions._actions import action_type
 from ..transitions._transitions import Transitions
+
+_PACKAGE = "sklearn_stackelberg"
 
 # Counts say something of states that so many rows speak of, on average; the matrix of
 # more states than these would not be one of counts.
@@ -56,10 +57,10 @@ class Facts(NamedTuple):
     n_rows: int
 
     @classmethod
-    def of(cls, log: Transitions, states: np.ndarray, discount: float, given: str):
+    def of(cls, log: Transitions, discount: float, given: str) -> Facts:
         kind = action_type(log.action, given)[0]
         one_step = discount == 0.0 or bool(log.terminated.all())
-        n_states = len(np.unique(states, axis=0))
+        n_states = len(np.unique(np.asarray(log.state, dtype=float), axis=0))
         return cls(kind, one_step, n_states, len(log))
 
 
@@ -123,16 +124,14 @@ def _finite(facts: Facts) -> str:
     )
 
 
-def _ours(discount: float, seed: int, kind: str, **more: object) -> BaseEstimator:
-    return StackelbergPolicyEstimator(
-        discount=discount, action_type=kind, random_state=seed, **more
-    )
+def _ours(name: str, **more: object) -> Make:
+    """Make an estimator of the package, by its name there."""
 
+    def make(discount: float, seed: int, kind: str) -> BaseEstimator:
+        found: BaseEstimator = getattr(import_module(_PACKAGE), name)(**more)
+        return _with(found, discount, seed, kind)
 
-def _search(discount: float, seed: int, kind: str) -> BaseEstimator:
-    # By name: the estimator that searches may be of a later version.
-    search = importlib.import_module("sklearn_stackelberg").StackelbergPolicyCV
-    return _with(search(), discount, seed, kind)
+    return make
 
 
 def _with(
@@ -188,18 +187,22 @@ METHODS = (
     Method("LSPI kernel", _made(LSPI), _sequential),
     *_d3rlpy(D3RLPyDiscrete, "DiscreteBC", "DiscreteBCQ", "DiscreteCQL"),
     *_d3rlpy(D3RLPyContinuous, "TD3PlusBC", "IQL"),
-    Method("Stackelberg", _ours, _any_log),
-    Method("Stackelberg calibrated", partial(_ours, lam="calibrated"), _any_log),
+    Method("Stackelberg", _ours("StackelbergPolicyEstimator"), _any_log),
+    Method(
+        "Stackelberg calibrated",
+        _ours("StackelbergPolicyEstimator", lam="calibrated"),
+        _any_log,
+    ),
 )
 
 
 def known_methods() -> tuple[Method, ...]:
     """All methods of this version, installed or not."""
-    if not hasattr(
-        importlib.import_module("sklearn_stackelberg"), "StackelbergPolicyCV"
-    ):
+    # The estimator that searches may be of a later version.
+    if not hasattr(import_module(_PACKAGE), "StackelbergPolicyCV"):
         return METHODS
-    return (*METHODS, Method("Stackelberg CV", _search, _any_log))
+    search = Method("Stackelberg CV", _ours("StackelbergPolicyCV"), _any_log)
+    return (*METHODS, search)
 
 
 class Chosen(NamedTuple):
