@@ -17,11 +17,12 @@ from .._validation import check_discount
 from ..transitions._actions import action_type, masks_of, read_mask
 from ..transitions._as_transitions import LogOrStates, weighted_log_of
 from ..transitions._discounting import carried
+from ..transitions._linking import places_in_time
 from ..transitions._time import refuse_endless
 from ..transitions._transitions import Transitions
 from ..transitions._words import refuse_words
 
-# Of a log of one step nothing follows, however many times it is looked ahead.
+# What is further away weighs a hundredth of the first reward.
 _NEGLIGIBLE = 0.01
 
 
@@ -38,6 +39,7 @@ class Rows:
     going: Floats  # (1 − terminated) γ^d / γ
     weight: Floats | None
     initial: Flags
+    longest: int | None  # rows of an episode, where every one ends for good
     available: Flags | None  # (n, A)
     next_available: Flags | None
 
@@ -136,6 +138,7 @@ class DiscreteBaseline(Baseline):
             going=follows / discount if discount else 1.0 - log.terminated,
             weight=log.weight,
             initial=log.is_initial if log.is_initial.any() else np.ones(len(log), bool),
+            longest=_longest_episode(log),
             available=masks[0] if masks else None,
             next_available=masks[1] if masks else None,
         )
@@ -196,13 +199,26 @@ class DiscreteBaseline(Baseline):
         return None
 
 
-def n_looks_ahead(discount: float, terminated: Flags, most: int) -> int:
-    """How often Q is regressed until nothing that matters follows."""
-    if discount == 0.0 or terminated.all():
+def _longest_episode(log: Transitions) -> int | None:
+    """Rows of the longest episode; None where one may go on behind its last."""
+    if log.terminated.all():
         return 1
+    if log.episode is None:
+        return None
+    places = places_in_time(len(log), log.episode, log.step)
+    last = places.place == places.size[places.episode] - 1
+    return int(places.size.max()) if log.terminated[last].all() else None
+
+
+def n_looks_ahead(discount: float, rows: Rows, most: int) -> int:
+    """How often Q is regressed until nothing that matters follows."""
+    if discount == 0.0:
+        return 1
+    if rows.longest is not None:
+        # Backward induction: behind so many steps no episode goes on.
+        most = min(most, rows.longest)
     if discount == 1.0:
         return most
-    # What is further away weighs a hundredth of the first reward.
     return min(most, int(np.ceil(np.log(_NEGLIGIBLE) / np.log(discount))))
 
 

@@ -31,7 +31,7 @@ class FittedQIteration(DiscreteBaseline):
         γ, in [0, 1].
     n_iterations : int, default=50
         Most regressions, each of which looks one step further; there are fewer where
-        what is further away weighs less than a hundredth.
+        what is further away weighs less than a hundredth, or all episodes have ended.
     per_action : bool, default=False
         A regressor of the states for each action, or one for all.
     random_state : int, RandomState instance or None, default=None
@@ -79,7 +79,7 @@ class FittedQIteration(DiscreteBaseline):
         if regressor is None:
             regressor = ExtraTreesRegressor(n_estimators=50, min_samples_split=5)
         regress = _per_action if self.per_action else _joint
-        n = n_looks_ahead(self.discount, rows.going == 0.0, self.n_iterations)
+        n = n_looks_ahead(self.discount, rows, self.n_iterations)
         # Trees anew each time: the noise of one shall not be that of the next.
         q = regress(_seeded(regressor, seed * 1_000), rows, rows.reward)
         for iteration in range(1, n):
