@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import gc
 import os
 import threading
 import time
@@ -29,7 +28,6 @@ class Measured:
     seconds = megabytes = float("nan")
 
     def __enter__(self) -> Self:
-        gc.collect()
         # Freed memory that the C library keeps would be used again without a trace.
         with contextlib.suppress(OSError, AttributeError, TypeError):
             ctypes.CDLL(None).malloc_trim(0)

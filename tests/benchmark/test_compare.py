@@ -68,7 +68,8 @@ class Broken(BaseEstimator):
 
 
 def test_the_rows_and_what_they_hold():
-    found = compare_methods(one_step(), methods=FEW, discount=0.0)
+    log = one_step(effect=3.0)
+    found = compare_methods(log, methods=FEW, discount=0.0)
     assert [r.method for r in found.rows] == [
         "Logger",
         "Best single action",
@@ -77,9 +78,7 @@ def test_the_rows_and_what_they_hold():
     ]
     logger, best, cloned, direct = found.rows
     assert logger.difference is None
-    assert logger.estimate.value == pytest.approx(
-        logged_value(one_step(), discount=0.0).value
-    )
+    assert logger.estimate.value == pytest.approx(logged_value(log, discount=0.0).value)
     for row in found.rows[1:]:
         low, high = row.difference_interval
         assert low < row.difference.value < high
@@ -88,7 +87,7 @@ def test_the_rows_and_what_they_hold():
         )
         assert row.seconds > 0
     # By half the effect in half of the states, or in all of them.
-    assert direct.difference.value > best.difference.value - 0.1
+    assert direct.difference.value == pytest.approx(best.difference.value, abs=0.2)
     assert direct.difference_interval[0] > 0
     assert cloned.difference_interval[0] < 0 < cloned.difference_interval[1]
 
@@ -125,7 +124,7 @@ def test_the_mean_of_folds_with_the_error_of_all_episodes():
 
 @pytest.mark.parametrize("estimator", ["doubly_robust", "fitted_q"])
 def test_episodes(estimator):
-    names = ["value iteration", "LSPI kernel", "Stackelberg"]
+    names = ["value iteration", "LSPI kernel"]
     log = episodes()
     found = compare_methods(log, methods=names, discount=0.9, estimator=estimator)
     assert found.n_episodes == 60
@@ -139,7 +138,7 @@ def test_episodes(estimator):
 def test_the_same_seed_gives_the_same_table():
     def figures(seed):
         found = compare_methods(
-            one_step(), methods=FEW, discount=0.0, random_state=seed
+            one_step(100), methods=["direct-ridge"], discount=0.0, random_state=seed
         )
         drop = ("seconds", "megabytes")
         return [
@@ -158,7 +157,7 @@ def test_a_method_that_fails_is_a_row():
     assert row.failure == "RuntimeError: no luck today"
     assert "failed: RuntimeError: no luck today" in str(found)
     assert np.isnan(found.to_dicts()[2]["value"])
-    with pytest.raises(ValueError, match="No method could be .* no luck"):
+    with pytest.raises(ValueError, match=r"No method could be .* no luck"):
         compare_methods(one_step(), methods={"bad": Broken()}, discount=0.0)
 
 
@@ -175,8 +174,8 @@ def test_a_method_that_is_for_other_logs_says_so_if_named():
 def test_simultaneous_intervals_are_wider():
     def widths(simultaneous):
         found = compare_methods(
-            one_step(),
-            methods=[*FEW, "direct boosting"],
+            one_step(100),
+            methods=FEW[:2],
             discount=0.0,
             simultaneous=simultaneous,
         )
@@ -215,15 +214,15 @@ def test_text_and_missing_values():
     frame.loc[::7, "y"] = np.nan
     frame["sex"] = np.where(np.arange(200) % 2, "f", "m")
     table = pd.DataFrame({"action": log.action, "reward": log.reward})
-    found = compare_methods(frame, table, methods=FEW, discount=0.0)
-    assert [row.failure for row in found.rows] == [""] * 4
+    found = compare_methods(frame, table, methods=FEW[2:], discount=0.0)
+    assert [row.failure for row in found.rows] == [""] * 2
     # Of an array of objects, as of a frame.
     other = compare_methods(
-        frame.to_numpy(dtype=object), table, methods=FEW, discount=0.0
+        frame.to_numpy(dtype=object), table, methods=FEW[2:], discount=0.0
     )
-    assert other.rows[3].estimate.value == pytest.approx(found.rows[3].estimate.value)
+    assert other.rows[1].estimate.value == pytest.approx(found.rows[1].estimate.value)
     frame["day"] = pd.Timestamp("2020-01-01")
-    with pytest.raises(ValueError, match="dates or times in the columns .'day'"):
+    with pytest.raises(ValueError, match=r"dates or times in the columns .'day'"):
         compare_methods(frame, table, methods=FEW, discount=0.0)
 
 
@@ -232,11 +231,11 @@ def test_continuous_actions():
     state, action = rng.normal(size=(150, 1)), rng.uniform(-1, 1, size=150)
     reward = -((action - 0.5 * state[:, 0]) ** 2)
     log = Transitions(state, action, reward, state, np.ones(150))
-    names = ["BC ridge", "Stackelberg", "LSPI kernel"]
+    names = ["BC ridge", "LSPI kernel"]
     found = compare_methods(log, methods=names, discount=0.0)
     failures = [row.failure for row in found.rows[1:]]
-    assert failures == ["", "", "it is for discrete actions"]
-    assert found.rows[2].difference.value > 0
+    assert failures == ["", "it is for discrete actions"]
+    assert found.rows[1].difference.value > 0
 
 
 def test_one_trajectory_is_cut_into_blocks():
@@ -310,27 +309,20 @@ def test_a_search_is_compared_once_there_is_one(monkeypatch):
     assert method.make(0.5, 3, "discrete").get_params()["discount"] == 0.5
 
 
-@pytest.mark.parametrize("effect", [0.0, 1.0])
-def test_policies_that_follow_noise_are_not_worth_it(effect):
-    """A pinned simulation: the mean difference is the true one, within its error."""
-    rng = np.random.default_rng(0)
-    fresh = rng.normal(size=(4_000, 5))
-    gains, true, errors = [], [], []
-    for seed in range(8):
-        log = one_step(300, seed, effect, n_columns=5)
-        method = DirectMethod(DummyTree(), random_state=0)
-        found = compare_methods(log, methods={"tree": method}, discount=0.0)
+def test_policies_that_follow_noise_are_not_worth_it():
+    """A seeded simulation: no policy is better than another, and none looks so."""
+    gains, errors = [], []
+    for seed in range(6):
+        log = one_step(200, seed, effect=0.0, n_columns=5)
+        method = DirectMethod(Nearest(), random_state=0)
+        found = compare_methods(log, methods={"nearest": method}, discount=0.0)
         gains.append(found.rows[1].difference.value)
         errors.append(found.rows[1].difference.standard_error)
-        # The policy of all episodes is about that of two thirds of them.
-        chosen = method.fit(log[np.arange(200)]).predict(fresh)
-        true.append(effect * np.mean((chosen - 0.5) * (fresh[:, 0] > 0)))
-    error = np.hypot(np.std(gains, ddof=1), np.std(true, ddof=1)) / np.sqrt(8)
-    assert abs(np.mean(gains) - np.mean(true)) < 2.5 * error
+    assert abs(np.mean(gains)) < 2.5 * np.mean(errors) / np.sqrt(6)
     assert np.mean(errors) > 0.7 * np.std(gains, ddof=1)
 
 
-class DummyTree(BaseEstimator):
+class Nearest(BaseEstimator):
     """One nearest neighbour: it follows all the noise there is."""
 
     def fit(self, X, y):
