@@ -4,6 +4,6 @@ From the command line: ``python -m sklearn_stackelberg.benchmark --help``.
 """
 
 from ._compare import compare_methods
-from ._results import ComparedMethod, MethodComparison
+from ._results import MethodComparison
 
-__all__ = ["ComparedMethod", "MethodComparison", "compare_methods"]
+__all__ = ["MethodComparison", "compare_methods"]

@@ -35,8 +35,8 @@ from ._results import ComparedMethod, MethodComparison
 # has too few of a short log.
 _FOLDS = 3
 
-# Of a failure: what a table can hold of it.
-_LONGEST = 200
+# Characters of a failure that a table has room for, and of a warning in a line.
+_LONGEST, _OF_WARNING = 200, 100
 
 
 def compare_methods(
@@ -225,20 +225,26 @@ def _run(
 
 
 def _reason(error: Exception) -> str:
-    text = " ".join(str(error).split()) or "no message"
-    if len(text) > _LONGEST:
-        text = text[:_LONGEST].rsplit(" ", 1)[0] + " ..."
+    text = _shortened(str(error), _LONGEST) or "no message"
     # A sentence says what is wrong; of another error the kind is part of that.
     plain = isinstance(error, ValueError | ImportError)
     return text if plain else f"{type(error).__name__}: {text}"
 
 
+def _shortened(text: str, longest: int) -> str:
+    """A text in one line, cut between two words."""
+    text = " ".join(text.split())
+    return text if len(text) <= longest else text[:longest].rsplit(" ", 1)[0] + " ..."
+
+
 def _progress(row: ComparedMethod) -> str:
     if row.estimate is None:
         return f"failed: {row.failure}"
-    n = len(row.warnings)
-    more = f" ({n} warning{'s' * (n != 1)}, first: {row.warnings[0]})" if n else ""
-    return f"{row.estimate.value:.4g}, {row.seconds:.2f} s a fit{more}"
+    text = f"{row.estimate.value:.4g}, {row.seconds:.2f} s a fit"
+    if n := len(row.warnings):
+        first = _shortened(row.warnings[0], _OF_WARNING)
+        text += f" ({n} warning{'s' * (n != 1)}, first: {first})"
+    return text
 
 
 def _with_intervals(

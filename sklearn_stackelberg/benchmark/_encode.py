@@ -16,7 +16,7 @@ from ..transitions._transitions import Transitions
 from ..transitions._words import plain_column, refuse_words
 
 # Names of more kinds than this are joined, the rarest as one.
-_MOST_KINDS = 30
+_MOST_KINDS = 100
 
 
 def encoded(log: Transitions) -> Transitions:

@@ -8,7 +8,8 @@ import io
 import numpy as np
 import pytest
 
-from sklearn_stackelberg.benchmark import ComparedMethod, MethodComparison
+from sklearn_stackelberg.benchmark import MethodComparison
+from sklearn_stackelberg.benchmark._results import ComparedMethod
 from sklearn_stackelberg.metrics import OffPolicyEstimate
 from sklearn_stackelberg.metrics._differences import difference
 
