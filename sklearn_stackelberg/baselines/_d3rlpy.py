@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 import logging
+import random
 import warnings
-from contextlib import redirect_stderr
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
 from typing import Any
 
 import numpy as np
+import torch
 
 from .._typing import AnyArray, Floats, Index, RandomStateLike
 from .._validation import check_rules, integer
@@ -107,17 +110,31 @@ def train(
 ) -> Learner:
     """Train one of d3rlpy's learners, in one epoch and silently, on the CPU."""
     d3rlpy = import_d3rlpy()
-    d3rlpy.seed(seed)
-    learner = getattr(d3rlpy.algos, config)(**settings).create(device=False)
-    learner.fit(
-        buffer,
-        n_steps=n_steps,
-        # Epochs are whole: none is trained where one is longer than n_steps.
-        n_steps_per_epoch=n_steps,
-        logger_adapter=d3rlpy.logging.NoopAdapterFactory(),
-        show_progress=False,
-    )
+    with _global_draws_kept():
+        d3rlpy.seed(seed)
+        learner = getattr(d3rlpy.algos, config)(**settings).create(device=False)
+        learner.fit(
+            buffer,
+            n_steps=n_steps,
+            # Epochs are whole: none is trained where one is longer than n_steps.
+            n_steps_per_epoch=n_steps,
+            logger_adapter=d3rlpy.logging.NoopAdapterFactory(),
+            show_progress=False,
+        )
     return learner
+
+
+@contextmanager
+def _global_draws_kept() -> Iterator[None]:
+    """Let what is drawn elsewhere be as if d3rlpy had seeded and drawn nothing."""
+    of_numpy = np.random.get_state()  # noqa: NPY002
+    of_python, of_torch = random.getstate(), torch.get_rng_state()
+    try:
+        yield
+    finally:
+        np.random.set_state(of_numpy)  # noqa: NPY002
+        random.setstate(of_python)
+        torch.set_rng_state(of_torch)
 
 
 class _D3RLPy:
@@ -169,7 +186,7 @@ class D3RLPyDiscrete(_D3RLPy, DiscreteBaseline):
     settings : dict, default=None
         Further arguments of the learner's configuration.
     random_state : int, RandomState instance or None, default=None
-        Seeds d3rlpy, and with it PyTorch and numpy.
+        Seeds the training; what is drawn elsewhere is as without it.
 
     Attributes
     ----------
@@ -247,7 +264,7 @@ class D3RLPyContinuous(_D3RLPy, Baseline):
     settings : dict, default=None
         Further arguments of the learner's configuration.
     random_state : int, RandomState instance or None, default=None
-        Seeds d3rlpy, and with it PyTorch and numpy.
+        Seeds the training; what is drawn elsewhere is as without it.
 
     Attributes
     ----------

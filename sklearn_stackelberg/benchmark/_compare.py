@@ -240,7 +240,8 @@ def _shortened(text: str, longest: int) -> str:
 def _progress(row: ComparedMethod) -> str:
     if row.estimate is None:
         return f"failed: {row.failure}"
-    text = f"{row.estimate.value:.4g}, {row.seconds:.2f} s a fit"
+    text = f"{row.estimate.value:.4g} ± {row.estimate.standard_error:.2g}"
+    text += f", {row.seconds:.2f} s a fit"
     if n := len(row.warnings):
         first = _shortened(row.warnings[0], _OF_WARNING)
         text += f" ({n} warning{'s' * (n != 1)}, first: {first})"

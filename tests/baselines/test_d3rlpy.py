@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from sklearn_stackelberg import Transitions
 from sklearn_stackelberg.baselines import D3RLPyContinuous, D3RLPyDiscrete
@@ -58,7 +59,12 @@ def test_discrete(algorithm):
     log = Transitions(state, action, reward, state, np.ones(300))
     method = D3RLPyDiscrete(algorithm, discount=0.0, n_steps=300, random_state=0)
     method.set_params(settings={"learning_rate": 1e-2})
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
     policy = method.fit(log)
+    # What is drawn elsewhere is as if nothing had been seeded.
+    assert torch.rand(1) == expected
     found = policy.predict_proba(state)
     np.testing.assert_array_equal(found.argmax(axis=1), policy.predict(state))
     if algorithm != "DiscreteBC":
