@@ -15,7 +15,10 @@ from ..metrics._differences import ValueDifference
 from ..metrics._estimate import Limits, OffPolicyEstimate, shown
 
 # Marks of a value, and what they say.
-_DAGGER, _DOUBLE = "†", "‡"
+_DAGGER, _DOUBLE, _SECTION = "†", "‡", "§"
+
+# Outcomes that differ, below which a standard error says little: of none it is zero.
+_FEW_OUTCOMES = 10.0
 
 _LATEX = {
     **{c: f"\\{c}" for c in "&%$#_{}"},
@@ -27,6 +30,7 @@ _LATEX = {
     "γ": r"$\gamma$",
     _DAGGER: r"$^{\dagger}$",
     _DOUBLE: r"$^{\ddagger}$",
+    _SECTION: r"\S{}",
 }
 
 
@@ -40,6 +44,7 @@ class ComparedMethod(NamedTuple):
     difference_interval: Limits | None = None
     seconds: float = math.nan  # of one fit, the mean over folds
     megabytes: float = math.nan  # by which a fit let the process grow, at most
+    outcomes: float = math.inf  # that its standard error is known by
     failure: str = ""
     warnings: tuple[str, ...] = ()  # of its fits, each once
 
@@ -59,7 +64,8 @@ class MethodComparison:
     rows : tuple of ComparedMethod
         The logger first, and then the methods in their order: ``method``, ``estimate``,
         ``interval``, ``difference`` and ``difference_interval`` (to the logger),
-        ``seconds``, ``megabytes``, ``failure`` and ``warnings``.
+        ``seconds``, ``megabytes``, ``outcomes`` (rows of a reward that is not the
+        commonest, where the policy does as was done), ``failure`` and ``warnings``.
     skipped : dict of str to str
         Methods that were not run, and why.
     confidence_level : float
@@ -91,7 +97,8 @@ class MethodComparison:
             ``difference``, ``difference_standard_error``, ``difference_low``,
             ``difference_high`` and ``p_value`` (of each difference alone),
             ``bias_bound``, ``rests_on_unsupported``, ``effective_sample_size``,
-            ``seconds``, ``megabytes`` and ``failure``; NaN where there is none.
+            ``outcomes``, ``seconds``, ``megabytes`` and ``failure``; NaN where there is
+            none.
         """
         return [_figures_of(row) for row in self.rows]
 
@@ -196,7 +203,9 @@ class MethodComparison:
         return [header, *(_cells_of(row, finest) for row in self.rows)]
 
     def _notes(self) -> list[str]:
-        hold = "all of a column at once" if self.simultaneous else "each alone"
+        hold = "all of a column at once"
+        if not self.simultaneous:
+            hold = "each alone, and so not for the best of several"
         notes = [
             f"{self.n_episodes:,} episodes, {self.n_transitions:,} decisions, "
             f"discount {self.discount:g}.",
@@ -204,7 +213,7 @@ class MethodComparison:
             f"are evaluated on ({self.n_folds} folds); {100 * self.confidence_level:g} "
             f"% intervals, {hold}.",
         ]
-        marks = {_mark(row) for row in self.rows}
+        marks = "".join(map(_mark, self.rows))
         if _DAGGER in marks:
             notes.append(
                 f"{_DAGGER} Takes actions that the log does not support: the bound of "
@@ -215,6 +224,12 @@ class MethodComparison:
             notes.append(
                 f"{_DOUBLE} The same, and the bound is half of what returns can be: "
                 "the value rests on no data."
+            )
+        if _SECTION in marks:
+            notes.append(
+                f"{_SECTION} Fewer than {_FEW_OUTCOMES:g} decisions with an outcome "
+                "other than the commonest are as the policy would have them: its "
+                "standard error is too small, and so is that of its difference."
             )
         return notes
 
@@ -231,9 +246,10 @@ def _cells_of(row: ComparedMethod, finest: float) -> list[str]:
 
 
 def _mark(row: ComparedMethod) -> str:
-    if row.estimate is None or not row.rests_on_unsupported:
-        return ""
-    return _DOUBLE if row.estimate.rests_on_no_data else _DAGGER
+    found, mark = row.estimate, ""
+    if found is not None and row.rests_on_unsupported:
+        mark = _DOUBLE if found.rests_on_no_data else _DAGGER
+    return mark + _SECTION * (row.outcomes < _FEW_OUTCOMES)
 
 
 def _shown(estimate: OffPolicyEstimate, ends: Limits, finest: float) -> list[str]:
@@ -267,6 +283,7 @@ def _figures_of(row: ComparedMethod) -> dict[str, Any]:
         "bias_bound": found.bias_bound if found else nan,
         "rests_on_unsupported": row.rests_on_unsupported,
         "effective_sample_size": found.effective_sample_size if found else nan,
+        "outcomes": row.outcomes,
         "seconds": row.seconds,
         "megabytes": row.megabytes,
         "failure": row.failure,

@@ -16,8 +16,9 @@ from ._importance_weights import episode_folds
 from ._prepare import reported
 from ._tabulate import AnyPolicy, tabulate_policy
 
-# As many weights of Q: of many actions a landmark more for each costs their cube.
-_WEIGHTS, _LANDMARKS, _FEWEST = 2_000, 200, 20
+# No more than so many weights of Q: of many actions a landmark more for each costs
+# their cube, and each method is evaluated some twenty times.
+_WEIGHTS, _LANDMARKS, _FEWEST = 1_000, 200, 20
 
 # Of each fold, that Q and the density ratios of doubly robust estimates are fitted
 # without: half as many fits as ten, which is the default on a whole log.
@@ -83,6 +84,22 @@ class HeldOutEvaluation:
     @property
     def n_folds(self) -> int:
         return len(self.splits)
+
+    def outcomes(self, policies: Sequence[AnyPolicy]) -> float:
+        """Rows whose reward is not the commonest, where the policies do as was done.
+
+        So many outcomes the spread of a value is known by: that of none is zero,
+        whatever chance there was of one. Infinite where actions are continuous.
+        """
+        if self.data.is_continuous:
+            return float("inf")
+        kinds, counts = np.unique(self.log.reward, return_counts=True)
+        rare = self.log.reward != kinds[counts.argmax()]
+        found = 0.0
+        for policy, (_, held) in zip(policies, self.splits, strict=True):
+            own = tabulate_policy(policy, self.log[held])
+            found += float(own.logged_probability[rare[held]].sum())
+        return found
 
     def value(self, policies: Sequence[AnyPolicy], estimator: str) -> OffPolicyEstimate:
         """Mean value of one policy for each fold, with contributions of all pieces."""
