@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from statistics import median
 from typing import Any, NamedTuple
 
 from ..metrics._differences import ValueDifference
@@ -65,7 +66,7 @@ class MethodComparison:
         The logger first, and then the methods in their order: ``method``, ``estimate``,
         ``interval``, ``difference`` and ``difference_interval`` (to the logger),
         ``seconds``, ``megabytes``, ``outcomes`` (rows of a reward that is not the
-        commonest, where the policy does as was done), ``failure`` and ``warnings``.
+        commonest, as many as speak of the policy), ``failure`` and ``warnings``.
     skipped : dict of str to str
         Methods that were not run, and why.
     confidence_level : float
@@ -193,14 +194,15 @@ class MethodComparison:
     def _cells(self) -> list[list[str]]:
         level = f"{100 * self.confidence_level:g} % interval"
         header = ["method", "value", level, "less logger", level, "fit, s", "MB"]
-        # One number of decimals for all, by the smallest error, so that columns read.
+        # One number of decimals for all, so that columns read; by the usual error, as
+        # one that is too small shall not make all others long.
         errors = [
             row.estimate.standard_error
             for row in self.rows
             if row.estimate is not None and row.estimate.standard_error > 0
         ]
-        finest = min(errors, default=math.nan)
-        return [header, *(_cells_of(row, finest) for row in self.rows)]
+        usual = median(errors) if errors else math.nan
+        return [header, *(_cells_of(row, usual) for row in self.rows)]
 
     def _notes(self) -> list[str]:
         hold = "all of a column at once"
@@ -228,20 +230,20 @@ class MethodComparison:
         if _SECTION in marks:
             notes.append(
                 f"{_SECTION} Fewer than {_FEW_OUTCOMES:g} decisions with an outcome "
-                "other than the commonest are as the policy would have them: its "
-                "standard error is too small, and so is that of its difference."
+                "other than the commonest are as the policy would have them: do not "
+                "rely on its standard error."
             )
         return notes
 
 
-def _cells_of(row: ComparedMethod, finest: float) -> list[str]:
+def _cells_of(row: ComparedMethod, usual: float) -> list[str]:
     if row.estimate is None or row.interval is None:
         return [row.method, f"failed: {row.failure}", *[""] * 5]
-    cells = [row.method, *_shown(row.estimate, row.interval, finest)]
+    cells = [row.method, *_shown(row.estimate, row.interval, usual)]
     cells[1] += _mark(row)
     if row.difference is None or row.difference_interval is None:
         return [*cells, *[""] * 4]
-    cells += _shown(row.difference, row.difference_interval, finest)
+    cells += _shown(row.difference, row.difference_interval, usual)
     return [*cells, *map(_rounded, (row.seconds, row.megabytes))]
 
 
@@ -252,9 +254,9 @@ def _mark(row: ComparedMethod) -> str:
     return mark + _SECTION * (row.outcomes < _FEW_OUTCOMES)
 
 
-def _shown(estimate: OffPolicyEstimate, ends: Limits, finest: float) -> list[str]:
+def _shown(estimate: OffPolicyEstimate, ends: Limits, usual: float) -> list[str]:
     error = estimate.standard_error
-    value, error_text, low, high = shown((estimate.value, error, *ends), finest)
+    value, error_text, low, high = shown((estimate.value, error, *ends), usual)
     return [f"{value} ± {error_text}", f"[{low}, {high}]"]
 
 

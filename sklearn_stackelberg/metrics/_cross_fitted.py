@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from .._typing import Index, RandomStateLike
 from ..transitions._transitions import Transitions
 from ._differences import METRICS
-from ._estimate import Figures, OffPolicyEstimate, spread
+from ._estimate import Figures, OffPolicyEstimate, effective_size, spread
 from ._importance_weights import episode_folds
 from ._prepare import reported
 from ._tabulate import AnyPolicy, tabulate_policy
@@ -86,20 +86,22 @@ class HeldOutEvaluation:
         return len(self.splits)
 
     def outcomes(self, policies: Sequence[AnyPolicy]) -> float:
-        """Rows whose reward is not the commonest, where the policies do as was done.
+        """How many rows of a reward that is not the commonest speak of the policies.
 
-        So many outcomes the spread of a value is known by: that of none is zero,
+        As many of equal weight, by the policies' probability of what was done over its
+        share in the log. A spread is known by so many outcomes: that of none is zero,
         whatever chance there was of one. Infinite where actions are continuous.
         """
         if self.data.is_continuous:
             return float("inf")
         kinds, counts = np.unique(self.log.reward, return_counts=True)
         rare = self.log.reward != kinds[counts.argmax()]
-        found = 0.0
+        codes = self.data.codes
+        ratio = 1.0 / (np.bincount(codes) / len(codes))[codes]
         for policy, (_, held) in zip(policies, self.splits, strict=True):
             own = tabulate_policy(policy, self.log[held])
-            found += float(own.logged_probability[rare[held]].sum())
-        return found
+            ratio[held] *= own.logged_probability
+        return effective_size(ratio[rare])
 
     def value(self, policies: Sequence[AnyPolicy], estimator: str) -> OffPolicyEstimate:
         """Mean value of one policy for each fold, with contributions of all pieces."""

@@ -341,7 +341,7 @@ def test_rare_outcomes_are_marked():
     log = Transitions(log.state, log.action, reward, log.state, log.terminated)
     methods = {"half": Constant(), "never": Constant(0.0), "always": Constant(1.0)}
     found = compare_methods(log, methods=methods, discount=0.0)
-    assert [row.outcomes for row in found.rows[1:]] == [2.0, 0.0, 4.0]
+    assert [row.outcomes for row in found.rows[1:]] == [4.0, 0.0, 4.0]
     assert "§ Fewer than 10 decisions" in str(found)
     plain = compare_methods(one_step(100), methods=methods, discount=0.0)
     assert "§" not in str(plain)
