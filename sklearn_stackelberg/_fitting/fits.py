@@ -98,18 +98,10 @@ class Fit(ABC):
         """What the solver is given."""
         return self._make_problem()
 
-    def solve(
-        self,
-        lam: float,
-        observe: Observer | None = None,
-        start: SolverState | None = None,
-    ) -> FitResult:
-        """At a λ, from the start, another one, or where an earlier fit ended."""
-        if start is None:
-            start = self.state.solver_state if self.state else self._start()
+    def solve(self, lam: float, observe: Observer | None = None) -> FitResult:
         found = self.solver.solve(
             self.solver_problem,
-            start,
+            self.state.solver_state if self.state else self._start(),
             lam=self.weight(lam),
             beta=self.beta,
             observe=observe,

@@ -81,13 +81,15 @@ class FoldFits:
 
     def prepare(self, hp: Hyperparameters) -> _Prepared:
         """The features of some hyperparameters."""
-        key = features_key(hp)
-        if hp.action_distribution == "gaussian":
-            # The range of what is supported is made for its threshold.
-            key = (*key, str(hp.support))
+        key = _key(hp)
         if key not in self._prepared:
             self._prepared[key] = self._prepare(hp)
         return self._prepared[key]
+
+    def forget(self, hp: Hyperparameters) -> None:
+        """Let go of a table of features; those that are made first stay."""
+        if _key(hp) != _key(self._first):
+            self._prepared.pop(_key(hp), None)
 
     def _prepare(self, hp: Hyperparameters) -> _Prepared:
         problem, actions, ranged = self._problem, self._actions, False
@@ -115,6 +117,13 @@ class FoldFits:
         if threshold == support.threshold:
             return support
         return support.with_threshold(threshold)
+
+
+def _key(hp: Hyperparameters) -> tuple[str, ...]:
+    key = features_key(hp)
+    # The range of what is supported is made for its threshold.
+    ranged = hp.action_distribution == "gaussian"
+    return (*key, str(hp.support)) if ranged else key
 
 
 def _same_candidates(one: Fit, other: Fit) -> bool:

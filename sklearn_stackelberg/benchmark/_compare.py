@@ -211,6 +211,7 @@ def _run(
                 seconds.append(measured.seconds)
                 megabytes.append(measured.megabytes)
             found = evaluation.value(policies, estimator)
+            outcomes = evaluation.outcomes(policies)
         # Whatever a method of somebody else's raises, the others are still of use.
         except Exception as error:
             return ComparedMethod(method.name, None, failure=_reason(error))
@@ -220,6 +221,7 @@ def _run(
         found,
         seconds=float(np.mean(seconds)),
         megabytes=float(np.max(megabytes)),
+        outcomes=outcomes,
         warnings=tuple(dict.fromkeys(said)),
     )
 

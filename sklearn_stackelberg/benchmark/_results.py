@@ -9,13 +9,17 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from statistics import median
 from typing import Any, NamedTuple
 
 from ..metrics._differences import ValueDifference
 from ..metrics._estimate import Limits, OffPolicyEstimate, shown
 
 # Marks of a value, and what they say.
-_DAGGER, _DOUBLE = "†", "‡"
+_DAGGER, _DOUBLE, _SECTION = "†", "‡", "§"
+
+# Outcomes that differ, below which a standard error says little: of none it is zero.
+_FEW_OUTCOMES = 10.0
 
 _LATEX = {
     **{c: f"\\{c}" for c in "&%$#_{}"},
@@ -27,6 +31,7 @@ _LATEX = {
     "γ": r"$\gamma$",
     _DAGGER: r"$^{\dagger}$",
     _DOUBLE: r"$^{\ddagger}$",
+    _SECTION: r"\S{}",
 }
 
 
@@ -40,6 +45,7 @@ class ComparedMethod(NamedTuple):
     difference_interval: Limits | None = None
     seconds: float = math.nan  # of one fit, the mean over folds
     megabytes: float = math.nan  # by which a fit let the process grow, at most
+    outcomes: float = math.inf  # that its standard error is known by
     failure: str = ""
     warnings: tuple[str, ...] = ()  # of its fits, each once
 
@@ -59,7 +65,8 @@ class MethodComparison:
     rows : tuple of ComparedMethod
         The logger first, and then the methods in their order: ``method``, ``estimate``,
         ``interval``, ``difference`` and ``difference_interval`` (to the logger),
-        ``seconds``, ``megabytes``, ``failure`` and ``warnings``.
+        ``seconds``, ``megabytes``, ``outcomes`` (rows of a reward that is not the
+        commonest, as many as speak of the policy), ``failure`` and ``warnings``.
     skipped : dict of str to str
         Methods that were not run, and why.
     confidence_level : float
@@ -91,7 +98,8 @@ class MethodComparison:
             ``difference``, ``difference_standard_error``, ``difference_low``,
             ``difference_high`` and ``p_value`` (of each difference alone),
             ``bias_bound``, ``rests_on_unsupported``, ``effective_sample_size``,
-            ``seconds``, ``megabytes`` and ``failure``; NaN where there is none.
+            ``outcomes``, ``seconds``, ``megabytes`` and ``failure``; NaN where there is
+            none.
         """
         return [_figures_of(row) for row in self.rows]
 
@@ -186,17 +194,20 @@ class MethodComparison:
     def _cells(self) -> list[list[str]]:
         level = f"{100 * self.confidence_level:g} % interval"
         header = ["method", "value", level, "less logger", level, "fit, s", "MB"]
-        # One number of decimals for all, by the smallest error, so that columns read.
+        # One number of decimals for all, so that columns read; by the usual error, as
+        # one that is too small shall not make all others long.
         errors = [
             row.estimate.standard_error
             for row in self.rows
             if row.estimate is not None and row.estimate.standard_error > 0
         ]
-        finest = min(errors, default=math.nan)
-        return [header, *(_cells_of(row, finest) for row in self.rows)]
+        usual = median(errors) if errors else math.nan
+        return [header, *(_cells_of(row, usual) for row in self.rows)]
 
     def _notes(self) -> list[str]:
-        hold = "all of a column at once" if self.simultaneous else "each alone"
+        hold = "all of a column at once"
+        if not self.simultaneous:
+            hold = "each alone, and so not for the best of several"
         notes = [
             f"{self.n_episodes:,} episodes, {self.n_transitions:,} decisions, "
             f"discount {self.discount:g}.",
@@ -204,7 +215,7 @@ class MethodComparison:
             f"are evaluated on ({self.n_folds} folds); {100 * self.confidence_level:g} "
             f"% intervals, {hold}.",
         ]
-        marks = {_mark(row) for row in self.rows}
+        marks = "".join(map(_mark, self.rows))
         if _DAGGER in marks:
             notes.append(
                 f"{_DAGGER} Takes actions that the log does not support: the bound of "
@@ -216,29 +227,36 @@ class MethodComparison:
                 f"{_DOUBLE} The same, and the bound is half of what returns can be: "
                 "the value rests on no data."
             )
+        if _SECTION in marks:
+            notes.append(
+                f"{_SECTION} Fewer than {_FEW_OUTCOMES:g} decisions with an outcome "
+                "other than the commonest are as the policy would have them: do not "
+                "rely on its standard error."
+            )
         return notes
 
 
-def _cells_of(row: ComparedMethod, finest: float) -> list[str]:
+def _cells_of(row: ComparedMethod, usual: float) -> list[str]:
     if row.estimate is None or row.interval is None:
         return [row.method, f"failed: {row.failure}", *[""] * 5]
-    cells = [row.method, *_shown(row.estimate, row.interval, finest)]
+    cells = [row.method, *_shown(row.estimate, row.interval, usual)]
     cells[1] += _mark(row)
     if row.difference is None or row.difference_interval is None:
         return [*cells, *[""] * 4]
-    cells += _shown(row.difference, row.difference_interval, finest)
+    cells += _shown(row.difference, row.difference_interval, usual)
     return [*cells, *map(_rounded, (row.seconds, row.megabytes))]
 
 
 def _mark(row: ComparedMethod) -> str:
-    if row.estimate is None or not row.rests_on_unsupported:
-        return ""
-    return _DOUBLE if row.estimate.rests_on_no_data else _DAGGER
+    found, mark = row.estimate, ""
+    if found is not None and row.rests_on_unsupported:
+        mark = _DOUBLE if found.rests_on_no_data else _DAGGER
+    return mark + _SECTION * (row.outcomes < _FEW_OUTCOMES)
 
 
-def _shown(estimate: OffPolicyEstimate, ends: Limits, finest: float) -> list[str]:
+def _shown(estimate: OffPolicyEstimate, ends: Limits, usual: float) -> list[str]:
     error = estimate.standard_error
-    value, error_text, low, high = shown((estimate.value, error, *ends), finest)
+    value, error_text, low, high = shown((estimate.value, error, *ends), usual)
     return [f"{value} ± {error_text}", f"[{low}, {high}]"]
 
 
@@ -267,6 +285,7 @@ def _figures_of(row: ComparedMethod) -> dict[str, Any]:
         "bias_bound": found.bias_bound if found else nan,
         "rests_on_unsupported": row.rests_on_unsupported,
         "effective_sample_size": found.effective_sample_size if found else nan,
+        "outcomes": row.outcomes,
         "seconds": row.seconds,
         "megabytes": row.megabytes,
         "failure": row.failure,

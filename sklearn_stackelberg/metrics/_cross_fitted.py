@@ -11,13 +11,14 @@ from numpy.typing import ArrayLike
 from .._typing import Index, RandomStateLike
 from ..transitions._transitions import Transitions
 from ._differences import METRICS
-from ._estimate import Figures, OffPolicyEstimate, spread
+from ._estimate import Figures, OffPolicyEstimate, effective_size, spread
 from ._importance_weights import episode_folds
 from ._prepare import reported
 from ._tabulate import AnyPolicy, tabulate_policy
 
-# As many weights of Q: of many actions a landmark more for each costs their cube.
-_WEIGHTS, _LANDMARKS, _FEWEST = 2_000, 200, 20
+# No more than so many weights of Q: of many actions a landmark more for each costs
+# their cube, and each method is evaluated some twenty times.
+_WEIGHTS, _LANDMARKS, _FEWEST = 1_000, 200, 20
 
 # Of each fold, that Q and the density ratios of doubly robust estimates are fitted
 # without: half as many fits as ten, which is the default on a whole log.
@@ -83,6 +84,24 @@ class HeldOutEvaluation:
     @property
     def n_folds(self) -> int:
         return len(self.splits)
+
+    def outcomes(self, policies: Sequence[AnyPolicy]) -> float:
+        """How many rows of a reward that is not the commonest speak of the policies.
+
+        As many of equal weight, by the policies' probability of what was done over its
+        share in the log. A spread is known by so many outcomes: that of none is zero,
+        whatever chance there was of one. Infinite where actions are continuous.
+        """
+        if self.data.is_continuous:
+            return float("inf")
+        kinds, counts = np.unique(self.log.reward, return_counts=True)
+        rare = self.log.reward != kinds[counts.argmax()]
+        codes = self.data.codes
+        ratio = 1.0 / (np.bincount(codes) / len(codes))[codes]
+        for policy, (_, held) in zip(policies, self.splits, strict=True):
+            own = tabulate_policy(policy, self.log[held])
+            ratio[held] *= own.logged_probability
+        return effective_size(ratio[rare])
 
     def value(self, policies: Sequence[AnyPolicy], estimator: str) -> OffPolicyEstimate:
         """Mean value of one policy for each fold, with contributions of all pieces."""

@@ -23,7 +23,7 @@ from ._lower_bound import spread_of_policies
 from ._prepare import names_of_pieces
 from ._settings import QSettings, choose_and_fit_features
 from ._tabulate import AnyPolicy, tabulate_policy
-from ._unsupported import bias_bound
+from ._unsupported import bias_bound, unsupported_actions
 
 # Of Q: the doubly robust estimate's own.
 _RIDGE = 0.1
@@ -48,6 +48,12 @@ class SelectedValue(OffPolicyEstimate):
 
     Parameters
     ----------
+    value, standard_error, effective_sample_size, n_episodes, n_transitions
+        As of every `OffPolicyEstimate`.
+    method, error_method, effective_unit, confidence_level
+        As of every `OffPolicyEstimate`.
+    contributions, bias_bound, pieces, limits
+        As of every `OffPolicyEstimate`.
     n_candidates : int, default=1
         Among so many was chosen.
     """
@@ -133,8 +139,18 @@ def selected_value(
         error_method=f"the influence function over {data.counted}",
         confidence_level=level,
         contributions=psi,
-        bias_bound=float(np.mean([bias_bound(system) for system in systems])),
+        bias_bound=float(np.mean(_bias_bounds(systems))),
         pieces=names_of_pieces(data),
         limits=limits,
         n_candidates=n_candidates,
     )
+
+
+def _bias_bounds(systems: Sequence[FittedQSystem]) -> list[float]:
+    first = systems[0]
+    # What a log supports of discrete actions is asked once, if it is the same log.
+    shared = all(system.data.log is first.data.log for system in systems)
+    if first.data.is_continuous or not shared:
+        return [bias_bound(system) for system in systems]
+    unsupported = unsupported_actions(first)
+    return [bias_bound(system, unsupported) for system in systems]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -135,9 +135,14 @@ class Split:
         """The same of candidates that share their features."""
         return features_key(replace(self._hp, **params))
 
-    def run(self, grid: Grid, candidates: Iterable[Candidate]) -> list[Outcome]:
-        """Fit and score some, one after the other."""
-        return [self._run(grid.params(candidate)) for candidate in candidates]
+    def run(self, grid: Grid, candidates: Sequence[Candidate]) -> list[Outcome]:
+        """Fit and score some of the same features, one after the other."""
+        found = [self._run(grid.params(candidate)) for candidate in candidates]
+        assert self._fits is not None
+        # One table of features at a time: of a long log each is large.
+        for candidate in candidates:
+            self._fits.forget(replace(self._hp, **grid.params(candidate)))
+        return found
 
     def _run(self, params: dict[str, Any]) -> Outcome:
         begin = middle = time.perf_counter()

@@ -334,6 +334,19 @@ class Nearest(BaseEstimator):
         return self.y_[distance.argmin(axis=1)]
 
 
+def test_rare_outcomes_are_marked():
+    log = one_step(200)
+    reward = np.zeros(200)
+    reward[np.flatnonzero(log.action == 1)[:4]] = 1.0
+    log = Transitions(log.state, log.action, reward, log.state, log.terminated)
+    methods = {"half": Constant(), "never": Constant(0.0), "always": Constant(1.0)}
+    found = compare_methods(log, methods=methods, discount=0.0)
+    assert [row.outcomes for row in found.rows[1:]] == [4.0, 0.0, 4.0]
+    assert "§ Fewer than 10 decisions" in str(found)
+    plain = compare_methods(one_step(100), methods=methods, discount=0.0)
+    assert "§" not in str(plain)
+
+
 def test_weights_are_of_the_log():
     log = one_step()
     weight = np.where(log.action == 1, 2.0, 1.0)
