@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -22,9 +21,14 @@ from ..solvers._lstd_discrete import DiscreteLSTD
 from ..solvers._lstd_finite import FiniteLSTD
 from ..solvers._minibatch_game import discrete_embedding
 from .fitted_policy import DiscretePolicy, Fitted, LinearFunction, NetworkFunction
-from .kernel_choice import choose_kernel, is_to_be_chosen
 from .players import Players, resolve_device
-from .state_inputs import InputReaders, PlayerInputs, draw_seed, with_relevance
+from .state_inputs import (
+    InputReaders,
+    PlayerInputs,
+    draw_seed,
+    with_kernel,
+    with_relevance,
+)
 from .support import ActionRange, ActionSupport, action_prior
 
 # Weights of Q from which on directions that hold little of the kernel are dropped: an
@@ -60,9 +64,7 @@ class DiscretePlayers(Players):
 
     def _fit_inputs(self, rng: RandomState) -> PlayerInputs:
         hp, total = self.hp, self.rows.total
-        if is_to_be_chosen(hp, self.problem, total):
-            kernel = choose_kernel(hp, self.problem, self.action, rng)
-            hp = replace(hp, kernel=kernel)
+        hp = with_kernel(hp, self.problem, self.rows, rng)
         hp = with_relevance(hp, self.problem.states, self.rows, rng)
         readers = InputReaders(hp, self.problem.state, rng, total=total)
         q_function = readers.read(self.hp.q_function)

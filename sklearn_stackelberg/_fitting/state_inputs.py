@@ -11,8 +11,10 @@ from numpy.random import RandomState
 from torch import Tensor
 
 from .._action_scale import ActionScale
+from .._problem.dataset import OfflineProblem
 from .._problem.rows import Rows
 from .._typing import Floats, Index
+from ..kernels._choice import choose_kernel
 from ..kernels._columns import (
     LinearColumns,
     StateColumns,
@@ -24,6 +26,7 @@ from ..kernels._nystroem import LandmarkFeatures
 from ..kernels._state_action import StateActionFeatures
 from ..networks import MLP
 from ..policies._base import ContinuousPolicy as ContinuousPolicyModule
+from ..transitions._linking import encode
 from .hyperparameters import FunctionClass, Hyperparameters
 from .support import ActionRange, ActionSupport
 
@@ -159,6 +162,30 @@ def _held_out_errors(
             fitted = phi[held] @ (_ridge(phi[used]) @ target[used])
             error[held] = (target[held] - fitted) ** 2
     return error
+
+
+def with_kernel(
+    hp: Hyperparameters, problem: OfflineProblem, rows: Rows, rng: RandomState
+) -> Hyperparameters:
+    """A kernel for ``"auto"``, where states are few and nothing else is given."""
+    auto = isinstance(hp.kernel, str) and hp.kernel == "auto"
+    plain = isinstance(hp.bandwidth, str) and not hp.kernel_params
+    n_components, log = hp.n_components, problem.log
+    few = auto and plain and are_finite(problem.state, n_components, rows.total)
+    if not few or np.ndim(rows.action) > 1:
+        return hp
+    kernel = choose_kernel(
+        problem.state,
+        problem.states[rows.next_state],
+        rows.action,
+        rows.reward,
+        problem.row_discount * (1.0 - rows.terminated),
+        episode=np.arange(len(log)) if log.episode is None else encode(log.episode),
+        weight=rows.weights(np.arange(len(log))),
+        n_components=n_components,
+        rng=rng,
+    )
+    return replace(hp, kernel=kernel)
 
 
 def with_relevance(

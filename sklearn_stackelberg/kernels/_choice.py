@@ -1,4 +1,4 @@
-"""Which kernel ``"auto"`` is, of states that are few: are similar ones alike."""
+"""Which kernel few states have: whether those that are similar are alike."""
 
 from __future__ import annotations
 
@@ -6,12 +6,8 @@ import numpy as np
 from numpy.random import RandomState
 
 from .._linalg import held_out_errors
-from .._problem.dataset import OfflineProblem
 from .._typing import Floats, Index
-from ..kernels._columns import are_finite
-from ..kernels._nystroem import LandmarkFeatures
-from ..transitions._linking import encode
-from .hyperparameters import Hyperparameters
+from ._nystroem import LandmarkFeatures
 
 # From states that have nothing in common to smooth functions of their columns.
 _KERNELS = ("delta", "laplacian", "rbf")
@@ -29,44 +25,46 @@ _ROWS, _WEIGHTS = 20_000, 2_500
 
 
 def choose_kernel(
-    hp: Hyperparameters, problem: OfflineProblem, action: Index, rng: RandomState
+    states: Floats,
+    next_states: Floats,
+    action: Index,
+    reward: Floats,
+    carried: Floats,
+    *,
+    episode: Index,
+    weight: Floats,
+    n_components: int | None,
+    rng: RandomState,
 ) -> str:
     """``"delta"``, ``"laplacian"`` or ``"rbf"``, by what held-out episodes say.
 
     Eq. (71) of docs/evaluation.md, of the logger's values: r + γ V₀(s') is regressed on
     the states' features, for each action, with V₀ by each of the three kernels in turn.
     The smoothest is taken that foretells every one of them better than all before.
+    Rewards are less their average, ``carried`` is γ (1 − terminated), and episodes are
+    codes from 0 on.
     """
-    states, log = problem.state, problem.log
-    weight = np.ones(len(log)) if problem.weight is None else problem.weight
-    episode = np.arange(len(log)) if log.episode is None else encode(log.episode)
     order = np.random.default_rng(0).permutation(int(episode.max()) + 1)
-    sizes = np.bincount(episode)[order].cumsum()
+    sizes = np.bincount(episode, minlength=len(order))[order].cumsum()
     few = order[: 1 + np.searchsorted(sizes, _ROWS)]
-    rows = np.flatnonzero(np.isin(episode, few))
     known, where = np.unique(states, axis=0, return_inverse=True)
     if len(few) < _FOLDS or len(known) * (action.max() + 1) > _WEIGHTS:
         return _KERNELS[0]
 
+    rows = np.flatnonzero(np.isin(episode, few))
     fold = np.argsort(order)[episode[rows]] % _FOLDS
-    root = np.sqrt(weight[rows])[:, None]
-    carried = problem.row_discount * (1.0 - problem.terminated[rows])
-    after = problem.states[problem.next_index[rows]]
-    tables = []
+    root, carried = np.sqrt(weight[rows])[:, None], carried[rows]
+    tables: list[tuple[Floats, Floats]] = []
     for kernel in _KERNELS:
-        features = LandmarkFeatures(kernel, n_components=hp.n_components)
-        features.random_state = rng
-        features.fit(known)
-        tables.append(
-            (features.transform(known)[where.ravel()[rows]], features.transform(after))
-        )
-    targets = np.stack(
-        [
-            _one_step_ahead(z, then, problem.reward[rows], carried, root)
-            for z, then in tables
-        ],
-        axis=1,
-    )
+        features = LandmarkFeatures(
+            kernel, n_components=n_components, random_state=rng
+        ).fit(known)
+        z = features.transform(known)[where.ravel()[rows]]
+        tables.append((z, features.transform(next_states[rows])))
+    ahead = [
+        _one_step_ahead(z, after, reward[rows], carried, root) for z, after in tables
+    ]
+    targets = np.stack(ahead, axis=1)
     chosen, least = _KERNELS[0], np.full(len(_KERNELS), np.inf)
     for kernel, (z, _) in zip(_KERNELS, tables, strict=True):
         error = _error(root * z, root * targets, fold, action[rows])
@@ -74,13 +72,6 @@ def choose_kernel(
             chosen = kernel
         least = np.minimum(least, error)
     return chosen
-
-
-def is_to_be_chosen(hp: Hyperparameters, problem: OfflineProblem, total: float) -> bool:
-    """Whether ``"auto"`` is of states that are few, and nothing else is given."""
-    auto = isinstance(hp.kernel, str) and hp.kernel == "auto"
-    plain = isinstance(hp.bandwidth, str) and not hp.kernel_params
-    return auto and plain and are_finite(problem.state, hp.n_components, total)
 
 
 def _one_step_ahead(
