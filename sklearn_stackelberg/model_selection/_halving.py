@@ -17,7 +17,7 @@ from ._grid import Candidate, Grid
 from ._held_out import Outcome, Split
 
 # One in so many candidates goes on from a split to the next.
-_KEPT = 3
+_KEPT = 4
 
 # Standard errors by which the best must be better than the estimator's own setting,
 # which has been good on many problems.
@@ -177,7 +177,7 @@ class Halving:
         if self.finished:
             # On the same splits; what has lost there is not waited for.
             least = self.mean(self.finished[0], n_splits)
-            kept = [c for c in kept if self.mean(c, n_splits) > least]
+            kept = [c for c in ranked[:1] if self.mean(c, n_splits) > least]
         start = self.grid.start
         return [*kept, start] if start in ranked and start not in kept else kept
 
@@ -198,10 +198,14 @@ class Halving:
 def first_candidates(grid: Grid) -> list[Candidate]:
     """The estimator's own setting, and one step from it in features and support.
 
-    At two levels of trust: which bandwidth is best hangs on λ and ridge.
+    At two levels of trust, since which bandwidth is best hangs on λ and ridge; at the
+    larger one with all combinations of bandwidth and support.
     """
-    found = [grid.start]
-    for level in dict.fromkeys([grid.start, grid.trusting(grid.start)]):
-        found.extend(grid.crossed(level, "bandwidth"))
-        found.extend(grid.crossed(level, "support"))
-    return [*found, *grid.crossed(grid.start, "kernel")]
+    start, trusting = grid.start, grid.trusting(grid.start)
+    return [
+        start,
+        *grid.crossed(start, "bandwidth"),
+        *grid.crossed(start, "support"),
+        *grid.crossed(start, "kernel"),
+        *grid.crossed(trusting, "bandwidth", "support"),
+    ]

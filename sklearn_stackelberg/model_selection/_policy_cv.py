@@ -56,7 +56,7 @@ class StackelbergPolicyCV(MetaEstimatorMixin, BaseEstimator):
     value of the policies on held-out episodes, and the policy is learned from all of
     them. Not all combinations are tried: first features and supports one step from the
     estimator's own, at two levels of λ and ridge, then λ, β and ridge around the best,
-    and onward where that helped. All are compared on the same splits; two of three are
+    and onward where that helped. All are compared on the same splits; three of four are
     dropped after each. Those of the same features share them, the estimate of the
     behaviour policy and the features that they are scored in. The best is chosen if its
     score is higher than that of the estimator's own setting by more than a standard
