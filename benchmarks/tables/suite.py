@@ -144,12 +144,8 @@ def _over(found: Sequence[dict[str, Any]]) -> str:
     """Mean and worst over the problems that a method is for, and how often it leads."""
     problems = sorted({row["problem"] for row in found})
     methods = _methods(found)
-    means = {
-        (p, m): np.mean(s)
-        for p in problems
-        for m in methods
-        if (s := _scores(found, p, m))
-    }
+    pairs = product(problems, methods)
+    means = {pair: np.mean(s) for pair in pairs if (s := _scores(found, *pair))}
     lines = []
     for method in methods:
         own = [float(means[p, method]) for p in problems if (p, method) in means]
