@@ -64,8 +64,10 @@ class DiscretePlayers(Players):
 
     def _fit_inputs(self, rng: RandomState) -> PlayerInputs:
         hp, total = self.hp, self.rows.total
-        hp = with_kernel(hp, self.problem, self.rows, rng)
-        hp = with_relevance(hp, self.problem.states, self.rows, rng)
+        states, episode = self.problem.states, self.problem.log.episode
+        discount = self.problem.row_discount
+        hp = with_kernel(hp, states, self.rows, episode, discount, rng)
+        hp = with_relevance(hp, states, self.rows, rng)
         readers = InputReaders(hp, self.problem.state, rng, total=total)
         q_function = readers.read(self.hp.q_function)
         # A linear Q is in the features that its own error is measured by.

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.random import RandomState
+from numpy.typing import NDArray
 from torch import Tensor
 
 from .._action_scale import ActionScale
-from .._problem.dataset import OfflineProblem
 from .._problem.rows import Rows
 from .._typing import Floats, Index
 from ..kernels._choice import choose_kernel
@@ -165,24 +165,32 @@ def _held_out_errors(
 
 
 def with_kernel(
-    hp: Hyperparameters, problem: OfflineProblem, rows: Rows, rng: RandomState
+    hp: Hyperparameters,
+    states: Floats,
+    rows: Rows,
+    episode: NDArray[Any] | None,
+    discount: float,
+    rng: RandomState,
 ) -> Hyperparameters:
-    """A kernel for ``"auto"``, where states are few and nothing else is given."""
+    """A kernel for ``"auto"``, where states are few and nothing else is given.
+
+    ``episode`` are the rows' ids, (n,), if any.
+    """
     auto = isinstance(hp.kernel, str) and hp.kernel == "auto"
     plain = isinstance(hp.bandwidth, str) and not hp.kernel_params
-    n_components, log = hp.n_components, problem.log
-    few = auto and plain and are_finite(problem.state, n_components, rows.total)
+    logged, n = states[rows.state], len(rows.state)
+    few = auto and plain and are_finite(logged, hp.n_components, rows.total)
     if not few or np.ndim(rows.action) > 1:
         return hp
     kernel = choose_kernel(
-        problem.state,
-        problem.states[rows.next_state],
+        logged,
+        states[rows.next_state],
         rows.action,
         rows.reward,
-        problem.row_discount * (1.0 - rows.terminated),
-        episode=np.arange(len(log)) if log.episode is None else encode(log.episode),
-        weight=rows.weights(np.arange(len(log))),
-        n_components=n_components,
+        discount * (1.0 - rows.terminated),
+        episode=np.arange(n) if episode is None else encode(episode),
+        weight=rows.weights(np.arange(n)),
+        n_components=hp.n_components,
         rng=rng,
     )
     return replace(hp, kernel=kernel)

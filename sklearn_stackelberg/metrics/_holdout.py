@@ -157,7 +157,7 @@ def _with_kernel(
 ) -> QSettings:
     """As the estimator chooses it: by the log alone, the same for all policies.
 
-    Told apart, few states say little of actions that are rare in each, and policies
+    Kept apart, few states say little of actions that are rare in each, and policies
     that take these were scored as if they earned the average.
     """
     data = data.joined
