@@ -33,6 +33,7 @@ TABLES = (
     "features",
     "units",
     "families",
+    "suite",
     "ope_peers",
     "intervals",
     "search",

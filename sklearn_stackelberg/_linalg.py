@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.linalg import eigvalsh_tridiagonal, lu_solve
+from scipy.linalg import cho_factor, cho_solve, eigvalsh_tridiagonal, lu_solve
 from scipy.linalg.blas import dsyrk
 from scipy.linalg.lapack import dgecon, dgetrf, dpotrf
 from torch import Tensor
@@ -303,3 +303,23 @@ def conjugate_gradient(
         before, square = square, residual @ residual
         direction = residual + (square / before) * direction
     return Solution(x, float(square) ** 0.5 / size, n_iter)
+
+
+def held_out_errors(
+    z: Floats, target: Floats, fold: NDArray[np.intp], ridges: list[float]
+) -> list[Floats]:
+    """Sums of squares of a regression's held-out errors, () or (c,), for each ridge.
+
+    Of rows z (k, m), targets (k,) or (k, c) and folds (k,); one sum of squares and
+    products serves all folds and ridges.
+    """
+    parts = [(z[fold == k], target[fold == k]) for k in np.unique(fold)]
+    grams = [(mine.T @ mine, mine.T @ own) for mine, own in parts]
+    whole, right = sum(gram for gram, _ in grams), sum(other for _, other in grams)
+    totals: list[Floats] = [np.zeros(target.shape[1:]) for _ in ridges]
+    for (mine, own), (gram, other) in zip(parts, grams, strict=True):
+        for j, ridge in enumerate(ridges):
+            left = whole - gram + ridge * np.eye(len(gram))
+            rest = own - mine @ cho_solve(cho_factor(left), right - other)
+            totals[j] += (rest**2).sum(axis=0)
+    return totals

@@ -118,15 +118,16 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         Similarity of states: a name of `sklearn.metrics.pairwise.pairwise_kernels` with
         a positive semi-definite Gram matrix, ``"delta"`` for finite states (equal or
         not), a callable ``kernel(X, Y)`` that returns the Gram matrix, or a
-        `sklearn.gaussian_process.kernels.Kernel`. ``"auto"`` is ``"delta"`` where there
-        are at most ``n_components`` states and ten rows for each on average, and
-        neither lengths nor parameters are given; else, and with continuous actions,
-        ``"rbf"``. ``"delta"`` knows nothing of a state that was not logged: there all
-        actions are as probable, and Q is `anchor_`. ``"linear"`` is x'y, exact for
-        one-hot states, and has no intercept: ``q_function="linear"`` has. Kernels are
-        divided by the mean k(s, s), so that λ and β mean the same for each. Discrete
-        actions are equal or not; with continuous ones it is the similarity of state and
-        action, side by side.
+        `sklearn.gaussian_process.kernels.Kernel`. ``"auto"`` is chosen by
+        held-out episodes among ``"delta"``, ``"laplacian"`` and ``"rbf"`` where actions
+        are discrete, there are at most ``n_components`` states and ten rows for each on
+        average, and neither lengths nor parameters are given; else it is ``"rbf"``.
+        ``"delta"`` knows nothing of a state that was not logged: there all actions are
+        as probable, and Q is `anchor_`. ``"linear"`` is x'y, exact for one-hot states,
+        and has no intercept: ``q_function="linear"`` has. Kernels are divided by the
+        mean k(s, s), so that λ and β mean the same for each. Discrete actions are equal
+        or not; with continuous ones it is the similarity of state and action, side by
+        side.
     bandwidth : float, array-like of shape (n_features,), "relevance" or "median", \
             default="relevance"
         Length scale of ``"rbf"``, ``"laplacian"`` and ``"chi2"``. Larger makes Q and

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.families.finite import FINITE
 from benchmarks.families.problem import N_LOGS, Array, Finite, Problem, Simulated, draw
 from benchmarks.problems import (
     CARTPOLE_DEFAULT,
@@ -283,4 +284,5 @@ CHOOSE: tuple[Problem, ...] = (
     Control(
         replace(CONTROL[2], name="Acrobot medium, 10,000", n_transitions=10_000), -75.0
     ),
+    *(make() for make in FINITE),
 )

@@ -22,7 +22,13 @@ from ..solvers._lstd_finite import FiniteLSTD
 from ..solvers._minibatch_game import discrete_embedding
 from .fitted_policy import DiscretePolicy, Fitted, LinearFunction, NetworkFunction
 from .players import Players, resolve_device
-from .state_inputs import InputReaders, PlayerInputs, draw_seed, with_relevance
+from .state_inputs import (
+    InputReaders,
+    PlayerInputs,
+    draw_seed,
+    with_kernel,
+    with_relevance,
+)
 from .support import ActionRange, ActionSupport, action_prior
 
 # Weights of Q from which on directions that hold little of the kernel are dropped: an
@@ -57,8 +63,11 @@ class DiscretePlayers(Players):
         return resolve_device(self.hp.device, n_products)
 
     def _fit_inputs(self, rng: RandomState) -> PlayerInputs:
-        hp = with_relevance(self.hp, self.problem.states, self.rows, rng)
-        total = self.rows.total
+        hp, total = self.hp, self.rows.total
+        states, episode = self.problem.states, self.problem.log.episode
+        discount = self.problem.row_discount
+        hp = with_kernel(hp, states, self.rows, episode, discount, rng)
+        hp = with_relevance(hp, states, self.rows, rng)
         readers = InputReaders(hp, self.problem.state, rng, total=total)
         q_function = readers.read(self.hp.q_function)
         # A linear Q is in the features that its own error is measured by.

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.random import RandomState
+from numpy.typing import NDArray
 from torch import Tensor
 
 from .._action_scale import ActionScale
 from .._problem.rows import Rows
 from .._typing import Floats, Index
+from ..kernels._choice import choose_kernel
 from ..kernels._columns import (
     LinearColumns,
     StateColumns,
@@ -24,6 +26,7 @@ from ..kernels._nystroem import LandmarkFeatures
 from ..kernels._state_action import StateActionFeatures
 from ..networks import MLP
 from ..policies._base import ContinuousPolicy as ContinuousPolicyModule
+from ..transitions._linking import encode
 from .hyperparameters import FunctionClass, Hyperparameters
 from .support import ActionRange, ActionSupport
 
@@ -159,6 +162,38 @@ def _held_out_errors(
             fitted = phi[held] @ (_ridge(phi[used]) @ target[used])
             error[held] = (target[held] - fitted) ** 2
     return error
+
+
+def with_kernel(
+    hp: Hyperparameters,
+    states: Floats,
+    rows: Rows,
+    episode: NDArray[Any] | None,
+    discount: float,
+    rng: RandomState,
+) -> Hyperparameters:
+    """A kernel for ``"auto"``, where states are few and nothing else is given.
+
+    ``episode`` are the rows' ids, (n,), if any.
+    """
+    auto = isinstance(hp.kernel, str) and hp.kernel == "auto"
+    plain = isinstance(hp.bandwidth, str) and not hp.kernel_params
+    logged, n = states[rows.state], len(rows.state)
+    few = auto and plain and are_finite(logged, hp.n_components, rows.total)
+    if not few or np.ndim(rows.action) > 1:
+        return hp
+    kernel = choose_kernel(
+        logged,
+        states[rows.next_state],
+        rows.action,
+        rows.reward,
+        discount * (1.0 - rows.terminated),
+        episode=np.arange(n) if episode is None else encode(episode),
+        weight=rows.weights(np.arange(n)),
+        n_components=hp.n_components,
+        rng=rng,
+    )
+    return replace(hp, kernel=kernel)
 
 
 def with_relevance(

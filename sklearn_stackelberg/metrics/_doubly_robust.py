@@ -36,8 +36,12 @@ _DUAL_RIDGE = 3.0
 # Fitted-Q's error, by leaving out each episode, is as a rule the influence function's
 # or up to a fourth larger. From here on the errors of Q̂ and ω, whose product the
 # influence function leaves out, are not small: a policy that 7 episodes say something
-# of had intervals that held its value in 75 %.
-_MUCH_LARGER = 1.5
+# of had intervals that held its value in 75 %. With the ridge of Q̂, or from half as
+# large on, those of noise in 30 columns held it in 87 %.
+_LARGER = 1.25
+
+# By which fitted-Q's ridge is smaller: at that of Q̂ its error would be drawn in, too.
+_SMALLER_RIDGE = 0.3
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,13 +129,13 @@ def density_estimate(
 
 
 def with_second_order(contributions: Floats, whole: FittedQ) -> Floats:
-    """Contributions, (E,), as large as fitted-Q's error where that is much larger.
+    """Contributions, (E,), as large as fitted-Q's error where that is larger.
 
     With what fitted-Q knows of pairs that have few rows, in any case.
     """
     contributions = widened(contributions, whole.thin_pairs_variance)
     error, other = spread(contributions), whole.standard_error
-    if not (np.isfinite(other) and other > _MUCH_LARGER * error > 0.0):
+    if not (np.isfinite(other) and other > _LARGER * error > 0.0):
         return contributions
     mean = contributions.mean()
     return mean + (contributions - mean) * other / error
@@ -228,7 +232,7 @@ def doubly_robust_value(
     OffPolicyEstimate
         In units of discounted return. The standard error is that of the episodes'
         contributions, Q̂ and weights taken as known, or with ``ratios="density"`` that
-        of `fitted_q_value` where it is half as large again. The effective sample size
+        of `fitted_q_value` where it is larger by a fourth. The effective sample size
         counts rows, or episodes with ``ratios="importance"``, whose intervals are too
         narrow where few episodes carry the weight.
 
@@ -288,7 +292,9 @@ def doubly_robust_value(
                 data, fit, discount, weighted=weighted, clip=clip
             )
             if regressor is None:
-                psi = with_second_order(psi, system.solve())
+                ridge = _SMALLER_RIDGE * chosen_ridge
+                whole = FittedQSystem(data, discount, system.features, ridge)
+                psi = with_second_order(psi, whole.solve())
             source, unit = "density ratios", "rows"
         else:
             value, psi, size = stepwise_estimate(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.random import RandomState
 
 from .._typing import Floats
+from ..kernels._choice import choose_kernel
+from ..kernels._columns import are_finite
 from ..transitions._discounting import return_range
 from ..transitions._tables import Log
 from ._data import EvaluationData
@@ -140,15 +143,39 @@ def _system(data: EvaluationData, discount: float) -> FittedQSystem:
     most = max(10, _WEIGHTS // copies)
     settings = QSettings(n_components=min(QSettings.n_components or most, most))
     # A choice of continuous features would take as long as the fit.
-    features = (
-        fit_features(data, settings)
-        if data.is_continuous
-        else choose_and_fit_features(data, discount, settings)[0]
-    )
+    if not data.is_continuous:
+        settings = _with_kernel(data, discount, settings)
+    features = fit_features(data, settings)
     finite = isinstance(features.kernel_, str) and features.kernel_ == "delta"
     ridge = _RIDGE["delta" if finite else "smooth"]
     # Of all directions: the ratios are of other rows than those of the log.
     return FittedQSystem(data, discount, evaluation_features(data, features), ridge)
+
+
+def _with_kernel(
+    data: EvaluationData, discount: float, settings: QSettings
+) -> QSettings:
+    """As the estimator chooses it: by the log alone, the same for all policies.
+
+    Kept apart, few states say little of actions that are rare in each, and policies
+    that take these were scored as if they earned the average.
+    """
+    data = data.joined
+    if not are_finite(data.state, settings.n_components, data.total):
+        return settings
+    carried = data.carried(discount)
+    kernel = choose_kernel(
+        data.state,
+        data.states[data.next_index],
+        data.codes,
+        data.log.reward - (1.0 - carried) * data.mean_return(discount),
+        carried,
+        episode=data.episode,
+        weight=data.row_weight,
+        n_components=settings.n_components,
+        rng=RandomState(0),
+    )
+    return replace(settings, kernel=kernel)
 
 
 def _quantile(values: Floats, weight: Floats) -> float:

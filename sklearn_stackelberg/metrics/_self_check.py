@@ -7,11 +7,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.random import RandomState
 from numpy.typing import ArrayLike
-from scipy.linalg import cho_factor, cho_solve
 from scipy.spatial.distance import cdist
 from sklearn.utils import check_random_state
 
 from .._action_scale import ActionScale
+from .._linalg import held_out_errors
 from .._typing import Floats, Index
 from ..kernels._columns import center_and_spread, length_scales
 from ..kernels._nystroem import LandmarkFeatures
@@ -223,7 +223,7 @@ def _error_of_states(
     z, total = features.transform(data.state), np.zeros(targets.shape[1])
     for action in range(data.n_actions):
         rows = np.flatnonzero(data.codes == action)
-        of_folds = _held_out_errors(z[rows], targets[rows], fold[rows], [ridge])
+        of_folds = held_out_errors(z[rows], targets[rows], fold[rows], [ridge])
         total += of_folds[0]
     return total
 
@@ -278,7 +278,7 @@ def choose_features(
         if target is None:
             after = _mean_features(data, features, data.next_index[rows])
             target = _reference(data, rows, discount, z, after, ridge * kernel.ridge)
-        found = _held_out_errors(z, target, fold, [ridge * k for k in _RIDGES])
+        found = held_out_errors(z, target, fold, [ridge * k for k in _RIDGES])
         for multiple, error in zip(_RIDGES, found, strict=True):
             errors[kernel._replace(ridge=multiple)] = float(error)
     return min(errors, key=errors.__getitem__)
@@ -321,19 +321,3 @@ def _reference(
     # Outside what rewards allow a reference would be of no use.
     low, high = (end - anchor for end in data.return_range(discount))
     return reward + carried * np.clip(after @ w, low, high)
-
-
-def _held_out_errors(
-    z: Floats, target: Floats, fold: Index, ridges: list[float]
-) -> list[Floats]:
-    """Sums of squares of a regression's held-out errors, () or (c,), for each ridge."""
-    parts = [(z[fold == k], target[fold == k]) for k in range(_FOLDS)]
-    grams = [(mine.T @ mine, mine.T @ own) for mine, own in parts]
-    whole, right = sum(gram for gram, _ in grams), sum(other for _, other in grams)
-    totals: list[Floats] = [np.zeros(target.shape[1:]) for _ in ridges]
-    for (mine, own), (gram, other) in zip(parts, grams, strict=True):
-        for j, ridge in enumerate(ridges):
-            left = whole - gram + ridge * np.eye(len(gram))
-            rest = own - mine @ cho_solve(cho_factor(left), right - other)
-            totals[j] += (rest**2).sum(axis=0)
-    return totals
