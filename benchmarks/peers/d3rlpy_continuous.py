@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.peers import Method
-from benchmarks.peers.d3rlpy_peers import fit_learner, import_d3rlpy
+from benchmarks.peers.d3rlpy_peers import fit_learner
+from sklearn_stackelberg.baselines._d3rlpy import import_d3rlpy
 
 # Checkpoints that are scored; the report takes each learner's best.
 SCORED_EVERY = 2_500

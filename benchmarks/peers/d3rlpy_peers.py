@@ -2,37 +2,22 @@
 
 from __future__ import annotations
 
-import io
-import logging
 import time
-import warnings
 from collections.abc import Callable
-from contextlib import redirect_stderr
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.peers import Method, as_floats
+from sklearn_stackelberg.baselines._d3rlpy import import_d3rlpy
+from sklearn_stackelberg.baselines._d3rlpy import replay_buffer as buffer_of
 
 N_STEPS = 10_000
 CHECKPOINT = 500
 # The defaults are made for Atari: a small step, and a target that would not be updated
 # twice in 10,000 steps. Each learner is given these as well.
 FASTER = {"learning_rate": 1e-3, "target_update_interval": 100}
-
-
-def import_d3rlpy() -> Any:
-    """Import d3rlpy without its messages, nor those of the old gym that it imports."""
-    with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
-        warnings.simplefilter("ignore")
-        import d3rlpy
-    import structlog
-
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR)
-    )
-    return d3rlpy
 
 
 class _Learner:
@@ -53,55 +38,20 @@ def replay_buffer(
 ) -> tuple[Any, NDArray[Any] | None]:
     """A log as d3rlpy's replay buffer, every logged row a transition of it.
 
-    d3rlpy reads the next state from the next row, and so has none for the last row of
-    a truncated episode; the state where the truncated episode stopped is appended here
-    as a row that is never drawn.
-
     Returns
     -------
     buffer : d3rlpy.dataset.ReplayBuffer
     classes : array of shape (n_actions,), or None where actions are numbers
     """
-    d3rlpy = import_d3rlpy()
-    state = as_floats(log.state).astype(np.float32)
-    next_state = as_floats(log.next_state).astype(np.float32)
+    state, after = as_floats(log.state), as_floats(log.next_state)
     classes = None
     if continuous:
         action = as_floats(log.action).astype(np.float32)  # (n, p)
     else:
         classes, code = np.unique(np.asarray(log.action), return_inverse=True)
         action = code.astype(np.int64)[:, None]
-    reward = np.asarray(log.reward, dtype=np.float32)
-    terminated = np.asarray(log.terminated, dtype=bool)
-    episode, step = np.asarray(log.episode), np.asarray(log.step)
-    episodes = []
-    for one in np.unique(episode):
-        rows = np.flatnonzero(episode == one)
-        rows = rows[np.argsort(step[rows], kind="stable")]
-        if np.any(np.diff(step[rows]) != 1):
-            raise ValueError(f"Episode {one!r} has gaps; d3rlpy needs every step.")
-        observations, actions, rewards = state[rows], action[rows], reward[rows]
-        ends = bool(terminated[rows[-1]])
-        if not ends:
-            observations = np.vstack([observations, next_state[rows[-1:]]])
-            actions = np.vstack([actions, np.zeros_like(actions[:1])])
-            rewards = np.append(rewards, np.float32(0.0))
-        episodes.append(
-            d3rlpy.dataset.Episode(
-                observations=observations,
-                actions=actions,
-                rewards=rewards[:, None],
-                terminated=ends,
-            )
-        )
-    buffer = d3rlpy.dataset.ReplayBuffer(
-        d3rlpy.dataset.InfiniteBuffer(),
-        episodes=episodes,
-        action_space=getattr(
-            d3rlpy.ActionSpace, "CONTINUOUS" if continuous else "DISCRETE"
-        ),
-        action_size=action.shape[1] if classes is None else len(classes),
-    )
+    n_actions = 0 if classes is None else len(classes)
+    buffer = buffer_of(log, state, after, action, n_actions)
     if buffer.transition_count != len(state):
         raise RuntimeError(
             f"d3rlpy would draw from {buffer.transition_count} of {len(state)} rows."

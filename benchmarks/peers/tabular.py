@@ -2,93 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.peers import Method, grid
+from sklearn_stackelberg.baselines import _tabular as baselines
+from sklearn_stackelberg.baselines._tabular import penalised_values
 
 # A difference of values below this is a tie, not a preference.
 TIE = 1e-12
 
 
-@dataclass(frozen=True)
-class Counts:
-    """Counts and means of a finite problem's log.
-
-    Attributes
-    ----------
-    visits : array of shape (n_states, n_actions)
-        How often each pair was logged.
-    reward : array of shape (n_states, n_actions)
-        The mean reward of each pair, 0 where it was never logged.
-    continuation : array of shape (n_states, n_actions, n_states)
-        The share of the pair's rows that go on from each state; rows that terminate go
-        on from none, so that a row of it may sum to less than one.
-    """
-
-    visits: NDArray[np.float64]
-    reward: NDArray[np.float64]
-    continuation: NDArray[np.float64]
+class Counts(baselines.Counts):
+    """Counts and means of a finite problem's log."""
 
     @classmethod
     def of(cls, log: Any, n_states: int, n_actions: int) -> Counts:
         """Count the rows of a log whose states and actions are integer codes."""
-        state = np.asarray(log.state).reshape(-1).astype(int)
-        action = np.asarray(log.action).astype(int)
-        next_state = np.asarray(log.next_state).reshape(-1).astype(int)
-        visits = np.zeros((n_states, n_actions))
-        reward = np.zeros((n_states, n_actions))
-        continuation = np.zeros((n_states, n_actions, n_states))
-        np.add.at(visits, (state, action), 1.0)
-        np.add.at(reward, (state, action), np.asarray(log.reward, dtype=float))
-        on = ~np.asarray(log.terminated, dtype=bool)
-        np.add.at(continuation, (state[on], action[on], next_state[on]), 1.0)
-        rows = np.maximum(visits, 1.0)
-        return cls(visits, reward / rows, continuation / rows[:, :, None])
-
-
-def penalised_values(
-    counts: Counts,
-    discount: float,
-    penalty: float = 0.0,
-    *,
-    unseen: float = 0.0,
-    lowest: float = -np.inf,
-    tol: float = 1e-12,
-    max_iter: int = 100_000,
-) -> NDArray[np.float64]:
-    """Value iteration on ``reward - penalty / sqrt(visits)``.
-
-    Parameters
-    ----------
-    counts : Counts
-    discount : float
-    penalty : float
-        Larger trusts rarely logged pairs less; 0 is value iteration on counts.
-    unseen : float
-        The value of a pair that was never logged.
-    lowest : float
-        No state is worth less than this.
-
-    Returns
-    -------
-    array of shape (n_states, n_actions)
-        Action values, those of single actions not raised to `lowest`.
-    """
-    seen = counts.visits > 0
-    reward = counts.reward - penalty / np.sqrt(np.maximum(counts.visits, 1.0))
-    value = np.zeros(len(counts.visits))
-    for _ in range(max_iter):
-        q = np.where(seen, reward + discount * counts.continuation @ value, unseen)
-        improved = np.maximum(q.max(axis=1), lowest)
-        change = np.abs(improved - value).max(initial=0.0)
-        value = improved
-        if change <= tol:
-            break
-    return q
+        return super().of(
+            (n_states, n_actions),
+            np.asarray(log.state).reshape(-1).astype(int),
+            np.asarray(log.action).astype(int),
+            np.asarray(log.reward, dtype=float),
+            np.asarray(log.next_state).reshape(-1).astype(int),
+            1.0 - np.asarray(log.terminated, dtype=float),
+        )
 
 
 def greedy(q: NDArray[np.float64], counts: Counts) -> NDArray[np.intp]:

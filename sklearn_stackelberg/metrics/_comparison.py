@@ -242,7 +242,9 @@ def compare_policies(
                 less = difference(value, other)
             found.append((name, group, value, less))
     quantiles = [
-        _quantile(column, confidence_level, random_state) if simultaneous else None
+        column_quantile(column, confidence_level, random_state)
+        if simultaneous
+        else None
         for column in zip(*((value, less) for _, _, value, less in found), strict=True)
     ]
     compared = (
@@ -250,16 +252,16 @@ def compare_policies(
             name,
             group,
             value,
-            _interval(value, quantiles[0]),
+            interval_at(value, quantiles[0]),
             less,
-            None if less is None else _interval(less, quantiles[1]),
+            None if less is None else interval_at(less, quantiles[1]),
         )
         for name, group, value, less in found
     )
     return PolicyComparison(tuple(compared), baseline, confidence_level, simultaneous)
 
 
-def _quantile(
+def column_quantile(
     column: tuple[OffPolicyEstimate | None, ...],
     level: float,
     random_state: RandomStateLike,
@@ -278,7 +280,7 @@ def _quantile(
     return simultaneous_quantile(np.column_stack(psi), level, random_state=random_state)
 
 
-def _interval(
+def interval_at(
     estimate: OffPolicyEstimate, quantile: float | None
 ) -> tuple[float, float]:
     """By a quantile, or the estimate's own."""

@@ -23,7 +23,7 @@ BATCH_ROWS = 4096
 
 # Rows that one trajectory is cut into blocks from: fewer make no ten blocks of some
 # length, whose spread would say anything.
-_FEWEST_ROWS = 50
+FEWEST_ROWS = 50
 
 
 def batches(n: int) -> Iterator[slice]:
@@ -142,7 +142,7 @@ class EvaluationData:
         """Whether pieces are blocks of time: as asked for, or of one trajectory."""
         if self.block_length is not None:
             return True
-        return self.n_episodes == 1 and len(self) >= _FEWEST_ROWS
+        return self.n_episodes == 1 and len(self) >= FEWEST_ROWS
 
     @cached_property
     def pieces(self) -> Index:

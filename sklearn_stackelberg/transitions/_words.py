@@ -31,7 +31,7 @@ def refuse_words(states: Any, name: str = "state") -> None:  # a table, or no su
     words, dates = [], []
     labels = column_names(states) if is_frame(states) else range(states.shape[1])
     for j, label in enumerate(labels):
-        column = _plain_column(states, j)
+        column = plain_column(states, j)
         kind = getattr(column.dtype, "kind", "O")
         if kind in "mM":
             dates.append(label)
@@ -57,7 +57,7 @@ def refuse_words(states: Any, name: str = "state") -> None:  # a table, or no su
         )
 
 
-def _plain_column(states: States, place: int) -> Any:  # a Series, or an array
+def plain_column(states: States, place: int) -> Any:  # a Series, or an array
     if not is_frame(states):
         return states[:, place]
     if is_pandas(states):
