@@ -36,6 +36,7 @@ TABLES = (
     "ope_peers",
     "intervals",
     "search",
+    "search_cv",
     "residual_features",
     "floors",
     "held_out",

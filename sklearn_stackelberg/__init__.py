@@ -4,6 +4,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from .estimator import StackelbergPolicyEstimator
 from .model_selection._folds import EpisodeKFold
+from .model_selection._policy_cv import StackelbergPolicyCV
 from .preprocessing._history_states import HistoryStates
 from .preprocessing._on_states import OnStates
 from .transitions._as_transitions import as_transitions
@@ -18,6 +19,7 @@ __all__ = [
     "EpisodeKFold",
     "HistoryStates",
     "OnStates",
+    "StackelbergPolicyCV",
     "StackelbergPolicyEstimator",
     "Transitions",
     "as_transitions",

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import numbers
+import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import cached_property
+from typing import Literal
 
 import numpy as np
 import torch
-from sklearn.gaussian_process.kernels import Kernel
 from torch import Tensor, nn
 
 from .._problem.action_space import Actions, DiscreteActions
@@ -23,7 +22,6 @@ from ..equilibrium import (
 )
 from ..game import curvature
 from ..metrics._holdout import HoldoutEvaluator, fit_holdout_evaluator
-from ..networks import MLP
 from ..policies._base import CONTINUOUS_POLICIES
 from ..solvers._base import (
     Observer,
@@ -41,8 +39,10 @@ from .continuous_players import ContinuousPlayers
 from .discrete_players import DiscretePlayers
 from .fitted_policy import Fitted, FittedPolicy
 from .hyperparameters import FunctionClass, Hyperparameters, is_network
+from .made_by import described, settings_of
 from .players import Players, resolve_device
 from .state_inputs import PlayerInputs
+from .support import ActionRange, ActionSupport
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +77,6 @@ class Fit(ABC):
     """A problem ready to be solved, from the start or on from an earlier fit."""
 
     linear: bool
-    solver_problem: LSTDSystem | MinibatchGame
 
     def __init__(
         self,
@@ -90,10 +89,14 @@ class Fit(ABC):
         self.hp, self.solver, self.problem = hp, solver, problem
         self.actions, self.state = actions, state
         # Compared by name: callables made anew for each fit are not equal.
-        self.made_by = _described(hp.q_function), _described(hp.policy)
+        self.made_by = described(hp.q_function), described(hp.policy)
         inputs = state.inputs if state else None
         self.players = _make_players(hp, problem, actions, self.linear, inputs)
-        self.solver_problem = self._make_problem()
+
+    @cached_property
+    def solver_problem(self) -> LSTDSystem | MinibatchGame:
+        """What the solver is given."""
+        return self._make_problem()
 
     def solve(self, lam: float, observe: Observer | None = None) -> FitResult:
         found = self.solver.solve(
@@ -112,7 +115,7 @@ class Fit(ABC):
             policy=found.policy,
             q_function=found.q_function,
             made_by=self.made_by,
-            settings=_settings(self.hp),
+            settings=settings_of(self.hp),
         )
         return FitResult(self.fitted(found.policy, found.q_function), found, state)
 
@@ -126,6 +129,16 @@ class Fit(ABC):
             initial_states=self.hp.initial_states,
         )
         return make_fit(self.hp, part, self.actions)
+
+    def varied(
+        self, hp: Hyperparameters, support: ActionSupport | ActionRange | None
+    ) -> Fit:
+        """The same rows and features, for another β, ridge or support."""
+        other = copy.copy(self)
+        other.hp, other.players = hp, self.players.varied(hp, support)
+        if other.players.is_other_system(self.players):
+            other.__dict__.pop("solver_problem", None)
+        return other
 
     def weight(self, lam: float) -> float:
         """The factor of n E_K in F: λ, times n_distinct, over the design effect.
@@ -176,7 +189,6 @@ class ClosedFormFit(Fit):
     """Of a solver that needs M(θ), b(θ) and c, and works on weights."""
 
     linear = True
-    solver_problem: LSTDSystem
 
     def _make_problem(self) -> LSTDSystem:
         return self.players.linear_system()
@@ -191,6 +203,7 @@ class ClosedFormFit(Fit):
 
     def equilibrium(self, state: FitState, lam: float) -> Equilibrium:
         assert isinstance(state.policy, Tensor)
+        assert isinstance(self.solver_problem, LSTDSystem)
         return measure_equilibrium(
             self.solver_problem, state.policy, lam=self.weight(lam), beta=self.beta
         )
@@ -200,7 +213,6 @@ class StochasticFit(Fit):
     """Of a solver that needs minibatches, and works on modules."""
 
     linear = False
-    solver_problem: MinibatchGame
 
     def _make_problem(self) -> MinibatchGame:
         hp, state = self.hp, self.state
@@ -247,6 +259,7 @@ class StochasticFit(Fit):
     def equilibrium(self, state: FitState, lam: float) -> Equilibrium:
         assert isinstance(state.policy, nn.Module)
         assert isinstance(state.q_function, nn.Module)
+        assert isinstance(self.solver_problem, MinibatchGame)
         return measure_stochastic_equilibrium(
             self.solver_problem,
             state.policy,
@@ -256,41 +269,8 @@ class StochasticFit(Fit):
         )
 
 
-# Read by a first fit alone: its features, actions and precision stay.
-_FIRST_FIT = (
-    "kernel",
-    "bandwidth",
-    "kernel_params",
-    "n_components",
-    "linear_terms",
-    "dtype",
-    "action_type",
-    "action_distribution",
-    "candidates",
-    "action_bounds",
-)
-
-
-def _settings(hp: Hyperparameters) -> dict[str, str]:
-    values = {name: getattr(hp, name) for name in _FIRST_FIT}
-    return {name: _in_words(value) for name, value in values.items()}
-
-
-def _in_words(value: Any) -> str:
-    """The same for equal values, and for a function's copy that pickling makes."""
-    if isinstance(value, dict):
-        parts = [f"{key!r}: {_in_words(part)}" for key, part in sorted(value.items())]
-        return "{" + ", ".join(parts) + "}"
-    if isinstance(value, np.ndarray | list | tuple):
-        return "[" + ", ".join(map(_in_words, value)) + "]"
-    if isinstance(value, numbers.Real) and not isinstance(value, bool):
-        return f"{value:.17g}"
-    plain = not callable(value) or isinstance(value, Kernel)
-    return repr(value) if plain else _name_of(value)
-
-
 def _refuse_other_settings(hp: Hyperparameters, state: FitState) -> None:
-    now = _settings(hp)
+    now = settings_of(hp)
     changed = [name for name, words in state.settings.items() if now[name] != words]
     if changed:
         differences = [f"{n}={now[n]} (was {state.settings[n]})" for n in changed]
@@ -299,16 +279,6 @@ def _refuse_other_settings(hp: Hyperparameters, state: FitState) -> None:
             f"stay; since then {' and '.join(differences)} was set. Set it back, or "
             "set warm_start=False and call fit to begin anew."
         )
-
-
-def _described(function_class: FunctionClass) -> str:
-    if isinstance(function_class, str | MLP):
-        return repr(function_class)
-    return _name_of(function_class)
-
-
-def _name_of(function: Callable[..., object]) -> str:
-    return getattr(function, "__qualname__", type(function).__name__)
 
 
 _NAMED: dict[str, type[ClosedForm] | type[Stochastic]] = {

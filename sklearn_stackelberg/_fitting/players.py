@@ -7,7 +7,9 @@ states made of what it finds.
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -30,7 +32,7 @@ from ..solvers._minibatch_game import MinibatchInputs
 from .fitted_policy import Fitted, StateInputs
 from .hyperparameters import FunctionClass, Hyperparameters, is_network
 from .state_inputs import PlayerInputs
-from .support import ActionSupport
+from .support import ActionRange, ActionSupport
 
 # States that a network is tried on before it is trained.
 _EXAMPLES = 3
@@ -85,6 +87,24 @@ class Players(ABC):
         self.rows = problem.rows(self.action)
         self.inputs = inputs or self._fit_inputs(check_random_state(hp.random_state))
         self._tables: dict[int, FeatureRows] = {}
+
+    def varied(
+        self, hp: Hyperparameters, support: ActionSupport | ActionRange | None
+    ) -> Players:
+        """The same in the same features, with another ridge or support."""
+        other = copy.copy(self)
+        other.hp, other.ridge = hp, hp.ridge_for(self.actions.type)
+        other.inputs = replace(self.inputs, support=support)
+        if support is not self.inputs.support:
+            # What was computed of the support before.
+            for name in ("log_prior", "_model"):
+                other.__dict__.pop(name, None)
+        return other
+
+    def is_other_system(self, other: Players) -> bool:
+        """Whether M(θ), b(θ) or c differ from those of the other's, in its features."""
+        same_support = self.inputs.support is other.inputs.support
+        return not (same_support and self.ridge == other.ridge)
 
     @abstractmethod
     def _fit_inputs(self, rng: RandomState) -> PlayerInputs: ...

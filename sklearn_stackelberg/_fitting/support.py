@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -94,6 +95,12 @@ class ActionSupport:
         leaf = self.leaf or _best_leaf(columns, taken, rng, counted)
         self.forest_ = _forest(_TREES, leaf, rng).fit(columns, taken, counted)
         return self
+
+    def with_threshold(self, threshold: float) -> ActionSupport:
+        """The same estimate of π̂_b, held to another threshold."""
+        other = copy.copy(self)
+        other.threshold = threshold
+        return other
 
     def counts(self, states: Floats) -> Floats:
         """Rows or their shares, (n, n_actions); equal where nothing was logged."""

@@ -11,7 +11,8 @@ from .._typing import Floats
 from ..transitions._discounting import return_range
 from ..transitions._tables import Log
 from ._data import EvaluationData
-from ._features import evaluation_features
+from ._estimate import summed
+from ._features import EvaluationFeatures, evaluation_features
 from ._fitted_q import FittedQ, FittedQSystem
 from ._q_uncertainty import QUncertainty
 from ._settings import QSettings, choose_and_fit_features, fit_features
@@ -38,7 +39,7 @@ _ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
-class HoldoutEvaluator:
+class HoldoutValue:
     """Q of a policy and its density ratios, as its training log has them."""
 
     features: Any  # LandmarkFeatures or StateActionFeatures
@@ -47,7 +48,6 @@ class HoldoutEvaluator:
     anchor: float  # what Q is drawn to: the return of the log's mean reward
     discount: float
     highest: float  # return that the training log's rewards can add up to
-    uncertainty: QUncertainty  # of Q in single states
 
     def value(self, data: EvaluationData) -> float:
         """Value on rows that nothing was learned from, doubly robust.
@@ -55,17 +55,68 @@ class HoldoutEvaluator:
         mean V̂(s₀) + Σ_i p_i ω_i (r_i + γ V̂(s'_i, π) − Q̂(s_i, a_i)), Q̂ and ω learned
         elsewhere, and ω no larger than the 90 % quantile of its size.
         """
-        features = evaluation_features(data, self.features)
+        return self.value_in(evaluation_features(data, self.features))[0]
+
+    def value_in(self, features: EvaluationFeatures) -> tuple[float, Floats]:
+        """The same, in features of the rows that others were valued in before.
+
+        With what each piece of the log contributes to it, (E,).
+        """
+        data = features.data
         v, q = features.values(self.weight, self.anchor)  # (N,), (n,)
         ratio = features.times_all(self.dual)
         largest = _quantile(np.abs(ratio), data.row_weight)
         ratio = ratio.clip(-largest, largest)
         residual = data.td_residual(v, q, self.discount)
-        start = v[data.initial_state]
-        value = data.initial_weight @ start + data.weight @ (ratio * residual)
+        first, corrected = v[data.initial_state], data.weight * ratio * residual
+        start = data.initial_weight @ first
+        value = start + data.weight @ (ratio * residual)
+        np.add.at(corrected, data.initial, data.initial_weight * (first - start))
+        contributions = summed(corrected, data.pieces, data.n_pieces)
         # What comes out higher than returns can be is wrong by the excess at least:
         # that is taken off the highest return, so that nonsense wins no search.
-        return float(min(value, 2.0 * self.highest - value))
+        return float(min(value, 2.0 * self.highest - value)), contributions
+
+
+@dataclass(frozen=True, eq=False)
+class HoldoutEvaluator(HoldoutValue):
+    """The same, and how far Q may be off in single states."""
+
+    uncertainty: QUncertainty
+
+
+class HoldoutEvaluation:
+    """What one training log says of policies, in features that are fitted once.
+
+    ``joined`` is the same log with equal episodes as one: of a long log, a part of that
+    is taken.
+    """
+
+    def __init__(self, log: Log, discount: float, joined: Log | None = None) -> None:
+        if joined is not None and len(log) > _ROWS:
+            log = joined
+        self._log, self._part, self._discount = log, _part(log), discount
+        self._system: FittedQSystem | None = None
+
+    def fit(self, policy: AnyPolicy) -> FittedQ:
+        """Q of a policy, and its dual."""
+        data, discount = tabulate_policy(policy, self._part), self._discount
+        if self._system is None:
+            self._system = _system(data, discount)
+            return self._system.solve()
+        return self._system.on(data).solve()
+
+    def value(self, fit: FittedQ) -> HoldoutValue:
+        """What rows held out are valued by."""
+        system = fit.system
+        return HoldoutValue(
+            system.features.kernel_features,
+            fit.weight,
+            fit.dual,
+            system.anchor,
+            self._discount,
+            return_range(self._log, self._discount)[1],
+        )
 
 
 def fit_holdout_evaluator(
@@ -73,15 +124,18 @@ def fit_holdout_evaluator(
 ) -> HoldoutEvaluator | None:
     """Fit Q and the density ratios of a policy on the log that it was learned from.
 
-    ``joined`` is the same log with equal episodes as one: of a long log, a part of that
-    is taken. None where the log, a part of one, lacks actions that the policy takes.
+    None where the log, a part of one, lacks actions that the policy takes.
     """
     classes = getattr(policy, "classes_", None)
     if classes is not None and len(np.setdiff1d(classes, log.action)):
         return None
-    if joined is not None and len(log) > _ROWS:
-        log = joined
-    data = tabulate_policy(policy, _part(log))
+    evaluation = HoldoutEvaluation(log, discount, joined)
+    fit = evaluation.fit(policy)
+    value = vars(evaluation.value(fit))
+    return HoldoutEvaluator(**value, uncertainty=QUncertainty.of(fit))
+
+
+def _system(data: EvaluationData, discount: float) -> FittedQSystem:
     copies = 1 if data.is_continuous else data.n_actions
     most = max(10, _WEIGHTS // copies)
     settings = QSettings(n_components=min(QSettings.n_components or most, most))
@@ -94,18 +148,7 @@ def fit_holdout_evaluator(
     finite = isinstance(features.kernel_, str) and features.kernel_ == "delta"
     ridge = _RIDGE["delta" if finite else "smooth"]
     # Of all directions: the ratios are of other rows than those of the log.
-    system = FittedQSystem(data, discount, evaluation_features(data, features), ridge)
-    fit = system.solve()
-    highest = return_range(log, discount)[1]
-    return HoldoutEvaluator(
-        features,
-        fit.weight,
-        fit.dual,
-        system.anchor,
-        discount,
-        highest,
-        QUncertainty.of(fit),
-    )
+    return FittedQSystem(data, discount, evaluation_features(data, features), ridge)
 
 
 def _quantile(values: Floats, weight: Floats) -> float:

@@ -144,7 +144,7 @@ def _highest(
     return best, LowerBound(
         float(estimates[best]),
         spread(with_second_order(found[best][1], fits[0])),
-        _spread_of_policies(fits),
+        spread_of_policies(fits),
         quantile,
         float(np.mean([bias_bound(system) for system in systems])),
         lowest,
@@ -167,7 +167,7 @@ def _cautious(
     )
 
 
-def _spread_of_policies(fits: list[FittedQ]) -> float:
+def spread_of_policies(fits: list[FittedQ]) -> float:
     """How far a further policy's value may be from the mean of these."""
     # On the same rows, so that the log's noise falls out of the differences.
     values: Floats = np.array([fit.value for fit in fits])

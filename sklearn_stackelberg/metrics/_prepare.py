@@ -77,12 +77,12 @@ def reported(
         confidence_level=float(confidence_level),
         contributions=found.contributions,
         bias_bound=float(found.bias_bound),
-        pieces=None if found.contributions is None else _names_of_pieces(data),
+        pieces=None if found.contributions is None else names_of_pieces(data),
         limits=found.limits,
     )
 
 
-def _names_of_pieces(data: EvaluationData) -> AnyArray:
+def names_of_pieces(data: EvaluationData) -> AnyArray:
     """The name of each piece, (E,), in the order of its code."""
     if data.has_blocks:
         return np.arange(data.n_pieces)

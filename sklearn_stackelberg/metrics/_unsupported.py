@@ -38,20 +38,22 @@ _BEYOND = 0.25
 _DENSITY = 0.01
 
 
-def bias_bound(system: FittedQSystem) -> float:
+def bias_bound(system: FittedQSystem, unsupported: Flags | None = None) -> float:
     """How far a value may be off because the log does not support what is done.
 
     In units of return: the discounted probability of a first unsupported action, after
-    which the return may be anything that rewards allow.
+    which the return may be anything that rewards allow. Discrete actions that are
+    ``unsupported`` are those of the log, whatever the policy.
     """
     low, high = system.data.return_range(system.discount)
-    return unsupported_share(system) * (high - low)
+    return unsupported_share(system, unsupported) * (high - low)
 
 
-def unsupported_share(system: FittedQSystem) -> float:
+def unsupported_share(system: FittedQSystem, flags: Flags | None = None) -> float:
     """E[γ^T] of the first time T at which an unsupported action is taken, in [0, 1]."""
     data = system.data
-    unsupported = data.probabilities * unsupported_actions(system)  # (N, A)
+    flags = unsupported_actions(system) if flags is None else flags
+    unsupported = data.probabilities * flags  # (N, A)
     # Eq. (72) is of the states where the policy leaves the log for more than its tails.
     unsupported[unsupported.sum(axis=1) < _TAILS] = 0.0
     now = unsupported.sum(axis=1)

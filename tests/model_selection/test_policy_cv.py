@@ -1,0 +1,435 @@
+"""The search beside the estimator: what it chooses, and that its figures are right."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn
+from _logs import dose_log, ignore_convergence, ignore_imitation, walk_log
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.impute import SimpleImputer
+from sklearn.model_selection import GridSearchCV, KFold, cross_val_score
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import check_estimator
+
+from sklearn_stackelberg import (
+    EpisodeKFold,
+    OnStates,
+    StackelbergPolicyCV,
+    StackelbergPolicyEstimator,
+    Transitions,
+)
+from sklearn_stackelberg.datasets import FiniteMDP
+from sklearn_stackelberg.metrics import fitted_q_value
+from sklearn_stackelberg.model_selection import BlockKFold, FittedQScorer
+
+pytestmark = ignore_convergence
+
+FOLDS = EpisodeKFold(3)
+LOG = walk_log(180)
+STATES = walk_log(60, seed=1).state
+
+
+def policy(**settings):
+    return StackelbergPolicyEstimator(
+        **{"discount": 0.9, "n_components": 15, "random_state": 0} | settings
+    )
+
+
+def search(estimator=None, **settings):
+    """A search of few candidates."""
+    small = dict(
+        lams=(1.0, 10.0, 100.0),
+        betas=(),
+        ridges=(0.0, 1e-3),
+        kernels=("both", "linear"),
+        bandwidths=("relevance", 2.0),
+        supports=(0.0,),
+        random_state=0,
+    )
+    estimator = policy() if estimator is None else estimator
+    return StackelbergPolicyCV(estimator, **small | settings)
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return search(cv=FOLDS).fit(LOG)
+
+
+def is_full(results):
+    return results["n_splits_scored"] == 3
+
+
+# ---------------------------------------------------------------- what is chosen
+
+
+def test_scores_are_those_of_a_search_that_shares_nothing(fitted):
+    results = fitted.cv_results_
+    held = [LOG[test] for _, test in FOLDS.split(LOG)]
+    for place in np.flatnonzero(is_full(results)):
+        params = results["params"][place]
+        # Behind features that were drawn otherwise, so is the forest of the support.
+        drawn = params["support"] > 0.0 and params["bandwidth"] == 2.0
+        for k, (train, _) in enumerate(FOLDS.split(LOG)):
+            alone = policy(**params).fit(LOG[train]).score(held[k])
+            found = results[f"split{k}_test_score"][place]
+            assert_allclose(found, alone, rtol=0.05 if drawn else 1e-8)
+
+
+def test_the_estimators_own_setting_is_tried_first_on_all_splits(fitted):
+    scores = cross_val_score(policy(), LOG, cv=FOLDS)
+    results = fitted.cv_results_
+    assert_allclose([results[f"split{k}_test_score"][0] for k in range(3)], scores)
+    assert results["params"][0]["lam"] == 10.0
+    assert not results["dropped"][0]
+
+
+def test_the_best_is_the_best_or_the_estimators_own(fitted):
+    results = fitted.cv_results_
+    full = np.flatnonzero(is_full(results))
+    best = full[np.argmax(results["mean_test_score"][full])]
+    assert fitted.best_index_ in (best, 0)
+    assert results["rank_test_score"][best] == 1
+    assert fitted.best_score_ == results["mean_test_score"][fitted.best_index_]
+    assert fitted.best_params_ == results["params"][fitted.best_index_]
+
+
+def test_it_finds_what_matters():
+    """Of a log whose values hang on a bend, a line is not chosen."""
+    rng = np.random.default_rng(0)
+    x, action = rng.uniform(-2, 2, size=(600, 1)), rng.integers(2, size=600)
+    reward = np.where(action == 1, np.abs(x[:, 0]) - 1.0, 0.0)
+    reward += 0.2 * rng.normal(size=600)
+    log = Transitions(x, action, reward, x, np.ones(600), episode=np.arange(600))
+    linear = policy(discount=0.0, q_function="linear", policy="linear")
+    found = search(linear, kernels=("both", "linear"), bandwidths=()).fit(log)
+    assert found.best_params_["q_function"] == "kernel"
+    assert_array_equal(found.predict([[-1.8], [0.0], [1.8]]), [1, 0, 1])
+    assert "q_function='kernel'" in found.summary_
+    # The best policy earns E max(|x| - 1, 0) = 1/4.
+    low, high = found.value_.confidence_interval
+    assert low < 0.25 < high
+
+
+def test_the_best_estimator_is_the_fit_of_all_rows(fitted):
+    alone = policy(**fitted.best_params_).fit(LOG)
+    assert_allclose(fitted.predict_proba(STATES), alone.predict_proba(STATES))
+    assert_array_equal(fitted.predict(STATES), alone.predict(STATES))
+    assert_allclose(fitted.q_values(STATES), alone.q_values(STATES))
+    assert_array_equal(fitted.predict_set(STATES), alone.predict_set(STATES))
+    assert_array_equal(fitted.sample(STATES, 0), alone.sample(STATES, 0))
+    assert_array_equal(fitted.classes_, alone.classes_)
+    other = walk_log(90, seed=2)
+    assert fitted.score(other) == alone.score(other)
+    given = {"discount": 0.9}
+    values = [float(fitted_q_value(p, other, **given)) for p in (fitted, alone)]
+    assert values[0] == values[1]
+    assert not hasattr(fitted, "predict_interval")
+
+
+def test_results_have_scikit_learns_keys(fitted):
+    grid = GridSearchCV(policy(), {"lam": [1.0, 10.0]}, cv=FOLDS).fit(LOG)
+    assert {*grid.cv_results_} <= {*fitted.cv_results_}
+    results, n = fitted.cv_results_, len(fitted.cv_results_["params"])
+    assert all(len(column) == n for column in results.values())
+    for name in ("mean_test_score", "std_test_score", "mean_fit_time"):
+        assert np.isfinite(results[name]).all()
+    dropped = results["dropped"]
+    assert dropped.any()
+    assert_array_equal(dropped, results["n_splits_scored"] < 3)
+    ranks = results["rank_test_score"]
+    assert ranks[~dropped].max() < ranks[dropped].min()
+    pd.DataFrame(results)
+
+
+def test_one_seed_gives_one_result_whatever_the_threads(fitted):
+    again = search(cv=FOLDS, n_jobs=3).fit(LOG)
+    for k in range(3):
+        name = f"split{k}_test_score"
+        assert_array_equal(again.cv_results_[name], fitted.cv_results_[name])
+    assert_array_equal(again.predict_proba(STATES), fitted.predict_proba(STATES))
+    assert again.value_ == fitted.value_
+    unseeded = policy(random_state=None)
+    one, two = (search(unseeded, random_state=7).fit(LOG) for _ in range(2))
+    assert one.summary_ == two.summary_
+    assert_array_equal(one.predict_proba(STATES), two.predict_proba(STATES))
+
+
+def test_fit_is_silent_and_leaves_parameters_alone(capsys):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        estimator = policy()
+        found = search(estimator).fit(LOG)
+    assert capsys.readouterr().out == ""
+    assert not hasattr(estimator, "n_features_in_")
+    assert found.estimator is estimator
+    search(verbose=1).fit(LOG)
+    assert "round 1, split 1 of 3" in capsys.readouterr().out
+
+
+def test_words(fitted):
+    results = fitted.cv_results_
+    assert f"Chosen among {len(results['params'])} of " in fitted.summary_
+    wide = search(lams=(10.0, 100.0, 1000.0), ridges=(), cv=FOLDS).fit(LOG)
+    for name, end in wide.grid_ends_.items():
+        assert f"{name} ({end})" in wide.summary_
+    assert "for as many candidates" in fitted.summary_
+
+
+def test_an_end_of_a_grid_is_said():
+    """What is trusted most is best where nothing is random."""
+    rng = np.random.default_rng(0)
+    x, action = rng.uniform(-1, 1, size=(300, 1)), rng.integers(2, size=300)
+    reward = np.where(action == 1, np.sin(9 * x[:, 0]), 0.0)
+    log = Transitions(x, action, reward, x, np.ones(300), episode=np.arange(300))
+    given = dict(lams=(1e-5, 1e-4, 1e-3), ridges=(), bandwidths=(), kernels=())
+    found = search(policy(discount=0.0, lam=1e-5), **given).fit(log)
+    assert found.grid_ends_.get("lam") in (None, "highest", "lowest")
+    for name, end in found.grid_ends_.items():
+        assert f"{name} ({end})" in found.summary_
+
+
+# ---------------------------------------------------------------- ways in
+
+
+def test_a_pipeline_is_fitted_within_each_split():
+    state = np.where(np.arange(360).reshape(180, 2) % 17 == 0, np.nan, LOG.state)
+    following = LOG.next_state.copy()
+    log = LOG.with_states(state, following)
+    steps = make_pipeline(OnStates(make_pipeline(SimpleImputer(), StandardScaler())))
+    pipeline = Pipeline([*steps.steps, ("dose", policy())])
+    inside = search(pipeline, cv=FOLDS).fit(log)
+    assert all(name.startswith("dose__") for name in inside.best_params_)
+    expected = cross_val_score(pipeline, log, cv=FOLDS)
+    found = [inside.cv_results_[f"split{k}_test_score"][0] for k in range(3)]
+    assert_allclose(found, expected)
+    assert isinstance(inside.best_estimator_, Pipeline)
+    alone = clone(pipeline).set_params(**inside.best_params_).fit(log)
+    assert_allclose(inside.predict_proba(state), alone.predict_proba(state))
+    assert np.isfinite(inside.value_.standard_error)
+    before = make_pipeline(OnStates(SimpleImputer()), search(cv=FOLDS)).fit(log)
+    assert before.predict(state).shape == (180,)
+    assert np.isfinite(before.score(log[:90]))
+
+
+def test_a_table_is_searched_as_its_log_is(fitted):
+    rows = LOG
+    table = pd.DataFrame(
+        {
+            "action": rows.action,
+            "reward": rows.reward,
+            "episode": np.arange(len(rows)),
+            "terminated": True,
+        }
+    )
+    log = Transitions(
+        rows.state,
+        rows.action,
+        rows.reward,
+        rows.state,
+        np.ones(len(rows)),
+        episode=np.arange(len(rows)),
+    )
+    of_table = search(cv=FOLDS).fit(rows.state, table)
+    of_log = search(cv=FOLDS).fit(log)
+    assert_allclose(of_table.best_score_, of_log.best_score_)
+    assert_allclose(of_table.value_.value, of_log.value_.value)
+    assert_array_equal(of_table.predict(STATES), of_log.predict(STATES))
+
+
+def test_continuous_actions():
+    found = search(policy(discount=0.5), kernels=("both", "linear")).fit(dose_log(200))
+    assert "candidates" not in found.best_params_
+    assert {p.get("q_function", "kernel") for p in found.cv_results_["params"]} == {
+        "kernel"
+    }
+    low, high = found.predict_interval(STATES)
+    assert (low <= found.predict(STATES)).all()
+    assert (found.predict(STATES) <= high).all()
+    assert found.action_nodes(STATES)[0].shape == (60, 1, 1)
+    assert not hasattr(found, "predict_set")
+    gaussian = policy(discount=0.5, action_distribution="gaussian", support=0.2)
+    found = search(gaussian, bandwidths=(), lams=()).fit(dose_log(120))
+    assert found.predict(STATES).shape == (60,)
+
+
+def test_finite_states_and_masks():
+    rng = np.random.default_rng(0)
+    chances, rewards = rng.dirichlet(np.ones(4), (4, 3)), rng.normal(size=(4, 3, 4))
+    mdp = FiniteMDP(chances, rewards, np.ones(4) / 4)
+    log = mdp.sample(np.full((4, 3), 1 / 3), 400, rng, horizon=10)
+    log.available = np.ones((len(log), 3), dtype=bool)
+    log.available[:, 2] = log.action == 2
+    log.next_available = np.ones((len(log), 3), dtype=bool)
+    found = search(policy(discount=0.8), kernels=("both",)).fit(log)
+    states = np.arange(4)[:, None]
+    mask = np.tile([True, True, False], (4, 1))
+    assert (found.predict(states, mask) < 2).all()
+    assert_array_equal(found.predict_proba(states, available=mask)[:, 2], 0.0)
+
+
+def test_networks_are_searched_without_kernels():
+    from sklearn_stackelberg.solvers import Stochastic
+
+    network = policy(
+        q_function="mlp", policy="mlp", solver=Stochastic(max_iter=2, batch_size=16)
+    )
+    network.set_params(support=0.0)
+    found = search(network, cv=2, lams=(10.0,)).fit(LOG[:90])
+    assert {*found.best_params_} == {"support", "lam", "beta", "ridge"}
+    assert len(found.cv_results_["params"]) == 1
+
+
+def test_one_long_episode_and_rows_without_any():
+    one = walk_log(180)
+    one.episode, one.step = np.zeros(180, int), np.arange(180)
+    assert search().fit(one).n_splits_ == 3
+    assert search(cv=BlockKFold(2)).fit(one).n_splits_ == 2
+    none = Transitions(one.state, one.action, one.reward, one.state, np.ones(180))
+    assert search(policy(discount=0.0), cv=2).fit(none).n_splits_ == 2
+
+
+def test_splits_of_episodes(fitted):
+    view = LOG.episodes
+    found = search(cv=KFold(3)).fit(view)
+    for k in range(3):
+        name = f"split{k}_test_score"
+        assert_allclose(found.cv_results_[name], fitted.cv_results_[name])
+
+
+def test_a_scorer():
+    scorer = FittedQScorer()
+    found = search(cv=FOLDS, scoring=scorer).fit(LOG)
+    expected = cross_val_score(policy(), LOG, cv=FOLDS, scoring=scorer)
+    own = [found.cv_results_[f"split{k}_test_score"][0] for k in range(3)]
+    assert_allclose(own, expected)
+    other = walk_log(90, seed=2)
+    assert_allclose(found.score(other), scorer(found, other))
+
+
+# ---------------------------------------------------------------- scikit-learn
+
+
+@ignore_imitation
+def test_scikit_learns_checks():
+    few = dict(lams=(10.0, 100.0), ridges=(), bandwidths=(), kernels=(), supports=())
+    # The forest that finds what a log supports takes most of a small fit's time.
+    plain = StackelbergPolicyEstimator(support=0.0)
+    results = check_estimator(StackelbergPolicyCV(plain, betas=(), **few))
+    assert {result["status"] for result in results} <= {"passed", "skipped"}
+
+
+def test_clone_pickle_and_parameters(fitted):
+    copy = pickle.loads(pickle.dumps(fitted))
+    assert_array_equal(copy.predict(STATES), fitted.predict(STATES))
+    assert copy.summary_ == fitted.summary_
+    fresh = clone(fitted)
+    assert not hasattr(fresh, "best_estimator_")
+    with pytest.raises(NotFittedError):
+        fresh.predict(STATES)
+    assert fresh.set_params(estimator__lam=3.0).estimator.lam == 3.0
+    assert fitted.estimator.lam == 10.0
+
+
+def test_weights(fitted):
+    weight = np.repeat(np.random.default_rng(0).uniform(0.5, 2.0, 20), 9)
+    found = search(cv=FOLDS).fit(LOG, sample_weight=weight)
+    expected = [
+        policy()
+        .fit(LOG[a], sample_weight=weight[a])
+        .score(LOG[b], sample_weight=weight[b])
+        for a, b in FOLDS.split(LOG)
+    ]
+    own = [found.cv_results_[f"split{k}_test_score"][0] for k in range(3)]
+    assert_allclose(own, expected)
+    with sklearn.config_context(enable_metadata_routing=True):
+        routed = search(cv=FOLDS).set_fit_request(sample_weight=True)
+        routed.set_score_request(sample_weight=True)
+        plain = cross_val_score(search(cv=FOLDS), LOG, cv=EpisodeKFold(2))
+        given = {"sample_weight": weight}
+        scores = cross_val_score(routed, LOG, cv=EpisodeKFold(2), params=given)
+    assert np.isfinite(plain).all()
+    assert np.isfinite(scores).all()
+    assert not np.allclose(plain, scores)
+
+
+# ---------------------------------------------------------------- refusals
+
+
+def test_a_search_in_which_all_fits_failed_says_why():
+    def broken(estimator, X, y=None):
+        raise RuntimeError("no simulator here")
+
+    found = search(scoring=broken)
+    with pytest.raises(ValueError, match=r"All \d+ candidates failed.*no simulator"):
+        found.fit(LOG)
+    assert not [name for name in vars(found) if name.endswith("_")]
+
+
+def test_candidates_that_failed_are_counted():
+    def fussy(estimator, X, y=None):
+        if estimator.lam > 10.0:
+            raise RuntimeError("too large")
+        return estimator.score(X)
+
+    found = search(scoring=fussy, cv=FOLDS).fit(LOG)
+    assert found.best_params_["lam"] <= 10.0
+    assert "candidates failed, the first by RuntimeError: too large" in found.summary_
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"lams": (0.0,)}, "lam must be a positive finite number"),
+        ({"lams": "calibrated"}, "lams must be a sequence of numbers"),
+        ({"supports": (1.0,)}, "support must be a number in"),
+        ({"bandwidths": (-1.0,)}, "bandwidth must be a positive"),
+        ({"confidence_level": 1.0}, "confidence_level must be"),
+        ({"verbose": -1}, "verbose must be an integer"),
+    ],
+)
+def test_options_out_of_range(given, words):
+    with pytest.raises(ValueError, match=words):
+        search(**given).fit(LOG)
+
+
+def test_another_estimator_is_refused():
+    with pytest.raises(TypeError, match="Tune other estimators by GridSearchCV"):
+        search(StandardScaler()).fit(LOG)
+
+
+# ---------------------------------------------------------------- what it is worth
+
+
+def noise_log(seed, n_episodes=40):
+    """Rewards that nothing moves, in two steps: every policy is worth 0."""
+    rng = np.random.default_rng(seed)
+    n = 2 * n_episodes
+    state = rng.normal(size=(n, 3))
+    following = np.vstack([state[1:], state[:1]])
+    return Transitions(
+        state,
+        rng.integers(3, size=n),
+        rng.normal(size=n),
+        following,
+        np.arange(n) % 2 == 1,
+        episode=np.arange(n) // 2,
+        step=np.arange(n) % 2,
+    )
+
+
+@pytest.mark.slow
+def test_the_value_of_noise_is_noise():
+    few = dict(kernels=("both",), bandwidths=())
+    found = [search(**few).fit(noise_log(seed)) for seed in range(12)]
+    ends = np.array([s.value_.confidence_interval for s in found])
+    assert ((ends[:, 0] <= 0.0) & (ends[:, 1] >= 0.0)).mean() >= 0.9
+    # And says something: returns go from about -4 to 4.
+    assert np.diff(ends, axis=1).mean() < 5.0
