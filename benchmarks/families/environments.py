@@ -5,6 +5,7 @@ from __future__ import annotations
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
+from types import SimpleNamespace
 from typing import Any
 
 import gymnasium as gym
@@ -85,23 +86,32 @@ class Environment(Problem):
         return float(self.reference)
 
 
-def _along(observation: Any, rng: np.random.Generator) -> Array:
-    """Push the way that the car moves, with all the force."""
-    return np.array([1.0 if observation[1] >= 0.0 else -1.0])
+def _along(observation: Any, force: float) -> Array:
+    """Push the way that the car moves."""
+    return np.array([force if observation[1] >= 0.0 else -force])
 
 
 def _push(observation: Any, rng: np.random.Generator) -> Array:
-    """Along, or any force, each in half of the steps."""
-    if rng.random() < 0.5:
+    """Any force, in 85 of 100 steps: some episodes do not reach the top."""
+    if rng.random() < 0.85:
         return rng.uniform(-1.0, 1.0, 1)
-    return 0.8 * _along(observation, rng)
+    return _along(observation, 1.0)
+
+
+def _save(observation: Any, rng: np.random.Generator) -> Array:
+    # Energy is paid for: 0.4 earns 97.0, 0.6 95.6, and all the force 89.3.
+    return _along(observation, 0.4)
+
+
+# What Gymnasium's controller asks of the environment.
+_DISCRETE = SimpleNamespace(unwrapped=SimpleNamespace(continuous=False))
 
 
 def _land(observation: Any, rng: np.random.Generator) -> int:
     """Gymnasium's own controller of LunarLander."""
     from gymnasium.envs.box2d.lunar_lander import heuristic
 
-    return int(heuristic(None, observation))
+    return int(heuristic(_DISCRETE, observation))
 
 
 def _clumsy(observation: Any, rng: np.random.Generator) -> int:
@@ -118,7 +128,7 @@ FORCE = Environment(
     POINT_MASS.name, POINT_MASS.env, 8_000, POINT_MASS.behaviour, riccati().value
 )
 HILL = Environment(
-    "MountainCar, any force", "MountainCarContinuous-v0", 8_000, _push, _along
+    "MountainCar, any force", "MountainCarContinuous-v0", 8_000, _push, _save
 )
 # Undiscounted returns of at most 1,000 steps; solved is 200.
 LANDER = Environment("LunarLander", "LunarLander-v3", 15_000, _clumsy, _land)

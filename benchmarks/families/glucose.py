@@ -16,9 +16,9 @@ from sklearn_stackelberg import Transitions
 
 _MEALS = ("none", "breakfast", "lunch", "dinner", "snack")
 _KNOWN = {"glucose": 140.0, "trend": 0.0}  # in place of what the sensor missed
-# Of the reference, the best of 32 linear controllers on other days of adult#003: the dose
-# at 120 mg/dL, per 50 mg/dL above, less per unit of insulin on board, half hours that the
-# trend is drawn out by, and per 50 grams on board.
+# Of the reference, the best of 32 linear controllers on other days of adult#003: the
+# dose at 120 mg/dL, per 50 mg/dL above, less per unit of insulin on board, half hours
+# that the trend is drawn out by, and per 50 grams on board.
 BASE, PER_GLUCOSE, PER_INSULIN, AHEAD, PER_CARBS = 2.22, 0.9, 0.11, 1.08, 1.58
 
 

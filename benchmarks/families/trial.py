@@ -8,21 +8,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.families.problem import Array, Simulated
+from benchmarks.families.one_step import OneStep
+from benchmarks.families.problem import Array
 from sklearn_stackelberg.datasets import load_actg320
 
 _COLUMNS = ("strat2", "sex", "raceth", "ivdrug", "karnof", "cd4", "priorzdv", "age")
 
 
-class Trial(Simulated):
+class Trial(OneStep):
     """Covariates of ACTG 320, drawn anew; treatment by a coin, outcome by a formula.
 
     The trial itself has no known truth. The third drug helps those with few CD4 cells
     or in poor condition, and harms the old; patients differ by a standard deviation.
     """
 
-    name, discount, n_episodes = "trial, patients of ACTG 320", 0.0, 1_151
-    value_episodes = 20_000
+    name, n_episodes, deviation = "trial, patients of ACTG 320", 1_151, 1.0
 
     @cached_property
     def patients(self) -> Array:
@@ -39,12 +39,11 @@ class Trial(Simulated):
         helps = 0.6 * np.tanh((100.0 - cd4) / 60.0) + 0.3 * (karnofsky <= 80.0)
         return helps - 0.5 * (age > 45.0) - 0.2 * (ivdrug > 1.0)
 
-    def step(
-        self, rng: np.random.Generator, state: Array, action: NDArray[Any]
-    ) -> tuple[Array, Array, NDArray[np.bool_]]:
-        mean = 0.01 * state[:, 4] - 0.01 * state[:, 7] + action * self.effect(state)
-        reward = mean + rng.normal(size=len(state))
-        return state, reward, np.ones(len(state), dtype=bool)
+    def mean(self, state: Array, action: NDArray[Any]) -> Array:
+        return 0.01 * (state[:, 4] - state[:, 7]) + action * self.effect(state)
+
+    def fresh(self) -> Array:
+        return self.patients
 
     def behave(self, state: Array, rng: np.random.Generator) -> NDArray[Any]:
         return rng.integers(2, size=len(state))
