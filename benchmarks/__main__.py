@@ -34,6 +34,7 @@ TABLES = (
     "units",
     "families",
     "suite",
+    "rollouts",
     "ope_peers",
     "intervals",
     "search",
