@@ -162,6 +162,20 @@ def test_a_method_that_fails_is_a_row():
     }
 
 
+def test_a_problem_whose_simulator_is_missing_is_left_out(
+    tmp_path, monkeypatch, capsys
+):
+    class Missing:
+        name, discount = "missing", 0.9
+
+        def log(self, seed):
+            raise ImportError("Install simglucose.")
+
+    monkeypatch.setattr(suite, "HALVES", {"choose": (Missing(),)})
+    assert suite.run(Rows("suite", tmp_path)) == ""
+    assert "Left out: missing. Install simglucose." in capsys.readouterr().err
+
+
 # -------------------------------------------------------------------------- the table
 
 

@@ -6,17 +6,20 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
+from gymnasium.error import DependencyNotInstalled
 
 from benchmarks.families import Problem, progress
 from benchmarks.report import Clock, Rows, markdown
 from benchmarks.suite.halves import FIRST_SEED, HALVES
 from benchmarks.suite.methods import GRID, GRID_NAME, Method, ours, wanted_methods
 from benchmarks.suite.scores import (
+    REFUSED,
     Cells,
     Floats,
     cells,
@@ -55,7 +58,13 @@ def run(
 def _run_log(
     rows: Rows, side: str, problem: Problem, seed: int, methods: str | None
 ) -> None:
-    facts = Facts.of(problem.log(seed), problem.discount, "auto")
+    try:
+        log = problem.log(seed)
+    # Gymnasium has an error of its own for what a simulator needs.
+    except (ImportError, DependencyNotInstalled) as error:
+        print(f"Left out: {problem.name}. {error}", file=sys.stderr)
+        return
+    facts = Facts.of(log, problem.discount, "auto")
     key = {"problem": problem.name, "seed": seed}
     for method in wanted_methods(methods, side):
         if method.is_installed and not method.not_for(facts):
@@ -85,8 +94,9 @@ def _of_setting(
 def _scored(problem: Problem, seed: int, estimator: Any) -> dict[str, Any]:
     log = problem.log(seed)
     try:
-        with Quietly(), Clock() as clock:
-            policy = estimator.fit(log)
+        with Quietly():
+            with Clock() as clock:
+                policy = estimator.fit(log)
             score = progress(problem, problem.value(policy, seed))
     # A method that fails, by whatever error, is a row of the table.
     except Exception as error:
@@ -136,7 +146,8 @@ def _overall(
             if row["method"] == method and "cpu_seconds" in row
         ]
         is_grid = method == GRID_NAME
-        groups = [cell.scores for cell in own.values()]
+        # One problem far below its logger would outweigh all others.
+        groups = [cell.scores.clip(REFUSED) for cell in own.values()]
         of_best = shares(found, problems, method)
         lines.append(
             [
