@@ -151,6 +151,13 @@ def test_methods_have_names_of_their_own_and_fit_small_logs():
             assert row["score"] <= 1.0 + 1e-9
 
 
+def test_a_network_imitates_amounts():
+    problem = short(FORCE, 2)
+    network = next(m for m in suite_methods() if m.name == "BC network")
+    row = suite._of_method(problem, 0, network, "continuous")
+    assert row["score"] is not None, row
+
+
 def test_a_method_that_fails_is_a_row():
     class Refuses:
         def fit(self, log):

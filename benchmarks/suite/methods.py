@@ -45,8 +45,7 @@ _SMALL_GRID = {"lam": [1.0, 10.0, 100.0], "support": [0.0, 0.2]}
 _RIDGES = {"ridge": [1e-7, 1e-5, 1e-3, 1e-1]}
 
 Make = Callable[[float, int, str], BaseEstimator]
-# Alternatives to d3rlpy's defaults: its authors' other values for the weight of
-# caution, and for imitation more steps.
+# What each learner of d3rlpy chooses from beside its defaults: less caution.
 _SECOND: dict[str, dict[str, Any]] = {
     "DiscreteCQL": {"alpha": 0.1},
     "DiscreteBCQ": {"action_flexibility": 0.1},
@@ -88,7 +87,9 @@ def _network(discount: float, seed: int, kind: str) -> BaseEstimator:
         if kind == "discrete"
         else (MLPRegressor, ContinuousBehaviourCloning)
     )
-    network = factory((64, 64), early_stopping=True, random_state=seed)
+    network = factory(
+        hidden_layer_sizes=(64, 64), early_stopping=True, random_state=seed
+    )
     return clone_of(make_pipeline(StandardScaler(), network))
 
 
