@@ -61,7 +61,7 @@ def ours(discount: float, seed: int, setting: dict[str, Any]) -> BaseEstimator:
 
 
 def _searched(make: Make, settings: dict[str, list[Any]], scoring: Any = None) -> Make:
-    """A grid search over folds of episodes; of two settings one split is enough."""
+    """A grid search over three folds of whole episodes."""
 
     def made(discount: float, seed: int, kind: str) -> BaseEstimator:
         rule = scoring and scoring(discount=discount)
