@@ -34,6 +34,7 @@ TABLES = (
     "units",
     "families",
     "suite",
+    "rollouts",
     "ope_peers",
     "intervals",
     "search",
@@ -74,6 +75,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--problems", help="only those whose names hold this, or one of A|B"
     )
+    parser.add_argument(
+        "--half", choices=("choose", "evaluate"), help="which problems of the suite"
+    )
+    parser.add_argument("--methods", help="only those of these names, A|B")
     parser.add_argument(
         "--part",
         type=_part,
@@ -122,8 +127,9 @@ def main(arguments: list[str]) -> None:
     from benchmarks.report import Rows
 
     # Not every table can do a part of its problems or of its logs.
-    chosen = {"problems": options.problems, "part": options.part}
-    chosen = {name: given for name, given in chosen.items() if given is not None}
+    given = ("problems", "part", "half", "methods")
+    chosen = {name: getattr(options, name) for name in given}
+    chosen = {name: one for name, one in chosen.items() if one is not None}
     for name in options.tables:
         table = importlib.import_module(f"benchmarks.tables.{name}")
         # Processes that share a table must not empty it.

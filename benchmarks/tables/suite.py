@@ -1,48 +1,38 @@
-"""Methods as a user runs them, none tuned with a simulator, on both halves of problems.
+"""Methods as a user runs them, none tuned with a simulator, on a half of the suite.
 
-1 is the best known policy of a problem and 0 the one that logs. ``--problems`` takes a
-part; the problems kept apart are looked at once for each release.
+``--half evaluate`` is for a release: whoever has chosen by it has no figure left.
+1 is the best known policy of a problem and 0 the one that logs.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from functools import partial
-from itertools import product
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from gymnasium.error import DependencyNotInstalled
 
-from benchmarks.families import CHOOSE, EVALUATE, Problem, progress
-from benchmarks.peers import grid
+from benchmarks.families import Problem, progress
 from benchmarks.report import Clock, Rows, markdown
-from benchmarks.trust.statistics import Quietly, bootstrap
-from sklearn_stackelberg import StackelbergPolicyEstimator
-from sklearn_stackelberg.benchmark._methods import Facts, Method, known_methods
+from benchmarks.suite.halves import FIRST_SEED, HALVES
+from benchmarks.suite.methods import GRID, GRID_NAME, Method, ours, wanted_methods
+from benchmarks.suite.scores import (
+    REFUSED,
+    Cells,
+    Floats,
+    cells,
+    interval,
+    is_below_logger,
+    leads,
+    ranks,
+    shares,
+)
+from benchmarks.trust.statistics import Quietly
+from sklearn_stackelberg.benchmark._methods import Facts, key_of
 
 N_LOGS = 2
-OURS = ("Stackelberg", "Stackelberg calibrated", "Stackelberg CV")
-PEERS = (
-    "BC boosting",
-    "BC extra trees",
-    "Direct ridge",
-    "Direct extra trees",
-    "Direct boosting",
-    "VI-LCB",
-    "FQI extra trees",
-    "FQI boosting",
-    "FQI kernel",
-    "LSPI kernel",
-    "d3rlpy BCQ",
-    "d3rlpy CQL",
-    "d3rlpy TD3+BC",
-    "d3rlpy IQL",
-)
-# What the best setting of ours is taken from, by the true value.
-GRID_NAME = "best of a grid"
-GRID = grid(lam=(1.0, 10.0, 100.0), support=(0.0, 0.05, 0.2))
-HALVES = {"kept apart": EVALUATE, "chosen by": CHOOSE}
 
 
 def run(
@@ -50,158 +40,167 @@ def run(
     side: str = "both",
     seeds: int | None = None,
     *,
+    half: str = "choose",
+    methods: str | None = None,
     problems: str | None = None,
     part: tuple[int, int] = (0, 1),
 ) -> str:
-    """Every method on every log; returns the tables."""
-    wanted = (problems or "").split("|")
-    for seed in range(part[0], seeds or N_LOGS, part[1]):
-        for problem in (*EVALUATE, *CHOOSE):
-            if any(name in problem.name for name in wanted):
-                _run_log(rows, side, problem, seed)
+    """Every method on every log of a half; returns the tables of both halves."""
+    parts = problems.split("|") if problems else [""]
+    first = FIRST_SEED[half]
+    for number in range(part[0], seeds or N_LOGS, part[1]):
+        for problem in HALVES[half]:
+            if any(text in problem.name for text in parts):
+                _run_log(rows, side, problem, first + number, methods)
     return table(rows)
 
 
-def _run_log(rows: Rows, side: str, problem: Problem, seed: int) -> None:
-    names = {"both": (*OURS, *PEERS), "ours": OURS, "peers": PEERS}[side]
-    log = problem.log(seed)
+def _run_log(
+    rows: Rows, side: str, problem: Problem, seed: int, methods: str | None
+) -> None:
+    try:
+        log = problem.log(seed)
+    # Gymnasium has an error of its own for what a simulator needs.
+    except (ImportError, DependencyNotInstalled) as error:
+        print(f"Left out: {problem.name}. {error}", file=sys.stderr)
+        return
     facts = Facts.of(log, problem.discount, "auto")
-    key = {"problem": problem.name, "seed": seed, "setting": {}}
-    for method in known_methods():
-        fits = method.name in names and not method.not_for(facts)
-        if fits and method.is_installed:
-            compute = partial(_of_method, problem, seed, method, facts)
-            rows.once(key | {"method": method.name}, compute)
-    for setting in GRID if side != "peers" else ():
-        compute = partial(_of_setting, problem, seed, setting)
+    key = {"problem": problem.name, "seed": seed}
+    for method in wanted_methods(methods, side):
+        if method.is_installed and not method.not_for(facts):
+            compute = partial(_of_method, problem, seed, method, facts.action_type)
+            rows.once(key | {"method": method.name, "setting": {}}, compute)
+    keys = [key_of(name) for name in (methods or GRID_NAME).split("|")]
+    if side == "peers" or key_of(GRID_NAME) not in keys:
+        return
+    for setting in GRID:
+        compute = partial(_of_setting, problem, seed, setting, facts.action_type)
         rows.once(key | {"method": GRID_NAME, "setting": setting}, compute)
 
 
 def _of_method(
-    problem: Problem, seed: int, method: Method, facts: Facts
+    problem: Problem, seed: int, method: Method, kind: str
 ) -> dict[str, Any]:
-    made = method.make(problem.discount, seed, facts.action_type)
-    return _scored(problem, seed, made)
+    return _scored(problem, seed, method.make(problem.discount, seed, kind))
 
 
-def _of_setting(problem: Problem, seed: int, setting: dict[str, Any]) -> dict[str, Any]:
-    made = StackelbergPolicyEstimator(
-        discount=problem.discount, random_state=seed, **setting
-    )
-    return _scored(problem, seed, made)
+def _of_setting(
+    problem: Problem, seed: int, setting: dict[str, Any], kind: str
+) -> dict[str, Any]:
+    given = {**setting, "action_type": kind}
+    return _scored(problem, seed, ours(problem.discount, seed, given))
 
 
 def _scored(problem: Problem, seed: int, estimator: Any) -> dict[str, Any]:
     log = problem.log(seed)
     try:
-        with Quietly(), Clock() as clock:
-            policy = estimator.fit(log)
-        score = progress(problem, problem.value(policy, seed))
-    except ValueError as error:
-        # A method that refuses a log is a row of the table.
-        return {"score": None, "failed": str(error)}
+        with Quietly():
+            with Clock() as clock:
+                policy = estimator.fit(log)
+            score = progress(problem, problem.value(policy, seed))
+    # A method that fails, by whatever error, is a row of the table.
+    except Exception as error:
+        return {"score": None, "failed": f"{type(error).__name__}: {error}"[:300]}
     return {"score": score, **clock.row()}
 
 
 def table(rows: Rows) -> str:
-    """Both halves: each problem by method, and the methods over the problems."""
+    """Each half: the methods over the problems, then each problem by method."""
     text = []
     for half, problems in HALVES.items():
-        names = [p.name for p in problems]
-        found = [row for row in rows if row["problem"] in names]
-        if found:
-            text += [f"Problems {half}:", _by_problem(found, names), _over(found)]
-    return "\n\n".join(text)
+        names = [problem.name for problem in problems]
+        rows_of = [row for row in rows if row["problem"] in names]
+        if rows_of:
+            found = cells(rows_of)
+            seen = [name for name in names if any(p == name for p, _ in found)]
+            text += [f"The half to {half}, {len(seen)} of {len(names)} problems:"]
+            text += [_overall(found, seen, rows_of), _by_problem(found, seen)]
+            text += [_failures(rows_of)]
+    return "\n\n".join(part for part in text if part)
 
 
-def _scores(found: Sequence[dict[str, Any]], problem: str, method: str) -> list[float]:
-    """Of each log; of the grid the best."""
-    of_log: dict[int, list[float]] = {}
-    for row in found:
-        if (row["problem"], row["method"]) == (problem, method):
-            score = -1.0 if row["score"] is None else float(row["score"])
-            of_log.setdefault(row["seed"], []).append(score)
-    return [max(of_log[seed]) for seed in sorted(of_log)]
+def _methods(found: Cells) -> list[str]:
+    """By their mean over problems, the grid's best first."""
+    names = {method for _, method in found} - {GRID_NAME}
+
+    def mean(name: str) -> float:
+        return float(np.mean([c.mean for (_, m), c in found.items() if m == name]))
+
+    return sorted(names, key=mean, reverse=True)
 
 
-def _methods(found: Sequence[dict[str, Any]]) -> list[str]:
-    present = {row["method"] for row in found}
-    return [name for name in (GRID_NAME, *OURS, *PEERS) if name in present]
-
-
-def _by_problem(found: Sequence[dict[str, Any]], problems: Sequence[str]) -> str:
-    methods = _methods(found)
-    lines = []
-    for problem in problems:
-        cells = [_scores(found, problem, method) for method in methods]
-        if any(cells):
-            texts = [f"{np.mean(c):.2f} ({min(c):.2f})" if c else "" for c in cells]
-            lines.append([problem, *texts])
-    return markdown(["problem", *methods], lines)
-
-
-def _over(found: Sequence[dict[str, Any]]) -> str:
-    """Mean and worst over the problems that a method is for, and how often it leads."""
-    problems = sorted({row["problem"] for row in found})
-    methods = _methods(found)
-    pairs = product(problems, methods)
-    means = {pair: np.mean(s) for pair in pairs if (s := _scores(found, *pair))}
-    lines = []
-    for method in methods:
-        own = [float(means[p, method]) for p in problems if (p, method) in means]
-        low, high = bootstrap(own, lambda values: float(np.mean(values)))
-        shares = _shares(found, problems, method)
-        cpu = [row["cpu_seconds"] for row in found if _timed(row, method)]
+def _overall(
+    found: Cells, problems: Sequence[str], rows: Sequence[dict[str, Any]]
+) -> str:
+    methods, lines = _methods(found), []
+    every_rank = [ranks(found, problem, methods) for problem in problems]
+    grids = [GRID_NAME] if any(m == GRID_NAME for _, m in found) else []
+    for method in (*grids, *methods):
+        own = {p: found[p, method] for p in problems if (p, method) in found}
+        compared = [leads(found, p, method, methods) for p in own]
+        rank = [one[method] for one in every_rank if method in one]
+        below = [p for p, cell in own.items() if is_below_logger(cell)]
+        seconds = [
+            row["cpu_seconds"]
+            for row in rows
+            if row["method"] == method and "cpu_seconds" in row
+        ]
+        is_grid = method == GRID_NAME
+        # One problem far below its logger would outweigh all others.
+        groups = [cell.scores.clip(REFUSED) for cell in own.values()]
+        of_best = shares(found, problems, method)
         lines.append(
             [
                 method,
                 len(own),
-                f"{np.mean(own):.2f} ({low:.2f}, {high:.2f})",
-                f"{min(own):.2f}",
-                f"{np.mean(shares):.2f}, {min(shares):.2f}" if len(shares) else "",
-                _leads(means, problems, method),
-                f"{np.median(cpu):.1f}" if cpu else "",
+                _interval_text(groups, np.mean),
+                _interval_text(groups, np.min),
+                "1" if is_grid else _interval_text(of_best, np.mean),
+                "1" if is_grid else _interval_text(of_best, np.min),
+                "–" if is_grid else f"{np.mean(rank):.1f}",
+                "–" if is_grid else f"{sum(map(bool, compared))} of {len(compared)}",
+                len(below),
+                f"{np.median(seconds):.1f}" if seconds else "–",
             ]
         )
-    return markdown(
-        [
-            "method",
-            "problems",
-            "mean (95 % over problems)",
-            "worst",
-            "of the grid's best: mean, worst",
-            "first, or within 0.03",
-            "processor s a fit, median",
-        ],
-        lines,
+    heads = ["method", "problems", "mean (95 %)", "worst (95 %)"]
+    heads += ["of the grid's best: mean (95 %)", "worst (95 %)", "mean rank"]
+    heads += ["first, or within a standard error", "below the logger", "s a fit"]
+    return markdown(heads, lines)
+
+
+def _interval_text(groups: Sequence[Floats], statistic: Any) -> str:
+    if not groups:
+        return "–"
+    low, high = interval(groups, statistic)
+    value = statistic([group.mean() for group in groups])
+    return f"{value:.2f} ({low:.2f}, {high:.2f})"
+
+
+def _by_problem(found: Cells, problems: Sequence[str]) -> str:
+    """Mean over logs, the least in brackets, and what is missing to the grid's best."""
+    grids = [GRID_NAME] if any(m == GRID_NAME for _, m in found) else []
+    methods, lines = [*grids, *_methods(found)], []
+    for problem in problems:
+        best, texts = found.get((problem, GRID_NAME)), []
+        for method in methods:
+            cell = found.get((problem, method))
+            text = f"{cell.mean:.2f}" if cell else ""
+            if cell and len(cell.scores) > 1:
+                text += f" ({cell.scores.min():.2f})"
+            if cell and best and method != GRID_NAME:
+                text += f", {cell.mean - best.mean:+.2f}"
+            texts.append(text)
+        lines.append([problem, *texts])
+    return markdown(["problem", *methods], lines)
+
+
+def _failures(rows: Sequence[dict[str, Any]]) -> str:
+    failed = sorted(
+        {
+            f"- {row['problem']}, {row['method']}: {row['failed']}"
+            for row in rows
+            if row["score"] is None
+        }
     )
-
-
-def _shares(
-    found: Sequence[dict[str, Any]], problems: Sequence[str], method: str
-) -> NDArray[np.float64]:
-    """Scores over the grid's best, where that gains anything, at least -1."""
-    shares = []
-    for problem in problems:
-        own, best = (_scores(found, problem, m) for m in (method, GRID_NAME))
-        if own and best and np.mean(best) > 0.05:
-            shares.append(max(-1.0, float(np.mean(own) / np.mean(best))))
-    return np.array(shares)
-
-
-def _timed(row: dict[str, Any], method: str) -> bool:
-    return row["method"] == method and "cpu_seconds" in row
-
-
-def _leads(
-    means: dict[tuple[str, str], Any], problems: Sequence[str], method: str
-) -> str:
-    """Problems in which no method but the grid's best is better by more than 0.03."""
-    took, led = 0, 0
-    for problem in problems:
-        if (problem, method) not in means:
-            continue
-        others = [v for (p, m), v in means.items() if p == problem and m != GRID_NAME]
-        took += 1
-        led += bool(means[problem, method] >= max(others) - 0.03)
-    return f"{led} of {took}"
+    return "Failed, and counted as -1:\n" + "\n".join(failed) if failed else ""
