@@ -185,7 +185,7 @@ def with_kernel(
     kernel = choose_kernel(
         logged,
         states[rows.next_state],
-        rows.action,
+        np.asarray(rows.action, dtype=np.intp),
         rows.reward,
         discount * (1.0 - rows.terminated),
         episode=np.arange(n) if episode is None else encode(episode),
