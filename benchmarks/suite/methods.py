@@ -22,10 +22,13 @@ from sklearn_stackelberg.baselines import (
     KernelFittedQIteration,
 )
 from sklearn_stackelberg.benchmark._methods import (
-    Facts,
     Method,
+    any_log,
+    continuous,
+    discrete,
     key_of,
     known_methods,
+    sequential,
 )
 from sklearn_stackelberg.model_selection import DoublyRobustScorer, FittedQScorer
 
@@ -103,37 +106,21 @@ def _d3rlpy(algorithm: str, settings: list[dict[str, Any]]) -> Make:
     return _searched(make, {"settings": settings}, FittedQScorer)
 
 
-def _any_log(facts: Facts) -> str:
-    return ""
-
-
-def _discrete(facts: Facts) -> str:
-    return "" if facts.action_type == "discrete" else "for discrete actions"
-
-
-def _continuous(facts: Facts) -> str:
-    return "" if facts.action_type == "continuous" else "for continuous actions"
-
-
-def _sequential(facts: Facts) -> str:
-    return _discrete(facts) or "for decisions with a future" * facts.one_step
-
-
 def suite_methods() -> tuple[Method, ...]:
     """The methods of the package's comparison, and those that choose a setting."""
     # There the kernels' ridge is fixed: 200 landmarks, 1e-5.
     found = list(known_methods())
     found += [
-        Method("BC network", _network, _any_log),
-        Method("Stackelberg search", _searched(_default, _SMALL_GRID), _any_log),
+        Method("BC network", _network, any_log),
+        Method("Stackelberg search", _searched(_default, _SMALL_GRID), any_log),
     ]
     for name, factory in (("LSPI", LSPI), ("FQI", KernelFittedQIteration)):
         made = _searched(_kernel(factory), _RIDGES, DoublyRobustScorer)
-        found.append(Method(f"{name} kernel, ridge chosen", made, _sequential))
+        found.append(Method(f"{name} kernel, ridge chosen", made, sequential))
     cql = _d3rlpy("CQL", [{}])
-    found.append(Method("d3rlpy CQL, any amount", cql, _continuous, "d3rlpy"))
+    found.append(Method("d3rlpy CQL, any amount", cql, continuous, "d3rlpy"))
     for algorithm, second in _SECOND.items():
-        reason = _discrete if algorithm.startswith("Discrete") else _continuous
+        reason = discrete if algorithm.startswith("Discrete") else continuous
         name = algorithm.removeprefix("Discrete").replace("Plus", "+")
         if algorithm == "CQL":
             name = "CQL, any amount"

@@ -91,29 +91,29 @@ def key_of(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
-def _any_log(facts: Facts) -> str:
+def any_log(facts: Facts) -> str:
     return ""
 
 
-def _discrete(facts: Facts) -> str:
+def discrete(facts: Facts) -> str:
     return "" if facts.action_type == "discrete" else "for discrete actions"
 
 
-def _continuous(facts: Facts) -> str:
+def continuous(facts: Facts) -> str:
     return "" if facts.action_type == "continuous" else "for continuous actions"
 
 
-def _sequential(facts: Facts) -> str:
+def sequential(facts: Facts) -> str:
     one = "decisions of one step: the direct method is the same" * facts.one_step
-    return _discrete(facts) or one
+    return discrete(facts) or one
 
 
 def _one_step(facts: Facts) -> str:
-    return _discrete(facts) or "for decisions of one step" * (not facts.one_step)
+    return discrete(facts) or "for decisions of one step" * (not facts.one_step)
 
 
 def _finite(facts: Facts) -> str:
-    if reason := _discrete(facts):
+    if reason := discrete(facts):
         return reason
     few = facts.n_states <= _MOST_STATES
     if few and facts.n_rows >= _ROWS_OF_STATE * facts.n_states:
@@ -155,7 +155,7 @@ def _made(
 
 
 def _d3rlpy(kind: type[BaseEstimator], *algorithms: str) -> Iterable[Method]:
-    reason = _discrete if kind is D3RLPyDiscrete else _continuous
+    reason = discrete if kind is D3RLPyDiscrete else continuous
     for algorithm in algorithms:
         name = algorithm.removeprefix("Discrete").replace("Plus", "+")
         yield Method(f"d3rlpy {name}", _made(kind, algorithm), reason, "d3rlpy")
@@ -166,32 +166,32 @@ _trees = partial(ExtraTreesRegressor, n_estimators=50, min_samples_split=5)
 _ridge = partial(make_pipeline, StandardScaler(), Ridge())
 
 METHODS = (
-    Method("Best single action", _made(BestSingleAction), _discrete),
-    Method("BC logistic", _made(BehaviourCloning), _discrete),
+    Method("Best single action", _made(BestSingleAction), discrete),
+    Method("BC logistic", _made(BehaviourCloning), discrete),
     Method(
         "BC boosting",
         _made(BehaviourCloning, HistGradientBoostingClassifier(max_iter=30)),
-        _discrete,
+        discrete,
     ),
-    Method("BC ridge", _made(ContinuousBehaviourCloning), _continuous),
-    Method("BC extra trees", _made(ContinuousBehaviourCloning, _trees()), _continuous),
+    Method("BC ridge", _made(ContinuousBehaviourCloning), continuous),
+    Method("BC extra trees", _made(ContinuousBehaviourCloning, _trees()), continuous),
     Method("Direct ridge", _made(DirectMethod, _ridge()), _one_step),
     Method("Direct extra trees", _made(DirectMethod, _trees()), _one_step),
     Method("Direct boosting", _made(DirectMethod, _boosting()), _one_step),
     Method("DR policy forest", _made(DRPolicy), _one_step, "econml"),
     Method("Value iteration", _made(TabularValueIteration), _finite),
     Method("VI-LCB", _made(TabularValueIteration, penalty=1.0), _finite),
-    Method("FQI extra trees", _made(FittedQIteration), _sequential),
-    Method("FQI boosting", _made(FittedQIteration, _boosting()), _sequential),
-    Method("FQI kernel", _made(KernelFittedQIteration), _sequential),
-    Method("LSPI kernel", _made(LSPI), _sequential),
+    Method("FQI extra trees", _made(FittedQIteration), sequential),
+    Method("FQI boosting", _made(FittedQIteration, _boosting()), sequential),
+    Method("FQI kernel", _made(KernelFittedQIteration), sequential),
+    Method("LSPI kernel", _made(LSPI), sequential),
     *_d3rlpy(D3RLPyDiscrete, "DiscreteBC", "DiscreteBCQ", "DiscreteCQL"),
     *_d3rlpy(D3RLPyContinuous, "TD3PlusBC", "IQL"),
-    Method("Stackelberg", _ours("StackelbergPolicyEstimator"), _any_log),
+    Method("Stackelberg", _ours("StackelbergPolicyEstimator"), any_log),
     Method(
         "Stackelberg calibrated",
         _ours("StackelbergPolicyEstimator", lam="calibrated"),
-        _any_log,
+        any_log,
     ),
 )
 
@@ -201,7 +201,7 @@ def known_methods() -> tuple[Method, ...]:
     # The estimator that searches may be of a later version.
     if not hasattr(import_module(_PACKAGE), "StackelbergPolicyCV"):
         return METHODS
-    search = Method("Stackelberg CV", _ours("StackelbergPolicyCV"), _any_log)
+    search = Method("Stackelberg CV", _ours("StackelbergPolicyCV"), any_log)
     return (*METHODS, search)
 
 
@@ -251,4 +251,4 @@ def _own(name: str, estimator: BaseEstimator) -> Method:
             "such as StackelbergPolicyEstimator()."
         )
     # Its parameters are the user's: the discount of the comparison is not set.
-    return Method(str(name), lambda discount, seed, kind: estimator, _any_log)
+    return Method(str(name), lambda discount, seed, kind: estimator, any_log)
