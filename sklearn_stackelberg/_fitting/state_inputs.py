@@ -178,9 +178,10 @@ def with_kernel(
     """
     auto = isinstance(hp.kernel, str) and hp.kernel == "auto"
     plain = isinstance(hp.bandwidth, str) and not hp.kernel_params
+    if not (auto and plain):
+        return hp
     logged, n = states[rows.state], len(rows.state)
-    few = auto and plain and are_finite(logged, hp.n_components, rows.total)
-    if not few or np.ndim(rows.action) > 1:
+    if not are_finite(logged, hp.n_components, rows.total):
         return hp
     kernel = choose_kernel(
         logged,
@@ -204,10 +205,6 @@ def with_relevance(
     named = isinstance(hp.kernel, str) and hp.kernel in ("rbf", "auto")
     unread = hp.q_function == hp.policy == "linear"
     if not by_name or not named or unread or hp.kernel_params:
-        return hp
-    if hp.kernel == "auto" and are_finite(
-        states[rows.state], hp.n_components, rows.total
-    ):
         return hp
     return replace(hp, bandwidth=relevant_lengths(states, rows, hp.discount, rng))
 

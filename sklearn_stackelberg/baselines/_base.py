@@ -199,6 +199,29 @@ class DiscreteBaseline(Baseline):
         return None
 
 
+class ContinuousBaseline(Baseline):
+    """A policy over continuous actions that takes one in each state."""
+
+    def predict(self, X: LogOrStates) -> Floats:
+        """The action of each state, (n,) or (n, n_action_columns)."""
+        raise NotImplementedError
+
+    def action_nodes(self, X: LogOrStates) -> tuple[Floats, Floats]:
+        """The action of each state as a mixture of one, which `metrics` read.
+
+        Parameters
+        ----------
+        X : Transitions, or array-like or DataFrame of shape (n, n_features)
+
+        Returns
+        -------
+        actions : ndarray of shape (n, 1, n_action_columns)
+        weights : ndarray of shape (n, 1)
+        """
+        action = self.predict(X)
+        return action.reshape(len(action), 1, -1), np.ones((len(action), 1))
+
+
 def _longest_episode(log: Transitions) -> int | None:
     """Rows of the longest episode; None where one may go on behind its last."""
     if log.terminated.all():

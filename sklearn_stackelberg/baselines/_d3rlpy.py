@@ -18,7 +18,7 @@ from .._validation import check_rules, integer
 from ..transitions._as_transitions import LogOrStates
 from ..transitions._linking import places_in_time
 from ..transitions._transitions import Transitions
-from ._base import Baseline, DiscreteBaseline, Rows, seed_of
+from ._base import ContinuousBaseline, DiscreteBaseline, Rows, seed_of
 
 # d3rlpy is called by names that it has at run time alone.
 Learner = Any
@@ -248,7 +248,7 @@ class D3RLPyDiscrete(_D3RLPy, DiscreteBaseline):
         return q + chosen * (np.ptp(q) + 1.0)
 
 
-class D3RLPyContinuous(_D3RLPy, Baseline):
+class D3RLPyContinuous(_D3RLPy, ContinuousBaseline):
     """A learner of d3rlpy for continuous actions, scaled to the range of the log's.
 
     Its settings are d3rlpy's defaults, on standardised states.
@@ -318,18 +318,3 @@ class D3RLPyContinuous(_D3RLPy, Baseline):
         found = self.learner_.predict(self._states(X).astype(np.float32))
         found = np.asarray(found, dtype=np.float64).reshape(len(found), -1)
         return found if self._is_vector else found[:, 0]
-
-    def action_nodes(self, X: LogOrStates) -> tuple[Floats, Floats]:
-        """The action of each state as a mixture of one, which `metrics` read.
-
-        Parameters
-        ----------
-        X : Transitions, or array-like or DataFrame of shape (n, n_features)
-
-        Returns
-        -------
-        actions : ndarray of shape (n, 1, n_action_columns)
-        weights : ndarray of shape (n, 1)
-        """
-        action = self.predict(X)
-        return action.reshape(len(action), 1, -1), np.ones((len(action), 1))

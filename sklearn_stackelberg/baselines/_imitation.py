@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from .._typing import Floats, RandomStateLike
 from ..transitions._as_transitions import LogOrStates
 from ..transitions._transitions import Transitions
-from ._base import Baseline, DiscreteBaseline, Rows, seed_of, weights_for
+from ._base import ContinuousBaseline, DiscreteBaseline, Rows, seed_of, weights_for
 from ._features import StandardisedNystroem
 
 
@@ -80,7 +80,7 @@ class BehaviourCloning(DiscreteBaseline):
         return found / found.sum(axis=1, keepdims=True)
 
 
-class ContinuousBehaviourCloning(Baseline):
+class ContinuousBehaviourCloning(ContinuousBaseline):
     """The mean of what the logger does in each state, by a regressor of its actions.
 
     Parameters
@@ -132,21 +132,6 @@ class ContinuousBehaviourCloning(Baseline):
         """
         found = self.regressor_.predict(self._states(X))
         return np.clip(found, *self._bounds)
-
-    def action_nodes(self, X: LogOrStates) -> tuple[Floats, Floats]:
-        """The action of each state as a mixture of one, which `metrics` read.
-
-        Parameters
-        ----------
-        X : Transitions, or array-like or DataFrame of shape (n, n_features)
-
-        Returns
-        -------
-        actions : ndarray of shape (n, 1, n_action_columns)
-        weights : ndarray of shape (n, 1)
-        """
-        action = self.predict(X)
-        return action.reshape(len(action), 1, -1), np.ones((len(action), 1))
 
 
 class BestSingleAction(DiscreteBaseline):

@@ -84,8 +84,8 @@ def fitted_q_value(
         Similarity of states. ``"auto"`` is a Matérn kernel with ν = 5/2, which follows
         a value that breaks off better than ``"rbf"``; where there are at most
         ``n_components`` states and ten rows for each on average it is ``"delta"``
-        (equal or not), unless the other foretells held-out episodes far better. Of
-        continuous actions, that of pairs (s, a): Laplacian or Matérn, with quadratic
+        (equal or not), unless a Laplacian one foretells held-out episodes far better.
+        Of continuous actions, that of pairs (s, a): Laplacian or Matérn, with quadratic
         columns beside it, by what foretells held-out episodes best, and with one or
         three times the `ridge`.
     bandwidth : float, array-like of shape (d,) or "median", default="median"
