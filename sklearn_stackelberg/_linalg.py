@@ -38,10 +38,11 @@ class Factor:
     # has the square root of that condition, for about four times the work.
     _CONDITION = 1e-8
 
-    # The same for more columns than these, where a QR takes minutes: a factor with a
-    # few digits left will do, as solves of the residual, which never forms MᵀM, give
-    # back the others ("corrected semi-normal equations", Björck 1987).
-    _MANY, _CORRECTED = 1000, 1e-13
+    # The same for more columns than these, where a QR takes most of an evaluation, and
+    # of thousands minutes: a factor with a few digits left will do, as solves of the
+    # residual, which never forms MᵀM, give back the others ("corrected semi-normal
+    # equations", Björck 1987).
+    _MANY, _CORRECTED = 100, 1e-13
     _CORRECTIONS = 2
 
     def __init__(self, M: Tensor, scale: float, beta: float) -> None:
@@ -55,7 +56,9 @@ class Factor:
             # RᵀR of the stacked matrix is A, and its QR never forms MᵀM.
             identity = torch.eye(M.shape[1], dtype=M.dtype)
             stacked = torch.cat([scale**0.5 * M, beta**0.5 * identity])
-            upper = torch.linalg.qr(stacked)[1]
+            # Without Q it is half the work, and has no derivative.
+            mode = "reduced" if M.requires_grad else "r"
+            upper = torch.linalg.qr(stacked, mode=mode)[1]
         self.upper = upper
 
     def solve(self, right: Tensor) -> Tensor:

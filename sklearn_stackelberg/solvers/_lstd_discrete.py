@@ -53,13 +53,14 @@ class _Chunk(NamedTuple):
     weight: Tensor  # γ (1 − terminated), times that of the row, (k, 1)
 
     prior: Tensor | None  # of the policy's actions in the next states, (k, A)
+    initial: Tensor | None  # shares of next states that are initial too, (k, 1)
 
     def read(self, features: FeatureRows) -> tuple[Tensor, Tensor]:
         """φ of the states and of the next states, (k, m) each."""
         return features(self.state), features(self.next_state)
 
 
-# Features of initial states, (k, m), their prior, (k, A), and shares, (k, 1).
+# Features of other initial states, (k, m), their prior, (k, A), and shares, (k, 1).
 _Initial = tuple[Tensor, Tensor | None, Tensor]
 
 
@@ -103,6 +104,8 @@ class DiscreteLSTD(LSTDSystem):
         self.has_few_rows = max(self.n, SMALL_SIZE) <= size and ridge == 0.0
         # Where the episode terminated, nothing of the next state enters any sum: such
         # rows have a part in the fixed sums alone.
+        continued = np.flatnonzero(rows.terminated < 1.0)
+        shares = self._place_initial(continued)
         self._chunks = [
             _Chunk(
                 action,
@@ -112,8 +115,9 @@ class DiscreteLSTD(LSTDSystem):
                     discount * (1.0 - rows.terminated[index]) * rows.weights(index)
                 ),
                 self._prior(rows.next_state[index]),
+                self._column(shares[index]) if shares[index].any() else None,
             )
-            for action, index in self._by_action(np.flatnonzero(rows.terminated < 1.0))
+            for action, index in self._by_action(continued)
         ]
         self._kept: tuple[Tensor | None, list[Tensor]] = None, []
         self._gathered: list[tuple[Tensor, Tensor]] | None = None
@@ -121,7 +125,7 @@ class DiscreteLSTD(LSTDSystem):
         row = self.n_features * self.dtype.itemsize
         if 2 * self.n * row <= _GATHERED_BYTES:
             self._gathered = [chunk.read(features) for chunk in self._chunks]
-        if (2 * self.n + len(rows.initial)) * row <= _GATHERED_BYTES:
+        if (2 * self.n + len(self._initial)) * row <= _GATHERED_BYTES:
             self._initial_chunks = list(self._read_initial())
         self._sum_fixed()
 
@@ -136,6 +140,22 @@ class DiscreteLSTD(LSTDSystem):
             self.log_length,
             self.log_prior,
         )
+
+    def _place_initial(self, continued: Index) -> Floats:
+        """Shares of initial states at rows that lead there, (n,); others are kept.
+
+        Probabilities and features of a next state are at hand where M is summed.
+        """
+        rows, placed = self.rows, np.zeros(self.n)
+        n_states = 1 + max(rows.next_state.max(), rows.initial.max())
+        share = np.bincount(rows.initial, rows.initial_share, n_states)
+        # Few rows are summed otherwise, without chunks.
+        if not self.has_few_rows:
+            after, first = np.unique(rows.next_state[continued], return_index=True)
+            placed[continued[first]], share[after] = share[after], 0.0
+        self._initial = np.flatnonzero(share)
+        self._initial_share = share[self._initial]
+        return placed
 
     def _column(self, values: Floats) -> Tensor:
         """Values of rows beside their features, (k, 1)."""
@@ -240,8 +260,10 @@ class DiscreteLSTD(LSTDSystem):
 
     def __call__(self, theta: Tensor) -> LinearSystem:
         actions, m = self.n_actions, self.n_features
+        b = self._zeros(actions, m)
         if self.has_few_rows:
-            return LinearSystem(self._few_rows(theta), self._initial(theta), self.c)
+            self._add_initial(b, theta)
+            return LinearSystem(self._few_rows(theta), self._values_at(b), self.c)
         theta_given, theta = theta, theta.to(self.device, self.dtype)
         # Eq. (13) of docs/game.md. Block [b, a] for all but the last action a: Σ_a
         # π(a|s') = 1 gives the last. Summed where it stays: of many actions a copy of M
@@ -251,15 +273,24 @@ class DiscreteLSTD(LSTDSystem):
         # For the derivative at the same θ: an exponential costs more than its memory.
         kept: list[Tensor] = []
         self._kept = theta_given, kept
-        wide = max(1, self._spread_columns // m)
+        wide = min(max(1, self._spread_columns // m), max(1, actions - 1))
+        longest = max((len(chunk.state) for chunk in self._chunks), default=0)
+        # One for all chunks: memory taken anew costs more than what is written there.
+        room = torch.empty(longest * wide * m, dtype=self.dtype, device=self.device)
         for chunk, z, after in self._read():  # (k, m) each
             probabilities = action_probabilities(after, theta, chunk.prior)
             kept.append(probabilities)
+            if chunk.initial is not None:
+                b += (probabilities * chunk.initial).T @ after
             share = probabilities * (chunk.weight / -self.total)
             for first in range(0, actions - 1, wide):
                 last = min(first + wide, actions - 1)
-                spread = share[:, first:last, None] * after[:, None, :]
-                spread = spread.reshape(len(z), -1)  # (k, (last - first) m)
+                out = room[: len(z) * (last - first) * m].view(len(z), -1, m)
+                spread = torch.mul(
+                    share[:, first:last, None],
+                    after[:, None, :],
+                    out=None if share.requires_grad else out,
+                ).view(len(z), -1)  # (k, (last - first) m)
                 block = flat[chunk.action, :, first * m : last * m]
                 if self.dtype == block.dtype:
                     block.addmm_(z.T, spread)
@@ -270,22 +301,24 @@ class DiscreteLSTD(LSTDSystem):
         for action in range(actions):
             M[action, :, action] += self._gram[action]
         M = M.view(actions * m, actions * m).cpu()
-        return LinearSystem(M, self._initial(theta), self.c)
+        self._add_initial(b, theta)
+        return LinearSystem(M, self._values_at(b), self.c)
 
-    def _initial(self, theta: Tensor) -> Tensor:
-        """b(θ), Eq. (14) of docs/game.md, (A m,)."""
-        theta = theta.to(self.device)
-        total = self._zeros(self.n_actions, self.n_features)
+    def _add_initial(self, b: Tensor, theta: Tensor) -> None:
+        """Sums of initial states that no chunk holds, Eq. (14) of docs/game.md."""
+        theta = theta.to(self.device, self.dtype)
         for features, prior, share in self._initial_features():
-            total += action_probabilities(features, theta, prior).T @ (share * features)
-        return (1.0 - self.discount) * total.ravel().cpu()
+            b += (action_probabilities(features, theta, prior) * share).T @ features
+
+    def _values_at(self, b: Tensor) -> Tensor:
+        """b(θ) of sums over the initial states, (A m,)."""
+        return (1.0 - self.discount) * b.ravel().cpu()
 
     def _initial_features(self) -> Iterator[_Initial]:
         return iter(self._initial_chunks or self._read_initial())
 
     def _read_initial(self) -> Iterator[_Initial]:
-        initial = self.rows.initial
-        share = self._column(self.rows.initial_share)
+        initial, share = self._initial, self._column(self._initial_share)
         for start in range(0, len(initial), self._chunk_rows):
             some = slice(start, start + self._chunk_rows)
             index = initial[some]
@@ -301,21 +334,22 @@ class DiscreteLSTD(LSTDSystem):
         theta_given, theta = theta, theta.to(self.device, self.dtype)
         placed = [f.reshape(actions, m).T.to(theta) for f in (*factors, gradient_b)]
         x1, y1, x2, y2, weight = placed
-        y = torch.cat([y1, y2], dim=1)  # (m, 2 A)
+        weight = (1.0 - self.discount) * weight
+        y = torch.cat([y1, y2, weight], dim=1)  # (m, 3 A)
         total = self._zeros(m, actions)
         kept_at, kept = self._kept
         for number, (chunk, z, after) in enumerate(self._read()):
             left = z @ torch.stack([x1[:, chunk.action], x2[:, chunk.action]], dim=1)
-            right = after @ y  # (k, 2 A)
-            first, second = right[:, :actions], right[:, actions:]
-            gradient = left[:, :1] * first + left[:, 1:] * second
-            gradient = -chunk.weight / self.total * gradient  # Eq. (26), (k, A)
+            left = left * (chunk.weight / -self.total)
+            first, second, third = (after @ y).split(actions, dim=1)  # (k, A) each
+            gradient = left[:, :1] * first + left[:, 1:] * second  # Eq. (26)
+            if chunk.initial is not None:
+                gradient = gradient + chunk.initial * third
             if kept_at is theta_given:
                 probabilities = kept[number]
             else:
                 probabilities = action_probabilities(after, theta, chunk.prior)
             total += after.T @ softmax_vjp(probabilities, gradient)
-        weight = (1.0 - self.discount) * weight
         for features, prior, share in self._initial_features():
             probabilities = action_probabilities(features, theta, prior)
             gradient = share * (features @ weight)
