@@ -22,6 +22,9 @@ STEP_ROWS = 2000
 PART_ROWS = 50_000
 
 
+# Bytes of M up to which the best response keeps it.
+_KEPT_BYTES = 2**25
+
 # Of β, what is left of it where its effect is measured: none at all would leave what
 # the log does not show undetermined.
 _LITTLE = 1e-4
@@ -113,8 +116,8 @@ class BestResponse:
 
         w_β is the ridge solution w* + (∂²F)⁻¹ b, and w_0 the one with hardly any β.
         """
-        # Of all responses the best alone is asked, long after its M was let go.
-        system = self.lstd(self.theta)
+        # Of all responses the best alone is asked, perhaps after its M was let go.
+        system = self.lstd(self.theta) if self.is_released else self.system
         found = system.best_response(self.scale, _LITTLE * self.beta)
         little = system.b @ (found[0] + found[1])
         return little - (self.value + self.pessimism)
@@ -147,9 +150,20 @@ class BestResponse:
         fit = M.T @ (M @ self.flat_w - c)
         return self.scale * fit + self.beta * self.flat_w + b
 
+    @property
+    def is_large(self) -> bool:
+        """Whether matrices of two points at once would be most of all memory."""
+        M = self.system.M
+        return not isinstance(M, Tensor) or M.nbytes > _KEPT_BYTES
+
+    @property
+    def is_released(self) -> bool:
+        return not hasattr(self, "system")
+
     def release(self) -> None:
         """Let go of M and of the factor: θ, w, v and what they are measured by stay."""
-        del self.system, self.factor
+        if not self.is_released:
+            del self.system, self.factor
 
     def total_derivative(self) -> Tensor:
         """D_θ v, shaped as θ."""

@@ -243,7 +243,8 @@ class _Search:
 
     def record(self, response: BestResponse, derivative: Tensor | None = None) -> None:
         """Note an evaluation in the history and keep it if it is the best so far."""
-        if not hasattr(self, "best") or response.value > self.best.value:
+        best = getattr(self, "best", None)
+        if best is None or response.value > best.value:
             self.best = response
         norm = np.nan if derivative is None else float(derivative.norm())
         self.history.add(
@@ -253,8 +254,11 @@ class _Search:
             bellman_error=response.bellman_error,
             leader_gradient_norm=norm,
         )
-        # Of many actions, matrices of two points at once are most of all memory.
-        response.release()
+        # The best is asked again: where L-BFGS starts, and by how much β shrinks it.
+        if best is not None and best is not self.best:
+            best.release()
+        if response is not self.best or response.is_large:
+            response.release()
         if self.observe is not None and self.observe(
             self.history.last(), lambda: (response.theta, response.w)
         ):
@@ -287,7 +291,9 @@ class _Search:
         def objective(flat: Floats) -> tuple[float, Floats]:
             # A copy, which the best point may keep: the array is scipy's to reuse.
             theta = torch.from_numpy(flat.copy()).reshape(start.shape)
-            response = BestResponse(self.lstd, theta, self.lam, self.beta)
+            response = self.best
+            if response.is_released or not torch.equal(theta, response.theta):
+                response = BestResponse(self.lstd, theta, self.lam, self.beta)
             derivative = response.total_derivative()
             self.record(response, derivative)
             loss = (zero - float(response.value)) / unit
