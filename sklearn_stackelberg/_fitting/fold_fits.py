@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from .._problem.action_space import read_actions
 from .._problem.dataset import OfflineProblem
@@ -13,6 +15,7 @@ from ..metrics._features import EvaluationFeatures, evaluation_features
 from ..metrics._holdout import HoldoutEvaluation
 from ..metrics._tabulate import tabulate_policy
 from ..policies._candidates import CandidateSoftmax
+from ..solvers._base import SolverResult
 from ..transitions._discounting import return_range
 from ..transitions._transitions import Transitions
 from .fits import Fit, make_fit
@@ -26,10 +29,16 @@ Support = ActionSupport | ActionRange | None
 
 @dataclass(frozen=True, eq=False)
 class _Prepared:
-    """Features of a log, and what it supports."""
+    """Features of a log, what it supports, and what fits in them found.
+
+    That is kept by λ, β and ridge, beside the log prior of the states.
+    """
 
     fit: Fit
     support: Support
+    found: dict[object, list[tuple[Tensor | None, SolverResult]]] = field(
+        default_factory=dict
+    )
 
 
 class FoldFits:
@@ -59,7 +68,15 @@ class FoldFits:
         """What a fit of the training log leads to."""
         prepared = self.prepare(hp)
         fit = prepared.fit.varied(hp, self._support_of(prepared, hp.support))
-        return fit.solve(float(hp.lam)).fitted
+        prior = fit.players.log_prior
+        same = prepared.found.setdefault((hp.lam, hp.beta, hp.ridge), [])
+        for other, found in same:
+            # Thresholds of the support that part no state of the log are one problem.
+            if _is_equal(prior, other):
+                return fit.fitted(found.policy, found.q_function)
+        solved = fit.solve(float(hp.lam))
+        same.append((prior, solved.found))
+        return solved.fitted
 
     def attributes(self, hp: Hyperparameters, fitted: Fitted) -> dict[str, object]:
         """What makes an estimator of it that predicts and scores."""
@@ -117,6 +134,12 @@ class FoldFits:
         if threshold == support.threshold:
             return support
         return support.with_threshold(threshold)
+
+
+def _is_equal(one: Tensor | None, other: Tensor | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return torch.equal(one, other)
 
 
 def _key(hp: Hyperparameters) -> tuple[str, ...]:

@@ -111,7 +111,8 @@ def relevant_lengths(
     features = LandmarkFeatures("rbf", linear_terms=True, random_state=rng).fit(z)
     phi, following = features.transform(z), features.transform(after)
     of_action = [np.flatnonzero(action == a) for a in np.unique(action)]
-    solutions = [_ridge(phi[own]) for own in of_action]
+    # What targets are multiplied by to give weights, (m, k) of each action.
+    solutions = [_ridge(phi[own], phi[own].T) for own in of_action]
     w = np.zeros((phi.shape[1], len(of_action)))
     carried = discount * (1.0 - rows.terminated[chosen])
     for _ in range(_RELEVANCE_STEPS):
@@ -142,10 +143,10 @@ def relevant_lengths(
     return _MULTIPLES[widest] * lengths * spread
 
 
-def _ridge(phi: Floats) -> Floats:
-    """What targets are multiplied by to give weights, (m, k)."""
+def _ridge(phi: Floats, right: Floats) -> Floats:
+    """A ridge regression's weights for right-hand sides φᵀy."""
     prior = _RELEVANCE_RIDGE * max(len(phi), 1) * np.eye(phi.shape[1])
-    return np.linalg.solve(phi.T @ phi + prior, phi.T)
+    return np.linalg.solve(phi.T @ phi + prior, right)
 
 
 def _held_out_errors(
@@ -159,7 +160,8 @@ def _held_out_errors(
     for own in groups:
         halves = own[::2], own[1::2]
         for used, held in (halves, halves[::-1]):
-            fitted = phi[held] @ (_ridge(phi[used]) @ target[used])
+            z_used = phi[used]
+            fitted = phi[held] @ _ridge(z_used, z_used.T @ target[used])
             error[held] = (target[held] - fitted) ** 2
     return error
 

@@ -19,6 +19,9 @@ RowsLike = Index | slice
 # Weights of Q up to which all directions are kept: they cost next to nothing.
 SMALL_SIZE = 500
 
+# Rows whose features times probabilities stay in a processor's cache.
+_CACHED_ROWS = 512
+
 # Entries of the Gram matrix of nodes that are held at once: 32 MiB.
 _GRAM_ENTRIES = 2**22
 
@@ -76,6 +79,14 @@ class EvaluationFeatures(ABC):
         """Z less ``carried`` times the mean of the next states, (k, M)."""
         mean = self.mean(self.data.next_index[rows])
         return self.logged(rows) - carried[:, None] * mean
+
+    def moments(self, rows: RowsLike, weight: Floats, carried: Floats) -> Floats:
+        """Zᵀ diag(weight) times the `difference` of the rows, (M, M)."""
+        return self.crossed(rows, weight, self.difference(rows, carried))
+
+    def weighted_mean(self, index: Index, weight: Floats) -> Floats:
+        """The `mean` of states, times their weights, summed, (M,)."""
+        return weight @ self.mean(index)
 
     def times_all(self, vector: Floats) -> Floats:
         """zᵀ vector of all logged pairs, some at a time, (n,)."""
@@ -152,6 +163,22 @@ class DiscreteFeatures(EvaluationFeatures):
         # Built in one array of (k, A m), of which there is but one at a time.
         share = -(carried[:, None] * self.data.probabilities[after])
         return self._add_logged(rows, self._spread(after, share))
+
+    def moments(self, rows: RowsLike, weight: Floats, carried: Floats) -> Floats:
+        data, out = self.data, np.zeros((self.size, self.size))
+        state, after = data.state_index[rows], data.next_index[rows]
+        for block, mine in self._blocks(data.codes[rows]):
+            for batch in gen_batches(len(mine), _CACHED_ROWS):
+                some = mine[batch]
+                share = -(carried[some, None] * data.probabilities[after[some]])
+                phi, right = self.phi(state[some]), self._spread(after[some], share)
+                right[:, block] += phi
+                out[block] += (phi * weight[some, None]).T @ right
+        return out
+
+    def weighted_mean(self, index: Index, weight: Floats) -> Floats:
+        share = weight[:, None] * self.data.probabilities[index]
+        return (share.T @ self.phi(index)).ravel()
 
     def values(
         self, weight: Floats, anchor: float, limits: tuple[float, float] | None = None
@@ -230,6 +257,8 @@ class SpannedFeatures(DiscreteFeatures):
     times = EvaluationFeatures.times
     crossed = EvaluationFeatures.crossed
     difference = EvaluationFeatures.difference
+    moments = EvaluationFeatures.moments
+    weighted_mean = EvaluationFeatures.weighted_mean
 
     def mean(self, index: Index) -> Floats:
         share = self.data.probabilities[index][:, self.owner]

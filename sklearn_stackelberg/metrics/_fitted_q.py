@@ -90,11 +90,11 @@ class FittedQSystem:
         right, start = np.zeros((2, features.size))
         for batch in batches(len(data)):
             p = weight[batch]
-            left += features.crossed(batch, p, self.difference(batch))
+            left += features.moments(batch, p, self.carried[batch])
             right += features.crossed(batch, p, self.reward[batch])
         for batch in batches(len(data.initial_state)):
-            mean = features.mean(data.initial_state[batch])
-            start += start_weight[batch] @ mean
+            initial = data.initial_state[batch]
+            start += features.weighted_mean(initial, start_weight[batch])
         return LinearSystem.from_numpy(left, start, right)
 
     def solve(self, dual_ridge: float | None = None) -> FittedQ:
