@@ -67,7 +67,7 @@ class DiscretePlayers(Players):
         states, episode = self.problem.states, self.problem.log.episode
         discount = self.problem.row_discount
         hp = with_kernel(hp, states, self.rows, episode, discount, rng)
-        hp = with_relevance(hp, states, self.rows, rng)
+        hp = with_relevance(hp, states, self.rows, rng, self.problem.shared)
         readers = InputReaders(hp, self.problem.state, rng, total=total)
         q_function = readers.read(self.hp.q_function)
         # A linear Q is in the features that its own error is measured by.

@@ -200,15 +200,29 @@ def with_kernel(
 
 
 def with_relevance(
-    hp: Hyperparameters, states: Floats, rows: Rows, rng: RandomState
+    hp: Hyperparameters,
+    states: Floats,
+    rows: Rows,
+    rng: RandomState,
+    shared: dict[object, Any],
 ) -> Hyperparameters:
-    """Lengths in place of ``bandwidth="relevance"``, where a kernel needs any."""
+    """Lengths in place of ``bandwidth="relevance"``, where a kernel needs any.
+
+    Those of the same draws are ``shared``, and leave ``rng`` where it was after them.
+    """
     by_name = isinstance(hp.bandwidth, str) and hp.bandwidth == "relevance"
     named = isinstance(hp.kernel, str) and hp.kernel in ("rbf", "auto")
     unread = hp.q_function == hp.policy == "linear"
     if not by_name or not named or unread or hp.kernel_params:
         return hp
-    return replace(hp, bandwidth=relevant_lengths(states, rows, hp.discount, rng))
+    at = rng.get_state(legacy=False)["state"]
+    key = "relevance", hp.discount, at["key"].tobytes(), at["pos"]
+    if key not in shared:
+        lengths = relevant_lengths(states, rows, hp.discount, rng)
+        shared[key] = lengths, rng.get_state()
+    lengths, after = shared[key]
+    rng.set_state(after)
+    return replace(hp, bandwidth=lengths)
 
 
 class StateActionColumns:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -56,6 +56,8 @@ class OfflineProblem:
     given: Transitions
     weight: Floats | None  # (n,), how often each row counts; None is once
     notes: tuple[str, ...] = ()
+    # What fits of one problem share, by what it was computed from.
+    shared: dict[object, Any] = field(init=False, default_factory=dict)
 
     @property
     def unit(self) -> float:

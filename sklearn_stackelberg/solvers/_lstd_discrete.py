@@ -50,7 +50,7 @@ class _Chunk(NamedTuple):
     action: int
     state: Index
     next_state: Index
-    weight: Tensor  # γ (1 − terminated), times that of the row, (k, 1)
+    weight: Tensor  # −γ (1 − terminated) / n, times that of the row, (k, 1)
 
     prior: Tensor | None  # of the policy's actions in the next states, (k, A)
     initial: Tensor | None  # shares of next states that are initial too, (k, 1)
@@ -106,14 +106,13 @@ class DiscreteLSTD(LSTDSystem):
         # rows have a part in the fixed sums alone.
         continued = np.flatnonzero(rows.terminated < 1.0)
         shares = self._place_initial(continued)
+        weight = -discount / self.total * (1.0 - rows.terminated)
         self._chunks = [
             _Chunk(
                 action,
                 rows.state[index],
                 rows.next_state[index],
-                self._column(
-                    discount * (1.0 - rows.terminated[index]) * rows.weights(index)
-                ),
+                self._column(weight[index] * rows.weights(index)),
                 self._prior(rows.next_state[index]),
                 self._column(shares[index]) if shares[index].any() else None,
             )
@@ -208,7 +207,7 @@ class DiscreteLSTD(LSTDSystem):
         )
 
     def _sum_fixed(self) -> None:
-        """What θ does not move: c, ZᵀΦ/n + ρI and γ Zᵀ(1 − terminated)Φ'/n by block."""
+        """What θ does not move: c; by block ZᵀΦ/n + ρI, −γ Zᵀ(1 − terminated)Φ'/n."""
         actions, m = self.n_actions, self.n_features
         if self.has_few_rows:
             # The blocks are never formed.
@@ -231,7 +230,7 @@ class DiscreteLSTD(LSTDSystem):
         for chunk, z, after in self._read():
             following[chunk.action] += z.T @ (after * chunk.weight)
         prior = self.ridge * torch.eye(m, dtype=torch.float64, device=self.device)
-        self._gram, self._following = gram / self.total + prior, following / self.total
+        self._gram, self._following = gram / self.total + prior, following
         self.c = (reward / self.total).ravel().cpu()  # (A m,)
 
     def weights(self, flat: Tensor) -> Tensor:
@@ -282,7 +281,7 @@ class DiscreteLSTD(LSTDSystem):
             kept.append(probabilities)
             if chunk.initial is not None:
                 b += (probabilities * chunk.initial).T @ after
-            share = probabilities * (chunk.weight / -self.total)
+            share = probabilities * chunk.weight
             for first in range(0, actions - 1, wide):
                 last = min(first + wide, actions - 1)
                 out = room[: len(z) * (last - first) * m].view(len(z), -1, m)
@@ -296,7 +295,7 @@ class DiscreteLSTD(LSTDSystem):
                     block.addmm_(z.T, spread)
                 else:
                     block += z.T @ spread
-        M[:, :, -1] = -self._following - M[:, :, :-1].sum(dim=2)
+        M[:, :, -1] = self._following - M[:, :, :-1].sum(dim=2)
         # ZᵀΦ has blocks on the diagonal alone: a row's z and φ share their action.
         for action in range(actions):
             M[action, :, action] += self._gram[action]
@@ -340,7 +339,7 @@ class DiscreteLSTD(LSTDSystem):
         kept_at, kept = self._kept
         for number, (chunk, z, after) in enumerate(self._read()):
             left = z @ torch.stack([x1[:, chunk.action], x2[:, chunk.action]], dim=1)
-            left = left * (chunk.weight / -self.total)
+            left = left * chunk.weight
             first, second, third = (after @ y).split(actions, dim=1)  # (k, A) each
             gradient = left[:, :1] * first + left[:, 1:] * second  # Eq. (26)
             if chunk.initial is not None:

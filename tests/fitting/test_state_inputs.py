@@ -8,6 +8,9 @@ from _logs import changed, dose_log, estimator, ignore_convergence, walk_log
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sklearn_stackelberg import Transitions
+from sklearn_stackelberg._fitting import state_inputs
+from sklearn_stackelberg._fitting.hyperparameters import Hyperparameters
+from sklearn_stackelberg._problem.dataset import OfflineProblem
 from sklearn_stackelberg.kernels import LandmarkFeatures
 from sklearn_stackelberg.kernels._columns import LinearColumns
 
@@ -101,6 +104,27 @@ def test_columns_that_do_nothing_are_longer(kernel):
     scaled = changed(log, state=log.state * units, next_state=log.next_state * units)
     found = estimator(**settings).fit(scaled).bandwidth_
     assert_allclose(found / units, lengths, rtol=1e-6)
+
+
+def test_fits_of_one_problem_share_the_lengths(monkeypatch):
+    calls, measure = [], state_inputs.relevant_lengths
+
+    def counted(*args):
+        calls.append(args)
+        return measure(*args)
+
+    monkeypatch.setattr(state_inputs, "relevant_lengths", counted)
+    problem = OfflineProblem.from_log(bent_log(), discount=0.5, initial_states="all")
+    rows = problem.rows(problem.log.action)
+    hp = Hyperparameters.from_estimator(estimator(**DEFAULT))
+    found = []
+    for shared in ({}, problem.shared, problem.shared):
+        rng = np.random.RandomState(0)
+        one = state_inputs.with_relevance(hp, problem.states, rows, rng, shared)
+        # What is drawn afterwards is the same, whether lengths were known or not.
+        found.append([*one.bandwidth, rng.random_sample()])
+    assert len(calls) == 2
+    assert_array_equal(found, [found[0]] * 3)
 
 
 @pytest.mark.parametrize(

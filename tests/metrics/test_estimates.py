@@ -35,6 +35,7 @@ from sklearn_stackelberg.metrics import (
     fitted_q_value,
     importance_sampling_value,
 )
+from sklearn_stackelberg.metrics import _features as features
 from sklearn_stackelberg.metrics import _jackknife as jackknife
 from sklearn_stackelberg.metrics._holdout import fitted_q
 from sklearn_stackelberg.metrics._prepare import prepare_evaluation
@@ -300,6 +301,27 @@ def test_leaving_out_is_fitting_without(episodes, rows, monkeypatch):
         residual -= q
         assert_allclose(fit.left_out_residual[held], residual[held], rtol=1e-6)
         assert np.abs(fit.left_out_residual[held] - fit.residual[held]).max() > 1e-3
+
+
+@pytest.mark.parametrize("kernel", ["linear", "delta", "rbf"])
+@pytest.mark.parametrize("cached_rows", [7, 512])
+def test_sums_over_rows_are_those_of_their_features(kernel, cached_rows, monkeypatch):
+    monkeypatch.setattr(features, "_CACHED_ROWS", cached_rows)
+    data = prepare_evaluation(Constant(0.5, 0.2, 0.3), walk_log(n=90))
+    for settings in (QSettings(kernel), QSettings(kernel, n_components=200)):
+        mapped = fit_features(data, settings)
+        made = (features.evaluation_features, features.spanned_features)
+        for of in (make(data, mapped) for make in made):
+            rng = np.random.default_rng(0)
+            weight, carried = rng.random((2, 90))
+            for rows in (slice(20, 80), np.arange(0, 90, 3)):
+                z, d = of.logged(rows), of.difference(rows, carried[rows])
+                expected = (z * weight[rows, None]).T @ d
+                found = of.moments(rows, weight[rows], carried[rows])
+                assert_allclose(found, expected, atol=1e-12)
+            start = data.initial_state
+            found = of.weighted_mean(start, weight[: len(start)])
+            assert_allclose(found, weight[: len(start)] @ of.mean(start), atol=1e-12)
 
 
 def test_long_episodes_are_left_out_by_a_smaller_system():

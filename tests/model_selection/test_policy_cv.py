@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -26,9 +27,12 @@ from sklearn_stackelberg import (
     StackelbergPolicyEstimator,
     Transitions,
 )
+from sklearn_stackelberg._fitting.fold_fits import FoldFits
+from sklearn_stackelberg._fitting.hyperparameters import Hyperparameters
 from sklearn_stackelberg.datasets import FiniteMDP
 from sklearn_stackelberg.metrics import fitted_q_value
 from sklearn_stackelberg.model_selection import BlockKFold, FittedQScorer
+from sklearn_stackelberg.solvers import ClosedForm
 
 pytestmark = ignore_convergence
 
@@ -85,6 +89,29 @@ def test_scores_are_those_of_a_search_that_shares_nothing(fitted):
             found = results[f"split{k}_test_score"][place]
             assert_allclose(found, alone, rtol=1e-8)
     assert n_compared > 0
+
+
+def test_supports_that_part_no_state_are_one_fit(monkeypatch):
+    solved, solve = [], ClosedForm.solve
+
+    def counted(self, *args, **kwargs):
+        solved.append(args)
+        return solve(self, *args, **kwargs)
+
+    monkeypatch.setattr(ClosedForm, "solve", counted)
+    hp = Hyperparameters.from_estimator(policy(support=0.9))
+    parts = [LOG[rows] for rows in next(FOLDS.split(LOG))]
+    fits, found = FoldFits(*parts, hp), {}
+    for support, n_solved in ((0.02, 1), (0.01, 1), (0.9, 2)):
+        found[support] = fits.solve(replace(hp, support=support)).policy
+        assert len(solved) == n_solved
+    alone = FoldFits(*parts, hp).solve(replace(hp, support=0.01)).policy
+    for name in ("predict", "predict_proba", "q_values"):
+        assert_array_equal(
+            getattr(found[0.01], name)(STATES), getattr(alone, name)(STATES)
+        )
+    # In states that the log does not have each has its own.
+    assert found[0.01].support.threshold == 0.01
 
 
 def test_the_estimators_own_setting_is_tried_first_on_all_splits(fitted):

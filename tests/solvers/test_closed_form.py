@@ -177,6 +177,48 @@ def test_sums_are_those_of_dense_matrices(seed, n_actions, n, ridge, end, chunk_
     assert_close(sums.c, c, **EXACT)
 
 
+@pytest.mark.parametrize("after", ["none", "some", "all"])
+def test_initial_states_that_are_next_states_too(after):
+    rows = random_rows(0, n_states=60)
+    continued = rows.next_state[rows.terminated < 1.0]
+    among, others = np.unique(continued), np.setdiff1d(np.arange(60), continued)
+    both = np.r_[among[:5], others[:5]]
+    initial = {"none": others[:9], "some": both, "all": continued}[after]
+    dense = DenseGame(rows._replace(initial=initial), 0.9, 2.0, 0.1)
+    sums = dense.sums
+    held = [chunk.initial is not None for chunk in sums._chunks]
+    assert (any(held), len(sums._initial)) == {
+        "none": (False, 9),
+        "some": (True, 5),
+        "all": (True, 0),
+    }[after]
+    theta = random_theta(sums)
+    assert_close(sums(theta).b, dense_moments(dense, theta)[1], **EXACT)
+    at = dense.solver.evaluate(sums, theta)
+    expected = autograd(lambda t: dense.solver.evaluate(sums, t).value, theta)
+    assert relative_error(at.total_derivative(), expected) < 1e-9
+
+
+@pytest.mark.parametrize("kept_bytes", [0, 2**25])
+def test_what_the_best_point_keeps_changes_no_figure(kept_bytes, monkeypatch):
+    monkeypatch.setattr(best_response, "_KEPT_BYTES", kept_bytes)
+    evaluated, evaluate = [], DiscreteLSTD.__call__
+
+    def counted(sums, theta):
+        evaluated.append(theta)
+        return evaluate(sums, theta)
+
+    monkeypatch.setattr(DiscreteLSTD, "__call__", counted)
+    sums = lstd(process_rows(0), 0.9)
+    found = solver_of().solve(sums, uniform_theta(sums))
+    # L-BFGS begins at the best point, whose shrinkage is asked for at the end.
+    spared = 0 if kept_bytes == 0 else 2
+    assert len(evaluated) == len(found.history.entries["value"]) + 1 - spared
+    again = solver_of().evaluate(sums, found.policy)
+    assert_close(torch.tensor(found.value), again.value.float(), check_dtype=False)
+    assert found.shrinkage == float(again.shrinkage)
+
+
 def test_actions_in_the_table_that_nobody_took():
     rows = random_rows(0, n=30, n_actions=4)
     rows = rows._replace(action=np.where(rows.action == 2, 1, rows.action))
