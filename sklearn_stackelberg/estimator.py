@@ -275,7 +275,9 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         What rewards were divided by: their spread about the average.
     anchor_ : float
         What rewards are measured from, and Q is drawn to: the discounted return of
-        an average row that terminates as often as the log's do.
+        an average row that terminates as often as the log's do. Where steps say when
+        episodes end, it is what the log returns from the row's step on, and this is its
+        mean over the rows.
     design_effect_ : float
         How many rows are worth an independent one: 1, or more where episodes have
         a noise of their own. ``lam`` is divided by it.
@@ -538,7 +540,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         self.pessimism_ = found.pessimism * problem.unit + self.shrinkage_ + excess
         if bound is not None:
             self.policy_value_, self.pessimism_ = bound.value, bound.pessimism
-        self.history_ = found.history.rescaled(problem.anchor, problem.unit)
+        self.history_ = found.history.rescaled(problem.initial_anchor, problem.unit)
         self.n_iter_ = found.n_iter
         return self
 

@@ -49,13 +49,20 @@ def decisions(n_episodes=150, seed=0):
 
 
 def both_logs(seed=0, propensity=False):
-    """One row a decision; and a row each unit of time, its place in the gap a state."""
+    """One row a decision; and a row each unit of time, its place in the gap a state.
+
+    Episodes end after one to four decisions: where all ended after the fourth, values
+    would be measured from those of the step, of which the two logs have others.
+    """
     state, action, wage, after = decisions(seed=seed)
     lasts = LASTS[state, action]
     e, t = np.indices(state.shape)
-    flat = [part.ravel() for part in (state, action, wage, after, lasts, e, t)]
-    s, a, w, after, d, e, t = flat
-    common = {"terminated": t == 3, "episode": e, "step": t}
+    end = np.random.default_rng(seed).integers(4, size=(len(state), 1))
+    flat = [
+        part[t <= end] for part in (state, action, wage, after, lasts, e, t, t == end)
+    ]
+    s, a, w, after, d, e, t, ends = flat
+    common = {"terminated": ends, "episode": e, "step": t}
     if propensity:
         common["propensity"] = np.full(len(s), 0.5)
     long = Transitions(
@@ -77,7 +84,7 @@ def both_logs(seed=0, propensity=False):
         a[row],
         w[row],
         then[:, None],
-        last & (t[row] == 3),
+        last & ends[row],
         episode=e[row],
         step=(order - first).astype(int),
         available=masks[0],

@@ -8,6 +8,7 @@ import pytest
 from sklearn_stackelberg import StackelbergPolicyEstimator, Transitions
 from sklearn_stackelberg._problem.design_effect import design_effect
 from sklearn_stackelberg.kernels._registry import KERNELS
+from sklearn_stackelberg.metrics import doubly_robust_value, fitted_q_value
 from sklearn_stackelberg.solvers import ClosedForm, Stochastic
 
 DISCOUNT = 0.9
@@ -84,6 +85,79 @@ def test_where_episodes_end_the_anchored_identity_is_exact():
     )
     assert other.policy_value_ == pytest.approx(first.policy_value_ + constant)
     assert other.anchor_ == pytest.approx(first.anchor_ + constant)
+
+
+def visits(constant=0.0, seed=0, with_step=False, n=40):
+    """Six visits by design, the last in no column unless it is asked for."""
+    rng = np.random.default_rng(seed)
+    state, action = rng.normal(size=(n, 7, 2)), rng.integers(2, size=(n, 6))
+    if with_step:
+        step = np.broadcast_to(np.arange(7.0)[None, :, None], (n, 7, 1))
+        state = np.concatenate([state, step], axis=2)
+    paid = constant + state[:, :-1, 0] * action + rng.normal(0, 0.5, size=(n, 6))
+    width = state.shape[2]
+    return Transitions(
+        state[:, :-1].reshape(-1, width),
+        action.ravel(),
+        paid.ravel(),
+        state[:, 1:].reshape(-1, width),
+        np.tile(np.arange(6) == 5, n),
+        episode=np.repeat(np.arange(n), 6),
+        step=np.tile(np.arange(6), n),
+    )
+
+
+# What one a visit is worth, when so many are left.
+LEFT = (1.0 - DISCOUNT ** np.arange(1, 7)) / (1.0 - DISCOUNT)
+SIX = LEFT[-1]
+
+
+@pytest.mark.parametrize("with_step", [False, True])
+def test_of_visits_by_design_a_constant_changes_no_action_and_no_error(with_step):
+    first, held = visits(with_step=with_step), visits(seed=1, with_step=with_step)
+    policy, states = fitted(first), held.state
+    for constant in (10.0, -1e4):
+        log = visits(constant, with_step=with_step)
+        test = visits(constant, seed=1, with_step=with_step)
+        other = fitted(log)
+        np.testing.assert_array_equal(other.predict(states), policy.predict(states))
+        added, near = constant * SIX, 1e-6 * abs(constant)
+        # By default of all logged states, not of the first ones alone.
+        every = policy.policy_value_ + constant * LEFT.mean()
+        assert other.policy_value_ == pytest.approx(every)
+        assert other.pessimism_ == pytest.approx(policy.pessimism_, abs=near)
+        for metric in (fitted_q_value, doubly_robust_value):
+            one = metric(policy, held, discount=DISCOUNT)
+            two = metric(other, test, discount=DISCOUNT)
+            assert two.value == pytest.approx(one.value + added, abs=near)
+            assert two.standard_error == pytest.approx(one.standard_error, abs=near)
+        assert other.score(test) == pytest.approx(policy.score(held) + added, abs=near)
+        np.testing.assert_array_equal(
+            other.predict_set(states), policy.predict_set(states)
+        )
+
+
+def test_of_visits_by_design_values_of_states_know_the_visits_that_are_left():
+    log = visits(100.0, with_step=True, n=100)
+    policy = fitted(log)
+    states = np.array([[0.0, 0.0, 5.0], [0.0, 0.0, 0.0]])
+    for q in (policy.q_values(states), policy.q_values(states, return_std=True)[0]):
+        np.testing.assert_allclose(q[0], 100.0, atol=5.0)
+        np.testing.assert_allclose(q[1], 100.0 * SIX, atol=5.0)
+    # Without a column that says so, of the visits that there are on average.
+    log = visits(100.0, n=100)
+    np.testing.assert_allclose(
+        fitted(log).q_values(states[:, :2]), 100.0 * LEFT.mean(), atol=15.0
+    )
+
+
+def test_of_visits_by_design_a_test_log_must_have_steps():
+    log, held = visits(), visits(seed=1)
+    rows = Transitions(
+        held.state, held.action, held.reward, held.next_state, held.terminated
+    )
+    with pytest.raises(ValueError, match="the log to evaluate on has no steps"):
+        fitted(log).score(rows)
 
 
 @pytest.mark.parametrize("paid", [1.0, -1.0, 0.1])

@@ -23,6 +23,7 @@ from benchmarks.trust.policies import (
     tabular,
 )
 from benchmarks.trust.processes import (
+    BloodPressure,
     LinearQuadratic,
     Noise,
     RandomIntercepts,
@@ -197,6 +198,9 @@ _MILD = Probabilities(
     3,
 )
 
+_PRESSURE = BloodPressure()
+_BY_TRAIT = softmax(lambda s: np.stack([0.0 * s[:, 0], 0.7 * s[:, 1]], axis=1), 2)
+
 # --------------------------------------------------------------------------- amounts
 
 
@@ -259,6 +263,9 @@ PROBLEMS: tuple[TrustProblem, ...] = (
     _two_stage(2_000),
     TrustProblem(
         _INTERCEPTS, _INTERCEPTS.logger, _MILD, "100 patients, 5 to 20 visits"
+    ),
+    TrustProblem(
+        _PRESSURE, _PRESSURE.logger, _BY_TRAIT, "100 patients, rewards far from 0"
     ),
     _linear_quadratic("linear-quadratic", -0.5, 0.1, 0.4, True),
     _linear_quadratic("linear-quadratic, away", -0.8, -0.5, 0.2, False),

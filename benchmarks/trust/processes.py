@@ -169,6 +169,40 @@ class RandomIntercepts(Logged):
         return own + rng.normal(0.0, 0.5, len(log))
 
 
+class BloodPressure(Logged):
+    """Patients of six visits, by design: no column says when the last one is.
+
+    State: the pressure over 140 mmHg, in 10 mmHg, and a fixed trait. A drug lowers the
+    pressure, by the trait, and costs; the reward is minus the pressure at the visit, so
+    that what all rewards have in common is ten times what they differ by.
+    """
+
+    name, discount = "blood pressure, six visits", 0.9
+    n_episodes, length, n_observed = 100, 6, 2
+    value_episodes = 20_000
+    usual = -14.0
+    logger = Probabilities(
+        lambda s: np.stack([np.ones(len(s)), np.exp(0.5 * s[:, 0])], axis=1), 2
+    )
+
+    def start(self, rng: np.random.Generator, n: int) -> Array:
+        return np.column_stack(
+            [rng.normal(0.5, 1.0, n), rng.normal(size=n), np.ones(n)]
+        )
+
+    def step(
+        self, rng: np.random.Generator, state: Array, action: NDArray[Any]
+    ) -> Outcome:
+        over, trait, visit = state.T
+        after = 0.2 + 0.6 * over - action * (0.5 + 0.5 * trait)
+        after = after + rng.normal(0.0, 0.5, len(state))
+        paid = self.usual - over - 0.2 * action
+        return np.column_stack([after, trait, visit + 1.0]), paid, visit == self.length
+
+    def noise(self, log: Transitions, rng: np.random.Generator) -> Array:
+        return rng.normal(0.0, 0.5, len(log))
+
+
 class LinearQuadratic(Logged):
     """A number that a force moves: x' = 0.9 x + 0.4 a + noise, reward -x² - a² / 2."""
 

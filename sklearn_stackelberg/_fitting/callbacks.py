@@ -44,7 +44,7 @@ class ObserverGroup:
     def __call__(self, entry: Entry, point: Point) -> bool:
         problem = self._problem
         shown = entry | {
-            "value": problem.anchor + problem.unit * entry["value"],
+            "value": problem.initial_anchor + problem.unit * entry["value"],
             "pessimism": problem.unit * entry["pessimism"],
         }
         # Every listener gets the entry, also after one has stopped it.

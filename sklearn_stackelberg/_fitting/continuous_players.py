@@ -210,7 +210,7 @@ class ContinuousPlayers(Players):
         outputs: StateFunction,
         values: KernelValues | NetworkValues,
     ) -> Fitted:
-        actions, anchor = self.actions, self.problem.anchor
+        actions, anchor = self.actions, self.problem.state_anchor
         shown = self._shown(policy, q_function)
         shown |= {"action_bounds_": actions.bounds, "action_names_": actions.names}
         if isinstance(policy, CandidateSoftmax):

@@ -188,7 +188,7 @@ class DiscretePlayers(Players):
             self.actions,
             logits,
             values,
-            problem.anchor,
+            problem.state_anchor,
             self.hp.deterministic,
             self._support,
             problem.log.available_actions,

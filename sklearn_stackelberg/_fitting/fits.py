@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .._problem.action_space import Actions, DiscreteActions
-from .._problem.dataset import OfflineProblem
+from .._problem.dataset import OfflineProblem, RewardUnits
 from .._typing import Index
 from ..equilibrium import (
     Equilibrium,
@@ -55,7 +55,7 @@ class FitState:
 
     actions: Actions
     inputs: PlayerInputs
-    units: tuple[float, float]  # anchor and scale of the rewards
+    units: RewardUnits
     needs: str  # of the solver, whose state no solver of the other kind can read
     solver_state: SolverState
     policy: Weights

@@ -14,6 +14,7 @@ from sklearn.utils import gen_batches
 from torch import nn
 
 from .._problem.action_space import ContinuousActions, DiscreteActions
+from .._problem.state_anchor import StateAnchor
 from .._typing import AnyArray, Flags, Floats, Index
 from ..kernels._state_action import CandidateGram, StateActionFeatures
 from ..policies._base import NEVER
@@ -152,7 +153,7 @@ class DiscretePolicy:
     actions: DiscreteActions
     logits: StateFunction
     values: StateFunction
-    anchor: float
+    anchor: StateAnchor
     deterministic: bool
     support: ActionSupport | None = None
     # Of the log's masks: the actions of their columns, and what they are computed by.
@@ -230,7 +231,9 @@ class DiscretePolicy:
 
     def q_values(self, states: ArrayLike, action: ArrayLike | None = None) -> Floats:
         # Q less its anchor is what was learned, see OfflineProblem.
-        values = self.anchor + self.values(as_states(states))
+        states = as_states(states)
+        values = self.values(states)
+        values = self.anchor(states).astype(values.dtype)[:, None] + values
         if action is None:
             return values
         codes = self.actions.codes(action, len(values))
@@ -273,7 +276,7 @@ class ContinuousPolicy:
     actions: ContinuousActions
     distribution: ActionDistribution
     values: Callable[[Floats, Floats], Floats]
-    anchor: float
+    anchor: StateAnchor
     deterministic: bool
 
     @property
@@ -347,7 +350,7 @@ class ContinuousPolicy:
         with torch.no_grad():
             for batch in gen_batches(len(states), _CONTINUOUS_BATCH_ROWS):
                 out[batch] = self.values(states[batch], action[batch])
-        return self.anchor + out
+        return self.anchor(states) + out
 
 
 FittedPolicy = DiscretePolicy | ContinuousPolicy

@@ -17,13 +17,16 @@ def q_with_std(
     action: ArrayLike | None,
 ) -> tuple[Floats, Floats]:
     """Q and its standard deviation, of all actions (n, A) or of those given (n,)."""
+    anchor = policy.anchor.of_shaped(states)[:, None]
     if isinstance(policy, ContinuousPolicy):
         if action is None:
-            return uncertainty.q_values(states, _candidates(policy, states))
+            q, std = uncertainty.q_values(states, _candidates(policy, states))
+            return anchor + q, std
         given = policy.actions.measurements(action, len(states))[:, None]
         q, std = uncertainty.q_values(states, given)
-        return q[:, 0], std[:, 0]
+        return (anchor + q)[:, 0], std[:, 0]
     q, std = uncertainty.q_values(states)
+    q = anchor + q
     if action is None:
         return q, std
     own = np.arange(len(q)), policy.actions.codes(action, len(q))

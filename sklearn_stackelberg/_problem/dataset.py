@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,15 +16,25 @@ from ..game import anchored_reward, average_value
 from ..transitions._actions import masks_at
 from ..transitions._discounting import carried, return_range, row_discount
 from ..transitions._linking import encode
+from ..transitions._step_anchor import StepAnchor
 from ..transitions._tables import shared_next_rows
 from ..transitions._time import refuse_endless
 from ..transitions._transitions import Transitions
 from ..transitions._weights import equal_episodes, with_weight
 from ..transitions._words import refuse_words
 from .rows import Rows, index_states
+from .state_anchor import StateAnchor
 
 # What rewards may differ by, as a share of the largest, for the rounding of sums.
 _ROUNDING = 1e-12
+
+
+class RewardUnits(NamedTuple):
+    """What rewards are measured from, and divided by."""
+
+    anchor: float  # q₀, or its mean over the rows if it is a function of the step
+    scale: float
+    steps: StepAnchor | None  # where steps say when episodes end
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,8 +43,8 @@ class OfflineProblem:
 
     ``states`` holds states and next states, each once where a next state is the next
     row's state; ``state_index``, ``next_index`` and ``initial`` say where in it each
-    row's are, and the initial ones. ``reward`` is of what Q adds to the ``anchor`` q₀,
-    divided by ``scale``; ``notes`` are warnings for the user.
+    row's are, and the initial ones. ``reward`` is of what Q adds to the anchor q₀,
+    divided by the scale; ``notes`` are warnings for the user.
 
     Equal episodes of the log that was ``given`` are one of their summed ``weight``: a
     log with repetitions is the same problem as one with weights, whatever is drawn of
@@ -51,8 +62,7 @@ class OfflineProblem:
     # γ̄, of which v, β and the equations are: a row that lasts d has the share
     # 1 − γ^d / γ̄ of an end, so that its next value weighs γ̄ (1 − terminated) = γ^d.
     row_discount: float
-    anchor: float
-    scale: float
+    units: RewardUnits
     given: Transitions
     weight: Floats | None  # (n,), how often each row counts; None is once
     notes: tuple[str, ...] = ()
@@ -60,23 +70,44 @@ class OfflineProblem:
     shared: dict[object, Any] = field(init=False, default_factory=dict)
 
     @property
+    def anchor(self) -> float:
+        return self.units.anchor
+
+    @property
+    def scale(self) -> float:
+        return self.units.scale
+
+    @property
     def unit(self) -> float:
         """The discounted return that a v of one stands for."""
         # v = (1 - γ) E q(s0, π), Eq. "leader's objective" of docs/game.md.
         return self.scale / (1.0 - self.row_discount)
 
+    @cached_property
+    def initial_anchor(self) -> float:
+        """The discounted return that a v of zero stands for."""
+        if self.units.steps is None:
+            return self.anchor
+        weight = None if self.weight is None else self.weight[self.initial]
+        at_start = self.units.steps.of_rows(self.log)[self.initial]
+        return float(np.average(at_start, weights=weight))
+
+    @cached_property
+    def state_anchor(self) -> StateAnchor:
+        """The anchor of Q in any state, whose step need not be known."""
+        steps = self.units.steps
+        if steps is None:
+            return StateAnchor(self.anchor)
+        of_rows = steps.of_rows(self.log)
+        return StateAnchor.of_steps(self.state, of_rows, self.anchor, self.weight)
+
     def return_of(self, v: float) -> tuple[float, float]:
         """The discounted return of a v, and how far that is above what can be."""
         # v is of Q less its anchor, in scaled rewards: docs/game.md, "The players".
         # A Q-function can leave what returns can be; what is reported does not.
-        value = self.anchor + v * self.unit
+        value = self.initial_anchor + v * self.unit
         held = float(np.clip(value, *return_range(self.log, self.discount)))
         return held, value - held
-
-    @property
-    def units(self) -> tuple[float, float]:
-        """Anchor and scale, for a problem that goes on with this one."""
-        return self.anchor, self.scale
 
     @property
     def state(self) -> Floats:
@@ -91,7 +122,7 @@ class OfflineProblem:
         discount: float,
         initial_states: str,
         estimator: BaseEstimator | None = None,
-        units: tuple[float, float] | None = None,
+        units: RewardUnits | None = None,
     ) -> OfflineProblem:
         """Check a log's states and scale its rewards.
 
@@ -127,11 +158,17 @@ class OfflineProblem:
         if gamma > 0.0:
             terminated = 1.0 - carried(log, discount) / gamma
         # Units of the first log stay, so that what was learned keeps its meaning.
-        own = average_value(log.reward, terminated, gamma, weight)
-        anchor = units[0] if units else own
-        reward = anchored_reward(log.reward, terminated, anchor, gamma)
-        scale = units[1] if units else _spread(reward, log.reward, weight)
-        reward = reward / scale
+        steps = units.steps if units else StepAnchor.of(log, discount)
+        if steps is not None:
+            anchor = float(np.average(steps.of_rows(log), weights=weight))
+            reward = steps.reward(log, discount)
+        else:
+            own = average_value(log.reward, terminated, gamma, weight)
+            anchor = units.anchor if units else own
+            reward = anchored_reward(log.reward, terminated, anchor, gamma)
+        if units is None:
+            units = RewardUnits(anchor, _spread(reward, log.reward, weight), steps)
+        reward = reward / units.scale
         return cls(
             log=log,
             states=states,
@@ -142,8 +179,7 @@ class OfflineProblem:
             terminated=terminated,
             discount=discount,
             row_discount=gamma,
-            anchor=anchor,
-            scale=scale,
+            units=units,
             given=given,
             weight=weight,
             notes=notes,

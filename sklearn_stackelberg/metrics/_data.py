@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from sklearn.utils import gen_batches
 from .._typing import Floats, Index
 from ..transitions._discounting import carried, return_range
 from ..transitions._linking import encode, places_in_time
+from ..transitions._step_anchor import StepAnchor
 from ..transitions._tables import Log
 from ..transitions._weights import EqualEpisodes, equal_episodes
 
@@ -51,6 +52,8 @@ class EvaluationData:
     nodes: Floats  # (N, A, p), the actions that stand for the policy in each state
     codes: Index  # (n,), logged actions as columns of the above; empty if continuous
     block_length: int | None = None  # rows of a piece; None is an episode, see `pieces`
+    steps: StepAnchor | None = None  # what values are measured from, see `anchored`
+    discount: float = 0.0  # that of ``steps``
 
     def __len__(self) -> int:
         return len(self.weight)
@@ -99,6 +102,63 @@ class EvaluationData:
     def state(self) -> Floats:
         """The logged states, (n, d)."""
         return self.states[self.state_index]
+
+    def anchored(self, discount: float, steps: StepAnchor | None = None) -> Self:
+        """Values measured from what the log returns from each step on.
+
+        Where steps say when its episodes end, or another log's did, whose ``steps``
+        these are; as it is where they do not. What is fitted is then of `reward`, Q is
+        less `offset`, which `initial_values` adds again.
+        """
+        steps = StepAnchor.of(self.log, discount) if steps is None else steps
+        if steps is None:
+            return self
+        if self.log.step is None:
+            raise ValueError(
+                "Steps say when the episodes of the training log end, and values are "
+                "measured from what it returns from each step on; the log to evaluate "
+                "on has no steps. Give it episode and step."
+            )
+        return replace(self, steps=steps, discount=discount)
+
+    def by_steps(self, discount: float, steps: StepAnchor | None = None) -> Self:
+        """`anchored`, and with a last column of the states that holds the step.
+
+        What a policy does in a state may be the same at all steps, and is worth more
+        the more steps there are to come.
+        """
+        found = self.anchored(discount, steps)
+        if found.steps is None:
+            return self
+        assert self.log.step is not None
+        step = np.empty(len(self.states))
+        step[self.next_index] = self.log.step + 1
+        # Last, so that a state that is also the next one has its own row's.
+        step[self.state_index] = self.log.step
+        return replace(found, states=np.column_stack([self.states, step]))
+
+    @cached_property
+    def reward(self) -> Floats:
+        """The rewards of what is fitted, (n,)."""
+        if self.steps is None:
+            return self.log.reward
+        return self.steps.reward(self.log, self.discount)
+
+    @cached_property
+    def offset(self) -> Floats:
+        """What values of the rows are measured from, (n,)."""
+        if self.steps is None:
+            return np.zeros(len(self))
+        return self.steps.of_rows(self.log)
+
+    def initial_values(self, value: Floats) -> Floats:
+        """V of the initial rows, from V of ``states`` as it was fitted."""
+        return value[self.initial_state] + self.offset[self.initial]
+
+    def q_range(self, discount: float) -> tuple[float, float]:
+        """Where Q as it is fitted must lie if rewards are no others than the log's."""
+        low, high = self.return_range(discount)
+        return low - float(self.offset.max()), high - float(self.offset.min())
 
     def carried(self, discount: float) -> Floats:
         """γ^d (1 − terminated), what the next values weigh, (n,)."""
@@ -212,7 +272,7 @@ class EvaluationData:
         """δ = r + γ V(s') − Q(s, a) of the rows, by V of ``states`` and their Q."""
         # Eq. (2) of docs/game.md: what follows an end is worth nothing, whatever Q is.
         after = self.carried(discount) * value[self.next_index]
-        return self.log.reward + after - logged_q
+        return self.reward + after - logged_q
 
     def return_range(self, discount: float) -> tuple[float, float]:
         return return_range(self.log, discount)
@@ -221,7 +281,7 @@ class EvaluationData:
         """The mean reward at every step: what to expect where the log is silent."""
         # Eq. (45): an end as often as there is one among the rows.
         carried = self.weight @ self.carried(discount)
-        return float(self.weight @ self.log.reward / (1.0 - carried))
+        return float(self.weight @ self.reward / (1.0 - carried))
 
     def take(self, rows: Index) -> EvaluationData:
         # ``states`` and what the policy does in them stay: features are kept by place.

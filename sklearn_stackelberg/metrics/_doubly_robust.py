@@ -83,14 +83,14 @@ def fit_without(
     # Any Q will do, so one that leaves the range of returns is brought back, as that of
     # a regressor is.
     if regressor is None:
-        limits = data.return_range(discount)
+        limits = data.q_range(discount)
         value, logged = whole.features.values(fit.weight, fit.system.anchor, limits)
     else:
         value, logged = regressed_q(
             fit.data, discount, regressor, n_iterations, held_out=data
         )
     return CrossFitted(
-        value[data.state_index[held]],
+        value[data.state_index[held]] + data.offset[held],
         data.td_residual(value, logged, discount)[held],
         whole.features.times(held, fit.dual.ravel()),
     )
@@ -273,6 +273,7 @@ def doubly_robust_value(
     settings = QSettings(kernel, bandwidth, n_components, ridge, random_state)
 
     def figures(data: EvaluationData) -> Figures:
+        data = data.by_steps(discount) if regressor is None else data
         # Ten are close to the whole log, and ten fits.
         most = data.n_distinct_pieces
         folds = max(2, min(10, most)) if n_folds is None else n_folds

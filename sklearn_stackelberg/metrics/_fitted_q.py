@@ -50,7 +50,7 @@ class FittedQSystem:
         self.features, self.ridge = features, ridge
         self.anchor = data.mean_return(discount)
         self.carried = data.carried(discount)
-        self.reward = data.log.reward - (1.0 - self.carried) * self.anchor
+        self.reward = data.reward - (1.0 - self.carried) * self.anchor
 
     @classmethod
     def from_kernel(
@@ -141,7 +141,7 @@ class FittedQ:
 
     @cached_property
     def initial_values(self) -> Floats:
-        return self.state_values[self.data.initial_state]
+        return self.data.initial_values(self.state_values)
 
     @cached_property
     def residual(self) -> Floats:
@@ -149,7 +149,7 @@ class FittedQ:
 
     @cached_property
     def state_values(self) -> Floats:
-        """V of ``data.states``, (N,)."""
+        """V of ``data.states``, (N,), measured from the offset of ``data``."""
         return self._values[0]
 
     @cached_property
@@ -226,10 +226,11 @@ class FittedQ:
         finite = data.state if counted is None else counted
         if not are_finite(finite, _MOST_STATES):
             return 0.0
-        after = np.clip(self.state_values, *self.limits)[data.next_index]
+        limits = data.q_range(self.system.discount)
+        after = np.clip(self.state_values, *limits)[data.next_index]
         return thin_pairs_variance(
             data.weight * self.ratio,
-            data.log.reward + self.system.carried * after,
+            data.reward + self.system.carried * after,
             self.residual,
             data.state,
             data.actions,
@@ -260,6 +261,7 @@ class FittedQ:
             # The anchor stays: it is a choice of features, not an estimate.
             drawn = system.linear_system(weight / weight.sum(), start / start.sum())
             value = float(drawn.b.numpy() @ drawn.solve()) + system.anchor
+            value += float(start @ data.offset[initial] / start.sum())
             values[number] = np.clip(value, *limits)
         return values
 
@@ -292,25 +294,25 @@ def regressed_q(
 
     ``times`` says how often each row counts, besides its weight; ``held_out`` is a log
     of the same states, whose rows are predicted in place of those of ``data``. All are
-    inside the range of returns of ``data``.
+    inside the range of returns of ``data``, and measured from its offset.
     """
     reported = data if held_out is None else held_out
     # Not every regressor takes weights: those of once are not passed.
     rows = np.repeat(np.arange(len(data)), 1 if times is None else times)
     given = np.hstack([data.state, data.actions])[rows]
-    low, high = data.return_range(discount)
+    low, high = data.q_range(discount)
     carried = data.carried(discount)
     q = np.full(data.probabilities.shape, data.mean_return(discount))
     # FQE of Le, Voloshin and Yue (2019): each fit looks one step further.
     for _ in range(n_iterations):
         values = (q * data.probabilities).sum(axis=1)
-        target = data.log.reward + carried * values[data.next_index]
+        target = data.reward + carried * values[data.next_index]
         extra = {"sample_weight": data.row_weight[rows]} if data.has_weights else {}
         fitted = clone(regressor).fit(given, target[rows], **extra)
         before = q
         # The bounds keep an extrapolating regressor from running away.
         q = np.clip(_predicted(fitted, data), low, high)
-        if np.abs(q - before).max() <= _TOLERANCE * np.ptp(data.log.reward):
+        if np.abs(q - before).max() <= _TOLERANCE * np.ptp(data.reward):
             break
     value = (q * data.probabilities).sum(axis=1)
     if not reported.is_continuous:
@@ -334,7 +336,7 @@ def bootstrap_regressed(
         times = jackknife.drawn_times(data, rng)
         v, _ = regressed_q(data, discount, regressor, n_iterations, times)
         start = data.initial_weight * times[data.initial]
-        values[number] = start @ v[data.initial_state] / start.sum()
+        values[number] = start @ data.initial_values(v) / start.sum()
     return values
 
 

@@ -145,6 +145,8 @@ def fitted_q_value(
     error_by = _error_method(standard_error, regressor)
 
     def figures(data: EvaluationData) -> Figures:
+        # A regressor is given r + γ V(s') as it is.
+        data = data.by_steps(discount) if regressor is None else data
         fit = fitted_q(data, discount, settings)
         value, error, by = fit.value, float("nan"), "none was requested"
         contributions = None
@@ -152,7 +154,7 @@ def fitted_q_value(
         # The closed form is fitted in any case, for its density ratios.
         if regressor is not None:
             v, _ = regressed_q(data, discount, regressor, n_iterations)
-            value = float(data.initial_weight @ v[data.initial_state])
+            value = float(data.initial_weight @ data.initial_values(v))
             method += f" by {type(regressor).__name__}"
         if error_by == "influence":
             error, contributions = fit.standard_error, fit.contributions

@@ -12,6 +12,7 @@ from .._typing import Floats
 from ..kernels._choice import choose_kernel
 from ..kernels._columns import are_finite
 from ..transitions._discounting import return_range
+from ..transitions._step_anchor import StepAnchor
 from ..transitions._tables import Log
 from ._data import EvaluationData
 from ._estimate import summed
@@ -51,6 +52,7 @@ class HoldoutValue:
     anchor: float  # what Q is drawn to: the return of the log's mean reward
     discount: float
     highest: float  # return that the training log's rewards can add up to
+    steps: StepAnchor | None  # of the training log: what values are measured from
 
     def value(self, data: EvaluationData) -> float:
         """Value on rows that nothing was learned from, doubly robust.
@@ -66,12 +68,14 @@ class HoldoutValue:
         With what each piece of the log contributes to it, (E,).
         """
         data = features.data
+        if self.steps is not None:
+            data = data.anchored(self.discount, self.steps)
         v, q = features.values(self.weight, self.anchor)  # (N,), (n,)
         ratio = features.times_all(self.dual)
         largest = _quantile(np.abs(ratio), data.row_weight)
         ratio = ratio.clip(-largest, largest)
         residual = data.td_residual(v, q, self.discount)
-        first, corrected = v[data.initial_state], data.weight * ratio * residual
+        first, corrected = data.initial_values(v), data.weight * ratio * residual
         start = data.initial_weight @ first
         value = start + data.weight @ (ratio * residual)
         np.add.at(corrected, data.initial, data.initial_weight * (first - start))
@@ -99,11 +103,15 @@ class HoldoutEvaluation:
         if joined is not None and len(log) > _ROWS:
             log = joined
         self._log, self._part, self._discount = log, _part(log), discount
+        # Of all rows: a part of them lacks steps.
+        self._steps = StepAnchor.of(log, discount)
         self._system: FittedQSystem | None = None
 
     def fit(self, policy: AnyPolicy) -> FittedQ:
         """Q of a policy, and its dual."""
         data, discount = tabulate_policy(policy, self._part), self._discount
+        if self._steps is not None:
+            data = data.anchored(discount, self._steps)
         if self._system is None:
             self._system = _system(data, discount)
             return self._system.solve()
@@ -119,6 +127,7 @@ class HoldoutEvaluation:
             system.anchor,
             self._discount,
             return_range(self._log, self._discount)[1],
+            self._steps,
         )
 
 
@@ -168,7 +177,7 @@ def _with_kernel(
         data.state,
         data.states[data.next_index],
         data.codes,
-        data.log.reward - (1.0 - carried) * data.mean_return(discount),
+        data.reward - (1.0 - carried) * data.mean_return(discount),
         carried,
         episode=data.episode,
         weight=data.row_weight,

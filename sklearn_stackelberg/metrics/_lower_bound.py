@@ -94,7 +94,7 @@ def highest_lower_bound(
     With its place among them. The bounds hold together at the level, in (0, 1);
     ``first`` is any policy of the log's actions.
     """
-    data = tabulate_policy(first, log)
+    data = tabulate_policy(first, log).by_steps(discount)
     if data.n_pieces < 2:
         raise ValueError(
             "lam='calibrated' needs at least two episodes, which are what the value's "
@@ -115,7 +115,8 @@ def highest_lower_bound(
             ]
         for candidate, policy in zip(candidates, policies, strict=True):
             # All policies are evaluated in the same features, computed once.
-            system = whole.on(tabulate_policy(policy, log))
+            own = tabulate_policy(policy, log).by_steps(discount, data.steps)
+            system = whole.on(own)
             candidate.systems.append(system)
             # Nothing learned here has seen the episodes that it is held against.
             candidate.found.take(held, fit_without(system, held))

@@ -100,7 +100,7 @@ def selected_value(
     systems: list[FittedQSystem] = []
     shared: FittedQSystem | None = None
     for part in parts:
-        data = tabulate_policy(part.policy, part.log)
+        data = tabulate_policy(part.policy, part.log).by_steps(discount)
         # Where states are those of the part before, so are the features.
         if shared is not None and part.log is parts[0].log:
             systems.append(shared.on(data))

@@ -207,7 +207,7 @@ def _one_step_ahead(
 ) -> Floats:
     """r + γ V₀(s') of the rows, less the anchor, (n,), V₀ by some features."""
     system = FittedQSystem.from_kernel(data, discount, features, ridge)
-    value = np.clip(system.solve().state_values, *data.return_range(discount))
+    value = np.clip(system.solve().state_values, *data.q_range(discount))
     after = value[data.next_index] - system.anchor
     return system.reward + system.carried * after
 
@@ -315,9 +315,9 @@ def _reference(
     """r + γ V₀(s') of rows, less the anchor, (k,): as `FittedQSystem` fits V₀."""
     anchor = data.mean_return(discount)
     carried = data.carried(discount)[rows]
-    reward = data.log.reward[rows] - (1.0 - carried) * anchor
+    reward = data.reward[rows] - (1.0 - carried) * anchor
     left = z.T @ (z - carried[:, None] * after) + ridge * np.eye(z.shape[1])
     w = np.linalg.solve(left, z.T @ reward)
     # Outside what rewards allow a reference would be of no use.
-    low, high = (end - anchor for end in data.return_range(discount))
+    low, high = (end - anchor for end in data.q_range(discount))
     return reward + carried * np.clip(after @ w, low, high)

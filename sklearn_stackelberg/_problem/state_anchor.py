@@ -1,0 +1,47 @@
+"""The anchor of Q as states show it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.ensemble import RandomForestRegressor
+
+from .._sampling import fixed_sample
+from .._typing import Floats
+
+# Trees, and rows that they are grown on: what there is to learn is a function of the
+# step, which is a column of the states or is not.
+_TREES, _ROWS = 20, 20_000
+
+
+@dataclass(frozen=True, eq=False)
+class StateAnchor:
+    """q₀ of states: a number, or the mean of q₀(t) over the steps of such states."""
+
+    mean: float
+    departure: Any = None  # regressor of q₀(t) − mean on states; None where q₀ is one
+
+    @classmethod
+    def of_steps(
+        cls, states: Floats, anchor: Floats, mean: float, weight: Floats | None
+    ) -> StateAnchor:
+        """From the logged states, q₀ of their steps and their weights, (n,) each."""
+        chosen = fixed_sample(len(states), _ROWS)
+        # Leaves that grow with the log, so that columns of noise show nothing.
+        leaf = max(5, round(np.sqrt(len(chosen))))
+        forest = RandomForestRegressor(_TREES, min_samples_leaf=leaf, random_state=0)
+        own = None if weight is None else weight[chosen]
+        forest.fit(states[chosen], anchor[chosen] - mean, sample_weight=own)
+        return cls(mean, forest)
+
+    def of_shaped(self, states: Floats) -> Floats:
+        """What Q of shaped rewards, see `StepAnchor`, lacks in states, (n,)."""
+        return np.zeros(len(states)) if self.departure is None else self(states)
+
+    def __call__(self, states: Floats) -> Floats:
+        """Of states, (n,)."""
+        if self.departure is None:
+            return np.full(len(states), self.mean)
+        return self.mean + self.departure.predict(states)
