@@ -40,6 +40,10 @@ _CPU_CHUNK, _GPU_CHUNK = (512, 800), (2**16, 4_000)
 # Weights up to which M is formed, however few the rows: it costs next to nothing.
 SMALL_SIZE = 500
 
+# Share of the rows whose next state leaves no choice from which on their part of M is
+# kept, and the bytes that it may take.
+_SETTLED_SHARE, _SETTLED_BYTES = 0.05, 2**25
+
 # Features of rows gathered once and kept, if all of them take no more than this.
 _GATHERED_BYTES = 2**29
 
@@ -103,20 +107,16 @@ class DiscreteLSTD(LSTDSystem):
         # With a ridge, M has other directions than those of the rows.
         self.has_few_rows = max(self.n, SMALL_SIZE) <= size and ridge == 0.0
         # Where the episode terminated, nothing of the next state enters any sum: such
-        # rows have a part in the fixed sums alone.
+        # rows have a part in the fixed sums alone, and so have those whose next state
+        # supports one action.
         continued = np.flatnonzero(rows.terminated < 1.0)
-        shares = self._place_initial(continued)
-        weight = -discount / self.total * (1.0 - rows.terminated)
+        self._only = self._only_actions(continued)
+        settled = self._only[rows.next_state[continued]] >= 0
+        self._settled, free = continued[settled], continued[~settled]
+        shares = self._place_initial(free)
         self._chunks = [
-            _Chunk(
-                action,
-                rows.state[index],
-                rows.next_state[index],
-                self._column(weight[index] * rows.weights(index)),
-                self._prior(rows.next_state[index]),
-                self._column(shares[index]) if shares[index].any() else None,
-            )
-            for action, index in self._by_action(continued)
+            self._chunk(action, index, shares[index])
+            for action, index in self._by_action(free)
         ]
         self._kept: tuple[Tensor | None, list[Tensor]] = None, []
         self._gathered: list[tuple[Tensor, Tensor]] | None = None
@@ -140,19 +140,52 @@ class DiscreteLSTD(LSTDSystem):
             self.log_prior,
         )
 
-    def _place_initial(self, continued: Index) -> Floats:
-        """Shares of initial states at rows that lead there, (n,); others are kept.
+    def _only_actions(self, continued: Index) -> Index:
+        """The one action that a state has, whatever θ, or -1; of all states, (N,)."""
+        rows = self.rows
+        n_states = 1 + max(rows.next_state.max(), rows.initial.max())
+        only = np.full(n_states, -1)
+        size = self.n_actions * self.n_features
+        if self.log_prior is None or 8 * size**2 > _SETTLED_BYTES:
+            return only
+        possible = (self.log_prior[:n_states] > NEVER / 2).numpy()
+        alone = possible.sum(axis=1) == 1
+        n_alone = alone[rows.next_state[continued]].sum()
+        if n_alone > _SETTLED_SHARE * len(continued):
+            only[alone] = possible[alone].argmax(axis=1)
+        return only
+
+    def _chunk(self, action: int, index: Index, initial: Floats) -> _Chunk:
+        rows = self.rows
+        carried = self.discount * (1.0 - rows.terminated[index]) * rows.weights(index)
+        return _Chunk(
+            action,
+            rows.state[index],
+            rows.next_state[index],
+            self._column(-carried / self.total),
+            self._prior(rows.next_state[index]),
+            self._column(initial) if initial.any() else None,
+        )
+
+    def _place_initial(self, free: Index) -> Floats:
+        """Shares of initial states at free rows that lead there, (n,); others are kept.
 
         Probabilities and features of a next state are at hand where M is summed.
         """
         rows, placed = self.rows, np.zeros(self.n)
-        n_states = 1 + max(rows.next_state.max(), rows.initial.max())
-        share = np.bincount(rows.initial, rows.initial_share, n_states)
+        share = np.bincount(rows.initial, rows.initial_share, len(self._only))
         # Few rows are summed otherwise, without chunks.
         if not self.has_few_rows:
-            after, first = np.unique(rows.next_state[continued], return_index=True)
-            placed[continued[first]], share[after] = share[after], 0.0
-        self._initial = np.flatnonzero(share)
+            after, first = np.unique(rows.next_state[free], return_index=True)
+            placed[free[first]], share[after] = share[after], 0.0
+        self._fixed_b = self._zeros(self.n_actions, self.n_features)
+        for action in range(self.n_actions):
+            chosen = np.flatnonzero((self._only == action) & (share > 0.0))
+            for start in range(0, len(chosen), self._chunk_rows):
+                some = chosen[start : start + self._chunk_rows]
+                total = self._column(share[some]).T @ self.features(some)
+                self._fixed_b[action] += total[0]
+        self._initial = np.flatnonzero((self._only < 0) & (share > 0.0))
         self._initial_share = share[self._initial]
         return placed
 
@@ -231,7 +264,21 @@ class DiscreteLSTD(LSTDSystem):
             following[chunk.action] += z.T @ (after * chunk.weight)
         prior = self.ridge * torch.eye(m, dtype=torch.float64, device=self.device)
         self._gram, self._following = gram / self.total + prior, following
+        self._fixed = self._sum_settled() if len(self._settled) else None
         self.c = (reward / self.total).ravel().cpu()  # (A m,)
+
+    def _sum_settled(self) -> Tensor:
+        """The part of M of rows whose next state leaves no choice, (A, m, A, m)."""
+        actions, m = self.n_actions, self.n_features
+        total = self._zeros(actions, m, actions, m)
+        for action, index in self._by_action(self._settled):
+            chunk = self._chunk(action, index, np.zeros(len(index)))
+            z, after = chunk.read(self.features)
+            after, only = after * chunk.weight, self._only[chunk.next_state]
+            for other in np.unique(only):
+                mine = torch.from_numpy(np.flatnonzero(only == other)).to(self.device)
+                total[action, :, other] += z[mine].T @ after[mine]
+        return total
 
     def weights(self, flat: Tensor) -> Tensor:
         return flat.reshape(self.n_actions, -1).T
@@ -259,7 +306,7 @@ class DiscreteLSTD(LSTDSystem):
 
     def __call__(self, theta: Tensor) -> LinearSystem:
         actions, m = self.n_actions, self.n_features
-        b = self._zeros(actions, m)
+        b = self._fixed_b.clone()
         if self.has_few_rows:
             self._add_initial(b, theta)
             return LinearSystem(self._few_rows(theta), self._values_at(b), self.c)
@@ -296,6 +343,8 @@ class DiscreteLSTD(LSTDSystem):
                 else:
                     block += z.T @ spread
         M[:, :, -1] = self._following - M[:, :, :-1].sum(dim=2)
+        if self._fixed is not None:
+            M += self._fixed
         # ZᵀΦ has blocks on the diagonal alone: a row's z and φ share their action.
         for action in range(actions):
             M[action, :, action] += self._gram[action]
