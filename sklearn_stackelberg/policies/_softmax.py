@@ -87,7 +87,11 @@ def action_probabilities(
     features: Tensor, weight: Tensor, log_prior: Tensor | None = None
 ) -> Tensor:
     """π_θ(·|s), (n, n_actions), of features (n, m), weights (m, n_actions)."""
-    logits = features @ weight
+    return softmax_of(features @ weight, log_prior)
+
+
+def softmax_of(logits: Tensor, log_prior: Tensor | None = None) -> Tensor:
+    """The same of logits (n, n_actions)."""
     if log_prior is not None:
         logits = logits + log_prior
     # A softmax over the rows of a matrix, of which few are long, is the slower one.

@@ -28,7 +28,7 @@ from .._problem.rows import FeatureRows, Rows, abs_quantile, weigh
 from .._sampling import fixed_sample
 from .._typing import Floats, Index
 from ..policies._base import NEVER, advantages
-from ..policies._softmax import action_probabilities, softmax_vjp
+from ..policies._softmax import action_probabilities, softmax_of, softmax_vjp
 from ..total_derivative import Factors
 from ._best_response import STEP_ROWS, LSTDSystem
 from ._few_rows import FewRows
@@ -289,8 +289,9 @@ class DiscreteLSTD(LSTDSystem):
         # A softmax does not see what all actions share; θ would grow by it.
         w = w - w.mean(dim=1, keepdim=True)
         features, prior = self._sample
-        probabilities = action_probabilities(features, theta, prior)
-        advantage = advantages(probabilities, features @ w)
+        # Products with few columns cost what reading the features costs: both at once.
+        logits, values = (features @ torch.cat([theta, w], dim=1)).tensor_split(2, 1)
+        advantage = advantages(softmax_of(logits, prior), values)
         if prior is not None:
             # What is never chosen moves nothing: its advantage is not to count.
             advantage = advantage[prior > NEVER / 2]
