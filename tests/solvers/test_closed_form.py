@@ -27,6 +27,7 @@ from torch.testing import assert_close
 from sklearn_stackelberg._problem.rows import feature_rows, index_states
 from sklearn_stackelberg._sampling import fixed_sample
 from sklearn_stackelberg.kernels import LandmarkFeatures
+from sklearn_stackelberg.policies._base import NEVER
 from sklearn_stackelberg.solvers import ClosedForm, ProblemSpec, SolverState
 from sklearn_stackelberg.solvers import _best_response as best_response
 from sklearn_stackelberg.solvers import _lstd_discrete as lstd_discrete
@@ -197,6 +198,35 @@ def test_initial_states_that_are_next_states_too(after):
     at = dense.solver.evaluate(sums, theta)
     expected = autograd(lambda t: dense.solver.evaluate(sums, t).value, theta)
     assert relative_error(at.total_derivative(), expected) < 1e-9
+
+
+@pytest.mark.parametrize("n_features", [4, 200])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_rows_whose_next_state_leaves_no_choice_are_summed_once(
+    n_features, weighted, monkeypatch
+):
+    # Of 200 features, M is not formed: rows are fewer than weights.
+    rng = np.random.default_rng(0)
+    table = random_rows(0, n_features=n_features, n_initial=30)
+    rows = table.rows
+    if weighted:
+        rows = rows._replace(weight=rng.uniform(0.5, 2.0, 80))
+        rows = rows._replace(initial_weight=rng.uniform(0.5, 2.0, 30))
+    prior = np.where(rng.random((40, 3)) < 0.5, NEVER, rng.normal(size=(40, 3)))
+    prior[:20, 1], prior[20:, 0] = 0.0, 0.0
+    made, figures = [], []
+    for settled_bytes in (2**25, 0):
+        monkeypatch.setattr(lstd_discrete, "_SETTLED_BYTES", settled_bytes)
+        arguments = rows, table.features, 3, 0.9
+        sums = DiscreteLSTD(*arguments, log_prior=torch.from_numpy(prior))
+        at = solver_of().evaluate(sums, random_theta(sums))
+        made.append(sums)
+        figures.append((at.system.b, sums.c, at.flat_w, at.total_derivative()))
+    assert sums.has_few_rows == (n_features == 200)
+    assert len(made[0]._settled) > 0 == len(made[1]._settled)
+    assert len(made[0]._initial) < len(made[1]._initial) or not sums.has_few_rows
+    for one, other in zip(*figures, strict=True):
+        assert_close(one, other, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("kept_bytes", [0, 2**25])
