@@ -120,7 +120,10 @@ class FoldFits:
                 return self._ready(fit, before.support)
         support = hp.support if ranged else max(hp.support, self._first.support)
         fit = make_fit(replace(hp, support=support), problem, actions)
-        return self._ready(fit, fit.players.inputs.support)
+        found = fit.players.inputs.support
+        # All policies are asked for the same states, learned from or held out.
+        asked = found.remembering() if isinstance(found, ActionSupport) else found
+        return self._ready(fit, asked)
 
     def _ready(self, fit: Fit, support: Support) -> _Prepared:
         # Measured here, once for all that differ in λ, β and ridge alone.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -66,6 +67,9 @@ class ActionSupport:
        Reinforcement Learning Algorithms", arXiv 1910.01708, 2019.
     """
 
+    # Counts that were asked for before, by a digest of the states; None keeps none.
+    _known: dict[bytes, Floats] | None = None
+
     def __init__(
         self, threshold: float, *, n_rows: int = _FOREST_ROWS, leaf: int | None = None
     ) -> None:
@@ -102,8 +106,22 @@ class ActionSupport:
         other.threshold = threshold
         return other
 
+    def remembering(self) -> ActionSupport:
+        """The same, that keeps what it finds for it and for its other thresholds."""
+        other = copy.copy(self)
+        other._known = {}
+        return other
+
     def counts(self, states: Floats) -> Floats:
         """Rows or their shares, (n, n_actions); equal where nothing was logged."""
+        if self._known is None:
+            return self._count(states)
+        key = blake2b(np.ascontiguousarray(states)).digest()
+        if key not in self._known:
+            self._known[key] = self._count(states)
+        return self._known[key]
+
+    def _count(self, states: Floats) -> Floats:
         if hasattr(self, "forest_"):
             out = np.zeros((len(states), self.n_actions_))
             if len(states):

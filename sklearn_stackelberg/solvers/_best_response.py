@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -127,7 +128,7 @@ class BestResponse:
         """w as the Q-function holds it: a column per action, or one of the joint."""
         return self.lstd.weights(self.flat_w)
 
-    @property
+    @cached_property
     def bellman_error(self) -> Tensor:
         """E_K = |c − M w|²: `game.bellman_error`, whose Zᵀδ / n − ρ w is c − M w."""
         residual = self.system.c - self.system.M @ self.flat_w

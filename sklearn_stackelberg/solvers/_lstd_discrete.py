@@ -173,7 +173,8 @@ class DiscreteLSTD(LSTDSystem):
         Probabilities and features of a next state are at hand where M is summed.
         """
         rows, placed = self.rows, np.zeros(self.n)
-        share: Floats = np.bincount(rows.initial, rows.initial_share, len(self._only))
+        share = np.zeros(len(self._only))
+        np.add.at(share, rows.initial, rows.initial_share)
         # Few rows are summed otherwise, without chunks.
         if not self.has_few_rows:
             after, first = np.unique(rows.next_state[free], return_index=True)

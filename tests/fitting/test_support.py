@@ -72,6 +72,27 @@ def test_the_trees_are_asked_as_their_forest_asks_them():
     assert_array_equal(ranges(asked), np.mean(ends, axis=0))
 
 
+@pytest.mark.parametrize("is_finite", [False, True])
+def test_what_is_remembered_changes_no_prior(is_finite, monkeypatch):
+    rng = np.random.default_rng(0)
+    states = rng.integers(5, size=(400, 1)).astype(float)
+    plain = support_of(states, rng.integers(3, size=400), 3, is_finite)
+    support, counted = plain.remembering(), []
+    count = ActionSupport._count
+    monkeypatch.setattr(
+        ActionSupport, "_count", lambda s, x: counted.append(len(x)) or count(s, x)
+    )
+    available = np.tile([True, False, True], (400, 1))
+    for threshold in (0.15, 0.9):
+        for mask in (None, available, None):
+            one = support.with_threshold(threshold).log_prior(states, mask)
+            other = plain.with_threshold(threshold).log_prior(states, mask)
+            assert_array_equal(one, other)
+    assert_array_equal(support.log_prior(states[:7]), plain.log_prior(states[:7]))
+    # Once of both arrays where it is remembered, and each time where it is not.
+    assert sorted(counted) == [7] * 2 + [400] * 7
+
+
 def test_no_support_has_no_prior_beyond_what_can_be_taken():
     states, available = np.zeros((2, 1)), np.array([[True, False], [True, True]])
     assert action_prior(None, states, None) is None
