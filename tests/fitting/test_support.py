@@ -43,6 +43,41 @@ def test_of_few_states_five_rows_are_enough_and_none_is_never():
     assert (prior[:, 2] == NEVER).all()
 
 
+def rare_drug(n=1500, at_random=True, seed=0):
+    """A drug for 4 % of the patients, of all or of the older half, and the patients."""
+    rng = np.random.default_rng(seed)
+    states = rng.normal(size=(n, 2))
+    share = 0.04 if at_random else np.where(states[:, 0] > 0.0, 0.08, 0.0)
+    return states, (rng.random(n) < share).astype(int), rng
+
+
+def test_twenty_rows_are_enough_where_the_state_has_no_say():
+    states, codes, _ = rare_drug()
+    support = support_of(states, codes, 2, False, 0.2)
+    assert support.leaf_rows_ == len(states)
+    assert (support.log_prior(states) > NEVER / 2).all()
+    # Of ten rows in all, which are fewer than a fifth and than twenty, none is enough.
+    few = np.where(np.cumsum(codes) > 10, 0, codes)
+    support = support_of(states, few, 2, False, 0.2)
+    assert (support.log_prior(states)[:, 1] == NEVER).all()
+
+
+def test_where_a_logger_never_gives_it_a_rare_drug_has_no_support():
+    states, codes, _ = rare_drug(n=3000, at_random=False)
+    support = support_of(states, codes, 2, False, 0.2)
+    found = support.log_prior(states)[:, 1] > NEVER / 2
+    assert found[states[:, 0] < -0.2].mean() < 0.01
+
+
+def test_a_rare_drug_that_helps_is_recommended_to_those_whom_it_helps():
+    states, codes, rng = rare_drug()
+    paid = 4.0 * codes * states[:, 0] + rng.normal(0, 3.0, size=len(states))
+    log = Transitions(states, codes, paid, states, np.ones(len(states)))
+    chosen = estimator(discount=0.0, support=0.2).fit(log).predict(states)
+    gain = np.mean(chosen * states[:, 0]) / np.mean(np.maximum(states[:, 0], 0.0))
+    assert gain > 0.8
+
+
 def test_of_few_states_one_that_was_not_logged_allows_all():
     support = support_of(np.zeros((50, 1)), np.zeros(50, dtype=int), 3, True)
     assert_array_equal(support.log_prior(np.array([[7.0]])), np.zeros((1, 3)))
