@@ -120,7 +120,7 @@ class ActionSupport:
         """Rows or their shares, (n, n_actions); equal where nothing was logged."""
         if self._known is None:
             return self._count(states)
-        key = blake2b(np.ascontiguousarray(states)).digest()
+        key = blake2b(states.tobytes()).digest()
         if key not in self._known:
             self._known[key] = self._count(states)
         return self._known[key]
