@@ -151,13 +151,20 @@ def test_of_visits_by_design_values_of_states_know_the_visits_that_are_left():
     )
 
 
-def test_of_visits_by_design_a_test_log_must_have_steps():
+def test_of_visits_by_design_other_logs_must_have_steps():
     log, held = visits(), visits(seed=1)
     rows = Transitions(
         held.state, held.action, held.reward, held.next_state, held.terminated
     )
-    with pytest.raises(ValueError, match="the log to evaluate on has no steps"):
+    with pytest.raises(ValueError, match="this log has no steps"):
         fitted(log).score(rows)
+    learner = StackelbergPolicyEstimator(
+        discount=DISCOUNT, solver=Stochastic(mirror_steps=2, max_iter=2), random_state=0
+    )
+    learner.partial_fit(log)
+    learner.partial_fit(held)
+    with pytest.raises(ValueError, match="this log has no steps"):
+        learner.partial_fit(rows)
 
 
 @pytest.mark.parametrize("paid", [1.0, -1.0, 0.1])

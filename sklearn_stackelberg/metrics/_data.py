@@ -111,15 +111,7 @@ class EvaluationData:
         less `offset`, which `initial_values` adds again.
         """
         steps = StepAnchor.of(self.log, discount) if steps is None else steps
-        if steps is None:
-            return self
-        if self.log.step is None:
-            raise ValueError(
-                "Steps say when the episodes of the training log end, and values are "
-                "measured from what it returns from each step on; the log to evaluate "
-                "on has no steps. Give it episode and step."
-            )
-        return replace(self, steps=steps, discount=discount)
+        return replace(self, steps=steps, discount=discount) if steps else self
 
     def by_steps(self, discount: float, steps: StepAnchor | None = None) -> Self:
         """`anchored`, and with a last column of the states that holds the step.

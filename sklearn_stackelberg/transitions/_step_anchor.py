@@ -77,7 +77,12 @@ class StepAnchor:
         return log.reward - self.values[place] + carried(log, discount) * after
 
     def _place(self, log: Log) -> Index:
-        assert log.step is not None
+        if log.step is None:
+            raise ValueError(
+                "Steps say when the episodes of the training log end, and values are "
+                "measured from what it returns from each step on; this log has no "
+                "steps. Give it episode and step."
+            )
         return np.clip(log.step - self.first, 0, len(self.values) - 1).astype(np.intp)
 
 
