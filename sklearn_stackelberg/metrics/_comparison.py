@@ -358,4 +358,10 @@ def _of_all(
         if log.episode is None
         else log.episode[np.unique(piece, return_index=True)[1]]
     )
-    return plain(estimate, contributions=out, pieces=names, n_transitions=len(log))
+    return plain(
+        estimate,
+        contributions=out,
+        pieces=names,
+        n_transitions=len(log),
+        left_out=None,
+    )

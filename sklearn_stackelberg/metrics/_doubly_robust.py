@@ -11,7 +11,14 @@ from .._typing import Floats, Index, RandomStateLike
 from .._validation import check_rules, integer, one_of, positive
 from ..kernels._registry import KernelLike
 from ._data import EvaluationData
-from ._estimate import Figures, OffPolicyEstimate, effective_size, spread, summed
+from ._estimate import (
+    Figures,
+    OffPolicyEstimate,
+    as_wide_as,
+    effective_size,
+    spread,
+    summed,
+)
 from ._fitted_q import FittedQ, FittedQSystem, regressed_q
 from ._importance_weights import (
     episode_folds,
@@ -32,13 +39,6 @@ from ._unsupported import bias_bound
 # Q and its error does not show: FrozenLake's intervals then held the truth in 88 %.
 _DUAL_RIDGE = 3.0
 
-
-# Fitted-Q's error, by leaving out each episode, is as a rule the influence function's
-# or up to a fourth larger. From here on the errors of Q̂ and ω, whose product the
-# influence function leaves out, are not small: a policy that 7 episodes say something
-# of had intervals that held its value in 75 %. With the ridge of Q̂, or from half as
-# large on, those of noise in 30 columns held it in 87 %.
-_LARGER = 1.25
 
 # By which fitted-Q's ridge is smaller: at that of Q̂ its error would be drawn in, too.
 _SMALLER_RIDGE = 0.3
@@ -134,11 +134,7 @@ def with_second_order(contributions: Floats, whole: FittedQ) -> Floats:
     With what fitted-Q knows of pairs that have few rows, in any case.
     """
     contributions = widened(contributions, whole.thin_pairs_variance)
-    error, other = spread(contributions), whole.standard_error
-    if not (np.isfinite(other) and other > _LARGER * error > 0.0):
-        return contributions
-    mean = contributions.mean()
-    return mean + (contributions - mean) * other / error
+    return as_wide_as(contributions, whole.standard_error)
 
 
 def stepwise_estimate(
@@ -285,6 +281,7 @@ def doubly_robust_value(
                 data, propensity_model, folds, random_state
             )
         notes: tuple[str, ...] = ()
+        left_out = None
         features, chosen_ridge = choose_and_fit_features(data, discount, settings)
         system = FittedQSystem.from_kernel(data, discount, features, chosen_ridge)
         fit = cross_fit(system, fold, regressor, n_iterations)
@@ -294,8 +291,8 @@ def doubly_robust_value(
             )
             if regressor is None:
                 ridge = _SMALLER_RIDGE * chosen_ridge
-                whole = FittedQSystem(data, discount, system.features, ridge)
-                psi = with_second_order(psi, whole.solve())
+                whole = FittedQSystem(data, discount, system.features, ridge).solve()
+                psi, left_out = with_second_order(psi, whole), whole.contributions
             source, unit = "density ratios", "rows"
         else:
             value, psi, size = stepwise_estimate(
@@ -312,6 +309,7 @@ def doubly_robust_value(
             f"the influence function over {data.counted}",
             unit,
             contributions=psi,
+            left_out=left_out,
             bias_bound=bias_bound(system),
             limits=data.return_range(discount),
             notes=notes,

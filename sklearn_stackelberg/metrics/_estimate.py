@@ -35,9 +35,18 @@ class Figures(NamedTuple):
     error_method: str
     unit: str = "rows"
     contributions: Floats | None = None  # (E,), ψ of each independent piece, Eq. (51)
+    left_out: Floats | None = None  # (E,), the same by leaving out each, where known
     bias_bound: float = 0.0
     limits: Limits = _NO_LIMITS  # what the value must lie between
     notes: tuple[str, ...] = ()  # what to warn of
+
+
+# Fitted-Q's error, by leaving out each episode, is as a rule the influence function's
+# or up to a fourth larger. From here on the errors of Q̂ and ω, whose product the
+# influence function leaves out, are not small: a policy that 7 episodes say something
+# of had intervals that held its value in 75 %. With the ridge of Q̂, or from half as
+# large on, those of noise in 30 columns held it in 87 %.
+_LARGER = 1.25
 
 
 @dataclass(frozen=True)
@@ -79,6 +88,9 @@ class OffPolicyEstimate:
     limits : tuple (low, high), default=(-inf, inf)
         What the log's rewards can add up to; the value is inside, and so is the
         interval.
+    left_out : ndarray of shape (E,), default=None
+        The contributions to a fitted Q that each piece is left out of in turn. Sums and
+        differences whose error by these is larger by a fourth have that error.
 
     Examples
     --------
@@ -109,6 +121,7 @@ class OffPolicyEstimate:
     bias_bound: float = 0.0
     pieces: AnyArray | None = field(default=None, compare=False, repr=False)
     limits: Limits = field(default=_NO_LIMITS, repr=False)
+    left_out: Floats | None = field(default=None, compare=False, repr=False)
 
     @property
     def degrees_of_freedom(self) -> float:
@@ -234,13 +247,14 @@ class OffPolicyEstimate:
         if not isinstance(factor, Real):
             return NotImplemented
         by = float(factor)
-        psi = self.contributions
+        psi, left_out = self.contributions, self.left_out
         low, high = sorted(by * end if by else 0.0 for end in self.limits)
         return plain(
             self,
             value=by * self.value,
             standard_error=abs(by) * self.standard_error,
             contributions=None if psi is None else by * psi,
+            left_out=None if left_out is None else by * left_out,
             bias_bound=abs(by) * self.bias_bound,
             limits=(low, high),
         )
@@ -264,13 +278,26 @@ class OffPolicyEstimate:
         word: str,
     ) -> OffPolicyEstimate:
         """A function of two values of one log, by its derivatives."""
-        own, theirs = (
-            slope * psi for slope, psi in zip(slopes, _paired(self, other), strict=True)
-        )
-        psi = own + theirs
-        # Of equal estimates what is left is rounding, and no test shall be made of it.
-        if np.abs(psi).max() <= _ROUNDING * np.abs(own).max():
-            psi = np.zeros(len(psi))
+        order = _order(self, other)
+
+        def paired(one: Floats, two: Floats) -> Floats:
+            own = slopes[0] * one
+            psi = own + slopes[1] * two[order]
+            # Of equal estimates what is left is rounding, and no test is made of it.
+            is_zero = np.abs(psi).max() <= _ROUNDING * np.abs(own).max()
+            return np.zeros(len(psi)) if is_zero else psi
+
+        assert self.contributions is not None
+        assert other.contributions is not None
+        psi, left_out = paired(self.contributions, other.contributions), None
+        if self.left_out is not None or other.left_out is not None:
+            # What both have in common is gone, and with it most of an error beside
+            # which that of Q̂ and ω was small.
+            left_out = paired(
+                self.contributions if self.left_out is None else self.left_out,
+                other.contributions if other.left_out is None else other.left_out,
+            )
+            psi = as_wide_as(psi, spread(left_out))
         size = self.effective_sample_size
         if self.effective_unit == other.effective_unit:
             size = min(size, other.effective_sample_size)
@@ -292,12 +319,13 @@ class OffPolicyEstimate:
             ),
             pieces=self.pieces,
             limits=limits,
+            left_out=left_out,
         )
 
     @property
     def _excess(self) -> float:
         """The part of SE² that is not of the contributions."""
-        assert self.contributions is not None  # `_paired` has refused it
+        assert self.contributions is not None  # `_order` has refused it
         total = self.standard_error**2
         excess = total - spread(self.contributions) ** 2
         # Less than this is rounding of a difference of squares.
@@ -379,6 +407,15 @@ def spread(contributions: Floats) -> float:
     return float(np.sqrt(n / (n - 1) * (centred @ centred)))
 
 
+def as_wide_as(contributions: Floats, error: float) -> Floats:
+    """Contributions, (E,), of this spread where it is larger by a fourth."""
+    own = spread(contributions)
+    if not (np.isfinite(error) and error > _LARGER * own > 0.0):
+        return contributions
+    mean = contributions.mean()
+    return mean + (contributions - mean) * error / own
+
+
 def freedom(contributions: Floats) -> float:
     """Degrees of freedom of `spread`, at least 1: Eq. (74) of docs/game.md.
 
@@ -425,8 +462,8 @@ def plain(estimate: OffPolicyEstimate, **changes: Any) -> OffPolicyEstimate:
     )
 
 
-def _paired(one: OffPolicyEstimate, other: OffPolicyEstimate) -> tuple[Floats, Floats]:
-    """Contributions of the same pieces, in one order."""
+def _order(one: OffPolicyEstimate, other: OffPolicyEstimate) -> Index:
+    """Where the pieces of one are among those of the other, (E,)."""
     for estimate in (one, other):
         if estimate.contributions is None or estimate.pieces is None:
             raise ValueError(
@@ -437,8 +474,6 @@ def _paired(one: OffPolicyEstimate, other: OffPolicyEstimate) -> tuple[Floats, F
             )
     assert one.pieces is not None
     assert other.pieces is not None
-    assert one.contributions is not None
-    assert other.contributions is not None
     mine, theirs = np.argsort(one.pieces), np.argsort(other.pieces)
     same = len(mine) == len(theirs) and one.n_transitions == other.n_transitions
     if not same or not np.array_equal(one.pieces[mine], other.pieces[theirs]):
@@ -449,7 +484,7 @@ def _paired(one: OffPolicyEstimate, other: OffPolicyEstimate) -> tuple[Floats, F
         )
     order = np.empty(len(mine), dtype=np.intp)
     order[mine] = theirs
-    return one.contributions, other.contributions[order]
+    return order
 
 
 def shown(numbers: tuple[float, ...], error: float) -> list[str]:

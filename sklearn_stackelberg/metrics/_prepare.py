@@ -76,6 +76,7 @@ def reported(
         effective_unit=found.unit,
         confidence_level=float(confidence_level),
         contributions=found.contributions,
+        left_out=found.left_out,
         bias_bound=float(found.bias_bound),
         pieces=None if found.contributions is None else names_of_pieces(data),
         limits=found.limits,
