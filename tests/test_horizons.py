@@ -211,7 +211,7 @@ def test_without_a_discount_evaluation_is_exact_on_the_counts(seed):
 
 
 def test_calibration_works_without_a_discount():
-    log = staged(trial(n=120))
+    log = staged(trial(n=60))
     policy = StackelbergPolicyEstimator(
         discount=1.0, lam="calibrated", q_function="linear", policy="linear"
     ).fit(log)

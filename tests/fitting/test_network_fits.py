@@ -107,9 +107,18 @@ def test_either_side_of_any_class(q_function, policy):
     assert fitted.predict(NEW).dtype == LOG.action.dtype
 
 
-@pytest.mark.parametrize("distribution", ["candidates", "gaussian"])
-@pytest.mark.parametrize("policy", ["kernel", "linear", "MLP"])
-@pytest.mark.parametrize("q_function", ["kernel", "MLP"])
+# Each class with each of the other side, and either with both distributions.
+AMOUNTS = [
+    ("kernel", "kernel", "candidates"),
+    ("kernel", "linear", "gaussian"),
+    ("kernel", "MLP", "candidates"),
+    ("MLP", "kernel", "gaussian"),
+    ("MLP", "linear", "candidates"),
+    ("MLP", "MLP", "gaussian"),
+]
+
+
+@pytest.mark.parametrize(("q_function", "policy", "distribution"), AMOUNTS)
 def test_either_side_over_amounts(q_function, policy, distribution):
     fitted = player(
         q_function=CLASSES[q_function],

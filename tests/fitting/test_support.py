@@ -20,6 +20,7 @@ from sklearn_stackelberg.policies._base import NEVER
 from sklearn_stackelberg.solvers import ClosedForm, Stochastic
 
 pytestmark = ignore_convergence
+FULL_FORESTS = True
 
 SOLVERS = [
     pytest.param(ClosedForm(), id="closed form"),

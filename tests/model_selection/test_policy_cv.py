@@ -29,6 +29,7 @@ from sklearn_stackelberg import (
 from sklearn_stackelberg.datasets import FiniteMDP
 from sklearn_stackelberg.metrics import fitted_q_value
 from sklearn_stackelberg.model_selection import BlockKFold, FittedQScorer
+from sklearn_stackelberg.solvers import ClosedForm, Stochastic
 
 pytestmark = ignore_convergence
 
@@ -38,8 +39,10 @@ STATES = walk_log(60, seed=1).state
 
 
 def policy(**settings):
+    """A policy that is fitted in few steps."""
+    few = dict(solver=ClosedForm(mirror_steps=5, max_iter=5), n_components=15)
     return StackelbergPolicyEstimator(
-        **{"discount": 0.9, "n_components": 15, "random_state": 0} | settings
+        **{"discount": 0.9, "random_state": 0} | few | settings
     )
 
 
@@ -280,8 +283,6 @@ def test_finite_states_and_masks():
 
 
 def test_networks_are_searched_without_kernels():
-    from sklearn_stackelberg.solvers import Stochastic
-
     network = policy(
         q_function="mlp", policy="mlp", solver=Stochastic(max_iter=2, batch_size=16)
     )
@@ -325,8 +326,8 @@ def test_a_scorer():
 def test_scikit_learns_checks():
     few = dict(lams=(10.0, 100.0), ridges=(), bandwidths=(), kernels=(), supports=())
     # The forest that finds what a log supports takes most of a small fit's time.
-    plain = StackelbergPolicyEstimator(support=0.0)
-    results = check_estimator(StackelbergPolicyCV(plain, betas=(), **few))
+    plain = policy(support=0.0)
+    results = check_estimator(StackelbergPolicyCV(plain, betas=(), cv=2, **few))
     assert {result["status"] for result in results} <= {"passed", "skipped"}
 
 
@@ -353,10 +354,11 @@ def test_weights(fitted):
     ]
     own = [found.cv_results_[f"split{k}_test_score"][0] for k in range(3)]
     assert_allclose(own, expected)
+    few = dict(cv=2, lams=(1.0, 10.0), ridges=(), kernels=(), bandwidths=())
     with sklearn.config_context(enable_metadata_routing=True):
-        routed = search(cv=FOLDS).set_fit_request(sample_weight=True)
+        routed = search(**few).set_fit_request(sample_weight=True)
         routed.set_score_request(sample_weight=True)
-        plain = cross_val_score(search(cv=FOLDS), LOG, cv=EpisodeKFold(2))
+        plain = cross_val_score(search(**few), LOG, cv=EpisodeKFold(2))
         given = {"sample_weight": weight}
         scores = cross_val_score(routed, LOG, cv=EpisodeKFold(2), params=given)
     assert np.isfinite(plain).all()
