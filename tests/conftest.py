@@ -23,7 +23,7 @@ settings.load_profile("repeatable")
 
 @pytest.fixture(autouse=True, scope="module")
 def small_forests(request):
-    """The forests that estimate the behaviour policy, of a third of their trees.
+    """The forests that estimate the behaviour policy, of few trees.
 
     They are half of a small fit's time. Modules that ask what they find say
     ``FULL_FORESTS = True``.
@@ -31,8 +31,9 @@ def small_forests(request):
     with pytest.MonkeyPatch.context() as patch:
         if not getattr(request.module, "FULL_FORESTS", False):
             support = "sklearn_stackelberg._fitting.support."
-            patch.setattr(support + "_TREES", 10)
-            patch.setattr(support + "_TRIED_TREES", 3)
+            patch.setattr(support + "_TREES", 5)
+            patch.setattr(support + "_TRIED_TREES", 2)
+            patch.setattr(support + "_LEAVES", (5, 25))
         yield
 
 

@@ -229,7 +229,9 @@ def test_nodes_are_looked_at_some_at_a_time(kernel, monkeypatch):
     assert_allclose(values(PLANE, log, kernel=kernel), expected)
     n_landmarks = 200
     assert max(seen) <= max(len(log), 10_000 // n_landmarks)
-    report = coverage_report(PLANE, log, discount=G, kernel=kernel)
+    report = coverage_report(
+        PLANE, log, discount=G, kernel=kernel, min_effective_episodes=0
+    )
     assert report.support.shape == (len(log), 9)
 
 
@@ -270,7 +272,7 @@ def test_intervals_hold_the_value_of_many_steps():
 
 
 def test_a_linear_reward_is_regressed_on_the_actions():
-    log = linear_log(p=2)
+    log = linear_log(40, p=2)
     reward = log.state @ [1.0, -2.0] + log.action @ [3.0, 0.5]
     log = changed(log, reward=reward)
     mean = log.state @ [1.0, -2.0] + PLANE.predict(log.state) @ [3.0, 0.5]
@@ -425,7 +427,7 @@ class Bad(Linear):
         ),
         (
             Linear([[0.0, 0.0]], spread=9.0),
-            linear_log(),
+            linear_log(40),
             r"47 % of its probability to actions far outside.*between \[-1",
         ),
         (
