@@ -24,7 +24,6 @@ def few(**settings):
     return estimator(**dict(mirror_steps=5, max_iter=5) | settings)
 
 
-
 class Recorder:
     """A callback of scikit-learn's protocol that notes what it hears."""
 
