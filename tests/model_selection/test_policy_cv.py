@@ -32,17 +32,18 @@ from sklearn_stackelberg.model_selection import BlockKFold, FittedQScorer
 from sklearn_stackelberg.solvers import ClosedForm, Stochastic
 
 pytestmark = ignore_convergence
+# A search and a fit alone are held against each other where their forests are one.
+FULL_FORESTS = True
 
 FOLDS = EpisodeKFold(3)
 LOG = walk_log(180)
+QUICK = ClosedForm(mirror_steps=5, max_iter=5)
 STATES = walk_log(60, seed=1).state
 
 
 def policy(**settings):
-    """A policy that is fitted in few steps."""
-    few = dict(solver=ClosedForm(mirror_steps=5, max_iter=5), n_components=15)
     return StackelbergPolicyEstimator(
-        **{"discount": 0.9, "random_state": 0} | few | settings
+        **{"discount": 0.9, "n_components": 15, "random_state": 0} | settings
     )
 
 
@@ -326,7 +327,7 @@ def test_a_scorer():
 def test_scikit_learns_checks():
     few = dict(lams=(10.0, 100.0), ridges=(), bandwidths=(), kernels=(), supports=())
     # The forest that finds what a log supports takes most of a small fit's time.
-    plain = policy(support=0.0)
+    plain = policy(support=0.0, solver=QUICK)
     results = check_estimator(StackelbergPolicyCV(plain, betas=(), cv=2, **few))
     assert {result["status"] for result in results} <= {"passed", "skipped"}
 
@@ -434,7 +435,8 @@ def noise_log(seed, n_episodes=40):
 @pytest.mark.slow
 def test_the_value_of_noise_is_noise():
     few = dict(kernels=("both",), bandwidths=())
-    found = [search(**few).fit(noise_log(seed)) for seed in range(12)]
+    quick = policy(solver=QUICK)
+    found = [search(quick, **few).fit(noise_log(seed)) for seed in range(12)]
     ends = np.array([s.value_.confidence_interval for s in found])
     assert ((ends[:, 0] <= 0.0) & (ends[:, 1] >= 0.0)).mean() >= 0.9
     # And says something: returns go from about -4 to 4.
