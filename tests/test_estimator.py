@@ -385,8 +385,9 @@ def test_no_seed_is_fine(log):
     policy = estimator(random_state=None, n_components=20).fit(log)
     assert np.isfinite(policy.predict_proba(STATES)).all()
     # With every state a landmark nothing is drawn, but for the behaviour's forest.
+    settings = dict(n_components=None, support=0.0)
     left, right = (
-        estimator(random_state=seed, support=0.0).fit(log) for seed in (None, 5)
+        estimator(random_state=seed, **settings).fit(log) for seed in (None, 5)
     )
     assert left.policy_value_ == right.policy_value_
 
