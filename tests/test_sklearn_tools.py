@@ -64,7 +64,7 @@ FAST = dict(
     discount=DISCOUNT,
     lam=3.0,
     bandwidth=[1.0, 1.0, 1.0],
-    n_components=8,
+    n_components=15,
     mirror_steps=3,
     max_iter=2,
     # The forest that finds what a log supports takes most of a small fit's time.
