@@ -424,6 +424,7 @@ def test_cross_val_predict_of_probabilities_needs_the_log(name):
         cross_val_predict(route.pipeline, *route.data, cv=FOLDS, method="predict_proba")
 
 
+@cut
 @pytest.mark.parametrize("name", ["log", "episodes", "table"])
 def test_learning_curve(name):
     route = ROUTES[name]

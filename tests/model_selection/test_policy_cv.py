@@ -283,6 +283,7 @@ def test_finite_states_and_masks():
     assert_array_equal(found.predict_proba(states, available=mask)[:, 2], 0.0)
 
 
+@pytest.mark.usefixtures("short_response")
 def test_networks_are_searched_without_kernels():
     network = policy(
         q_function="mlp", policy="mlp", solver=Stochastic(max_iter=2, batch_size=16)

@@ -635,8 +635,8 @@ def doses(n=120):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["candidates", "gaussian"])
-@pytest.mark.parametrize("mirror_steps", [0, 20])
-def test_networks_learn_a_dose(kind, mirror_steps):
+@pytest.mark.parametrize(("mirror_steps", "max_iter"), [(0, 20), (6, 8)])
+def test_networks_learn_a_dose(kind, mirror_steps, max_iter):
     state, problem = doses()
     grid = torch.linspace(-1.0, 1.0, 9, dtype=torch.float64)[:, None]
     head = build_network(MLP((8,), "tanh"), 1, 9 if kind == "candidates" else 2)
@@ -649,7 +649,7 @@ def test_networks_learn_a_dose(kind, mirror_steps):
         30.0,
         1e-3,
         mirror_steps=mirror_steps,
-        max_iter=20,
+        max_iter=max_iter,
         leader_learning_rate=0.03,
         leader_steps=5,
         cg_steps=10,
