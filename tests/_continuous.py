@@ -66,7 +66,7 @@ class Linear:
         return mean[:, None] + self.offsets, np.broadcast_to(self.weights, shape)
 
 
-def linear_log(n_episodes=40, n_steps=10, p=1, seed=0):
+def linear_log(n_episodes=20, n_steps=10, p=1, seed=0):
     """Two states that drift to 0 and are pushed, at a quadratic cost."""
     rng = np.random.default_rng(seed)
     push = np.eye(2, p) + 0.3

@@ -21,11 +21,31 @@ settings.register_profile(
 settings.load_profile("repeatable")
 
 
+@pytest.fixture(autouse=True, scope="module")
+def small_forests(request):
+    """The forests that estimate the behaviour policy, of few trees.
+
+    They are half of a small fit's time. Modules that ask what they find say
+    ``FULL_FORESTS = True``.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        if not getattr(request.module, "FULL_FORESTS", False):
+            support = "sklearn_stackelberg._fitting.support."
+            patch.setattr(support + "_TREES", 5)
+            patch.setattr(support + "_TRIED_TREES", 2)
+            patch.setattr(support + "_LEAVES", (5, 25))
+        yield
+
+
 @pytest.fixture
 def short_response(monkeypatch):
-    """Stochastic fits whose last best response, most of their time, is cut short.
+    """Stochastic fits whose linear systems are cut short, and their last response.
 
-    For tests that compare one fit with another; `monkeypatch.undo()` lets it be found.
+    Both are most of their time. For tests that compare one fit with another;
+    `monkeypatch.undo()` lets the best response be found.
     """
-    # By its name: coverage is to see the package being imported.
-    monkeypatch.setattr("sklearn_stackelberg.solvers._stochastic._RESPONSE_STEPS", 2)
+    # By their names: coverage is to see the package being imported.
+    stochastic = "sklearn_stackelberg.solvers._stochastic."
+    monkeypatch.setattr(stochastic + "_RESPONSE_STEPS", 2)
+    monkeypatch.setattr(stochastic + "Stochastic._cg_steps", 5)
+    monkeypatch.setattr(stochastic + "Stochastic._LINEAR_CG_STEPS", 20)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import doctest
+import functools
 import inspect
 import pkgutil
 import re
@@ -39,6 +40,7 @@ def source(name: str) -> str:
     return inspect.getsource(pkgutil.resolve_name(name))
 
 
+@functools.cache  # an example fits a policy
 def follow(page: str) -> dict[str, object]:
     """The names that a page's examples define; doctest compares what they print."""
     names: dict[str, object] = {}
@@ -157,6 +159,7 @@ def test_a_policy_class(log, solver, monkeypatch):
 @pytest.mark.parametrize(
     "action_type", ["discrete", pytest.param("continuous", marks=pytest.mark.slow)]
 )
+@pytest.mark.usefixtures("short_response")
 def test_a_q_function(log, action_type):
     names = follow("q_function")
     policy = estimator(

@@ -236,13 +236,14 @@ def test_the_unit_of_time_is_nothing_but_a_unit():
 
 
 @ignore_convergence
+@pytest.mark.usefixtures("short_response")
 @pytest.mark.parametrize("solver", ["closed_form", "stochastic"])
 def test_both_solvers_take_durations(solver):
     log = walk_log()
     log = changed(log, duration=1.0 + (log.action == 0) * 5.0)
     settings = {"lam": 1.0, "solver": solver, "n_components": 10}
     if solver == "stochastic":
-        settings |= {"max_iter": 300, "batch_size": None, "random_state": 0}
+        settings |= {"mirror_steps": 5, "max_iter": 15, "batch_size": None}
         settings |= {"leader_learning_rate": 0.05, "learning_rate": 0.05}
     plain, lasting = (
         estimator(**settings).fit(each).predict_proba(log.state)[:, 0].mean()

@@ -136,8 +136,8 @@ def test_without_discount_it_is_least_squares_of_the_rewards(offset):
 def test_without_discount_it_is_kernel_least_squares_of_the_rewards():
     log = walk_log()
     # Directions that the states hardly have need a larger λ still.
-    settings = EXACT | dict(lam=1e12, beta=1e-12)
-    policy = estimator(discount=0.0, n_components=12, **settings).fit(log)
+    settings = EXACT | dict(lam=1e12, beta=1e-12, n_components=12)
+    policy = estimator(discount=0.0, **settings).fit(log)
     assert_allclose(policy.anchor_, log.reward.mean())
     features, reward = policy.features_.transform, log.reward - policy.anchor_
     for action in range(3):

@@ -308,9 +308,9 @@ def test_a_bootstrap_of_rows():
 # ---------------------------------------------------------------- folds
 
 
-@pytest.mark.parametrize("shuffled", [{}, {"shuffle": True, "random_state": 4}])
-def test_episode_k_fold(shuffled):
-    folds = EpisodeKFold(4, **shuffled)
+def test_episode_k_fold():
+    # In their order: test_k_fold_over_episodes_is_episode_k_fold.
+    folds = EpisodeKFold(4, shuffle=True, random_state=4)
     scores = {}
     for name, route in ROUTES.items():
         scores[name] = cross_val_score(route.pipeline, *route.data, cv=folds)
@@ -424,7 +424,8 @@ def test_cross_val_predict_of_probabilities_needs_the_log(name):
         cross_val_predict(route.pipeline, *route.data, cv=FOLDS, method="predict_proba")
 
 
-@every
+@cut
+@pytest.mark.parametrize("name", ["log", "episodes", "table"])
 def test_learning_curve(name):
     route = ROUTES[name]
     sizes = [8, 16] if name == "episodes" else [50, 85]
@@ -709,7 +710,7 @@ def weights_of(route):
     return drawn[np.asarray(route.episode, dtype=int)]
 
 
-@pytest.mark.parametrize("name", ["log", "table", "records"])
+@both
 def test_scores_with_metadata_routing(name):
     route = ROUTES[name]
     plain = route.by_hand(FOLDS)

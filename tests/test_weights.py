@@ -112,6 +112,7 @@ FITS = {
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.usefixtures("short_response")
 @pytest.mark.parametrize("name", FITS)
 def test_a_fit_with_weights_is_one_with_repetitions(name):
     kind, settings = FITS[name]

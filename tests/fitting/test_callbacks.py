@@ -16,7 +16,12 @@ callback = pytest.importorskip(
     "sklearn.callback", reason="scikit-learn has callbacks from 1.9 on"
 )
 pytestmark = ignore_convergence
-LOG = walk_log(n=120)
+LOG = walk_log(n=60)
+
+
+def few(**settings):
+    """A fit of some ten evaluations."""
+    return estimator(**dict(mirror_steps=5, max_iter=5) | settings)
 
 
 class Recorder:
@@ -45,7 +50,7 @@ class Recorder:
 
 
 def test_silent_unless_asked(capsys):
-    estimator().fit(LOG)
+    few().fit(LOG)
     assert capsys.readouterr() == ("", "")
 
 
@@ -61,7 +66,7 @@ def test_verbose_prints_lines(capsys, verbose, every):
 
 def test_callable_hears_the_history():
     heard = []
-    policy = estimator(callback=heard.append).fit(LOG)
+    policy = few(callback=heard.append).fit(LOG)
     assert len(heard) == len(policy.history_["value"])
     for name, values in policy.history_.items():
         assert_array_equal([entry[name] for entry in heard], values, name)
@@ -75,14 +80,14 @@ def test_callable_stops_the_fit(n):
         heard.append(entry)
         return len(heard) == n
 
-    policy = estimator(callback=enough).fit(LOG)
+    policy = few(callback=enough).fit(LOG)
     assert len(policy.history_["value"]) == n
     assert policy.policy_value_ == max(policy.history_["value"])
 
 
 def test_watching_changes_nothing():
-    plain = estimator().fit(LOG)
-    watched = estimator(callback=lambda entry: None)
+    plain = few().fit(LOG)
+    watched = few(callback=lambda entry: None)
     watched.set_callbacks(Recorder()).fit(LOG)
     assert watched.policy_value_ == plain.policy_value_
     assert_array_equal(watched.predict_proba(LOG), plain.predict_proba(LOG))
@@ -90,7 +95,7 @@ def test_watching_changes_nothing():
 
 def test_callbacks_hear_each_evaluation_as_a_task():
     recorder = Recorder()
-    policy = estimator().set_callbacks(recorder).fit(LOG)
+    policy = few().set_callbacks(recorder).fit(LOG)
     n = len(policy.history_["value"])
     inner = ["begin evaluation", "end evaluation"] * n
     assert recorder.heard == ["setup", "begin fit", *inner, "end fit", "teardown"]
@@ -98,7 +103,7 @@ def test_callbacks_hear_each_evaluation_as_a_task():
 
 def test_callbacks_get_a_policy_that_predicts():
     recorder = Recorder()
-    policy = estimator(support=0.0).set_callbacks(recorder).fit(LOG)
+    policy = few(support=0.0).set_callbacks(recorder).fit(LOG)
     *during, last = recorder.fitted
     assert isinstance(last, StackelbergPolicyEstimator)
     assert_array_equal(last.predict_proba(LOG), policy.predict_proba(LOG))
@@ -110,7 +115,7 @@ def test_callbacks_get_a_policy_that_predicts():
 
 
 def test_a_callback_stops_the_fit():
-    policy = estimator().set_callbacks(Recorder(stop_after=3)).fit(LOG)
+    policy = few().set_callbacks(Recorder(stop_after=3)).fit(LOG)
     assert len(policy.history_["value"]) == 3
 
 
@@ -120,7 +125,7 @@ def test_a_fit_that_fails_is_torn_down():
     def fail(entry):
         raise RuntimeError("of the user's own")
 
-    policy = estimator(callback=fail).set_callbacks(recorder)
+    policy = few(callback=fail).set_callbacks(recorder)
     with pytest.raises(RuntimeError, match="own"):
         policy.fit(LOG)
     assert recorder.heard[-1] == "teardown"
@@ -156,9 +161,9 @@ def test_a_monitor_of_the_default_score():
 def test_a_search_hands_its_callbacks_on():
     log, recorder = walk_log(), Spread()
     grid = {"lam": [1.0, 10.0]}
-    few = estimator(mirror_steps=3, max_iter=0)
-    search = GridSearchCV(few, grid, cv=EpisodeKFold(2)).set_callbacks(recorder)
-    plain = GridSearchCV(few, grid, cv=EpisodeKFold(2)).fit(log)
+    policy = estimator(mirror_steps=3, max_iter=0)
+    search = GridSearchCV(policy, grid, cv=EpisodeKFold(2)).set_callbacks(recorder)
+    plain = GridSearchCV(policy, grid, cv=EpisodeKFold(2)).fit(log)
     search.fit(log)
     assert recorder.evaluations >= 5
     assert_array_equal(

@@ -107,9 +107,18 @@ def test_either_side_of_any_class(q_function, policy):
     assert fitted.predict(NEW).dtype == LOG.action.dtype
 
 
-@pytest.mark.parametrize("distribution", ["candidates", "gaussian"])
-@pytest.mark.parametrize("policy", ["kernel", "linear", "MLP"])
-@pytest.mark.parametrize("q_function", ["kernel", "MLP"])
+# Each class with each of the other side, and either with both distributions.
+AMOUNTS = [
+    ("kernel", "kernel", "candidates"),
+    ("kernel", "linear", "gaussian"),
+    ("kernel", "MLP", "candidates"),
+    ("MLP", "kernel", "gaussian"),
+    ("MLP", "linear", "candidates"),
+    ("MLP", "MLP", "gaussian"),
+]
+
+
+@pytest.mark.parametrize(("q_function", "policy", "distribution"), AMOUNTS)
 def test_either_side_over_amounts(q_function, policy, distribution):
     fitted = player(
         q_function=CLASSES[q_function],
@@ -189,8 +198,8 @@ def test_both_solvers_play_one_game(monkeypatch):
         **settings,
         solver="stochastic",
         ridge=1e-4,
-        max_iter=120,
-        mirror_steps=40,
+        max_iter=60,
+        mirror_steps=30,
         leader_learning_rate=0.05,
         batch_size=None,
         n_components=30,

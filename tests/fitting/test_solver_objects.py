@@ -25,7 +25,7 @@ from sklearn_stackelberg.solvers._best_response import BestResponse
 
 pytestmark = ignore_convergence
 LOG, DOSES = walk_log(), dose_log(n=120)
-SMALL = dict(n_components=30, bandwidth="median")
+SMALL = dict(n_components=20, bandwidth="median")
 
 
 def policy_of(solver, **settings):
@@ -67,11 +67,14 @@ class Ascent:
         )
 
 
+@pytest.mark.usefixtures("short_response")
 @pytest.mark.parametrize(
     ("name", "solver"), [("closed_form", ClosedForm()), ("stochastic", Stochastic())]
 )
 def test_a_name_is_the_solver_with_its_defaults(name, solver):
-    of_name, of_object = (policy_of(given).fit(LOG) for given in (name, solver))
+    of_name, of_object = (
+        policy_of(given, n_components=5).fit(LOG) for given in (name, solver)
+    )
     assert of_name.policy_value_ == of_object.policy_value_
     assert_array_equal(of_name.predict_proba(LOG), of_object.predict_proba(LOG))
 

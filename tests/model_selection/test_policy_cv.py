@@ -32,12 +32,15 @@ from sklearn_stackelberg._fitting.hyperparameters import Hyperparameters
 from sklearn_stackelberg.datasets import FiniteMDP
 from sklearn_stackelberg.metrics import fitted_q_value
 from sklearn_stackelberg.model_selection import BlockKFold, FittedQScorer
-from sklearn_stackelberg.solvers import ClosedForm
+from sklearn_stackelberg.solvers import ClosedForm, Stochastic
 
 pytestmark = ignore_convergence
+# A search and a fit alone are held against each other where their forests are one.
+FULL_FORESTS = True
 
 FOLDS = EpisodeKFold(3)
 LOG = walk_log(180)
+QUICK = ClosedForm(mirror_steps=5, max_iter=5)
 STATES = walk_log(60, seed=1).state
 
 
@@ -306,9 +309,8 @@ def test_finite_states_and_masks():
     assert_array_equal(found.predict_proba(states, available=mask)[:, 2], 0.0)
 
 
+@pytest.mark.usefixtures("short_response")
 def test_networks_are_searched_without_kernels():
-    from sklearn_stackelberg.solvers import Stochastic
-
     network = policy(
         q_function="mlp", policy="mlp", solver=Stochastic(max_iter=2, batch_size=16)
     )
@@ -352,8 +354,8 @@ def test_a_scorer():
 def test_scikit_learns_checks():
     few = dict(lams=(10.0, 100.0), ridges=(), bandwidths=(), kernels=(), supports=())
     # The forest that finds what a log supports takes most of a small fit's time.
-    plain = StackelbergPolicyEstimator(support=0.0)
-    results = check_estimator(StackelbergPolicyCV(plain, betas=(), **few))
+    plain = policy(support=0.0, solver=QUICK)
+    results = check_estimator(StackelbergPolicyCV(plain, betas=(), cv=2, **few))
     assert {result["status"] for result in results} <= {"passed", "skipped"}
 
 
@@ -380,10 +382,11 @@ def test_weights(fitted):
     ]
     own = [found.cv_results_[f"split{k}_test_score"][0] for k in range(3)]
     assert_allclose(own, expected)
+    few = dict(cv=2, lams=(1.0, 10.0), ridges=(), kernels=(), bandwidths=())
     with sklearn.config_context(enable_metadata_routing=True):
-        routed = search(cv=FOLDS).set_fit_request(sample_weight=True)
+        routed = search(**few).set_fit_request(sample_weight=True)
         routed.set_score_request(sample_weight=True)
-        plain = cross_val_score(search(cv=FOLDS), LOG, cv=EpisodeKFold(2))
+        plain = cross_val_score(search(**few), LOG, cv=EpisodeKFold(2))
         given = {"sample_weight": weight}
         scores = cross_val_score(routed, LOG, cv=EpisodeKFold(2), params=given)
     assert np.isfinite(plain).all()
@@ -459,7 +462,8 @@ def noise_log(seed, n_episodes=40):
 @pytest.mark.slow
 def test_the_value_of_noise_is_noise():
     few = dict(kernels=("both",), bandwidths=())
-    found = [search(**few).fit(noise_log(seed)) for seed in range(12)]
+    quick = policy(solver=QUICK)
+    found = [search(quick, **few).fit(noise_log(seed)) for seed in range(12)]
     ends = np.array([s.value_.confidence_interval for s in found])
     assert ((ends[:, 0] <= 0.0) & (ends[:, 1] >= 0.0)).mean() >= 0.9
     # And says something: returns go from about -4 to 4.

@@ -260,8 +260,9 @@ def test_actions_in_the_table_that_nobody_took():
     assert relative_error(at.total_derivative(), expected) < 1e-9
 
 
-@pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("chunk_rows", [1, 7, 64, 79, 80])
+@pytest.mark.parametrize(
+    ("seed", "chunk_rows"), [(0, 1), (1, 7), (2, 64), (0, 79), (1, 80)]
+)
 @pytest.mark.parametrize("gathered", [True, False])
 @pytest.mark.parametrize("table_bytes", [0, 2**30])
 def test_chunks_tables_and_gathering_change_nothing(
@@ -487,7 +488,7 @@ def test_a_search_ends_near_value_iteration_on_the_counts(seed):
     )
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("leader_gradient", ["total", "individual"])
 @pytest.mark.parametrize("lam", [0.1, 100.0])
 def test_what_is_returned_is_the_best_that_was_seen(seed, leader_gradient, lam):
@@ -520,7 +521,7 @@ def test_the_last_point_is_not_the_best_for_its_own_sake():
     assert lost > 0
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("discount", [0.0, 0.9, 0.99])
 def test_the_mirror_phase_raises_v(seed, discount):
     sums = lstd(process_rows(seed), discount)

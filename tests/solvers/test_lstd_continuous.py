@@ -154,8 +154,10 @@ def test_sums_are_those_of_dense_matrices(make, kernel, p):
 
 
 @both
-@pytest.mark.parametrize("chunk_rows", [1, 7, 60])
-@pytest.mark.parametrize("cache", [0, 5000, 2**30])
+@pytest.mark.parametrize(
+    ("chunk_rows", "cache"),
+    [(1, 5000), (7, 0), (7, 5000), (7, 2**30), (60, 5000), (60, 2**30)],
+)
 def test_chunks_and_what_is_kept_change_nothing(make, chunk_rows, cache, monkeypatch):
     rows = random_joint_rows(2)
     policy = make(rows)
