@@ -36,7 +36,7 @@ class ValueDifference(OffPolicyEstimate):
         Of the difference, as of every `OffPolicyEstimate`.
     method, error_method, effective_unit, confidence_level
         As of every `OffPolicyEstimate`.
-    contributions, bias_bound, pieces, limits
+    contributions, bias_bound, pieces, limits, left_out
         As of every `OffPolicyEstimate`.
     policy, baseline : OffPolicyEstimate
         The two values on the same log.

@@ -52,7 +52,7 @@ class SelectedValue(OffPolicyEstimate):
         As of every `OffPolicyEstimate`.
     method, error_method, effective_unit, confidence_level
         As of every `OffPolicyEstimate`.
-    contributions, bias_bound, pieces, limits
+    contributions, bias_bound, pieces, limits, left_out
         As of every `OffPolicyEstimate`.
     n_candidates : int, default=1
         Among so many was chosen.
