@@ -7,8 +7,13 @@ import pytest
 
 from sklearn_stackelberg import StackelbergPolicyEstimator, Transitions
 from sklearn_stackelberg._problem.design_effect import design_effect
+from sklearn_stackelberg.inspection import coverage_report
 from sklearn_stackelberg.kernels._registry import KERNELS
-from sklearn_stackelberg.metrics import doubly_robust_value, fitted_q_value
+from sklearn_stackelberg.metrics import (
+    doubly_robust_value,
+    fitted_q_value,
+    logged_value,
+)
 from sklearn_stackelberg.solvers import ClosedForm, Stochastic
 
 DISCOUNT = 0.9
@@ -131,6 +136,8 @@ def test_of_visits_by_design_a_constant_changes_no_action_and_no_error(with_step
             two = metric(other, test, discount=DISCOUNT)
             assert two.value == pytest.approx(one.value + added, abs=near)
             assert two.standard_error == pytest.approx(one.standard_error, abs=near)
+        report = coverage_report(other, test, discount=DISCOUNT)
+        assert report.value == fitted_q_value(other, test, discount=DISCOUNT).value
         assert other.score(test) == pytest.approx(policy.score(held) + added, abs=near)
         np.testing.assert_array_equal(
             other.predict_set(states), policy.predict_set(states)
@@ -149,6 +156,21 @@ def test_of_visits_by_design_values_of_states_know_the_visits_that_are_left():
     np.testing.assert_allclose(
         fitted(log).q_values(states[:, :2]), 100.0 * LEFT.mean(), atol=15.0
     )
+
+
+@pytest.mark.filterwarnings("ignore:Cut episodes:UserWarning")
+def test_of_visits_by_design_what_follows_a_cut_end_is_known_by_the_step():
+    """A tenth is lost after the third visit: the value is that of all, and no less."""
+    held = visits(n=400)
+    kept = (held.step < 3) | (held.episode % 10 > 0)
+    values = [
+        logged_value(visits(constant, n=400)[kept], discount=DISCOUNT)
+        for constant in (0.0, 100.0)
+    ]
+    assert values[1].value == pytest.approx(values[0].value + 100.0 * SIX, abs=1e-4)
+    assert values[1].standard_error == pytest.approx(values[0].standard_error)
+    whole = logged_value(held, discount=DISCOUNT)
+    assert abs(values[0].value - whole.value) < whole.standard_error
 
 
 def test_of_visits_by_design_other_logs_must_have_steps():

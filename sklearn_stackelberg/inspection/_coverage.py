@@ -121,6 +121,7 @@ def coverage_report(
     check_rules({"n_rows": n_rows}, {"n_rows": integer(1)})
     data = prepare_evaluation(policy, X, y, sample_weight=sample_weight, greedy=greedy)
     refuse_endless(data.log, discount)
+    data = data.by_steps(discount)
     fit = fitted_q(data, discount, settings)
     mass = data.weight * fit.ratio
     total = float(mass.sum())

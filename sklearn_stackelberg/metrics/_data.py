@@ -143,6 +143,13 @@ class EvaluationData:
             return np.zeros(len(self))
         return self.steps.of_rows(self.log)
 
+    @cached_property
+    def next_offset(self) -> Floats:
+        """The same of the values of next states, (n,)."""
+        if self.steps is None:
+            return np.zeros(len(self))
+        return self.steps.after_rows(self.log)
+
     def initial_values(self, value: Floats) -> Floats:
         """V of the initial rows, from V of ``states`` as it was fitted."""
         return value[self.initial_state] + self.offset[self.initial]

@@ -108,7 +108,7 @@ def _without_actions(log: Transitions) -> Transitions:
 
 
 def _figures(data: EvaluationData, discount: float) -> Figures:
-    limits = data.return_range(discount)
+    data, limits = data.by_steps(discount), data.return_range(discount)
     rows = _whole(data)
     if rows is None:
         fit = fitted_q(data, discount)
@@ -134,7 +134,8 @@ def _figures(data: EvaluationData, discount: float) -> Figures:
         method += ", and what follows a cut end by fitted-Q evaluation"
         fit = fitted_q(data, discount)
         carried = power[cut] * data.carried(discount)[cut]
-        v = np.clip(fit.state_values[data.next_index[cut]], *limits)
+        after = fit.state_values[data.next_index[cut]] + data.next_offset[cut]
+        v = np.clip(after, *limits)
         returns[rows.episode[cut]] += carried * v
         influence = _influence_of_ends(fit, cut, weight[rows.episode[cut]] * carried)
     value = float(weight @ returns)

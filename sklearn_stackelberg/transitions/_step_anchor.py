@@ -69,12 +69,15 @@ class StepAnchor:
         """q₀ of the steps of rows, (n,)."""
         return self.values[self._place(log)]
 
+    def after_rows(self, log: Log) -> Floats:
+        """q₀ of the steps after rows, (n,)."""
+        return self.values[np.minimum(self._place(log) + 1, len(self.values) - 1)]
+
     def reward(self, log: Log, discount: float) -> Floats:
         """The rewards of what Q adds to q₀, (n,)."""
         # Eq. (77).
-        place = self._place(log)
-        after = self.values[np.minimum(place + 1, len(self.values) - 1)]
-        return log.reward - self.values[place] + carried(log, discount) * after
+        after = carried(log, discount) * self.after_rows(log)
+        return log.reward - self.of_rows(log) + after
 
     def _place(self, log: Log) -> Index:
         if log.step is None:
