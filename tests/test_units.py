@@ -189,6 +189,22 @@ def test_of_visits_by_design_other_logs_must_have_steps():
         learner.partial_fit(rows)
 
 
+@pytest.mark.parametrize("by_design_first", [True, False])
+def test_what_goes_on_is_measured_from_what_it_began_with(by_design_first):
+    """Q of the fit and of its evaluation, of logs whose steps say different things."""
+    first, then = visits(100.0, n=60), visits(100.0, seed=1, n=60)
+    by_chance = then if by_design_first else first
+    # Ends in the middle of episodes, as many as at their last steps, at any step.
+    by_chance.terminated = np.random.default_rng(0).random(len(first)) < 0.3
+    learner = StackelbergPolicyEstimator(
+        discount=DISCOUNT, solver=Stochastic(mirror_steps=2, max_iter=2), random_state=0
+    )
+    learner.partial_fit(first).partial_fit(then)
+    q, (evaluated, _) = (learner.q_values(then.state, return_std=f) for f in (0, 1))
+    # Taken off twice, or not at all, it would be apart by 300.
+    assert abs(q.mean() - evaluated.mean()) < 60.0
+
+
 @pytest.mark.parametrize("paid", [1.0, -1.0, 0.1])
 @pytest.mark.parametrize("discount", [0.9, 0.999])
 def test_where_all_is_worth_the_same_nothing_is_taken_off(paid, discount):

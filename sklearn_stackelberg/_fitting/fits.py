@@ -158,7 +158,11 @@ class Fit(ABC):
         """What `score` starts from; None where the log, a part, lacks actions."""
         problem = self.problem
         return fit_holdout_evaluator(
-            policy, problem.given, problem.discount, joined=problem.log
+            policy,
+            problem.given,
+            problem.discount,
+            joined=problem.log,
+            steps=problem.units.steps,
         )
 
     def reconstruction(self, fitted: Fitted) -> dict[str, object]:

@@ -59,7 +59,10 @@ class FoldFits:
         self._actions, _ = read_actions(train, first.action_type, first.action_bounds)
         self._prepared: dict[tuple[str, ...], _Prepared] = {}
         self._evaluation = HoldoutEvaluation(
-            self._problem.given, first.discount, joined=self._problem.log
+            self._problem.given,
+            first.discount,
+            joined=self._problem.log,
+            steps=self._problem.units.steps,
         )
         self._held: EvaluationFeatures | None = None
         self.prepare(first)

@@ -159,12 +159,15 @@ class OfflineProblem:
             terminated = 1.0 - carried(log, discount) / gamma
         # Units of the first log stay, so that what was learned keeps its meaning.
         steps = units.steps if units else StepAnchor.of(log, discount)
-        if steps is not None:
+        if units is not None:
+            anchor = units.anchor
+        elif steps is not None:
             anchor = float(np.average(steps.of_rows(log), weights=weight))
+        else:
+            anchor = average_value(log.reward, terminated, gamma, weight)
+        if steps is not None:
             reward = steps.reward(log, discount)
         else:
-            own = average_value(log.reward, terminated, gamma, weight)
-            anchor = units.anchor if units else own
             reward = anchored_reward(log.reward, terminated, anchor, gamma)
         if units is None:
             units = RewardUnits(anchor, _spread(reward, log.reward, weight), steps)

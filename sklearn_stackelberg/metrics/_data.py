@@ -103,31 +103,30 @@ class EvaluationData:
         """The logged states, (n, d)."""
         return self.states[self.state_index]
 
-    def anchored(self, discount: float, steps: StepAnchor | None = None) -> Self:
-        """Values measured from what the log returns from each step on.
+    def anchored(self, discount: float, steps: StepAnchor | None) -> Self:
+        """Values measured from what a log, perhaps another one, returns from steps on.
 
-        Where steps say when its episodes end, or another log's did, whose ``steps``
-        these are; as it is where they do not. What is fitted is then of `reward`, Q is
-        less `offset`, which `initial_values` adds again.
+        What is fitted is then of `reward`, Q is less `offset`, which `initial_values`
+        adds again. None leaves all as it is.
         """
-        steps = StepAnchor.of(self.log, discount) if steps is None else steps
-        return replace(self, steps=steps, discount=discount) if steps else self
+        return replace(self, steps=steps, discount=discount)
 
     def by_steps(self, discount: float, steps: StepAnchor | None = None) -> Self:
         """`anchored`, and with a last column of the states that holds the step.
 
-        What a policy does in a state may be the same at all steps, and is worth more
-        the more steps there are to come.
+        By the log itself, if no ``steps`` are given. What a policy does in a state may
+        be the same at all steps, and is worth more the more steps there are to come.
         """
-        found = self.anchored(discount, steps)
-        if found.steps is None:
+        steps = StepAnchor.of(self.log, discount) if steps is None else steps
+        if steps is None:
             return self
         assert self.log.step is not None
         step = np.empty(len(self.states))
         step[self.next_index] = self.log.step + 1
         # Last, so that a state that is also the next one has its own row's.
         step[self.state_index] = self.log.step
-        return replace(found, states=np.column_stack([self.states, step]))
+        states = np.column_stack([self.states, step])
+        return replace(self.anchored(discount, steps), states=states)
 
     @cached_property
     def reward(self) -> Floats:

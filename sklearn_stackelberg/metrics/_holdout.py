@@ -52,7 +52,7 @@ class HoldoutValue:
     anchor: float  # what Q is drawn to: the return of the log's mean reward
     discount: float
     highest: float  # return that the training log's rewards can add up to
-    steps: StepAnchor | None  # of the training log: what values are measured from
+    steps: StepAnchor | None  # what values are measured from
 
     def value(self, data: EvaluationData) -> float:
         """Value on rows that nothing was learned from, doubly robust.
@@ -67,9 +67,7 @@ class HoldoutValue:
 
         With what each piece of the log contributes to it, (E,).
         """
-        data = features.data
-        if self.steps is not None:
-            data = data.anchored(self.discount, self.steps)
+        data = features.data.anchored(self.discount, self.steps)
         v, q = features.values(self.weight, self.anchor)  # (N,), (n,)
         ratio = features.times_all(self.dual)
         largest = _quantile(np.abs(ratio), data.row_weight)
@@ -96,22 +94,26 @@ class HoldoutEvaluation:
     """What one training log says of policies, in features that are fitted once.
 
     ``joined`` is the same log with equal episodes as one: of a long log, a part of that
-    is taken.
+    is taken. ``steps`` are what values are measured from, as those of the policies are.
     """
 
-    def __init__(self, log: Log, discount: float, joined: Log | None = None) -> None:
+    def __init__(
+        self,
+        log: Log,
+        discount: float,
+        joined: Log | None = None,
+        steps: StepAnchor | None = None,
+    ) -> None:
         if joined is not None and len(log) > _ROWS:
             log = joined
         self._log, self._part, self._discount = log, _part(log), discount
-        # Of all rows: a part of them lacks steps.
-        self._steps = StepAnchor.of(log, discount)
+        self._steps = steps
         self._system: FittedQSystem | None = None
 
     def fit(self, policy: AnyPolicy) -> FittedQ:
         """Q of a policy, and its dual."""
-        data, discount = tabulate_policy(policy, self._part), self._discount
-        if self._steps is not None:
-            data = data.anchored(discount, self._steps)
+        discount = self._discount
+        data = tabulate_policy(policy, self._part).anchored(discount, self._steps)
         if self._system is None:
             self._system = _system(data, discount)
             return self._system.solve()
@@ -132,16 +134,21 @@ class HoldoutEvaluation:
 
 
 def fit_holdout_evaluator(
-    policy: AnyPolicy, log: Log, discount: float, joined: Log | None = None
+    policy: AnyPolicy,
+    log: Log,
+    discount: float,
+    joined: Log | None = None,
+    steps: StepAnchor | None = None,
 ) -> HoldoutEvaluator | None:
     """Fit Q and the density ratios of a policy on the log that it was learned from.
 
-    None where the log, a part of one, lacks actions that the policy takes.
+    As of `HoldoutEvaluation`. None where the log, a part of one, lacks actions that the
+    policy takes.
     """
     classes = getattr(policy, "classes_", None)
     if classes is not None and len(np.setdiff1d(classes, log.action)):
         return None
-    evaluation = HoldoutEvaluation(log, discount, joined)
+    evaluation = HoldoutEvaluation(log, discount, joined, steps)
     fit = evaluation.fit(policy)
     value = vars(evaluation.value(fit))
     return HoldoutEvaluator(**value, uncertainty=QUncertainty.of(fit))
