@@ -154,7 +154,7 @@ def test_of_visits_by_design_values_of_states_know_the_visits_that_are_left():
     # Without a column that says so, of the visits that there are on average.
     log = visits(100.0, n=100)
     np.testing.assert_allclose(
-        fitted(log).q_values(states[:, :2]), 100.0 * LEFT.mean(), atol=15.0
+        fitted(log).q_values(states[:, :2]), 100.0 * LEFT.mean(), atol=5.0
     )
 
 

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from sklearn.dummy import DummyRegressor
 from sklearn.ensemble import RandomForestRegressor
+from sklearn.model_selection import KFold, cross_val_predict
 
 from .._sampling import fixed_sample
 from .._typing import Floats
@@ -14,6 +16,9 @@ from .._typing import Floats
 # Trees, and rows that they are grown on: what there is to learn is a function of the
 # step, which is a column of the states or is not.
 _TREES, _ROWS = 20, 20_000
+
+# Of the variance of q₀ in rows held out, below which states show nothing of it.
+_LEAST_SHOWN = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,12 +34,17 @@ class StateAnchor:
     ) -> StateAnchor:
         """From the logged states, q₀ of their steps and their weights, (n,) each."""
         chosen = fixed_sample(len(states), _ROWS)
-        # Leaves that grow with the log, so that columns of noise show nothing.
         leaf = max(5, round(np.sqrt(len(chosen))))
         forest = RandomForestRegressor(_TREES, min_samples_leaf=leaf, random_state=0)
+        given, departure = states[chosen], anchor[chosen] - mean
         own = None if weight is None else weight[chosen]
-        forest.fit(states[chosen], anchor[chosen] - mean, sample_weight=own)
-        return cls(mean, forest)
+        halves = KFold(2, shuffle=True, random_state=0)
+        left = departure - cross_val_predict(forest, given, departure, cv=halves)
+        if np.mean(left**2) > (1.0 - _LEAST_SHOWN) * np.var(departure):
+            # Columns that do not show the step would move the level of Q at random.
+            nothing = DummyRegressor(strategy="constant", constant=0.0)
+            return cls(mean, nothing.fit(given, departure))
+        return cls(mean, forest.fit(given, departure, sample_weight=own))
 
     def of_shaped(self, states: Floats) -> Floats:
         """What Q of shaped rewards, see `StepAnchor`, lacks in states, (n,)."""
