@@ -14,7 +14,7 @@ from benchmarks.glucose.simulator import STATE, make_log, rollout
 from benchmarks.tuning_problems import Drawn
 from sklearn_stackelberg import Transitions
 
-_MEALS = ("none", "breakfast", "lunch", "dinner", "snack")
+MEALS = ("none", "breakfast", "lunch", "dinner", "snack")
 _KNOWN = {"glucose": 140.0, "trend": 0.0}  # in place of what the sensor missed
 # Of the reference, the best of 32 linear controllers on other days of adult#003: the
 # dose at 120 mg/dL, per 50 mg/dL above, less per unit of insulin on board, half hours
@@ -25,7 +25,7 @@ BASE, PER_GLUCOSE, PER_INSULIN, AHEAD, PER_CARBS = 2.22, 0.9, 0.11, 1.08, 1.58
 def encoded(states: Any) -> Array:
     """Numbers as they are, gaps filled, meals as columns of their own."""
     numbers = states[[name for name in STATE if name != "meal"]].fillna(_KNOWN)
-    meals = np.asarray(states["meal"], dtype=str)[:, None] == _MEALS
+    meals = np.asarray(states["meal"], dtype=str)[:, None] == MEALS
     return np.column_stack([numbers.to_numpy(dtype=float), meals])
 
 

@@ -25,7 +25,7 @@ from sklearn_stackelberg.metrics import doubly_robust_value, fitted_q_value
 
 N_LOGS = 200
 # Of logs that are ten times as long there are fewer, by this.
-FEWER = 5
+FEWER = 2
 METRICS: Mapping[str, Callable[..., Any]] = {
     "fitted-Q": fitted_q_value,
     "doubly robust": doubly_robust_value,

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib.util import find_spec
+from sys import stderr
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from benchmarks.families.choose import Thermostat, ring
 from benchmarks.families.evaluate import admission, stock_keeping
 from benchmarks.families.problem import Finite, Problem, Simulated
 from benchmarks.problems import frozen_lake
+from benchmarks.trust.glucose import LOGGER, TARGET, GlucoseDays
 from benchmarks.trust.policies import (
     Array,
     Gaussian,
@@ -56,6 +59,8 @@ class TrustProblem:
         Whether the log holds what the target does.
     setting : mapping
         Hyperparameters of the estimator that are not its defaults.
+    requires : str, default=None
+        The package of its simulator, where that is not ours.
     """
 
     process: Problem
@@ -66,6 +71,12 @@ class TrustProblem:
     tenfold: Problem | None = None
     covered: bool = True
     setting: Mapping[str, Any] = field(default_factory=dict)
+    requires: str | None = None
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether logs can be made here."""
+        return self.requires is None or find_spec(self.requires) is not None
 
     @property
     def name(self) -> str:
@@ -230,8 +241,9 @@ def _linear_quadratic(
 class _Thermostats(Thermostat):
     value_episodes = 1_000
 
-    def __init__(self, n_episodes: int) -> None:
+    def __init__(self, n_episodes: int, name: str, n_observed: int) -> None:
         self.n_episodes = n_episodes  # type: ignore[misc]
+        self.name, self.n_observed = name, n_observed  # type: ignore[misc]
 
 
 def _cooling(at: float, warm: float, load: float, deviation: float) -> Gaussian:
@@ -241,14 +253,21 @@ def _cooling(at: float, warm: float, load: float, deviation: float) -> Gaussian:
     return Gaussian(mean, deviation, (0.0, 100.0))
 
 
-_THERMOSTAT = TrustProblem(
-    _Thermostats(28),
-    _cooling(30.0, 10.0, 0.0, 14.0),
-    _cooling(27.0, 9.5, 3.0, 11.0),
-    "28 weeks of hours, one amount",
-    # Longer logs, not more of them, would be another problem.
-    tenfold=_Thermostats(280),
-)
+def _thermostat(name: str, n_observed: int) -> TrustProblem:
+    return TrustProblem(
+        _Thermostats(28, name, n_observed),
+        _cooling(30.0, 10.0, 0.0, 14.0),
+        _cooling(27.0, 9.5, 3.0, 11.0),
+        "28 weeks of hours, one amount",
+        # Longer logs, not more of them, would be another problem.
+        tenfold=_Thermostats(280, name, n_observed),
+    )
+
+
+# ------------------------------------------------------------------------- a patient
+
+_GLUCOSE = GlucoseDays("adult#003")
+_GLUCOSE_TRUTH = GlucoseDays("adult#003", 4_000)  # days, of which a log has 60
 
 PROBLEMS: tuple[TrustProblem, ...] = (
     *_ROWS,
@@ -267,9 +286,20 @@ PROBLEMS: tuple[TrustProblem, ...] = (
     TrustProblem(
         _PRESSURE, _PRESSURE.logger, _BY_TRAIT, "100 patients, rewards far from 0"
     ),
+    TrustProblem(
+        _GLUCOSE,
+        LOGGER,
+        TARGET,
+        "60 days of half hours, five doses of insulin",
+        exact=_GLUCOSE_TRUTH.value_stochastic,
+        requires="simglucose",
+    ),
     _linear_quadratic("linear-quadratic", -0.5, 0.1, 0.4, True),
     _linear_quadratic("linear-quadratic, away", -0.8, -0.5, 0.2, False),
-    _THERMOSTAT,
+    # All weeks begin at midnight, and states do not say what hour it is: they are no
+    # Markov process, so that a bias remains however long the log is.
+    _thermostat("thermostat", 2),
+    _thermostat("thermostat, hour shown", 3),
 )
 
 
@@ -280,4 +310,7 @@ def by_name(names: str | None) -> tuple[TrustProblem, ...]:
     if not found:
         known = [problem.name for problem in PROBLEMS]
         raise ValueError(f"No problem's name holds {names!r}; there are {known}.")
-    return found
+    for problem in found:
+        if not problem.is_installed:
+            print(f"Left out: {problem.name}. Install {problem.requires}.", file=stderr)
+    return tuple(problem for problem in found if problem.is_installed)
