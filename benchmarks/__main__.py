@@ -42,6 +42,7 @@ TABLES = (
     "residual_features",
     "floors",
     "held_out",
+    "residuals",
     "censoring",
     "differences",
     "ranks",

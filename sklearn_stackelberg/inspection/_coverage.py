@@ -16,6 +16,7 @@ from ..metrics._data import EvaluationData
 from ..metrics._estimate import effective_size
 from ..metrics._holdout import fitted_q
 from ..metrics._prepare import prepare_evaluation
+from ..metrics._residual_check import ResidualCheck, residual_check
 from ..metrics._settings import QSettings
 from ..metrics._unsupported import support_counts, unsupported_share
 from ..transitions._time import refuse_endless
@@ -89,7 +90,8 @@ def coverage_report(
     -----
     UserWarning
         If the value rests on a handful of rows or episodes, of which the heaviest are
-        named, or for the most part on nothing that was logged.
+        named, or for the most part on nothing that was logged; or if the states do not
+        hold all that matters (see ``residuals``).
 
     Examples
     --------
@@ -158,6 +160,7 @@ def coverage_report(
         share_unseen_logged=float(data.weight @ unseen[data.state_index]),
         share_followed=max(0.0, 1.0 - abs(1.0 - float(stops))),
         unsupported_share=unsupported_share(fit.system),
+        residuals=residual_check(fit),
         warnings=[],
     )
     report.warnings.extend(coverage_warnings(report, limits))
@@ -257,6 +260,13 @@ class CoverageReport:
         Discounted probability that the policy comes to take an action that the log does
         not support where it is taken: times the range of returns it is the
         ``bias_bound`` of estimates on this log, from which on nothing is known.
+    residuals : ResidualCheck or None
+        Whether what the fitted Q leaves of the Bellman equation, r + γ V(s') − Q(s, a)
+        by the other episodes, still follows from the step (``step_share`` of its
+        variance, ``step_z`` standard errors) or from the row before (``carried``, a
+        list of ``what``, ``correlation`` and ``z``). It should not: else states do not
+        hold all that matters, or Q cannot follow the values. None of a log without
+        episodes of several rows.
     warnings : list of str
         What the warnings said; empty if there is nothing to warn of.
     """
@@ -275,6 +285,7 @@ class CoverageReport:
     share_unseen_logged: float
     share_followed: float
     unsupported_share: float
+    residuals: ResidualCheck | None
     warnings: list[str]
 
     @property
@@ -360,6 +371,30 @@ def coverage_warnings(report: CoverageReport, limits: dict[str, float]) -> list[
             f"The logged rows account for {_percent(report.share_followed)} of the "
             "policy's discounted visits: it soon leaves for what was never logged. "
             "Evaluate a policy nearer to the logged one (a smaller lam)."
+        )
+    if report.residuals is not None:
+        out += _residual_warnings(report.residuals)
+    return out
+
+
+def _residual_warnings(found: ResidualCheck) -> list[str]:
+    out = []
+    if found.steps_matter:
+        out.append(
+            f"The step explains {_percent(found.step_share)} of what the fitted Q "
+            "leaves of the Bellman equation: the states do not say all that matters "
+            "(the time of day? the stage of a treatment?), and the value is biased "
+            "however long the log is. Add the step, or what it stands for, to the "
+            "states."
+        )
+    if (one := found.of_row_before) is not None:
+        out.append(
+            f"What the fitted Q leaves of the Bellman equation goes with {one.what} of "
+            f"the row before (correlation {one.correlation:+.2f}, {abs(one.z):.1f} "
+            "standard errors from 0). Either the states lack something that lasts, and "
+            "the value is biased however long the log is: add what is known of it, or "
+            "the history (preprocessing.HistoryStates). Or Q cannot follow the values: "
+            "try a larger n_components."
         )
     return out
 

@@ -1,0 +1,185 @@
+"""Whether what Q leaves of the Bellman equation still follows from something known.
+
+If the states say all that matters and Q is right, δ = r + γ V(s') − Q(s, a) has a mean
+of zero whatever happened before, at whatever step. Where it has not, values are biased,
+and a longer log does not help.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.stats import norm
+
+from .._typing import Floats, Index
+from ..transitions._linking import places_in_time
+from ..transitions._tables import column_names, is_frame
+from ._data import EvaluationData, batches
+from ._fitted_q import FittedQ
+
+# What is smaller is no bias to speak of, however sure it is: where states say all, a
+# smooth Q's misfit reached -0.12 and 0.14 (noise of five columns, CartPole), and what
+# was hidden 0.25 and more.
+_LEAST_STEP_SHARE, _LEAST_CORRELATION = 0.05, 0.15
+# Of a true null, how often any of the columns may seem to matter.
+_CHANCE = 0.005
+# Below this share of its size, what is left of a column is rounding.
+_ROUNDING = 1e-6
+
+
+class Carried(NamedTuple):
+    """How the residual of a row goes with something of the row before it."""
+
+    what: str
+    correlation: float
+    z: float  # in standard errors over episodes
+
+
+class ResidualCheck(NamedTuple):
+    """What the step and the row before tell of residuals; as `residual_check` has it.
+
+    Parameters
+    ----------
+    step_share : float
+        Of the residuals' variance what their mean at each step, in other episodes,
+        explains; below 0 where it explains nothing.
+    step_z : float
+        How far that is from 0, in standard errors over episodes.
+    carried : list of Carried
+        By size of ``z``, the largest first.
+    """
+
+    step_share: float
+    step_z: float
+    carried: list[Carried]
+
+    @property
+    def steps_matter(self) -> bool:
+        """Whether the step tells what the states do not."""
+        sure = self.step_z > norm.isf(_CHANCE)
+        return bool(sure and self.step_share > _LEAST_STEP_SHARE)
+
+    @property
+    def of_row_before(self) -> Carried | None:
+        """What tells most of all that matters of the row before."""
+        least = norm.isf(_CHANCE / 2.0 / max(1, len(self.carried)))
+        for one in self.carried:
+            if abs(one.z) > least and abs(one.correlation) > _LEAST_CORRELATION:
+                return one
+        return None
+
+
+def residual_check(fit: FittedQ) -> ResidualCheck | None:
+    """Look for what is left in the residuals; None of a log without longer episodes."""
+    data = fit.data
+    if data.log.episode is None or data.n_pieces < 3 or data.has_blocks:
+        return None
+    places = places_in_time(len(data), data.log.episode, data.log.step)
+    row_at = np.full(places.size.sum(), -1)
+    first = np.cumsum(places.size) - places.size
+    at = first[places.episode] + places.place
+    row_at[at] = np.arange(len(data))
+    rows = np.flatnonzero(places.place > 0)
+    before = row_at[at[rows] - 1]
+    if data.log.step is not None:
+        follows = data.log.step[rows] == data.log.step[before] + 1
+        rows, before = rows[follows], before[follows]
+    residual = fit.left_out_residual
+    if not len(rows) or not np.isfinite(residual).all():
+        return None
+    step = places.place if data.log.step is None else data.log.step
+    share, z = _of_steps(data, residual, step)
+    return ResidualCheck(share, z, _of_row_before(fit, residual, rows, before))
+
+
+def _ratio_of_sums(data: EvaluationData, rows: Index | slice, values: Floats) -> Floats:
+    """Sums over all rows, in standard errors over episodes; 0 where nothing varies."""
+    of_episode = np.zeros((data.n_episodes, *values.shape[1:]))
+    np.add.at(of_episode, data.episode[rows], values)
+    size = np.sqrt((of_episode**2).sum(axis=0))
+    out: Floats = np.divide(
+        of_episode.sum(axis=0), size, out=np.zeros_like(size), where=size > 0
+    )
+    return out
+
+
+def _of_steps(
+    data: EvaluationData, residual: Floats, step: Index
+) -> tuple[float, float]:
+    """What means at each step, of other episodes, explain of the variance; its z."""
+    # Eq. (79) of docs/game.md.
+    places = np.unique(step, return_inverse=True)[1]
+    overall = _without_own(data.weight, residual, data.episode, whole=True)
+    by_step = _without_own(data.weight, residual, places, whole=False)
+    by_step = np.where(np.isnan(by_step), overall, by_step)
+    left = data.weight * (residual - overall) ** 2
+    gain = left - data.weight * (residual - by_step) ** 2
+    if not left.sum() > 0.0:
+        return 0.0, 0.0
+    z = _ratio_of_sums(data, slice(None), gain)
+    return float(gain.sum() / left.sum()), float(z)
+
+
+def _without_own(weight: Floats, values: Floats, group: Index, whole: bool) -> Floats:
+    """Mean of the rows outside each row's group, or else of the others in it, (n,)."""
+    total = np.bincount(group, weight)[group]
+    sums = np.bincount(group, weight * values)[group]
+    rest, rest_sums = total - weight, sums - weight * values
+    if whole:
+        rest, rest_sums = weight.sum() - total, weight @ values - sums
+    known = rest > _ROUNDING * weight
+    return np.divide(rest_sums, rest, out=np.full(len(values), np.nan), where=known)
+
+
+def _of_row_before(
+    fit: FittedQ, residual: Floats, rows: Index, before: Index
+) -> list[Carried]:
+    """Correlations with columns of the row before, given the row's state and action."""
+    data, features = fit.data, fit.system.features
+    names, columns = _columns(data, residual)
+    earlier = columns[before]  # (k, c)
+    weight = data.weight[rows] / data.weight[rows].sum()
+    least = _ROUNDING**2 * (weight @ earlier**2)
+    earlier = earlier - weight @ earlier
+    # Eq. (78) of docs/game.md, a generalised covariance measure: of the earlier column
+    # only what the state and the action do not say, so that a bend of Q that the
+    # features cannot follow is not taken for memory.
+    gram = fit.system.ridge / data.total * np.eye(features.size)
+    crossed = np.zeros((features.size, len(names)))
+    nothing = np.zeros(len(data))
+    for batch in batches(len(rows)):
+        some = rows[batch]
+        gram += features.moments(some, weight[batch], nothing[some])
+        crossed += features.crossed(some, weight[batch], earlier[batch])
+    coefficients = np.linalg.solve(gram, crossed)
+    for batch in batches(len(rows)):
+        earlier[batch] -= features.times(rows[batch], coefficients)
+    left = weight @ earlier**2
+    # Also what the state and the action say to the last digit.
+    earlier[:, left <= least] = 0.0
+    own = weight * residual[rows]
+    z = _ratio_of_sums(data, rows, own[:, None] * earlier)
+    size = np.sqrt((weight @ residual[rows] ** 2) * left)
+    correlation = np.divide(own @ earlier, size, out=np.zeros(len(z)), where=size > 0)
+    found = map(Carried, names, correlation.tolist(), z.tolist())
+    return sorted(found, key=lambda one: -abs(one.z))
+
+
+def _columns(data: EvaluationData, residual: Floats) -> tuple[list[str], Floats]:
+    """What a row may hand on to the next one, by name, (n, c)."""
+    names = ["the residual", "the reward"]
+    parts = [residual, data.log.reward]
+    if data.is_continuous:
+        names += [f"action column {j}" for j in range(data.actions.shape[1])]
+    else:
+        labels = np.asarray(getattr(data.policy, "classes_")).tolist()  # noqa: B009
+        names += [f"action {label!r}" for label in labels]
+    n_columns = data.log.n_features
+    states = data.state[:, :n_columns]  # without the step of `by_steps`
+    state = data.log.state
+    if is_frame(state):
+        names += [f"the state's {name!r}" for name in column_names(state)]
+    else:
+        names += [f"state column {j}" for j in range(n_columns)]
+    return names, np.column_stack([*parts, data.actions, states])

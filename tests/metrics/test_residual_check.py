@@ -1,0 +1,187 @@
+"""What is left of the Bellman equation: nothing, the step, or the row before."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+from _logs import changed
+from numpy.testing import assert_allclose
+
+from sklearn_stackelberg import Transitions
+from sklearn_stackelberg.inspection import coverage_report
+from sklearn_stackelberg.metrics._holdout import fitted_q
+from sklearn_stackelberg.metrics._prepare import prepare_evaluation
+from sklearn_stackelberg.metrics._residual_check import residual_check
+from sklearn_stackelberg.metrics._settings import QSettings
+
+DISCOUNT = 0.8
+
+
+class Uniform:
+    """Two actions, as often, under any names."""
+
+    def __init__(self, classes=(0, 1)):
+        self.classes_ = np.array(classes)
+
+    def predict_proba(self, states):
+        return np.full((len(states), 2), 0.5)
+
+
+class Spread:
+    """An amount around 0, whatever the state."""
+
+    def predict(self, states):
+        return np.zeros(len(states))
+
+    def action_nodes(self, states):
+        nodes = np.tile([[-1.0], [1.0]], (len(states), 1, 1))
+        return nodes, np.full((len(states), 2), 0.5)
+
+
+def day(step):
+    return np.sin(2 * np.pi * step / 8)
+
+
+def logged(seed=0, *, trait=0.0, hour=0.0, shown=(), n_episodes=40, length=16):
+    """An autoregression; rewards also have a trait of the episode, and of the hour."""
+    rng = np.random.default_rng(seed)
+    own = rng.normal(size=n_episodes)
+    x = np.zeros((n_episodes, length + 1))
+    action = rng.integers(2, size=(n_episodes, length))
+    for t in range(length):
+        x[:, t + 1] = 0.5 * x[:, t] + action[:, t] - 0.5 + rng.normal(size=n_episodes)
+    step = np.tile(np.arange(length + 1), (n_episodes, 1))
+    known = {
+        "trait": np.tile(own[:, None], (1, length + 1)),
+        "sine": day(step),
+        "cosine": day(step + 2),
+    }
+    states = np.stack([x, *(known[name] for name in shown)], axis=2)
+    reward = x[:, :-1] + 0.5 * action + rng.normal(size=(n_episodes, length))
+    reward += trait * own[:, None] + hour * day(step[:, :-1])
+    d = states.shape[2]
+    return Transitions(
+        states[:, :-1].reshape(-1, d),
+        action.ravel(),
+        reward.ravel(),
+        states[:, 1:].reshape(-1, d),
+        episode=np.repeat(np.arange(n_episodes), length),
+        step=step[:, :-1].ravel(),
+    )
+
+
+def check(log, policy=None, n_components=200):
+    data = prepare_evaluation(policy or Uniform(), log)
+    settings = QSettings(n_components=n_components)
+    return residual_check(fitted_q(data, DISCOUNT, settings))
+
+
+def figures(found):
+    return {one.what: (one.correlation, one.z) for one in found.carried} | {
+        "step": (found.step_share, found.step_z)
+    }
+
+
+def test_states_that_say_all_are_not_suspected():
+    found = [check(logged(seed)) for seed in range(30)]
+    assert not any(one.steps_matter or one.of_row_before for one in found)
+    # Of the largest of five columns, over 30 logs: as chance has it.
+    largest = [abs(one.carried[0].z) for one in found]
+    assert 1.0 < np.mean(largest) < 2.5
+
+
+def test_a_trait_that_lasts_is_found_and_gone_where_states_show_it():
+    hidden = check(logged(trait=2.0))
+    assert hidden.of_row_before.what in ("the residual", "the reward")
+    assert hidden.of_row_before.correlation > 0.4
+    assert not hidden.steps_matter
+    assert check(logged(trait=2.0, shown=["trait"])).of_row_before is None
+
+
+def test_an_hour_that_matters_is_found_by_the_step():
+    hidden = check(logged(hour=2.0))
+    assert hidden.steps_matter
+    # The hour's share of what the states leave: 2 of 2 + 1, and the next value's.
+    assert 0.3 < hidden.step_share < 0.8
+    assert not check(logged(hour=2.0, shown=["sine", "cosine"])).steps_matter
+
+
+def test_the_units_and_the_order_of_a_log_do_not_matter():
+    log = logged(trait=1.0, hour=1.0, n_episodes=10)
+    # Landmarks are drawn in the order of the rows, unless all are taken.
+    expected = figures(check(log, n_components=None))
+    moved = changed(log, reward=1000.0 + 7.0 * log.reward)
+    shuffled = log[np.random.default_rng(0).permutation(len(log))]
+    for other in (moved, shuffled):
+        found = figures(check(other, n_components=None))
+        assert found.keys() == expected.keys()
+        for name, (size, z) in expected.items():
+            assert_allclose(found[name], (size, z), atol=1e-6, err_msg=name)
+
+
+def test_actions_are_named_as_the_policy_has_them():
+    log = logged()
+    names = np.array(["none", "drug"])
+    named = changed(log, action=names[log.action])
+    found = check(named, Uniform(("none", "drug")))
+    expected = figures(check(log))
+    assert figures(found)["action 'drug'"] == expected["action 1"]
+
+
+def test_state_columns_have_their_names():
+    pd = pytest.importorskip("pandas")
+    log = logged(shown=["sine"])
+    columns = {
+        name: pd.DataFrame(getattr(log, name), columns=["bp", "hour"])
+        for name in ("state", "next_state")
+    }
+    found = figures(check(changed(log, **columns)))
+    assert {"the state's 'bp'", "the state's 'hour'"} < found.keys()
+
+
+def test_a_column_that_does_not_vary_is_rounding():
+    log = logged()
+    constant = np.full((len(log), 1), 1e6)
+    wide = {
+        name: np.hstack([getattr(log, name), constant])
+        for name in ("state", "next_state")
+    }
+    found = figures(check(changed(log, **wide)))
+    assert found["state column 1"] == (0.0, 0.0)
+
+
+def test_amounts():
+    log = logged(trait=2.0)
+    dosed = changed(log, action=2.0 * log.action - 1.0)
+    found = check(dosed, Spread())
+    assert found.of_row_before.what in ("the residual", "the reward")
+    assert "action column 0" in figures(found)
+
+
+def test_rows_that_are_missing_are_no_rows_before():
+    log = logged(trait=2.0)
+    assert check(changed(log, step=2 * log.step)) is None
+
+
+def test_there_is_nothing_to_look_at_in_single_rows():
+    log = logged(length=1)
+    assert check(log) is None
+    alone = Transitions(log.state, log.action, log.reward, log.next_state)
+    assert check(alone) is None
+
+
+def test_the_report_says_so():
+    log = logged(hour=2.0)
+    # The row before tells the hour as well.
+    with pytest.warns(UserWarning, match="The step explains|of the row before"):
+        report = coverage_report(Uniform(), log, discount=DISCOUNT)
+    assert "Warning: The step explains" in str(report)
+    assert "Add the step, or what it stands for" in str(report)
+    with pytest.warns(UserWarning, match="goes with the re(ward|sidual) of the row be"):
+        coverage_report(Uniform(), logged(trait=2.0), discount=DISCOUNT)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        report = coverage_report(Uniform(), logged(), discount=DISCOUNT)
+    assert report.warnings == []
