@@ -103,11 +103,14 @@ def halves(log: Transitions, seed: int) -> tuple[Transitions, Transitions]:
 
 
 def marked(found: Mapping[str, Any]) -> bool:
-    """Whether an estimate refuses, or says that it rests on no data.
+    """Whether an estimate refuses, or says that it rests on no data, or on too little.
 
-    It says so where its bound of the bias reaches further than its sampling error does.
+    It says so where its bound of the bias reaches further than its sampling error does,
+    and where states do not hold all that matters (`HiddenStateWarning`).
     """
     if "refused" in found or not np.isfinite(found["standard_error"]):
+        return True
+    if any("leaves of the Bellman equation" in text for text in found["warned"]):
         return True
     reach = (found["high"] - found["low"]) / 2.0 - found["bias_bound"]
     return found["bias_bound"] > max(reach, 0.0)

@@ -163,9 +163,12 @@ def coverage_report(
         residuals=residual_check(fit),
         warnings=[],
     )
-    report.warnings.extend(coverage_warnings(report, limits))
-    for text in report.warnings:
-        warnings.warn(text, UserWarning, stacklevel=2)
+    found = [UserWarning(text) for text in coverage_warnings(report, limits)]
+    if report.residuals is not None:
+        found += report.residuals.warnings
+    for warning in found:
+        report.warnings.append(str(warning))
+        warnings.warn(warning, stacklevel=2)
     return report
 
 
@@ -371,30 +374,6 @@ def coverage_warnings(report: CoverageReport, limits: dict[str, float]) -> list[
             f"The logged rows account for {_percent(report.share_followed)} of the "
             "policy's discounted visits: it soon leaves for what was never logged. "
             "Evaluate a policy nearer to the logged one (a smaller lam)."
-        )
-    if report.residuals is not None:
-        out += _residual_warnings(report.residuals)
-    return out
-
-
-def _residual_warnings(found: ResidualCheck) -> list[str]:
-    out = []
-    if found.steps_matter:
-        out.append(
-            f"The step explains {_percent(found.step_share)} of what the fitted Q "
-            "leaves of the Bellman equation: the states do not say all that matters "
-            "(the time of day? the stage of a treatment?), and the value is biased "
-            "however long the log is. Add the step, or what it stands for, to the "
-            "states."
-        )
-    if (one := found.of_row_before) is not None:
-        out.append(
-            f"What the fitted Q leaves of the Bellman equation goes with {one.what} of "
-            f"the row before (correlation {one.correlation:+.2f}, {abs(one.z):.1f} "
-            "standard errors from 0). Either the states lack something that lasts, and "
-            "the value is biased however long the log is: add what is known of it, or "
-            "the history (preprocessing.HistoryStates). Or Q cannot follow the values: "
-            "try a larger n_components."
         )
     return out
 

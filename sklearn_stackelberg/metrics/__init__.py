@@ -8,10 +8,12 @@ from ._estimate import OffPolicyEstimate
 from ._fitted_q_value import fitted_q_value
 from ._importance import importance_sampling_value
 from ._logged_value import logged_value
+from ._residual_check import HiddenStateWarning
 from ._selected_value import SelectedValue
 from ._training_rows import TrainingRowsWarning
 
 __all__ = [
+    "HiddenStateWarning",
     "OffPolicyEstimate",
     "PolicyComparison",
     "SelectedValue",

@@ -29,6 +29,7 @@ from ._importance_weights import (
     whole_episodes,
 )
 from ._prepare import evaluate
+from ._residual_check import hidden_state_notes
 from ._settings import QSettings, choose_and_fit_features
 from ._thin_pairs import widened
 from ._unsupported import bias_bound
@@ -241,7 +242,8 @@ def doubly_robust_value(
     Warns
     -----
     UserWarning
-        With ``ratios="importance"``, as in `importance_sampling_value`.
+        With ``ratios="importance"``, as in `importance_sampling_value`; else a
+        `HiddenStateWarning`, as in `fitted_q_value`.
 
     References
     ----------
@@ -280,7 +282,7 @@ def doubly_robust_value(
             step_ratio, source = step_ratios(
                 data, propensity_model, folds, random_state
             )
-        notes: tuple[str, ...] = ()
+        notes: tuple[str | Warning, ...] = ()
         left_out = None
         features, chosen_ridge = choose_and_fit_features(data, discount, settings)
         system = FittedQSystem.from_kernel(data, discount, features, chosen_ridge)
@@ -293,6 +295,7 @@ def doubly_robust_value(
                 ridge = _SMALLER_RIDGE * chosen_ridge
                 whole = FittedQSystem(data, discount, system.features, ridge).solve()
                 psi, left_out = with_second_order(psi, whole), whole.contributions
+                notes = hidden_state_notes(whole)
             source, unit = "density ratios", "rows"
         else:
             value, psi, size = stepwise_estimate(

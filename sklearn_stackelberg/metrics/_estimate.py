@@ -38,7 +38,7 @@ class Figures(NamedTuple):
     left_out: Floats | None = None  # (E,), the same by leaving out each, where known
     bias_bound: float = 0.0
     limits: Limits = _NO_LIMITS  # what the value must lie between
-    notes: tuple[str, ...] = ()  # what to warn of
+    notes: tuple[str | Warning, ...] = ()  # what to warn of
 
 
 # Fitted-Q's error, by leaving out each episode, is as a rule the influence function's

@@ -14,6 +14,7 @@ from ._estimate import Figures, OffPolicyEstimate
 from ._fitted_q import bootstrap_regressed, regressed_q
 from ._holdout import fitted_q
 from ._prepare import evaluate
+from ._residual_check import hidden_state_notes
 from ._settings import QSettings
 from ._unsupported import bias_bound
 
@@ -128,6 +129,12 @@ def fitted_q_value(
         its range), if the discount is not in [0, 1], or if the weights are negative,
         all zero or too few.
 
+    Warns
+    -----
+    HiddenStateWarning
+        If what Q leaves of the Bellman equation in other episodes still follows from
+        the step or from the row before: see docs/evaluation.md.
+
     Examples
     --------
     >>> import numpy as np
@@ -182,6 +189,7 @@ def fitted_q_value(
             # What is not asked for need not be waited for.
             bias_bound=bias_bound(fit.system) if error_by else 0.0,
             limits=fit.limits,
+            notes=hidden_state_notes(fit) if error_by == "influence" else (),
         )
 
     return evaluate(

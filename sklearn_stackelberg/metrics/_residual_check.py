@@ -22,10 +22,27 @@ from ._fitted_q import FittedQ
 # smooth Q's misfit reached -0.12 and 0.14 (noise of five columns, CartPole), and what
 # was hidden 0.25 and more.
 _LEAST_STEP_SHARE, _LEAST_CORRELATION = 0.05, 0.15
-# Of a true null, how often any of the columns may seem to matter.
-_CHANCE = 0.005
+# Of a true null, how often any of the columns may seem to matter. Every estimate asks.
+_CHANCE = 0.001
 # Below this share of its size, what is left of a column is rounding.
 _ROUNDING = 1e-6
+
+
+class HiddenStateWarning(UserWarning):
+    """The states of a log do not hold all that matters, or Q cannot follow the values.
+
+    Both show in the same way: what Q leaves of the Bellman equation in other episodes
+    still follows from the step, or from the row before. Estimates are then further from
+    the truth than their standard errors say, however long the log is.
+
+    Examples
+    --------
+    Where that is known:
+
+    >>> import warnings
+    >>> from sklearn_stackelberg.metrics import HiddenStateWarning
+    >>> warnings.filterwarnings("ignore", category=HiddenStateWarning)
+    """
 
 
 class Carried(NamedTuple):
@@ -68,6 +85,36 @@ class ResidualCheck(NamedTuple):
             if abs(one.z) > least and abs(one.correlation) > _LEAST_CORRELATION:
                 return one
         return None
+
+    @property
+    def warnings(self) -> list[HiddenStateWarning]:
+        """What is to be said of it; nothing, where states hold all that matters."""
+        out = []
+        if self.steps_matter:
+            out.append(
+                f"The step explains {100.0 * self.step_share:.0f} % of what the fitted "
+                "Q leaves of the Bellman equation: the states do not say all that "
+                "matters (the time of day? the stage of a treatment?), and the value "
+                "is biased however long the log is. Add the step, or what it stands "
+                "for, to the states."
+            )
+        if (one := self.of_row_before) is not None:
+            out.append(
+                "What the fitted Q leaves of the Bellman equation goes with "
+                f"{one.what} of the row before (correlation {one.correlation:+.2f}, "
+                f"{abs(one.z):.1f} standard errors from 0). Either the states lack "
+                "something that lasts, and the value is biased however long the log "
+                "is: add what is known of it, or the history "
+                "(preprocessing.HistoryStates). Or Q cannot follow the values: try a "
+                "larger n_components."
+            )
+        return [HiddenStateWarning(text) for text in out]
+
+
+def hidden_state_notes(fit: FittedQ) -> tuple[HiddenStateWarning, ...]:
+    """What an estimate by this Q is to warn of."""
+    found = residual_check(fit)
+    return () if found is None else tuple(found.warnings)
 
 
 def residual_check(fit: FittedQ) -> ResidualCheck | None:

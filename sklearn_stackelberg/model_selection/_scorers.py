@@ -14,6 +14,7 @@ from ..metrics._doubly_robust import doubly_robust_value
 from ..metrics._estimate import OffPolicyEstimate
 from ..metrics._fitted_q_value import fitted_q_value
 from ..metrics._importance import importance_sampling_value
+from ..metrics._residual_check import HiddenStateWarning
 from ..metrics._training_rows import TrainingRowsWarning
 from ..transitions._as_transitions import LogOrStates
 
@@ -77,6 +78,8 @@ class _Scorer:
             discount = _discount(estimator) if self.discount is None else self.discount
             settings = {"discount": discount, **self._settings(), **weights}
             with warnings.catch_warnings():
+                # It is of the log, and would be said of every candidate and fold.
+                warnings.simplefilter("ignore", HiddenStateWarning)
                 # Whoever gives a reference knows what the candidates were learned from.
                 if self.reference is not None:
                     warnings.simplefilter("ignore", TrainingRowsWarning)

@@ -11,10 +11,16 @@ from numpy.testing import assert_allclose
 
 from sklearn_stackelberg import Transitions
 from sklearn_stackelberg.inspection import coverage_report
+from sklearn_stackelberg.metrics import (
+    HiddenStateWarning,
+    doubly_robust_value,
+    fitted_q_value,
+)
 from sklearn_stackelberg.metrics._holdout import fitted_q
 from sklearn_stackelberg.metrics._prepare import prepare_evaluation
 from sklearn_stackelberg.metrics._residual_check import residual_check
 from sklearn_stackelberg.metrics._settings import QSettings
+from sklearn_stackelberg.model_selection import FittedQScorer
 
 DISCOUNT = 0.8
 
@@ -93,11 +99,13 @@ def test_states_that_say_all_are_not_suspected():
 
 
 def test_a_trait_that_lasts_is_found_and_gone_where_states_show_it():
-    hidden = check(logged(trait=2.0))
+    hidden = check(logged(trait=2.0, n_episodes=80))
     assert hidden.of_row_before.what in ("the residual", "the reward")
     assert hidden.of_row_before.correlation > 0.4
     assert not hidden.steps_matter
-    assert check(logged(trait=2.0, shown=["trait"])).of_row_before is None
+    assert (
+        check(logged(trait=2.0, n_episodes=80, shown=["trait"])).of_row_before is None
+    )
 
 
 def test_an_hour_that_matters_is_found_by_the_step():
@@ -153,7 +161,7 @@ def test_a_column_that_does_not_vary_is_rounding():
 
 
 def test_amounts():
-    log = logged(trait=2.0)
+    log = logged(trait=2.0, n_episodes=80)
     dosed = changed(log, action=2.0 * log.action - 1.0)
     found = check(dosed, Spread())
     assert found.of_row_before.what in ("the residual", "the reward")
@@ -175,13 +183,28 @@ def test_there_is_nothing_to_look_at_in_single_rows():
 def test_the_report_says_so():
     log = logged(hour=2.0)
     # The row before tells the hour as well.
-    with pytest.warns(UserWarning, match="The step explains|of the row before"):
+    with pytest.warns(HiddenStateWarning, match="The step explains|of the row before"):
         report = coverage_report(Uniform(), log, discount=DISCOUNT)
     assert "Warning: The step explains" in str(report)
     assert "Add the step, or what it stands for" in str(report)
-    with pytest.warns(UserWarning, match="goes with the re(ward|sidual) of the row be"):
-        coverage_report(Uniform(), logged(trait=2.0), discount=DISCOUNT)
+    log = logged(trait=2.0, n_episodes=80)
+    words = "goes with the re(ward|sidual) of the row be"
+    with pytest.warns(HiddenStateWarning, match=words):
+        coverage_report(Uniform(), log, discount=DISCOUNT)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         report = coverage_report(Uniform(), logged(), discount=DISCOUNT)
     assert report.warnings == []
+
+
+@pytest.mark.parametrize("metric", [fitted_q_value, doubly_robust_value])
+def test_estimates_say_so(metric):
+    log = logged(hour=2.0)
+    with pytest.warns(HiddenStateWarning, match="The step explains|of the row before"):
+        metric(Uniform(), log, discount=DISCOUNT)
+
+
+def test_a_search_says_it_of_no_candidate():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        FittedQScorer(discount=DISCOUNT)(Uniform(), logged(hour=2.0))
