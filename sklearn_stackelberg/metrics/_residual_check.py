@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import norm
 
+from .._sampling import fixed_sample
 from .._typing import Floats, Index
 from ..transitions._linking import places_in_time
 from ..transitions._tables import column_names, is_frame
@@ -24,6 +25,8 @@ from ._fitted_q import FittedQ
 _LEAST_STEP_SHARE, _LEAST_CORRELATION = 0.05, 0.15
 # Of a true null, how often any of the columns may seem to matter. Every estimate asks.
 _CHANCE = 0.001
+# Pairs of rows that are looked at: more find what is smaller still.
+_MOST_PAIRS = 20_000
 # Below this share of its size, what is left of a column is rounding.
 _ROUNDING = 1e-6
 
@@ -133,6 +136,8 @@ def residual_check(fit: FittedQ) -> ResidualCheck | None:
         follows = data.log.step[rows] == data.log.step[before] + 1
         rows, before = rows[follows], before[follows]
     residual = fit.left_out_residual
+    some = fixed_sample(len(rows), _MOST_PAIRS)
+    rows, before = rows[some], before[some]
     if not len(rows) or not np.isfinite(residual).all():
         return None
     step = places.place if data.log.step is None else data.log.step
