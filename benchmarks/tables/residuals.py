@@ -17,6 +17,7 @@ from benchmarks.report import Clock, Rows, markdown
 from benchmarks.suite.halves import HALVES
 from benchmarks.tables.held_out import halves
 from benchmarks.trust import by_name
+from benchmarks.trust.processes import Fishery
 from benchmarks.trust.statistics import Quietly, column, each_log, of_problem
 from sklearn_stackelberg import Transitions
 from sklearn_stackelberg.baselines import BehaviourCloning
@@ -103,9 +104,17 @@ def _cases() -> list[Case]:
     pressure = by_name("blood pressure")[0]
     body = "what the body still holds of insulin and meals"
     glucose = [_known(problem, body, False) for problem in by_name("glucose")]
+    fisheries = [
+        Case(name, Fishery(name, seen).log, Fishery.discount, hidden, False)
+        for name, seen, hidden in (
+            ("fishery", 2, ""),
+            ("fishery, without the warmth", 1, "a warmth that lasts"),
+        )
+    ]
     return [
         *cases,
         *glucose,
+        *fisheries,
         family("sepsis", ""),
         family("recommender", ""),
         family("tank, energy is paid", ""),

@@ -203,6 +203,46 @@ class BloodPressure(Logged):
         return rng.normal(0.0, 0.5, len(log))
 
 
+class Fishery(Logged):
+    """A stock of fish that grows by a logistic curve, and four efforts to catch it.
+
+    State: the stock, and the warmth of the water, which lasts and moves the growth. The
+    reward is what is caught, less the effort.
+
+    Parameters
+    ----------
+    name : str
+    n_observed : int
+        1 hides the warmth.
+    """
+
+    discount, n_episodes, length = 0.9, 60, 20
+    value_length, value_episodes = 80, 5_000
+    caught = np.array([0.0, 0.15, 0.3, 0.5])
+    logger = Probabilities(lambda s: np.ones((len(s), 4)), 4)
+
+    def __init__(self, name: str, n_observed: int) -> None:
+        self.name, self.n_observed = name, n_observed  # type: ignore[misc]
+
+    def start(self, rng: np.random.Generator, n: int) -> Array:
+        return np.column_stack([rng.uniform(0.2, 1.2, n), rng.normal(size=n)])
+
+    def step(
+        self, rng: np.random.Generator, state: Array, action: NDArray[Any]
+    ) -> Outcome:
+        stock, warmth = state.T
+        n = len(state)
+        catch = stock * self.caught[action.astype(int)]
+        growth = 0.5 * (1.0 - stock) + 0.15 * warmth + rng.normal(0.0, 0.05, n)
+        left = np.clip(stock - catch + growth * stock, 0.01, 3.0)
+        warmth = 0.9 * warmth + rng.normal(0.0, 0.44, n)
+        reward = catch - 0.02 * action
+        return np.column_stack([left, warmth]), reward, np.zeros(n, dtype=bool)
+
+    def noise(self, log: Transitions, rng: np.random.Generator) -> Array:
+        return rng.normal(0.0, 0.02, len(log))
+
+
 class LinearQuadratic(Logged):
     """A number that a force moves: x' = 0.9 x + 0.4 a + noise, reward -x² - a² / 2."""
 
