@@ -297,6 +297,9 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
     -----
     TrainingRowsWarning
         By `score` and `metrics`, if the policy was learned from rows of their log.
+    HiddenStateWarning
+        With ``lam="calibrated"``, if the states do not hold all that matters, by
+        `metrics`, too.
     ConvergenceWarning
         If the value was still rising when the iterations ran out.
     UserWarning
@@ -507,6 +510,8 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         if one_pass and isinstance(fit, StochasticFit):
             fit.one_pass()
         lam, result, bound = self._solve(fit, X, y)
+        for note in bound.notes if bound else ():
+            warnings.warn(note, stacklevel=3)
         fitted, found = result.fitted, result.found
         if isinstance(fit, ClosedFormFit):
             # Its conditions cost a few evaluations more; on samples more than the fit.

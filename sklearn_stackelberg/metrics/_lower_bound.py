@@ -20,6 +20,7 @@ from ._doubly_robust import (
 from ._estimate import freedom, spread
 from ._fitted_q import FittedQ, FittedQSystem
 from ._importance_weights import episode_folds
+from ._residual_check import hidden_state_notes
 from ._settings import QSettings, choose_and_fit_features
 from ._tabulate import AnyPolicy, tabulate_policy
 from ._unsupported import bias_bound
@@ -52,6 +53,8 @@ class LowerBound:
         policies do.
     lowest : float
         The least that rewards such as the log's can add up to.
+    notes : tuple of Warning
+        What else makes it less sure: that states do not hold all that matters.
     """
 
     estimate: float
@@ -60,6 +63,7 @@ class LowerBound:
     quantile: float
     bias_bound: float = 0.0
     lowest: float = -np.inf
+    notes: tuple[Warning, ...] = ()
 
     @property
     def value(self) -> float:
@@ -149,6 +153,7 @@ def _highest(
         quantile,
         float(np.mean([bias_bound(system) for system in systems])),
         lowest,
+        hidden_state_notes(fits[0]),
     )
 
 

@@ -21,6 +21,7 @@ from ._estimate import Limits, OffPolicyEstimate, interval, spread, within
 from ._fitted_q import FittedQSystem
 from ._lower_bound import spread_of_policies
 from ._prepare import names_of_pieces
+from ._residual_check import hidden_state_notes
 from ._settings import QSettings, choose_and_fit_features
 from ._tabulate import AnyPolicy, tabulate_policy
 from ._unsupported import bias_bound, unsupported_actions
@@ -56,9 +57,12 @@ class SelectedValue(OffPolicyEstimate):
         As of every `OffPolicyEstimate`.
     n_candidates : int, default=1
         Among so many was chosen.
+    notes : tuple of Warning, default=()
+        What makes it less sure: that states do not hold all that matters.
     """
 
     n_candidates: int = 1
+    notes: tuple[Warning, ...] = ()
 
     @property
     def confidence_interval(self) -> Limits:
@@ -143,6 +147,7 @@ def selected_value(
         pieces=names_of_pieces(data),
         limits=limits,
         n_candidates=n_candidates,
+        notes=hidden_state_notes(fits[0]),
     )
 
 

@@ -228,6 +228,8 @@ class StackelbergPolicyCV(MetaEstimatorMixin, BaseEstimator):
         best_estimator = tuned.fitted(given, grid.params(best))
         seconds = time.perf_counter() - begin
         results = as_results(halving, tuned)
+        for note in value.notes if value else ():
+            warnings.warn(note, stacklevel=2)
 
         # Only here, so that a search that fails leaves nothing that looks fitted.
         self.best_estimator_ = best_estimator

@@ -9,7 +9,11 @@ import pytest
 from _logs import changed
 from numpy.testing import assert_allclose
 
-from sklearn_stackelberg import Transitions
+from sklearn_stackelberg import (
+    StackelbergPolicyCV,
+    StackelbergPolicyEstimator,
+    Transitions,
+)
 from sklearn_stackelberg.inspection import coverage_report
 from sklearn_stackelberg.metrics import (
     HiddenStateWarning,
@@ -208,3 +212,24 @@ def test_a_search_says_it_of_no_candidate():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         FittedQScorer(discount=DISCOUNT)(Uniform(), logged(hour=2.0))
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        StackelbergPolicyEstimator(discount=DISCOUNT, lam="calibrated"),
+        StackelbergPolicyCV(
+            discount=DISCOUNT,
+            lams=[10.0],
+            betas=[0.1],
+            ridges=[0.0],
+            kernels=["local"],
+            bandwidths=[1.0],
+            supports=[0.0, 0.2],
+        ),
+    ],
+    ids=["calibrated", "search"],
+)
+def test_values_that_come_with_a_fit_say_so(policy):
+    with pytest.warns(HiddenStateWarning, match="The step explains|of the row before"):
+        policy.fit(logged(hour=2.0))
