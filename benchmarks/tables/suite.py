@@ -79,7 +79,7 @@ def _run_log(
         rows.once(key | {"method": GRID_NAME, "setting": setting}, compute)
 
 
-# A log of glucose takes longer than a fit on it; all methods of a seed follow each other.
+# A log of glucose takes longer than a fit on it; methods of one seed run in a row.
 @lru_cache(maxsize=1)
 def _log(problem: Problem, seed: int) -> Transitions:
     return problem.log(seed)
