@@ -310,3 +310,15 @@ def test_a_table_of_roll_outs(tmp_path, monkeypatch):
     assert "| mean | LSPI kernel |" in text
     again = Rows("rollouts", tmp_path, resume=True)
     assert rollouts.run(again, seeds=1) == text
+
+
+def test_roll_outs_leave_out_what_has_none_and_lspi_where_actions_are_amounts(
+    tmp_path, monkeypatch
+):
+    problems = {"choose": (Glucose("adult#003"), short(FORCE))}
+    monkeypatch.setattr(rollouts, "HALVES", problems)
+    monkeypatch.setattr(rollouts, "GRID", ({"lam": 1.0},))
+    monkeypatch.setattr(rollouts, "N_RETURNS", 2)
+    rows = Rows("rollouts", tmp_path)
+    rollouts.run(rows, seeds=1)
+    assert [(row["problem"], row["method"]) for row in rows] == [(FORCE.name, "ours")]

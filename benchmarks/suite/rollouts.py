@@ -21,6 +21,11 @@ Floats = NDArray[np.float64]
 EXPLORE = 1.0
 
 
+def has_episodes(problem: Problem) -> bool:
+    """Whether single episodes of it can be had; of glucose only the mean of days."""
+    return isinstance(problem, Control | Environment | Finite | Simulated)
+
+
 def episode_returns(problem: Problem, policy: Any, n: int, seed: int) -> Floats:
     """Returns of n episodes, other ones than those of the true value."""
     if isinstance(problem, Control | Environment):

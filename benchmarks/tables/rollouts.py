@@ -6,19 +6,24 @@ bought one by one by UCB, and the candidate of the highest mean so far is what i
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
+from gymnasium.error import DependencyNotInstalled
 
 from benchmarks.families import Problem, progress
 from benchmarks.peers import grid
 from benchmarks.report import Clock, Rows, markdown
 from benchmarks.suite.halves import FIRST_SEED, HALVES
 from benchmarks.suite.methods import GRID, ours
-from benchmarks.suite.rollouts import episode_returns, upper_confidence
+from benchmarks.suite.rollouts import episode_returns, has_episodes, upper_confidence
 from benchmarks.trust.statistics import Quietly
+from sklearn_stackelberg import Transitions
 from sklearn_stackelberg.baselines import LSPI
+from sklearn_stackelberg.benchmark._methods import Facts, discrete
 
 N_LOGS, N_RETURNS, N_REPEATS = 1, 60, 200
 BUDGETS = (1, 5, 10, 25, 50, 100, 200)
@@ -47,18 +52,31 @@ def run(
     sides = ("ours", "peers") if side == "both" else (side,)
     for number in range(part[0], seeds or N_LOGS, part[1]):
         for problem in HALVES[half]:
-            if not any(text in problem.name for text in parts):
-                continue
-            for who in sides:
-                seed = FIRST_SEED[half] + number
-                key = {"problem": problem.name, "seed": seed, "method": NAMES[who]}
-                compute = partial(_candidates, problem, seed, who)
-                rows.once(key | {"setting": {}}, compute)
+            named = any(text in problem.name for text in parts)
+            if named and has_episodes(problem):
+                _run_log(rows, sides, problem, FIRST_SEED[half] + number)
     return table(rows)
 
 
-def _candidates(problem: Problem, seed: int, who: str) -> dict[str, Any]:
-    log, truth, returns = problem.log(seed), [], []
+def _run_log(rows: Rows, sides: Sequence[str], problem: Problem, seed: int) -> None:
+    try:
+        log = problem.log(seed)
+    # Gymnasium has an error of its own for what a simulator needs.
+    except (ImportError, DependencyNotInstalled) as error:
+        print(f"Left out: {problem.name}. {error}", file=sys.stderr)
+        return
+    not_for_lspi = discrete(Facts.of(log, problem.discount, "auto"))
+    for who in sides:
+        if who == "ours" or not not_for_lspi:
+            key = {"problem": problem.name, "seed": seed, "method": NAMES[who]}
+            compute = partial(_candidates, problem, log, seed, who)
+            rows.once(key | {"setting": {}}, compute)
+
+
+def _candidates(
+    problem: Problem, log: Transitions, seed: int, who: str
+) -> dict[str, Any]:
+    truth, returns = [], []
     with Quietly(), Clock() as clock:
         for setting in GRID if who == "ours" else LSPI_GRID:
             if who == "ours":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ from benchmarks.suite.scores import (
     shares,
 )
 from benchmarks.trust.statistics import Quietly
+from sklearn_stackelberg import Transitions
 from sklearn_stackelberg.benchmark._methods import Facts, key_of
 
 N_LOGS = 2
@@ -59,7 +60,7 @@ def _run_log(
     rows: Rows, side: str, problem: Problem, seed: int, methods: str | None
 ) -> None:
     try:
-        log = problem.log(seed)
+        log = _log(problem, seed)
     # Gymnasium has an error of its own for what a simulator needs.
     except (ImportError, DependencyNotInstalled) as error:
         print(f"Left out: {problem.name}. {error}", file=sys.stderr)
@@ -78,6 +79,12 @@ def _run_log(
         rows.once(key | {"method": GRID_NAME, "setting": setting}, compute)
 
 
+# A log of glucose takes longer than a fit on it; methods of one seed run in a row.
+@lru_cache(maxsize=1)
+def _log(problem: Problem, seed: int) -> Transitions:
+    return problem.log(seed)
+
+
 def _of_method(
     problem: Problem, seed: int, method: Method, kind: str
 ) -> dict[str, Any]:
@@ -92,7 +99,7 @@ def _of_setting(
 
 
 def _scored(problem: Problem, seed: int, estimator: Any) -> dict[str, Any]:
-    log = problem.log(seed)
+    log = _log(problem, seed)
     try:
         with Quietly():
             with Clock() as clock:
