@@ -18,6 +18,7 @@ from benchmarks.environment import FOLDER, enter
 TABLES = (
     "frozen_lake",
     "control",
+    "networks",
     "cartpole_default",
     "history",
     "pendulum",
