@@ -130,6 +130,7 @@ def in_words(halving: Halving, tuned: Tuned, value: SelectedValue | None) -> str
             f"({100 * value.confidence_level:g} % interval {ends[1]} to {ends[2]}, for "
             f"as many candidates as there were)."
         )
+        lines.extend(f"Warning: {note}" for note in value.notes)
     else:
         lines.append("What was chosen has no value_: see there.")
     return "\n".join(lines)

@@ -233,3 +233,5 @@ def test_a_search_says_it_of_no_candidate():
 def test_values_that_come_with_a_fit_say_so(policy):
     with pytest.warns(HiddenStateWarning, match="The step explains|of the row before"):
         policy.fit(logged(hour=2.0))
+    if isinstance(policy, StackelbergPolicyCV):
+        assert "Warning: The step explains" in policy.summary_
