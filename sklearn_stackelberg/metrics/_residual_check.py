@@ -36,7 +36,7 @@ class HiddenStateWarning(UserWarning):
 
     Both show in the same way: what Q leaves of the Bellman equation in other episodes
     still follows from the step, or from the row before. Estimates are then further from
-    the truth than their standard errors say, however long the log is.
+    the truth than their standard errors say, as a rule, however long the log is.
 
     Examples
     --------
@@ -98,16 +98,16 @@ class ResidualCheck(NamedTuple):
                 f"The step explains {100.0 * self.step_share:.0f} % of what the fitted "
                 "Q leaves of the Bellman equation: the states do not say all that "
                 "matters (the time of day? the stage of a treatment?), and the value "
-                "is biased however long the log is. Add the step, or what it stands "
-                "for, to the states."
+                "may be biased, however long the log is. Add the step, or what it "
+                "stands for, to the states."
             )
         if (one := self.of_row_before) is not None:
             out.append(
                 "What the fitted Q leaves of the Bellman equation goes with "
                 f"{one.what} of the row before (correlation {one.correlation:+.2f}, "
                 f"{abs(one.z):.1f} standard errors from 0). Either the states lack "
-                "something that lasts, and the value is biased however long the log "
-                "is: add what is known of it, or the history "
+                "something that lasts, and the value may be biased, however long the "
+                "log is: add what is known of it, or the history "
                 "(preprocessing.HistoryStates). Or Q cannot follow the values: try a "
                 "larger n_components."
             )
