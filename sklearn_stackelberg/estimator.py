@@ -510,8 +510,6 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         if one_pass and isinstance(fit, StochasticFit):
             fit.one_pass()
         lam, result, bound = self._solve(fit, X, y)
-        for note in bound.notes if bound else ():
-            warnings.warn(note, stacklevel=3)
         fitted, found = result.fitted, result.found
         if isinstance(fit, ClosedFormFit):
             # Its conditions cost a few evaluations more; on samples more than the fit.

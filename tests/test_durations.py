@@ -94,6 +94,8 @@ def both_logs(seed=0, propensity=False):
     return long, short
 
 
+# A row that is repeated has the noise of the one before.
+@pytest.mark.filterwarnings("ignore::sklearn_stackelberg.metrics.HiddenStateWarning")
 @pytest.mark.parametrize("discount", [0.0, 0.5, 0.9, 1.0])
 def test_a_row_that_lasts_is_that_row_repeated(discount):
     long, short = both_logs()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 from .._typing import Index
 from ..metrics._lower_bound import LowerBound, highest_lower_bound
 from ..solvers._base import Observer
@@ -34,4 +36,7 @@ def calibrate(
         fit.solve(LAMS[0]).fitted.policy,
         level,
     )
+    for note in bound.notes:
+        # The line that called fit is named.
+        warnings.warn(note, stacklevel=6)
     return LAMS[best], fit.solve(LAMS[best], observe), bound

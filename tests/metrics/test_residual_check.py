@@ -231,7 +231,9 @@ def test_a_search_says_it_of_no_candidate():
     ids=["calibrated", "search"],
 )
 def test_values_that_come_with_a_fit_say_so(policy):
-    with pytest.warns(HiddenStateWarning, match="The step explains|of the row before"):
+    words = "The step explains|of the row before"
+    with pytest.warns(HiddenStateWarning, match=words) as caught:
         policy.fit(logged(hour=2.0))
+    assert {one.filename for one in caught} == {__file__}
     if isinstance(policy, StackelbergPolicyCV):
         assert "Warning: The step explains" in policy.summary_
