@@ -52,22 +52,14 @@ class Case:
     policy: Any = None
 
 
-def _part(log: Transitions, columns: Sequence[int]) -> Transitions:
-    seen = [*columns]
-    return Transitions(
-        log.state[:, seen],
-        log.action,
-        log.reward,
-        log.next_state[:, seen],
-        log.terminated,
-        is_initial=log.is_initial,
-        episode=log.episode,
-        step=log.step,
-    )
-
-
 def _without(problem: Any, columns: Sequence[int]) -> Callable[[int], Transitions]:
-    return lambda seed: _part(problem.log(seed), columns)
+    def log(seed: int) -> Transitions:
+        whole = problem.log(seed)
+        return whole.with_states(
+            whole.state[:, list(columns)], whole.next_state[:, list(columns)]
+        )
+
+    return log
 
 
 def _known(problem: Any, hidden: str, chosen_by: bool = True) -> Case:

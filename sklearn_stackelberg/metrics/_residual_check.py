@@ -125,22 +125,18 @@ def residual_check(fit: FittedQ) -> ResidualCheck | None:
     data = fit.data
     if data.log.episode is None or data.n_pieces < 3 or data.has_blocks:
         return None
-    places = places_in_time(len(data), data.log.episode, data.log.step)
-    row_at = np.full(places.size.sum(), -1)
-    first = np.cumsum(places.size) - places.size
-    at = first[places.episode] + places.place
-    row_at[at] = np.arange(len(data))
-    rows = np.flatnonzero(places.place > 0)
-    before = row_at[at[rows] - 1]
-    if data.log.step is not None:
-        follows = data.log.step[rows] == data.log.step[before] + 1
-        rows, before = rows[follows], before[follows]
+    step, episode = data.log.step, data.episode
+    if step is None:
+        step = places_in_time(len(data), data.log.episode, None).place
+    order = np.lexsort((step, episode))
+    earlier, later = order[:-1], order[1:]
+    follows = (episode[later] == episode[earlier]) & (step[later] == step[earlier] + 1)
+    rows, before = later[follows], earlier[follows]
     residual = fit.left_out_residual
     some = fixed_sample(len(rows), _MOST_PAIRS)
     rows, before = rows[some], before[some]
     if not len(rows) or not np.isfinite(residual).all():
         return None
-    step = places.place if data.log.step is None else data.log.step
     share, z = _of_steps(data, residual, step)
     return ResidualCheck(share, z, _of_row_before(fit, residual, rows, before))
 
@@ -199,10 +195,9 @@ def _of_row_before(
     # features cannot follow is not taken for memory.
     gram = fit.system.ridge / data.total * np.eye(features.size)
     crossed = np.zeros((features.size, len(names)))
-    nothing = np.zeros(len(data))
     for batch in batches(len(rows)):
         some = rows[batch]
-        gram += features.moments(some, weight[batch], nothing[some])
+        gram += features.crossed(some, weight[batch], features.logged(some))
         crossed += features.crossed(some, weight[batch], earlier[batch])
     coefficients = np.linalg.solve(gram, crossed)
     for batch in batches(len(rows)):
