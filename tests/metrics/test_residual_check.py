@@ -237,3 +237,23 @@ def test_values_that_come_with_a_fit_say_so(policy):
     assert {one.filename for one in caught} == {__file__}
     if isinstance(policy, StackelbergPolicyCV):
         assert "Warning: The step explains" in policy.summary_
+
+
+def test_the_history_that_is_advised_ends_it():
+    """A tablet works a visit later: what was given before is seen, or is not."""
+    rng = np.random.default_rng(0)
+    given = rng.integers(2, size=(80, 11))
+    pain = np.zeros((80, 11))
+    for t in range(10):
+        last = given[:, t - 1] if t else 0.0
+        pain[:, t + 1] = 0.6 * pain[:, t] - last + rng.normal(0.0, 0.7, 80)
+    log = Transitions(
+        pain[:, :-1].reshape(-1, 1),
+        given[:, :-1].ravel(),
+        -pain[:, :-1].ravel(),
+        pain[:, 1:].reshape(-1, 1),
+        episode=np.repeat(np.arange(80), 10),
+        step=np.tile(np.arange(10), 80),
+    )
+    assert check(log).of_row_before.what in ("action 0", "action 1")
+    assert check(log.with_history(2)).of_row_before is None
