@@ -68,8 +68,15 @@ class Rows(NamedTuple):
     def initial_share(self) -> Floats:
         """The initial states' weights, (n_initial,), which sum to 1."""
         if self.initial_weight is None:
-            return np.full(len(self.initial), 1.0 / len(self.initial))
-        return self.initial_weight / self.initial_weight.sum()
+            # A part of a long log may have no initial states.
+            return np.full(len(self.initial), 1.0 / max(1.0, self.initial_total))
+        return self.initial_weight / self.initial_total
+
+    @property
+    def initial_total(self) -> float:
+        """How many initial states they count as, Σ weight."""
+        weight = self.initial_weight
+        return len(self.initial) if weight is None else float(weight.sum())
 
     def take(self, chosen: Index, places: Index) -> Rows:
         """Some rows, and the initial states at some places."""

@@ -77,7 +77,8 @@ class DiscreteLSTD(LSTDSystem):
 
     ``features(index)`` gives φ of the states at ``index``, (k, m); ``log_prior`` is
     added to the policy's logits there, (N, A). Larger chunks need more memory; the sums
-    are the same to rounding.
+    are the same to rounding. ``share`` is of the rows of which these are a part, whose
+    matrices will be added: M is formed, and no more is kept than the part's share.
     """
 
     def __init__(
@@ -90,9 +91,10 @@ class DiscreteLSTD(LSTDSystem):
         chunk_rows: int | None = None,
         log_length: float | None = None,
         log_prior: Tensor | None = None,
+        share: float = 1.0,
     ) -> None:
         super().__init__(rows, discount, ridge, log_length)
-        self.n_actions, self.log_prior = n_actions, log_prior
+        self.n_actions, self.log_prior, self._share = n_actions, log_prior, share
         one = features(rows.state[:1])
         if one.device.type == "cuda":
             # Sums of 2¹⁶ rows in single precision moved v by 4 % on 100,000 rows, and a
@@ -105,7 +107,8 @@ class DiscreteLSTD(LSTDSystem):
         self._spread_columns = rows_and_columns[1]
         size = n_actions * self.n_features
         # With a ridge, M has other directions than those of the rows.
-        self.has_few_rows = max(self.n, SMALL_SIZE) <= size and ridge == 0.0
+        few = max(self.n, SMALL_SIZE) <= size
+        self.has_few_rows = few and ridge == 0.0 and share == 1.0
         # Where the episode terminated, nothing of the next state enters any sum: such
         # rows have a part in the fixed sums alone, and so have those whose next state
         # supports one action.
@@ -121,29 +124,24 @@ class DiscreteLSTD(LSTDSystem):
         self._kept: tuple[Tensor | None, list[Tensor]] = None, []
         self._gathered: list[tuple[Tensor, Tensor]] | None = None
         self._initial_chunks: list[_Initial] = []
-        row = self.n_features * self.dtype.itemsize
-        if 2 * self.n * row <= _GATHERED_BYTES:
+        row, most = self.n_features * self.dtype.itemsize, share * _GATHERED_BYTES
+        if 2 * self.n * row <= most:
             self._gathered = [chunk.read(features) for chunk in self._chunks]
-        if (2 * self.n + len(self._initial)) * row <= _GATHERED_BYTES:
+        if (2 * self.n + len(self._initial)) * row <= most:
             self._initial_chunks = list(self._read_initial())
         self._sum_fixed()
+        # As long as the table of states, in every part of a long log.
+        del self._only
 
     def on_rows(self, rows: Rows) -> DiscreteLSTD:
-        return DiscreteLSTD(
-            rows,
-            self.features,
-            self.n_actions,
-            self.discount,
-            self.ridge,
-            self._chunk_rows,
-            self.log_length,
-            self.log_prior,
-        )
+        numbers = self.n_actions, self.discount, self.ridge, self._chunk_rows
+        others = self.log_length, self.log_prior, self._share
+        return DiscreteLSTD(rows, self.features, *numbers, *others)
 
     def _only_actions(self, continued: Index) -> Index:
         """The one action that a state has, whatever θ, or -1; of all states, (N,)."""
         rows = self.rows
-        n_states = 1 + max(rows.next_state.max(), rows.initial.max())
+        n_states = 1 + max(rows.next_state.max(), rows.initial.max(initial=0))
         only = np.full(n_states, -1)
         size = self.n_actions * self.n_features
         if self.log_prior is None or 8 * size**2 > _SETTLED_BYTES:
