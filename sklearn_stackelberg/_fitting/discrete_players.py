@@ -10,7 +10,7 @@ from numpy.random import RandomState
 from torch import Tensor, nn
 
 from .._problem.action_space import DiscreteActions
-from .._problem.rows import FeatureRows, Rows
+from .._problem.rows import FeatureRows
 from .._typing import Floats, Index
 from .._validation import check_table_size
 from ..kernels._nystroem import LandmarkFeatures
@@ -20,7 +20,6 @@ from ..solvers._best_response import LSTDSystem
 from ..solvers._lstd_discrete import DiscreteLSTD
 from ..solvers._lstd_finite import FiniteLSTD
 from ..solvers._minibatch_game import discrete_embedding
-from ..solvers._summed import SummedLSTD, rows_per_block
 from .fitted_policy import DiscretePolicy, Fitted, LinearFunction, NetworkFunction
 from .players import Players, resolve_device
 from .state_inputs import (
@@ -129,24 +128,14 @@ class DiscretePlayers(Players):
             )
             check_table_size(1, len(system.pairs))
             return system
-
-        def make(rows: Rows, share: float) -> DiscreteLSTD:
-            return DiscreteLSTD(
-                rows,
-                features,
-                self.n_actions,
-                discount,
-                self.ridge,
-                log_prior=prior,
-                share=share,
-            )
-
-        width = embedded.n_features_out_
-        per_block = rows_per_block(len(self.action), self.n_actions, width)
-        # A GPU is busy with one block at a time.
-        if per_block is None or self.device != "cpu":
-            return make(self.rows, 1.0)
-        return SummedLSTD(self.rows, make, per_block, discount, self.ridge)
+        return DiscreteLSTD(
+            self.rows,
+            features,
+            self.n_actions,
+            discount,
+            self.ridge,
+            log_prior=prior,
+        )
 
     def start_weights(self) -> Tensor:
         # θ = 0 is uniform, where each action's advantage counts alike.

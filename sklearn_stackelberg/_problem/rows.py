@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -68,17 +69,10 @@ class Rows(NamedTuple):
     def initial_share(self) -> Floats:
         """The initial states' weights, (n_initial,), which sum to 1."""
         if self.initial_weight is None:
-            # A part of a long log may have no initial states.
-            return np.full(len(self.initial), 1.0 / max(1.0, self.initial_total))
-        return self.initial_weight / self.initial_total
+            return np.full(len(self.initial), 1.0 / len(self.initial))
+        return self.initial_weight / self.initial_weight.sum()
 
-    @property
-    def initial_total(self) -> float:
-        """How many initial states they count as, Σ weight."""
-        weight = self.initial_weight
-        return len(self.initial) if weight is None else float(weight.sum())
-
-    def take(self, chosen: Index, places: Index) -> Rows:
+    def take(self, chosen: Index | slice, places: Index) -> Rows:
         """Some rows, and the initial states at some places."""
         weight, of_initial = self.weight, self.initial_weight
         return Rows(
@@ -108,6 +102,18 @@ def index_states(
     return states, np.arange(len(state)), next_index
 
 
+@dataclass(frozen=True, eq=False)
+class ComputedFeatures:
+    """Features that are computed anew each time: a table would be too large."""
+
+    transform: Callable[[Floats], Floats]
+    states: Floats
+    device: str
+
+    def __call__(self, index: Index) -> Tensor:
+        return torch.from_numpy(self.transform(self.states[index])).to(self.device)
+
+
 def feature_rows(
     transform: Callable[[Floats], Floats],
     states: Floats,
@@ -124,7 +130,7 @@ def feature_rows(
     if len(states) * n_features * itemsize > table_bytes * (
         1 if on_cpu else _GPU_TABLE
     ):
-        return lambda index: torch.from_numpy(transform(states[index])).to(device)
+        return ComputedFeatures(transform, states, device)
     if on_cpu:
         table = torch.from_numpy(transform(states))
     else:
