@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from sklearn.utils import gen_batches
 from torch import Tensor
 
+from .._stored_rows import StoredRows, row_batches
+
 # Written out, as `_typing` has them: this module imports none of ours, so that whatever
 # reads rows can stand low.
 Index = NDArray[np.intp]
@@ -97,6 +99,8 @@ def index_states(
     """
     alone = np.flatnonzero(shared < 0)
     next_index = shared.astype(np.intp)
+    if not len(alone):
+        return state, np.arange(len(state)), next_index
     next_index[alone] = len(state) + np.arange(len(alone))
     states = np.concatenate([state, next_state[alone]])
     return states, np.arange(len(state)), next_index
@@ -111,7 +115,12 @@ class ComputedFeatures:
     device: str
 
     def __call__(self, index: Index) -> Tensor:
-        return torch.from_numpy(self.transform(self.states[index])).to(self.device)
+        # Of many columns the states themselves take more memory than their features.
+        rows = StoredRows(self.states, index)
+        parts = [self.transform(rows[some]) for some in row_batches(rows)]
+        if len(parts) != 1:
+            parts = [np.concatenate(parts)] if parts else [self.transform(rows[:])]
+        return torch.from_numpy(parts[0]).to(self.device)
 
 
 def feature_rows(
