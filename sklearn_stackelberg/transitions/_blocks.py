@@ -7,8 +7,9 @@ import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sized
-from typing import Any, BinaryIO, Protocol, TypeVar, cast
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sized
+from functools import partial
+from typing import Any, BinaryIO, Protocol, Self, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ from ._tables import (
     Index,
     Log,
     is_frame,
+    listed,
     shared_next_rows,
     stack,
     take_column,
@@ -45,8 +47,85 @@ class Blocks(Protocol):
     def read(self, i: int, /) -> Frame: ...
 
 
+# Where a file may be made; None is the system's place for such.
+Folder = str | os.PathLike[str] | None
+
 # Any: a dataset or a stream of Arrow, a Dask DataFrame, or DataFrames of any library.
 Source = str | os.PathLike[str] | Blocks | Iterable[Frame] | Any
+
+
+class FromBlocks:
+    """The way from a table in parts to a log."""
+
+    @classmethod
+    def from_blocks(
+        cls, blocks: Source, *, episode: str, folder: Folder = None, **columns: Any
+    ) -> Self:
+        """Make transitions from a table that is larger than memory.
+
+        The table is read once, block by block. States, in the precision in which they
+        are given, are kept in a file that goes with the log; all other columns, some
+        100 bytes a row, in memory. What is learned is what `from_frame` would give.
+
+        Parameters
+        ----------
+        blocks : str, dataset, stream, iterable of DataFrames, or object
+            The path of a Parquet file, or of a folder of them with hive partitions; a
+            ``pyarrow.dataset`` (partitioned or not); a stream of Arrow; a Dask
+            DataFrame; DataFrames one by one; or an object with ``len`` and ``read(i)``
+            that returns a DataFrame. Rows of an episode must stand together, and may go
+            on in the next block.
+        episode : str
+            Column of the episode's name.
+        folder : str, default=None
+            Where the file of states is made: a subfolder, removed with the log. None is
+            the system's folder for temporary files.
+        **columns : str or list of str
+            The other columns, as in `from_frame`; ``state``, ``action`` and ``reward``
+            must be there.
+
+        Returns
+        -------
+        Transitions
+            In the order of the table, with states that are read where they are used.
+
+        Raises
+        ------
+        ValueError
+            As `from_frame`, with the number of the block; and if an episode goes on
+            after another one has begun.
+        OSError
+            If a block cannot be read, or the disk is full. Nothing is left there.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> from sklearn_stackelberg.transitions import Transitions
+        >>> df = pd.DataFrame({"patient": [*"aaabb"], "day": [1, 2, 3, 1, 2]})
+        >>> df["pulse"] = [80, 75, 70, 90, 95]
+        >>> df["dose"] = ["low", "high", None, "low", "low"]
+        >>> df["gain"] = [0.0, 1.0, None, 0.0, -1.0]
+        >>> names = {"state": "pulse", "action": "dose", "reward": "gain"}
+        >>> halves = [df[:2], df[2:]]
+        >>> Transitions.from_blocks(halves, episode="patient", step="day", **names)
+        <Transitions: 3 rows, 1 state column, str actions; with episode, step>
+        """
+        if missing := {"state", "action", "reward"} - {*columns}:
+            raise ValueError(
+                f"from_blocks needs the columns of {', '.join(sorted(missing))}: give "
+                "them by name, as to from_frame."
+            )
+        needed: list[Hashable] = [episode]
+        for role, names in columns.items():
+            # Of a mapping from actions to columns, the columns; a callable has none.
+            names = [*names.values()] if isinstance(names, Mapping) else names
+            if role != "step_unit" and names is not None and not callable(names):
+                needed += listed(names)
+        log: Any = cls  # Transitions, which stands above
+        make = partial(log.from_frame, episode=episode, **columns)
+        parts = read_blocks(blocks, needed)
+        found: Self = store_blocks(parts, make, log.concatenate, episode, folder)
+        return found
 
 
 def read_blocks(source: Source, columns: list[Hashable]) -> Iterator[Frame]:
@@ -96,12 +175,22 @@ def _scan(dataset: Any, columns: list[Hashable]) -> Iterator[Frame]:
     # Ends that are not used are refused by their names.
     some = [n for n in names if n in columns or looks_like_an_end(n)]
     rows = _BLOCK_BYTES // (8 * len(some))
+    settings: dict[str, Any] = {}
+    kind = getattr(dataset, "format", None)  # a union of datasets has none
+    if getattr(kind, "default_extname", "") == "parquet":
+        # Whole files are held otherwise.
+        import pyarrow.dataset as ds
+
+        settings["fragment_scan_options"] = ds.ParquetFragmentScanOptions(
+            pre_buffer=False, use_buffered_stream=True
+        )
     batches = dataset.to_batches(
         columns=some,
         batch_size=min(max(rows, _FEWEST_ROWS), _MOST_ROWS),
         # Read ahead by one: the default holds 64 of them.
         batch_readahead=1,
         fragment_readahead=1,
+        **settings,
     )
     held: list[Any] = []
     for batch in batches:
@@ -110,6 +199,8 @@ def _scan(dataset: Any, columns: list[Hashable]) -> Iterator[Frame]:
         if sum(map(len, held)) >= rows:
             yield pa.Table.from_batches(held)
             held = []
+            # What is free is kept for later, and may be more than what is used.
+            pa.default_memory_pool().release_unused()
     if held:
         yield pa.Table.from_batches(held)
 
@@ -119,7 +210,7 @@ def store_blocks(
     make: Callable[[Frame], L],
     join: Callable[..., L],
     episode: Hashable,
-    folder: str | os.PathLike[str] | None,
+    folder: Folder,
 ) -> L:
     """The log of a table in parts, its states in a file that goes with the log.
 
