@@ -380,7 +380,8 @@ def in_batches(
 ) -> Floats:
     """A function of rows, (n, width), that holds so many numbers of each at a time."""
     out = np.empty((len(rows), width), dtype=dtype)
-    at_once = max(1, _BATCH_BYTES // (8 * (width if held is None else held)))
+    held = max(width if held is None else held, rows.shape[1])
+    at_once = max(1, _BATCH_BYTES // (8 * held))
     for batch in gen_batches(len(rows), at_once):
         out[batch] = function(rows[batch])
     return out

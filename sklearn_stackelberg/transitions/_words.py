@@ -22,6 +22,11 @@ def refuse_words(states: Any, name: str = "state") -> None:  # a table, or no su
         return
     if isinstance(states, np.ndarray) and states.dtype.kind in "biufc":
         return
+    if is_frame(states) and not is_pandas(states):
+        # Of hundreds of columns each would take longer than to read them.
+        kinds = as_narwhals(states).schema.values()
+        if all(kind.is_numeric() for kind in kinds):
+            return
     words, dates = [], []
     labels = column_names(states) if is_frame(states) else range(states.shape[1])
     for j, label in enumerate(labels):
