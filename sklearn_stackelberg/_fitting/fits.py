@@ -294,13 +294,13 @@ _NAMED: dict[str, type[ClosedForm] | type[Stochastic]] = {
 def _spec(
     hp: Hyperparameters, action_type: Literal["discrete", "continuous"]
 ) -> ProblemSpec:
-    network = is_network(hp.policy)
+    network = hp.policy_is_network
     # Where actions move with the state, the policy has features of its own.
     distribution = CONTINUOUS_POLICIES[hp.action_distribution]
     moving = action_type == "continuous" and distribution.has_moving_actions
     return ProblemSpec(
         action_type=action_type,
-        linear_q=not is_network(hp.q_function),
+        linear_q=not hp.q_is_network,
         linear_policy=not network and (moving or hp.q_function == hp.policy),
         network_policy=network,
         device=hp.device,
