@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .._numpy_state import NumpyState
 from .._problem.action_space import Actions, DiscreteActions
 from .._problem.dataset import OfflineProblem, RewardUnits
 from .._typing import Index
@@ -46,7 +47,7 @@ from .support import ActionRange, ActionSupport
 
 
 @dataclass(frozen=True, eq=False)
-class FitState:
+class FitState(NumpyState):
     """All that a later fit goes on from.
 
     ``policy`` and ``q_function`` are those that were returned, which need not be where
