@@ -1,14 +1,9 @@
 """Offline policy learning as a Stackelberg game, for scikit-learn."""
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from ._lazy import lazy_exports
-
-try:
-    __version__ = version("sklearn-stackelberg")
-except PackageNotFoundError:  # A source tree that was not installed has no metadata.
-    __version__ = "0+unknown"
+from ._versions import __version__ as __version__
 
 __all__ = [
     "EpisodeKFold",
@@ -18,10 +13,12 @@ __all__ = [
     "StackelbergPolicyEstimator",
     "Transitions",
     "as_transitions",
+    "show_versions",
 ]
 
 # To type checkers and editors these are ordinary imports.
 if TYPE_CHECKING:
+    from ._versions import show_versions
     from .estimator import StackelbergPolicyEstimator
     from .model_selection._folds import EpisodeKFold
     from .model_selection._policy_cv import StackelbergPolicyCV
@@ -40,5 +37,6 @@ else:
             "preprocessing._on_states": ["OnStates"],
             "transitions._as_transitions": ["as_transitions"],
             "transitions._transitions": ["Transitions"],
+            "_versions": ["show_versions"],
         },
     )
