@@ -30,12 +30,21 @@ class Forest:
         To the last bit what its `predict_proba` and `predict` give of columns in single
         precision, less joblib's work: a policy in use asks for one state at a time.
         """
-        found = [tree.predict(columns) for tree in self._trees]
+        found = [tree.predict(self._checked(columns)) for tree in self._trees]
         return sum(found[1:], found[0]) / len(found)
 
     def leaves(self, columns: NDArray[Any]) -> Iterator[Index]:
         """The leaf of every row, tree by tree."""
-        return (tree.apply(columns) for tree in self._trees)
+        return (tree.apply(self._checked(columns)) for tree in self._trees)
+
+    def _checked(self, columns: NDArray[Any]) -> NDArray[Any]:
+        # Trees read the columns that their nodes name, whether there are any or not.
+        if columns.ndim != 2 or columns.shape[1] != self._trees[0].n_features:
+            raise ValueError(
+                f"The forest is of {self._trees[0].n_features} columns, and was asked "
+                f"of an array of shape {columns.shape}."
+            )
+        return columns
 
     @property
     def n_nodes(self) -> list[int]:
