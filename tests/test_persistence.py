@@ -14,7 +14,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from _logs import dose_log, estimator, ignore_convergence, walk_log
+from _logs import chosen_log, dose_log, estimator, ignore_convergence, walk_log
 from numpy.testing import assert_array_equal
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import NotFittedError
@@ -68,6 +68,7 @@ def network(**settings):
 SEARCH = dict(cv=2, lams=(1.0,), betas=(0.1,), ridges=(0.0,), bandwidths=("median",))
 POLICIES = {
     "rbf": lambda: estimator(support=0.2).fit(WALK),
+    "trees": lambda: estimator(discount=0.0, support=0.2).fit(chosen_log()),
     "finite": lambda: estimator(kernel="delta", bandwidth="median").fit(finite(WALK)),
     "frame": lambda: estimator(linear_terms=True).fit(walk_log(120, frame=True)),
     "single": lambda: estimator(dtype="float32").fit(WALK),

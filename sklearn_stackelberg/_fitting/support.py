@@ -36,7 +36,7 @@ _SURPRISE = 1e-3
 # Logged so often an action is supported, however rare it is: in a state, and in a leaf,
 # whose rows may lie beside the state. A drug that 4 % of all patients got, whoever they
 # were, was never recommended: 60 rows of 1,500, whose effect was six standard errors.
-_ENOUGH, _ENOUGH_IN_LEAF = 5.0, 20.0
+ENOUGH, ENOUGH_IN_LEAF = 5.0, 20.0
 
 # Rows of a leaf whose actions have a range.
 _RANGE_LEAF = 20
@@ -157,9 +157,9 @@ class ActionSupport:
         largest = found.max(axis=1, keepdims=True)
         least = self.threshold * largest
         if hasattr(self, "forest_"):
-            least = np.minimum(least, _ENOUGH_IN_LEAF / self.leaf_rows_)
+            least = np.minimum(least, ENOUGH_IN_LEAF / self.leaf_rows_)
         else:
-            least = np.minimum(least, _ENOUGH)
+            least = np.minimum(least, ENOUGH)
         supported = (found >= least) & (found > 0.0)
         share = np.where(supported, found, largest) / largest
         # Eq. (61) of docs/game.md.
