@@ -546,11 +546,11 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         self, hp: Hyperparameters, log: Transitions, state: FitState | None
     ) -> OfflineProblem:
         """The log in its own units, or in those of a fit that is gone on with."""
+        from ._problem.dataset import OfflineProblem
+
         if state is not None:
             # The columns of the states must be those that the fit began with.
             validate_data(self, named(log.state), reset=False, skip_check_array=True)
-        from ._problem.dataset import OfflineProblem
-
         return OfflineProblem.from_log(
             log,
             discount=hp.discount,
