@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.random import RandomState
@@ -16,35 +16,28 @@ from sklearn.utils import Tags, check_random_state
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ._fitting.calibration import calibrate
+# Names of `_fitting` bring torch with them, which a policy needs when it is fitted.
+from . import _fitting
 from ._fitting.callbacks import CallbackSupportMixin, make_observer, with_callbacks
-from ._fitting.fits import (
-    ClosedFormFit,
-    Fit,
-    FitResult,
-    FitState,
-    StochasticFit,
-    has_one_pass,
-    make_fit,
-)
-from ._fitting.hyperparameters import FunctionClass, Hyperparameters
-from ._fitting.q_uncertainty import labels_not_worse, q_with_std, range_not_worse
 from ._problem.action_space import read_actions
-from ._problem.dataset import OfflineProblem
 from ._typing import Flags, Floats
 from ._validation import check_level
-from .equilibrium import Equilibrium
-from .metrics._holdout import HoldoutEvaluator
-from .metrics._lower_bound import LowerBound
-from .metrics._prepare import prepare_evaluation
 from .metrics._training_rows import TrainingRows, warn_of_training_rows
-from .solvers._base import Solver
 from .transitions._as_transitions import weighted_log_of
 from .transitions._episodes import EpisodeView
 from .transitions._tables import AvailableRule, collected, named
 from .transitions._transitions import Transitions
 from .transitions._usage import say_what_is_used
 from .transitions._words import refuse_words
+
+if TYPE_CHECKING:
+    from ._fitting.fits import Fit, FitResult, FitState
+    from ._fitting.hyperparameters import FunctionClass, Hyperparameters
+    from ._problem.dataset import OfflineProblem
+    from .equilibrium import Equilibrium
+    from .metrics._holdout import HoldoutEvaluator
+    from .metrics._lower_bound import LowerBound
+    from .solvers._base import Solver
 
 # What `fit` takes: a log, or states; DataFrames are array-like.
 Log = Transitions | EpisodeView | ArrayLike
@@ -60,7 +53,9 @@ _NOT_ALWAYS_SET = (
 
 
 def _goes_on(estimator: StackelbergPolicyEstimator) -> bool:
-    return has_one_pass(estimator.solver, estimator.q_function, estimator.policy)
+    return _fitting.has_one_pass(
+        estimator.solver, estimator.q_function, estimator.policy
+    )
 
 
 def _is_discrete(estimator: StackelbergPolicyEstimator) -> bool:
@@ -450,7 +445,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         StackelbergPolicyEstimator
             Itself, fitted.
         """
-        hp = Hyperparameters.from_estimator(self)
+        hp = _fitting.Hyperparameters.from_estimator(self)
         state = getattr(self, "_state", None) if hp.warm_start else None
         return self._learn(hp, X, y, weighted_log_of(X, y, sample_weight), state)
 
@@ -482,7 +477,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         ValueError
             If the rows hold actions that the first part did not have.
         """
-        hp = Hyperparameters.from_estimator(self)
+        hp = _fitting.Hyperparameters.from_estimator(self)
         state = getattr(self, "_state", None)
         log = weighted_log_of(X, y, sample_weight)
         return self._learn(hp, X, y, log, state, one_pass=True)
@@ -506,12 +501,12 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         # stacklevel=3: the line that called fit or partial_fit is named.
         for text in filter(None, (*problem.notes, note)):
             warnings.warn(text, UserWarning, stacklevel=3)
-        fit = make_fit(hp, problem, actions, state)
-        if one_pass and isinstance(fit, StochasticFit):
+        fit = _fitting.make_fit(hp, problem, actions, state)
+        if one_pass and isinstance(fit, _fitting.StochasticFit):
             fit.one_pass()
         lam, result, bound = self._solve(fit, X, y)
         fitted, found = result.fitted, result.found
-        if isinstance(fit, ClosedFormFit):
+        if isinstance(fit, _fitting.ClosedFormFit):
             # Its conditions cost a few evaluations more; on samples more than the fit.
             fitted.attributes["equilibrium_"] = fit.equilibrium(result.state, lam)
         evaluation = fit.evaluator(fitted.policy)
@@ -551,6 +546,8 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         self, hp: Hyperparameters, log: Transitions, state: FitState | None
     ) -> OfflineProblem:
         """The log in its own units, or in those of a fit that is gone on with."""
+        from ._problem.dataset import OfflineProblem
+
         if state is not None:
             # The columns of the states must be those that the fit began with.
             validate_data(self, named(log.state), reset=False, skip_check_array=True)
@@ -583,9 +580,9 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         Equilibrium
         """
         check_is_fitted(self)
-        hp, state = Hyperparameters.from_estimator(self), self._state
+        hp, state = _fitting.Hyperparameters.from_estimator(self), self._state
         problem = self._problem(hp, weighted_log_of(X, y, sample_weight), state)
-        fit = make_fit(hp, problem, state.actions, state)
+        fit = _fitting.make_fit(hp, problem, state.actions, state)
         return fit.equilibrium(state, self.lam_)
 
     @with_callbacks
@@ -596,7 +593,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         observe, finish = make_observer(self, fit, X, y)
         hp, bound = fit.hp, None
         if isinstance(hp.lam, str):
-            lam, result, bound = calibrate(fit, hp.confidence_level, observe)
+            lam, result, bound = _fitting.calibrate(fit, hp.confidence_level, observe)
         else:
             lam, result = float(hp.lam), fit.solve(hp.lam, observe)
         finish(result.fitted)
@@ -702,7 +699,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         if not return_std:
             return self._fitted_policy.q_values(states, action)
         uncertainty = self._known_evaluation().uncertainty
-        return q_with_std(self._fitted_policy, uncertainty, states, action)
+        return _fitting.q_with_std(self._fitted_policy, uncertainty, states, action)
 
     @available_if(_is_discrete)
     def predict_set(
@@ -747,7 +744,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         check_level(confidence_level)
         states, masks = self._inputs(X, available)
         uncertainty = self._known_evaluation().uncertainty
-        return labels_not_worse(
+        return _fitting.labels_not_worse(
             self._fitted_policy, uncertainty, states, confidence_level, **masks
         )
 
@@ -774,7 +771,9 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         check_level(confidence_level)
         states, _ = self._inputs(X, None)
         policy, uncertainty = self._fitted_policy, self._known_evaluation().uncertainty
-        low, high = range_not_worse(policy, uncertainty, states, confidence_level)
+        low, high = _fitting.range_not_worse(
+            policy, uncertainty, states, confidence_level
+        )
         return policy.actions.as_logged(low), policy.actions.as_logged(high)
 
     def sample(
@@ -831,6 +830,8 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
             If the policy does not know an action of the log, or gives more than 5 % of
             its probability to actions that the log never holds.
         """
+        from .metrics._prepare import prepare_evaluation
+
         check_is_fitted(self)
         evaluation = self._known_evaluation()
         data = prepare_evaluation(self, X, y, sample_weight=sample_weight)

@@ -6,10 +6,13 @@ from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
 from itertools import chain
 from numbers import Integral
+from typing import Any
 
 import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor, nn
+
+from ._numpy_state import NumpyModule
 
 Factory = Callable[[int, int], nn.Module]
 
@@ -21,6 +24,8 @@ ACTIVATIONS = {
     "elu": nn.ELU,
     "logistic": nn.Sigmoid,
 }
+_NAMES: dict[type, str] = {kind: name for name, kind in ACTIVATIONS.items()}
+
 # Rows on which a network is tried before it is trained; more than one, so that an
 # output without a batch dimension is seen.
 _TRIED_ROWS = 3
@@ -45,7 +50,7 @@ class MLP(BaseEstimator):
     --------
     >>> from sklearn_stackelberg.networks import MLP
     >>> MLP(hidden_layer_sizes=(8,), activation="tanh")(4, 2)
-    Sequential(
+    Perceptron(
       (0): Linear(in_features=4, out_features=8, bias=True)
       (1): Tanh()
       (2): Linear(in_features=8, out_features=2, bias=True)
@@ -95,7 +100,44 @@ class MLP(BaseEstimator):
         for size in sizes:
             layers += [nn.Linear(n_inputs, size), ACTIVATIONS[self.activation]()]
             n_inputs = size
-        return nn.Sequential(*layers, nn.Linear(n_inputs, n_outputs))
+        return Perceptron(*layers, nn.Linear(n_inputs, n_outputs))
+
+
+class Perceptron(NumpyModule, nn.Sequential):
+    """Layers one after the other, whose pickled state is arrays and names."""
+
+    def __getstate__(self) -> dict[str, object]:
+        layers = list(self)
+        if not all(type(layer) in (nn.Linear, *_NAMES) for layer in layers):
+            # A user has put in a layer of another kind, which is pickled as it is.
+            return super().__getstate__()
+        trained = any(parameter.requires_grad for parameter in self.parameters())
+        return {
+            "training": self.training,
+            "requires_grad": trained,
+            "layers": [
+                [part.detach().cpu().numpy() for part in layer.parameters()]
+                if isinstance(layer, nn.Linear)
+                else _NAMES[type(layer)]
+                for layer in layers
+            ],
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if "layers" not in state:
+            super().__setstate__(state)
+            return
+        nn.Module.__init__(self)
+        for layer in state["layers"]:
+            if isinstance(layer, str):
+                self.append(ACTIVATIONS[layer]())
+                continue
+            weight, bias = map(torch.from_numpy, layer)
+            # Without first weights, which torch would draw from the user's generator.
+            linear = nn.utils.skip_init(nn.Linear, weight.shape[1], weight.shape[0])
+            linear.weight, linear.bias = nn.Parameter(weight), nn.Parameter(bias)
+            self.append(linear)
+        self.requires_grad_(state["requires_grad"]).train(state["training"])
 
 
 def build_network(

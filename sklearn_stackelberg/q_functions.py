@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
+from ._numpy_state import NumpyModule
 from .game import expected_value
 from .policies._quadrature import Nodes
 
@@ -34,7 +35,7 @@ class QFunction(Protocol[ChoiceT]):
         ...
 
 
-class LinearQ(nn.Module):
+class LinearQ(NumpyModule):
     """q_w(s, a) = φ(s)ᵀw_a: linear in features, a column of weights per action.
 
     With landmark features of a kernel k this is a function of the kernel's space; the
@@ -61,7 +62,7 @@ class LinearQ(nn.Module):
         return features @ self.weight
 
 
-class DiscreteQ(nn.Module):
+class DiscreteQ(NumpyModule):
     """q(s, ·), every action at once, by a module of the state's inputs.
 
     Parameters
@@ -106,7 +107,7 @@ def side_by_side(x: Tensor, action: Tensor) -> Tensor:
     return torch.cat([x, action], dim=1)
 
 
-class ContinuousQ(nn.Module):
+class ContinuousQ(NumpyModule):
     """q(s, a) of continuous actions, by a module of features of both.
 
     Parameters

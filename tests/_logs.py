@@ -112,6 +112,16 @@ def walk_log(n=90, seed=0, n_actions=3, offset=1.0, frame=False) -> Transitions:
     )
 
 
+def chosen_log(n=600, seed=0) -> Transitions:
+    """A logger that mostly goes by the state, so that trees have several leaves."""
+    rng = np.random.default_rng(seed)
+    state = rng.normal(size=(n, 2))
+    usual = (state[:, 0] > 0.0) * 1 + (state[:, 1] > 0.5) * 1
+    action = np.where(rng.uniform(size=n) < 0.9, usual, rng.integers(3, size=n))
+    reward = state[:, 0] * action + rng.normal(size=n)
+    return Transitions(state, action, reward, state, np.ones(n))
+
+
 def best_dose(state, p=1):
     """What `dose_log` rewards most: one column a column of the state."""
     return 0.6 * np.stack([np.tanh(state[:, 0]), -np.tanh(state[:, 1])], axis=1)[:, :p]

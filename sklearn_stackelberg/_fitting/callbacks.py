@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sklearn.base import BaseEstimator
 
-from .._problem.dataset import OfflineProblem
-from ..solvers._base import Weights
-from .fitted_policy import Fitted
+if TYPE_CHECKING:
+    from .._problem.dataset import OfflineProblem
+    from ..solvers._base import Weights
+    from .fitted_policy import Fitted
 
 try:  # from scikit-learn 1.9 on
     from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -26,7 +27,7 @@ except ImportError:
 Entry = dict[str, float]
 
 # The policy and the Q-function as the solver has them then.
-Point = Callable[[], tuple[Weights, Weights]]
+Point = Callable[[], "tuple[Weights, Weights]"]
 
 # A true value stops the solver.
 Listener = Callable[[Entry, Point], object]

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .._numpy_state import NumpyState
 from .._problem.action_space import Actions, DiscreteActions
 from .._problem.dataset import OfflineProblem, RewardUnits
 from .._typing import Index
@@ -46,7 +47,7 @@ from .support import ActionRange, ActionSupport
 
 
 @dataclass(frozen=True, eq=False)
-class FitState:
+class FitState(NumpyState):
     """All that a later fit goes on from.
 
     ``policy`` and ``q_function`` are those that were returned, which need not be where
@@ -294,13 +295,13 @@ _NAMED: dict[str, type[ClosedForm] | type[Stochastic]] = {
 def _spec(
     hp: Hyperparameters, action_type: Literal["discrete", "continuous"]
 ) -> ProblemSpec:
-    network = is_network(hp.policy)
+    network = hp.policy_is_network
     # Where actions move with the state, the policy has features of its own.
     distribution = CONTINUOUS_POLICIES[hp.action_distribution]
     moving = action_type == "continuous" and distribution.has_moving_actions
     return ProblemSpec(
         action_type=action_type,
-        linear_q=not is_network(hp.q_function),
+        linear_q=not hp.q_is_network,
         linear_policy=not network and (moving or hp.q_function == hp.policy),
         network_policy=network,
         device=hp.device,

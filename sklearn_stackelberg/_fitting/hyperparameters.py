@@ -84,8 +84,16 @@ class Hyperparameters:
             return float(self.ridge)
         # Joint features of state and action are many for the rows that there are, and
         # without a ridge values run away where a log is thin.
-        linear = not is_network(self.q_function)
-        return 1e-4 if action_type == "continuous" and linear else 0.0
+        thin = action_type == "continuous" and not self.q_is_network
+        return 1e-4 if thin else 0.0
+
+    @property
+    def q_is_network(self) -> bool:
+        return is_network(self.q_function)
+
+    @property
+    def policy_is_network(self) -> bool:
+        return is_network(self.policy)
 
     def kernel_settings(self) -> dict[str, Any]:
         """What a kernel's features are made with, their generator apart."""

@@ -30,7 +30,7 @@ from ..q_functions import LinearQ
 from ..solvers._best_response import LSTDSystem
 from ..solvers._minibatch_game import MinibatchInputs
 from .fitted_policy import Fitted, StateInputs
-from .hyperparameters import FunctionClass, Hyperparameters, is_network
+from .hyperparameters import FunctionClass, Hyperparameters
 from .state_inputs import PlayerInputs
 from .support import ActionRange, ActionSupport
 
@@ -83,7 +83,7 @@ class Players(ABC):
         self.hp, self.problem, self.linear = hp, problem, linear
         self.actions, self.action = actions, actions.read(problem.log)
         self.ridge = hp.ridge_for(actions.type)
-        self.linear_q = not is_network(hp.q_function)
+        self.linear_q = not hp.q_is_network
         self.rows = problem.rows(self.action)
         self.inputs = inputs or self._fit_inputs(check_random_state(hp.random_state))
         self._tables: dict[int, FeatureRows] = {}
@@ -264,6 +264,6 @@ class Players(ABC):
     def _head(self, n_outputs: int) -> nn.Module:
         """Outputs of the policy's states: by a network, or linear in features."""
         examples = self._examples(self.inputs.policy)
-        if is_network(self.hp.policy):
+        if self.hp.policy_is_network:
             return self._network("policy", n_outputs, examples)
         return LinearQ(self._zeros(examples.shape[1], n_outputs)).requires_grad_()

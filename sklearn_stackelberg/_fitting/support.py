@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from hashlib import blake2b
-from typing import Any
 
 import numpy as np
 from numpy.random import RandomState
-from numpy.typing import NDArray
 from scipy.special import ndtr
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.metrics import pairwise_distances_argmin
 
 from .._action_scale import ActionScale
+from .._forest import Forest
 from .._sampling import fixed_sample
 from .._typing import Flags, Floats, Index
 from ..kernels._columns import (
@@ -38,7 +36,7 @@ _SURPRISE = 1e-3
 # Logged so often an action is supported, however rare it is: in a state, and in a leaf,
 # whose rows may lie beside the state. A drug that 4 % of all patients got, whoever they
 # were, was never recommended: 60 rows of 1,500, whose effect was six standard errors.
-_ENOUGH, _ENOUGH_IN_LEAF = 5.0, 20.0
+ENOUGH, ENOUGH_IN_LEAF = 5.0, 20.0
 
 # Rows of a leaf whose actions have a range.
 _RANGE_LEAF = 20
@@ -108,7 +106,8 @@ class ActionSupport:
         counted = None if weight is None else weight[chosen]
         leaf = self.leaf or _best_leaf(columns, taken, rng, counted)
         self.leaf_rows_ = min(leaf, len(chosen))
-        self.forest_ = _forest(_TREES, leaf, rng).fit(columns, taken, counted)
+        forest = _forest(_TREES, leaf, rng).fit(columns, taken, counted)
+        self.forest_, self.codes_ = Forest(forest), forest.classes_
         return self
 
     def with_threshold(self, threshold: float) -> ActionSupport:
@@ -136,8 +135,8 @@ class ActionSupport:
         if hasattr(self, "forest_"):
             out = np.zeros((len(states), self.n_actions_))
             if len(states):
-                found = _leaf_shares(self.forest_, self.columns_.transform(states))
-                out[:, self.forest_.classes_] = found
+                found = self.forest_.predict(self.columns_.transform(states))
+                out[:, self.codes_] = found
             return out
         _, where = np.unique(
             np.concatenate([self.known_, states]), axis=0, return_inverse=True
@@ -158,9 +157,9 @@ class ActionSupport:
         largest = found.max(axis=1, keepdims=True)
         least = self.threshold * largest
         if hasattr(self, "forest_"):
-            least = np.minimum(least, _ENOUGH_IN_LEAF / self.leaf_rows_)
+            least = np.minimum(least, ENOUGH_IN_LEAF / self.leaf_rows_)
         else:
-            least = np.minimum(least, _ENOUGH)
+            least = np.minimum(least, ENOUGH)
         supported = (found >= least) & (found > 0.0)
         share = np.where(supported, found, largest) / largest
         # Eq. (61) of docs/game.md.
@@ -188,20 +187,6 @@ def _forest(trees: int, leaf: int, rng: RandomState) -> RandomForestClassifier:
     )
 
 
-def _leaf_shares(forest: RandomForestClassifier, columns: NDArray[Any]) -> Floats:
-    """What `predict_proba` returns of columns in single precision, to the last bit."""
-    # A policy in use asks for one state at a time, where joblib's work would be all.
-    total = np.zeros((len(columns), len(forest.classes_)))
-    for tree in forest.estimators_:
-        total += tree.tree_.predict(columns)
-    return total / len(forest.estimators_)
-
-
-def _leaves(forest: RandomForestRegressor, columns: NDArray[Any]) -> Iterator[Index]:
-    """What `apply` returns, tree by tree."""
-    return (tree.tree_.apply(columns) for tree in forest.estimators_)
-
-
 def _best_leaf(
     columns: Floats, codes: Index, rng: RandomState, weight: Floats | None
 ) -> int:
@@ -223,7 +208,7 @@ def _best_leaf(
         forest = _forest(_TRIED_TREES, leaf, rng)
         forest.fit(columns[seen], codes[seen], weight[seen])
         found = np.zeros((len(rows), n_actions))
-        found[:, forest.classes_] = _leaf_shares(forest, columns[held])
+        found[:, forest.classes_] = Forest(forest).predict(columns[held])
         losses[leaf] = loss(found)
     best = min(losses, key=losses.__getitem__)
     # Rows that make no two such leaves are one, whatever it is called.
@@ -249,14 +234,15 @@ class ActionRange:
         actions = ActionScale.of(actions).transform(actions)[chosen]
         x = self.columns_.transform(states[chosen])
         targets = actions / center_and_spread(actions)[1]
-        self.forest_ = RandomForestRegressor(
+        forest = RandomForestRegressor(
             _TREES, min_samples_leaf=_RANGE_LEAF, random_state=rng
         ).fit(x, targets if targets.shape[1] > 1 else targets[:, 0])
+        self.forest_ = Forest(forest)
         tail = ndtr(-np.sqrt(-2.0 * np.log(self.threshold)))
         self.ends_ = []  # of each tree's leaves, (n_nodes, 2 p)
-        trees = self.forest_.estimators_
-        for tree, leaf in zip(trees, _leaves(self.forest_, x), strict=True):
-            ends = np.zeros((tree.tree_.node_count, 2 * actions.shape[1]))
+        leaves = self.forest_.leaves(x)
+        for n_nodes, leaf in zip(self.forest_.n_nodes, leaves, strict=True):
+            ends = np.zeros((n_nodes, 2 * actions.shape[1]))
             order = np.argsort(leaf, kind="stable")
             nodes, starts = np.unique(leaf[order], return_index=True)
             for node, rows in zip(nodes, np.split(order, starts[1:]), strict=True):
@@ -267,6 +253,6 @@ class ActionRange:
 
     def __call__(self, states: Floats) -> Floats:
         """The lower ends and the upper ones, (n, 2 p)."""
-        leaves = _leaves(self.forest_, self.columns_.transform(states))
+        leaves = self.forest_.leaves(self.columns_.transform(states))
         found = [ends[leaf] for ends, leaf in zip(self.ends_, leaves, strict=True)]
         return np.mean(found, axis=0)

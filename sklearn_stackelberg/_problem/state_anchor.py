@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from sklearn.dummy import DummyRegressor
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.model_selection import KFold, cross_val_predict
 
+from .._forest import Forest
 from .._sampling import fixed_sample
 from .._typing import Floats
 
@@ -26,7 +25,8 @@ class StateAnchor:
     """q₀ of states: a number, or the mean of q₀(t) over the steps of such states."""
 
     mean: float
-    departure: Any = None  # regressor of q₀(t) − mean on states; None where q₀ is one
+    # q₀(t) − mean of states: None where q₀ is one number, 0.0 where none show it.
+    departure: Forest | float | None = None
 
     @classmethod
     def of_steps(
@@ -42,9 +42,8 @@ class StateAnchor:
         left = departure - cross_val_predict(forest, given, departure, cv=halves)
         if np.mean(left**2) > (1.0 - _LEAST_SHOWN) * np.var(departure):
             # Columns that do not show the step would move the level of Q at random.
-            nothing = DummyRegressor(strategy="constant", constant=0.0)
-            return cls(mean, nothing.fit(given, departure))
-        return cls(mean, forest.fit(given, departure, sample_weight=own))
+            return cls(mean, 0.0)
+        return cls(mean, Forest(forest.fit(given, departure, sample_weight=own)))
 
     def of_shaped(self, states: Floats) -> Floats:
         """What Q of shaped rewards, see `StepAnchor`, lacks in states, (n,)."""
@@ -52,6 +51,9 @@ class StateAnchor:
 
     def __call__(self, states: Floats) -> Floats:
         """Of states, (n,)."""
-        if self.departure is None:
+        if not isinstance(self.departure, Forest):
             return np.full(len(states), self.mean)
-        return self.mean + self.departure.predict(states)
+        # In the precision of trees, where the largest numbers are infinite.
+        with np.errstate(over="ignore"):
+            columns = states.astype(np.float32)
+        return self.mean + self.departure.predict(columns)[:, 0]

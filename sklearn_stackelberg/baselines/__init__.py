@@ -3,11 +3,9 @@
 They take what `StackelbergPolicyEstimator` takes, and `metrics` takes them.
 """
 
-from ._d3rlpy import D3RLPyContinuous, D3RLPyDiscrete
-from ._econml import DRPolicy
-from ._fitted_q import LSPI, DirectMethod, FittedQIteration, KernelFittedQIteration
-from ._imitation import BehaviourCloning, BestSingleAction, ContinuousBehaviourCloning
-from ._tabular import TabularValueIteration
+from typing import TYPE_CHECKING
+
+from .._lazy import lazy_exports
 
 __all__ = [
     "LSPI",
@@ -22,3 +20,35 @@ __all__ = [
     "KernelFittedQIteration",
     "TabularValueIteration",
 ]
+
+# To type checkers and editors these are ordinary imports.
+if TYPE_CHECKING:
+    from ._d3rlpy import D3RLPyContinuous, D3RLPyDiscrete
+    from ._econml import DRPolicy
+    from ._fitted_q import LSPI, DirectMethod, FittedQIteration, KernelFittedQIteration
+    from ._imitation import (
+        BehaviourCloning,
+        BestSingleAction,
+        ContinuousBehaviourCloning,
+    )
+    from ._tabular import TabularValueIteration
+else:
+    __getattr__, __dir__ = lazy_exports(
+        __name__,
+        {
+            "_d3rlpy": ["D3RLPyContinuous", "D3RLPyDiscrete"],
+            "_econml": ["DRPolicy"],
+            "_fitted_q": [
+                "LSPI",
+                "DirectMethod",
+                "FittedQIteration",
+                "KernelFittedQIteration",
+            ],
+            "_imitation": [
+                "BehaviourCloning",
+                "BestSingleAction",
+                "ContinuousBehaviourCloning",
+            ],
+            "_tabular": ["TabularValueIteration"],
+        },
+    )

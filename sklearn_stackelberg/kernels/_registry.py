@@ -256,12 +256,18 @@ class BoundKernel:
     ``dtype`` is what the kernel is computed in; None is the columns' own.
     """
 
-    function: Callable[..., Floats]
-    form: Form | None
+    kernel: KernelLike
     params: KernelParams
     bandwidth: Floats | None  # (q,)
     center: Floats | None  # (q,)
     dtype: str | None
+
+    @property
+    def function(self) -> Callable[..., Floats]:
+        if not isinstance(self.kernel, str):
+            return self.kernel
+        own = record_of(self.kernel).function
+        return own or partial(pairwise_kernels, metric=self.kernel)
 
     def __call__(self, X: Floats, Y: Floats) -> Floats:
         """The Gram matrix of rows (n, q) and (L, q)."""
@@ -276,7 +282,8 @@ class BoundKernel:
 
     def in_torch(self, x: Tensor, rows: Floats) -> Tensor:
         """The Gram matrix (..., L) of x (..., q) and rows (L, q), by the form."""
-        if self.form is None:
+        form = record_of(self.kernel).form
+        if form is None:
             raise ValueError(f"The kernel {self.function!r} has no form in torch.")
         y = torch.from_numpy(self._scaled(rows))
         if self.center is not None:
@@ -284,7 +291,7 @@ class BoundKernel:
         if self.bandwidth is not None:
             x = x / torch.from_numpy(self.bandwidth).to(x)
         x = x.to(y.dtype)
-        return self.form(x, y.to(x), **self.params)
+        return form(x, y.to(x), **self.params)
 
     def of_columns(self, columns: slice, n_columns: int) -> BoundKernel:
         """The factor of a product kernel that is of some of its columns."""
@@ -314,10 +321,9 @@ def bind_kernel(
     """A kernel with its parameters, and the bandwidth and centre of its features."""
     params, record = dict(kernel_params or {}), record_of(kernel)
     if not isinstance(kernel, str):
-        return BoundKernel(kernel, None, params, None, center, dtype)
+        return BoundKernel(kernel, params, None, center, dtype)
     if bandwidth is not None and record.gamma is not None:
         params["gamma"] = record.gamma
-    function = record.function or partial(pairwise_kernels, metric=kernel)
     # Rounded, states that differ would be equal.
     own = None if record.needs_every_state else dtype
-    return BoundKernel(function, record.form, params, bandwidth, center, own)
+    return BoundKernel(kernel, params, bandwidth, center, own)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from .._action_scale import ActionScale
+from .._numpy_state import NumpyState
 from .._typing import Floats
 from ._nystroem import KernelFeatures, in_batches
 from ._registry import BoundKernel, kernel_names, record_of
@@ -232,7 +233,7 @@ class StateActionFeatures(KernelFeatures):
         return np.concatenate([states, actions], axis=1)
 
 
-class CandidateGram:
+class CandidateGram(NumpyState):
     """k((s, a_j), L) of the same candidate actions a_j in every state.
 
     A product kernel keeps k(s, L) of a state, n_landmarks numbers, and takes k(a_j, L)

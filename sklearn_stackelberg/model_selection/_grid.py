@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from numbers import Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._fitting.hyperparameters import Hyperparameters, is_network
-from ..kernels._registry import record_of
+if TYPE_CHECKING:
+    from .._fitting.hyperparameters import Hyperparameters
 
 Params = dict[str, Any]  # any parameters of `StackelbergPolicyEstimator`
 
@@ -85,7 +85,7 @@ class Grid:
         if isinstance(hp.lam, str) and lam not in lams:
             lam = float(sorted(lams)[len(lams) // 2])
         # A ridge is of the directions of features, and a network has none.
-        ridges = () if is_network(hp.q_function) else ridges
+        ridges = () if hp.q_is_network else ridges
         self.axes = (
             self._kernel_axis(kernels),
             self._bandwidth_axis(bandwidths),
@@ -182,7 +182,7 @@ class Grid:
         fixed = Axis("kernel", ({},), 0)
         # Networks have no kernel to be chosen, and pairs of state and action no terms
         # that are linear in the states.
-        if is_network(hp.q_function) or is_network(hp.policy):
+        if hp.q_is_network or hp.policy_is_network:
             return fixed
         options: list[Params] = []
         for given in kernels:
@@ -210,7 +210,7 @@ class Grid:
     def _bandwidth_axis(self, bandwidths: Sequence[Any]) -> Axis:
         hp, own = self._hp, self._hp.bandwidth
         fixed = Axis("bandwidth", ({},), 0)
-        if is_network(hp.q_function) or hp.kernel_params or not _has_lengths(hp.kernel):
+        if hp.q_is_network or hp.kernel_params or not _has_lengths(hp.kernel):
             return fixed
         # Of pairs of state and action, and as a number, both are the median.
         median = ("median", "relevance") if self._is_continuous else ("median",)
@@ -249,6 +249,8 @@ def _has_lengths(kernel: Any) -> bool:
     """Whether a kernel takes a bandwidth; None is the estimator's own."""
     if kernel is None or (isinstance(kernel, str) and kernel == "auto"):
         return True
+    from ..kernels._registry import record_of
+
     return record_of(kernel).metric is not None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,16 +13,17 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
 
-from .._fitting.fitted_policy import Fitted, FittedPolicy
-from .._fitting.fold_fits import FoldFits
-from .._fitting.hyperparameters import Hyperparameters
-from .._fitting.made_by import features_key
 from .._typing import Floats, Index
-from ..metrics._selected_value import HeldOut
 from ..transitions._as_transitions import LogOrStates, as_transitions
 from ..transitions._transitions import Transitions
 from ..transitions._weights import n_given, weighted_log
 from ._grid import Candidate, Grid
+
+if TYPE_CHECKING:
+    from .._fitting.fitted_policy import Fitted, FittedPolicy
+    from .._fitting.fold_fits import FoldFits
+    from .._fitting.hyperparameters import Hyperparameters
+    from ..metrics._selected_value import HeldOut
 
 # ``scorer(estimator, X, y)``, as scikit-learn takes it.
 Scorer = Callable[..., float]
@@ -123,6 +124,9 @@ class Split:
         """Fit all that candidates share, once."""
         if self._fits is not None:
             return
+        # Here, since it brings torch with it, and a search is set up without.
+        from .._fitting.fold_fits import FoldFits
+
         train, test = (self._given.take(rows) for rows in (self._train, self.test))
         self._scored = test
         if self._tuned.head is not None:
@@ -133,6 +137,8 @@ class Split:
 
     def features_key(self, params: dict[str, Any]) -> tuple[str, ...]:
         """The same of candidates that share their features."""
+        from .._fitting.made_by import features_key
+
         return features_key(replace(self._hp, **params))
 
     def run(self, grid: Grid, candidates: Sequence[Candidate]) -> list[Outcome]:
@@ -182,4 +188,6 @@ class Split:
         if self._head is not None:
             X = self._head.transform(self._given.X)
             whole, kept = self._given._replace(X=X).log()
+        from ..metrics._selected_value import HeldOut
+
         return HeldOut(policy, whole, np.flatnonzero(np.isin(kept, self.test)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.random import RandomState
@@ -16,13 +16,11 @@ from sklearn.utils import Tags, check_random_state, indexable
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
-from .._fitting.hyperparameters import Hyperparameters
+from .. import _fitting
 from .._problem.action_space import Actions, read_actions
-from .._problem.dataset import OfflineProblem
 from .._typing import Index
 from .._validation import check_level, check_rules, integer
 from ..estimator import Available, Log, StackelbergPolicyEstimator
-from ..metrics._selected_value import SelectedValue, selected_value
 from ..transitions._decision_table import is_table
 from ..transitions._episodes import EpisodeView
 from ..transitions._transitions import Transitions
@@ -31,6 +29,9 @@ from ._grid import Grid
 from ._halving import Halving
 from ._held_out import Given, Scorer, Split, Tuned
 from ._search_results import as_results, in_words
+
+if TYPE_CHECKING:
+    from ..metrics._selected_value import SelectedValue
 
 # Without a splitter: two thirds of the log lead to nearly the policy of all of it.
 _FOLDS = 3
@@ -271,9 +272,11 @@ class StackelbergPolicyCV(MetaEstimatorMixin, BaseEstimator):
     def _search(
         self, tuned: Tuned, given: Given, rng: RandomState
     ) -> tuple[Halving, SelectedValue | None]:
+        from .._problem.dataset import OfflineProblem
+
         log, rows = given.log()
         policy: Any = tuned.policy
-        hp = Hyperparameters.from_estimator(policy)
+        hp = _fitting.Hyperparameters.from_estimator(policy)
         if tuned.head is None:
             # Refused in the words of a single fit; what a pipeline makes of it, later.
             OfflineProblem.from_log(
@@ -295,7 +298,7 @@ class StackelbergPolicyCV(MetaEstimatorMixin, BaseEstimator):
         )
         # What is wrong with an option is said before anything is fitted.
         for option in grid.options():
-            Hyperparameters.from_estimator(clone(policy).set_params(**option))
+            _fitting.Hyperparameters.from_estimator(clone(policy).set_params(**option))
         first = grid.largest_support(hp)
         pairs = self._pairs(given, log, actions, rng)
         if isinstance(given.X, EpisodeView):
@@ -345,6 +348,8 @@ class StackelbergPolicyCV(MetaEstimatorMixin, BaseEstimator):
     def _value(
         self, halving: Halving, log: Transitions, rows: Index, discount: float
     ) -> SelectedValue | None:
+        from ..metrics._selected_value import selected_value
+
         splits = halving.splits
         tested = np.concatenate([split.test for split in splits])
         # What is tested twice, or never, has no policy of its own.

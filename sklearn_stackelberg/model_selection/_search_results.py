@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.ma import MaskedArray
@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from ..metrics._estimate import shown
-from ..metrics._selected_value import SelectedValue
 from ._grid import Candidate, Params
 from ._halving import Halving
 from ._held_out import Tuned
+
+if TYPE_CHECKING:
+    from ..metrics._selected_value import SelectedValue
 
 Results = dict[str, Any]
 

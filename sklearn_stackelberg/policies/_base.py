@@ -14,6 +14,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
+from .._numpy_state import NumpyModule
 from .._typing import Floats, RandomStateLike
 from ._quadrature import Choice, Nodes
 
@@ -22,7 +23,7 @@ from ._quadrature import Choice, Nodes
 NEVER = -1e9
 
 
-class Policy(nn.Module, ABC):
+class Policy(NumpyModule, ABC):
     """A policy whose choice is made from outputs: logits, or a location and a scale.
 
     ``policy(x)`` is the choice for inputs x of k states: probabilities (k, n_actions)

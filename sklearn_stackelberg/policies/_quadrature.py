@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .._numpy_state import NumpyModule
+
 
 class Nodes(NamedTuple):
     """Actions and their weights, which stand for a policy: E_a f(s, a) = Σ_j w_j f_j.
@@ -27,7 +29,7 @@ class Nodes(NamedTuple):
 Choice = Tensor | Nodes
 
 
-class LinearHead(nn.Module):
+class LinearHead(NumpyModule):
     """Outputs (..., c) linear in features (..., m), by weights of shape (m, c)."""
 
     def __init__(self, weight: Tensor) -> None:

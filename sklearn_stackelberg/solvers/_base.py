@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self
 import numpy as np
 from torch import Tensor, nn
 
+from .._numpy_state import NumpyState
 from .._sampling import Minibatches
 from .._validation import integer, non_negative, one_of
 from ._optimizers import MakeOptimizer
@@ -110,7 +111,7 @@ class BestPoint(NamedTuple):
 
 
 @dataclass
-class SolverState:
+class SolverState(NumpyState):
     """Where a solver stands: all that it needs to go on as if it had never stopped.
 
     It can be copied and pickled, and lies on the CPU. All but the first two entries are

@@ -94,16 +94,15 @@ def test_actions_that_cannot_be_taken_leave_the_others_what_they_are():
     assert_allclose(held[:, 0] - held[:, 2], free[:, 0] - free[:, 2])
 
 
-def test_the_trees_are_asked_as_their_forest_asks_them():
+def test_the_forest_is_asked_of_standardised_columns():
     rng = np.random.default_rng(0)
     states, codes = rng.normal(size=(300, 3)), rng.choice([0, 2], size=300)
     support = support_of(states, codes, 3, False)
     asked = rng.normal(size=(50, 3))
-    columns = support.columns_.transform(asked)
-    expected = support.forest_.predict_proba(columns)
+    expected = support.forest_.predict(support.columns_.transform(asked))
     assert_array_equal(support.counts(asked)[:, [0, 2]], expected)
     ranges = ActionRange(0.15).fit(states, states[:, :2], np.random.RandomState(0))
-    leaves = ranges.forest_.apply(ranges.columns_.transform(asked)).T
+    leaves = ranges.forest_.leaves(ranges.columns_.transform(asked))
     ends = [e[leaf] for e, leaf in zip(ranges.ends_, leaves, strict=True)]
     assert_array_equal(ranges(asked), np.mean(ends, axis=0))
 
