@@ -2,5 +2,13 @@
 
 from ._coverage import CoverageReport, coverage_report
 from ._displays import CoverageDisplay, TuningDisplay
+from ._explanation import PolicyExplanation, explain_policy
 
-__all__ = ["CoverageDisplay", "CoverageReport", "TuningDisplay", "coverage_report"]
+__all__ = [
+    "CoverageDisplay",
+    "CoverageReport",
+    "PolicyExplanation",
+    "TuningDisplay",
+    "coverage_report",
+    "explain_policy",
+]
