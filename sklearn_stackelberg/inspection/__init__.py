@@ -1,13 +1,15 @@
-"""What a value rests on, and what a search saw: reports and pictures."""
+"""What a policy does, what its value rests on, what a search saw: reports, pictures."""
 
 from ._coverage import CoverageReport, coverage_report
 from ._displays import CoverageDisplay, TuningDisplay
 from ._explanation import PolicyExplanation, explain_policy
+from ._tree_display import PolicyTreeDisplay
 
 __all__ = [
     "CoverageDisplay",
     "CoverageReport",
     "PolicyExplanation",
+    "PolicyTreeDisplay",
     "TuningDisplay",
     "coverage_report",
     "explain_policy",

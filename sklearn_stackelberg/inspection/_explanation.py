@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 
-from .._typing import Flags, Floats, RandomStateLike
+from .._typing import AnyArray, Flags, Floats, RandomStateLike
 from .._validation import check_level, check_rules, integer
 from ..metrics._cross_fitted import SharedEvaluation, Splitter
 from ..metrics._differences import ValueDifference, difference
@@ -325,7 +325,7 @@ def _rules(
     weight = np.ones(len(seen)) if seen.weight is None else seen.weight
     done, same_as_logged, same_as_policy = _compared(log, tree)
     more = imitation.advantage(seen, done)
-    leaf, conditions = tree.rules_.apply(log.numbers), {}
+    leaf = tree.rules_.apply(log.numbers)
     conditions = tree.rules_.conditions(log.columns.columns_)
     rules = []
     for node in tree.rules_.leaves:
@@ -347,7 +347,7 @@ def _rules(
     return tuple(rules), float(weight @ same_as_policy / weight.sum())
 
 
-def _compared(log: ExplainedLog, tree: TreePolicy) -> tuple[Floats, Flags, Flags]:
+def _compared(log: ExplainedLog, tree: TreePolicy) -> tuple[AnyArray, Flags, Flags]:
     """What a tree does in each row, and whether the logger, and the policy, did it."""
     seen, policy = log.seen, log.policy
     states = like(seen.state, np.asarray(seen.state, dtype=np.float64))

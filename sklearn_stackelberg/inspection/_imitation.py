@@ -13,6 +13,7 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from .._typing import AnyArray, Flags, Floats
 from ..kernels._columns import center_and_spread
 from ..metrics._data import EvaluationData, as_numbers
+from ..metrics._estimate import summed
 from ..metrics._fitted_q import FittedQ
 from ..metrics._holdout import HoldoutEvaluation
 from ..metrics._tabulate import AnyPolicy, action_nodes, like
@@ -152,16 +153,16 @@ class Imitation:
     @property
     def _logged(self) -> Floats:
         data = self.data
-        return np.bincount(data.state_index, data.weight, len(data.states))
+        return summed(data.weight, data.state_index, len(data.states))
 
     def _visits(self, fit: FittedQ) -> Floats:
         """How often a policy comes to each state, discounted, by its flow, (N,)."""
         data = fit.data
         moved = data.weight * data.carried(fit.system.discount)
-        out = np.bincount(data.initial_state, data.initial_weight, len(data.states))
+        out = summed(data.initial_weight, data.initial_state, len(data.states))
         # A negative ratio is an artefact of smooth features.
         moved = moved * np.maximum(fit.ratio, 0.0)
-        out = out + np.bincount(data.next_index, moved, len(data.states))
+        out += summed(moved, data.next_index, len(data.states))
         return out / out.sum()
 
     def tree(self, depth: int, random_state: int) -> TreePolicy:

@@ -34,6 +34,10 @@ class RuleColumn(NamedTuple):
     is_missing: bool = False  # 1 where nothing is there
     filled: float | None = None  # what stands where nothing is there
 
+    @property
+    def is_number(self) -> bool:
+        return self.word is None and not self.is_missing
+
     def condition(self, low: float, high: float) -> str:
         """What holds where low < value <= high."""
         if self.is_missing:
@@ -61,16 +65,16 @@ class RuleColumns(TransformerMixin, BaseEstimator):
         X = collected(X)
         validate_data(self, X, skip_check_array=True)
         d = self.n_features_in_
-        if names is None:
-            names = column_names(X) if is_frame(X) else [f"x{j}" for j in range(d)]
-        if len(names) != d:
+        own = column_names(X) if is_frame(X) else [f"x{j}" for j in range(d)]
+        named = [*map(str, own if names is None else names)]
+        if len(named) != d:
             raise ValueError(
-                f"feature_names has {len(names)} names; one for each of the {d} "
+                f"feature_names has {len(named)} names; one for each of the {d} "
                 "columns of X was expected."
             )
         self.columns_: list[RuleColumn] = []
-        for j, name in enumerate(names):
-            self.columns_ += _described(_column(X, j), j, str(name))
+        for j, name in enumerate(named):
+            self.columns_ += _described(_column(X, j), j, name)
         return self
 
     def transform(self, X: States) -> Floats:
@@ -86,13 +90,9 @@ class RuleColumns(TransformerMixin, BaseEstimator):
         """Names of the numbers, (k,)."""
         check_is_fitted(self)
         return np.array(
-            [c.name if _plain(c) else c.condition(0.5, np.inf) for c in self.columns_],
+            [c.name if c.is_number else c.condition(0.5, 1.0) for c in self.columns_],
             dtype=object,
         )
-
-
-def _plain(column: RuleColumn) -> bool:
-    return column.word is None and not column.is_missing
 
 
 def _column(states: States, place: int) -> AnyArray:

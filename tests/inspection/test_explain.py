@@ -127,7 +127,7 @@ def test_a_shorter_tree_is_said_to_lose_what_it_loses():
     assert found.depth == 1
     # In each of as many discounted steps as five make.
     wrong = 1.0 - found.agreement
-    assert found.loss.value == pytest.approx(1.94 * wrong, rel=0.4)
+    assert 0.5 < found.loss.value / (1.94 * wrong) < 1.5
     assert found.loss.p_value() < 0.01
     assert 0.15 < wrong < 0.35
 
