@@ -1,6 +1,11 @@
 """What a policy does, what its value rests on, what a search saw: reports, pictures."""
 
 from ._coverage import CoverageReport, coverage_report
+from ._decisions import (
+    DecisionExplanation,
+    DecisionExplanations,
+    explain_decisions,
+)
 from ._displays import CoverageDisplay, TuningDisplay
 from ._explanation import PolicyExplanation, explain_policy
 from ._tree_display import PolicyTreeDisplay
@@ -8,9 +13,12 @@ from ._tree_display import PolicyTreeDisplay
 __all__ = [
     "CoverageDisplay",
     "CoverageReport",
+    "DecisionExplanation",
+    "DecisionExplanations",
     "PolicyExplanation",
     "PolicyTreeDisplay",
     "TuningDisplay",
     "coverage_report",
+    "explain_decisions",
     "explain_policy",
 ]

@@ -24,7 +24,7 @@ from ..transitions._actions import masks_of
 from ..transitions._time import refuse_endless
 from ._coverage import percent
 from ._imitation import Imitation, seen_by_rows
-from ._rule_columns import ExplainedLog
+from ._rule_columns import ExplainedLog, discount_of
 from ._rule_tree import DiscreteTreePolicy, TreePolicy
 
 # Sixteen rules are as many as anyone reads.
@@ -250,7 +250,7 @@ def explain_policy(
     check_level(confidence_level)
     seed = int(check_random_state(random_state).randint(2**31 - 1))
     log = ExplainedLog.of(policy, X, y, sample_weight, feature_names)
-    gamma = log.discount(discount)
+    gamma = discount_of(log.policy, discount)
     refuse_endless(log.seen, gamma)
     _warn_of_training_rows(log)
     depths = range(1, (max_depth or _DEPTH) + 1)

@@ -16,7 +16,7 @@ from ..metrics._data import EvaluationData, as_numbers
 from ..metrics._estimate import summed
 from ..metrics._fitted_q import FittedQ
 from ..metrics._holdout import HoldoutEvaluation
-from ..metrics._tabulate import AnyPolicy, action_nodes, like
+from ..metrics._tabulate import AnyPolicy, action_nodes, codes_of, like
 from ..metrics._unsupported import bias_bound, unsupported_actions
 from ..transitions._actions import masks_at
 from ..transitions._step_anchor import StepAnchor
@@ -199,9 +199,8 @@ class Imitation:
             z = features.transform(states, done) - features.transform(states, logged)
             return z @ weight
         q = features.transform(states) @ weight.T
-        own, classes = np.arange(len(q)), np.asarray(self._policy.classes_)
-        order = np.argsort(classes)
-        codes = order[np.searchsorted(classes[order], log.action)]
+        own = np.arange(len(q))
+        codes = codes_of(log.action, np.asarray(self._policy.classes_))
         return q[own, done] - q[own, codes]
 
     def decisions(self, tree: TreePolicy) -> AnyArray:

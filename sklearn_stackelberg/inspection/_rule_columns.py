@@ -216,14 +216,15 @@ class ExplainedLog:
         find = ByRow(states, np.vstack([numbers, columns.transform(after)]))
         return cls(last, given, seen, columns, numbers, find)
 
-    def discount(self, given: float | None) -> float:
-        """As given, or the policy's own."""
-        if given is None:
-            given = getattr(self.policy, "discount", None)
-        if given is None:
-            raise ValueError(
-                f"The policy, a {type(self.policy).__name__}, has no discount of its "
-                "own. Give discount=, such as 0.95, or 0 where each row stands alone."
-            )
-        check_discount(given)
-        return float(given)
+
+def discount_of(policy: AnyPolicy, given: float | None) -> float:
+    """As given, or the policy's own."""
+    if given is None:
+        given = getattr(policy, "discount", None)
+    if given is None:
+        raise ValueError(
+            f"The policy, a {type(policy).__name__}, has no discount of its own. Give "
+            "discount=, such as 0.95, or 0 where each row stands alone."
+        )
+    check_discount(given)
+    return float(given)

@@ -113,10 +113,11 @@ class PolicyTreeDisplay:
         rules = dict(zip(tree.leaves.tolist(), self.explanation.rules, strict=True))
         is_new = ax is None
         ax = axes_or_new(ax)
+        figure: Any = ax.figure  # or a part of one
         if is_new:
             # Of new figures: two inches hold a leaf's words at this size of letters.
             width = max(4.0, 1.75 * len(rules))
-            ax.figure.set_size_inches(width, 1.6 + 1.15 * tree.depth)
+            figure.set_size_inches(width, 1.6 + 1.15 * tree.depth)
         x, y = _places(tree), -tree.levels().astype(float)
         actions = sorted({action_text(rule.action) for rule in rules.values()})
         self.texts_ = []
@@ -167,7 +168,7 @@ class PolicyTreeDisplay:
             )
         ax.set(xlim=(-0.6, len(rules) - 0.4), ylim=(-tree.depth - 0.5, 0.5))
         ax.set_axis_off()
-        self.ax_, self.figure_ = ax, ax.figure
+        self.ax_, self.figure_ = ax, figure
         return self
 
 

@@ -79,7 +79,7 @@ def tabulate_policy(
         nodes, probabilities = action_nodes(policy, seen, p, greedy)
     else:
         classes = np.asarray(policy.classes_)
-        codes = _codes(log.action, classes)
+        codes = codes_of(log.action, classes)
         available = masks_at(log, classes, state_index, next_index, len(states))
         probabilities = probabilities_of(policy, seen, available)
         if available is not None:
@@ -120,7 +120,7 @@ def like(template: States, values: Floats) -> States:
     return frame_like(template, values) if is_frame(template) else values
 
 
-def _codes(action: NDArray[Any], classes: NDArray[Any]) -> Index:
+def codes_of(action: NDArray[Any], classes: NDArray[Any]) -> Index:
     # A log of doses that were levels to the policy may show other levels; numbers that
     # the policy all knows are its classes.
     vectors = action.ndim == 2
