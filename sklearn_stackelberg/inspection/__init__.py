@@ -8,6 +8,7 @@ from ._decisions import (
 )
 from ._displays import CoverageDisplay, TuningDisplay
 from ._explanation import PolicyExplanation, explain_policy
+from ._report import PolicyReport, report
 from ._tree_display import PolicyTreeDisplay
 
 __all__ = [
@@ -16,9 +17,11 @@ __all__ = [
     "DecisionExplanation",
     "DecisionExplanations",
     "PolicyExplanation",
+    "PolicyReport",
     "PolicyTreeDisplay",
     "TuningDisplay",
     "coverage_report",
     "explain_decisions",
     "explain_policy",
+    "report",
 ]

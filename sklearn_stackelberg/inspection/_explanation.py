@@ -140,17 +140,19 @@ class PolicyExplanation:
         return f"{self.summary()}\n{self.to_text()}"
 
     def _repr_html_(self) -> str:
-        return f"<p>{escape(self.summary())}</p>{self.rules_html()}"
+        return f"<p>{escape(self.summary())}</p>{html_table(*self.table())}"
 
-    def rules_html(self) -> str:
-        """The rules as a table of HTML, every name in it escaped.
+    def table(self) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+        """The rules as cells of a table.
 
         Returns
         -------
-        str
+        heads : tuple of str
+        lines : tuple of tuple of str
+            One for each rule.
         """
         heads = "if", "take", "rows", "share", "logged there", "worth more by"
-        lines = [
+        return heads, tuple(
             (
                 " and ".join(rule.conditions) or "always",
                 action_text(rule.action),
@@ -160,8 +162,7 @@ class PolicyExplanation:
                 f"{rule.advantage:.3g}",
             )
             for rule in self.rules
-        ]
-        return html_table(heads, lines)
+        )
 
 
 def explain_policy(

@@ -96,6 +96,22 @@ class PolicyTreeDisplay:
         explanation = explain_policy(policy, X, y, **settings)
         return cls.from_explanation(explanation, ax=ax)
 
+    @staticmethod
+    def size_of(explanation: PolicyExplanation) -> tuple[float, float]:
+        """Width and height of a figure in which the words can be read.
+
+        Parameters
+        ----------
+        explanation : PolicyExplanation
+
+        Returns
+        -------
+        tuple of float
+            In inches.
+        """
+        # Less than two inches hold a leaf's words.
+        return max(4.0, 1.75 * len(explanation.rules)), 1.6 + 1.15 * explanation.depth
+
     def plot(self, *, ax: Axes | None = None) -> PolicyTreeDisplay:
         """Draw.
 
@@ -115,9 +131,7 @@ class PolicyTreeDisplay:
         ax = axes_or_new(ax)
         figure: Any = ax.figure  # or a part of one
         if is_new:
-            # Of new figures: two inches hold a leaf's words at this size of letters.
-            width = max(4.0, 1.75 * len(rules))
-            figure.set_size_inches(width, 1.6 + 1.15 * tree.depth)
+            figure.set_size_inches(*self.size_of(self.explanation))
         x, y = _places(tree), -tree.levels().astype(float)
         actions = sorted({action_text(rule.action) for rule in rules.values()})
         self.texts_ = []
