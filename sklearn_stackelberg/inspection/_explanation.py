@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -24,6 +24,7 @@ from ..transitions._actions import masks_of
 from ..transitions._time import refuse_endless
 from ._coverage import percent
 from ._imitation import Imitation, seen_by_rows
+from ._page import html_table
 from ._rule_columns import ExplainedLog, discount_of
 from ._rule_tree import DiscreteTreePolicy, TreePolicy
 
@@ -384,13 +385,3 @@ def with_error(estimate: OffPolicyEstimate) -> str:
     value, error, low, high = shown(numbers, estimate.standard_error)
     level = f"{100 * estimate.confidence_level:g} %"
     return f"{value} ± {error} ({level} interval [{low}, {high}])"
-
-
-def html_table(heads: Iterable[str], lines: Iterable[Iterable[str]]) -> str:
-    """A table of HTML, all of it escaped."""
-    head = "".join(f"<th>{escape(one)}</th>" for one in heads)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in line) + "</tr>"
-        for line in lines
-    )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

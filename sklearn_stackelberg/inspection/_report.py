@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import platform
 import warnings
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from html import escape
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -29,9 +27,9 @@ from ._explanation import (
     PolicyExplanation,
     action_text,
     explain_policy,
-    html_table,
     with_error,
 )
+from ._page import Section, page_html, page_markdown, section_html, written
 from ._rule_columns import ExplainedLog, discount_of
 from ._tree_display import PolicyTreeDisplay
 
@@ -42,33 +40,6 @@ _PACKAGES = (
 
 # Actions that a table lists; the log's summary counts the others.
 _ACTIONS = 20
-
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 60rem;
-  margin: 2rem auto; padding: 0 1rem; }
-h1, h2 { line-height: 1.2; } h2 { margin-top: 2.2rem; }
-table { border-collapse: collapse; display: block; overflow-x: auto; }
-th, td { border: 1px solid #bbb; padding: 0.25rem 0.6rem; text-align: left;
-  vertical-align: top; }
-th { background: #f2f2f2; }
-pre { background: #f7f7f7; padding: 0.7rem; overflow-x: auto; white-space: pre-wrap; }
-img { max-width: 100%; height: auto; }
-.warning { border-left: 4px solid #D55E00; padding: 0.1rem 0.8rem; margin: 0.6rem 0; }
-"""
-
-
-@dataclass(frozen=True, eq=False)
-class Section:
-    """A heading, and what stands under it."""
-
-    title: str
-    text: str = ""
-    heads: tuple[str, ...] = ()
-    lines: tuple[tuple[str, ...], ...] = ()
-    warnings: tuple[str, ...] = ()
-    # PNG files and what they show, and text that is shown as it is.
-    pictures: tuple[tuple[bytes, str], ...] = field(default=(), repr=False)
-    listing: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,15 +81,7 @@ class PolicyReport:
         -------
         str
         """
-        body = "".join(map(_html, self.sections))
-        title = escape(self.title)
-        page = (
-            '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-            '<meta name="viewport" content="width=device-width, initial-scale=1">'
-            f"<title>{title}</title><style>{_STYLE}</style></head>"
-            f"<body><h1>{title}</h1>{body}</body></html>\n"
-        )
-        return _written(page, path)
+        return written(page_html(self.title, self.sections), path)
 
     def to_markdown(self, path: str | Path | None = None) -> str:
         """The same without pictures.
@@ -132,15 +95,14 @@ class PolicyReport:
         -------
         str
         """
-        parts = [f"# {_marked(self.title)}", *map(_markdown, self.sections)]
-        return _written("\n\n".join(parts) + "\n", path)
+        return written(page_markdown(self.title, self.sections), path)
 
     def __str__(self) -> str:
         return self.to_markdown()
 
     def _repr_html_(self) -> str:
         # A notebook's page has a style of its own.
-        return "".join(map(_html, self.sections))
+        return "".join(map(section_html, self.sections))
 
 
 def report(
@@ -402,44 +364,3 @@ def _picture(draw: Any, what: object, alt: str) -> tuple[bytes, str]:
     # Without the date and the version: the same figures make the same file.
     figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
     return file.getvalue(), alt
-
-
-def _html(section: Section) -> str:
-    parts = [f"<h2>{escape(section.title)}</h2>"]
-    parts += [f"<p>{escape(line)}</p>" for line in section.text.split("\n") if line]
-    for file, alt in section.pictures:
-        data = base64.b64encode(file).decode()
-        parts.append(f'<img alt="{escape(alt)}" src="data:image/png;base64,{data}">')
-    if section.lines:
-        parts.append(html_table(section.heads, section.lines))
-    if section.listing:
-        parts.append(f"<pre>{escape(section.listing)}</pre>")
-    parts += [f'<p class="warning">{escape(one)}</p>' for one in section.warnings]
-    return "".join(parts)
-
-
-def _markdown(section: Section) -> str:
-    parts = [f"## {_marked(section.title)}"]
-    parts += [_marked(line) for line in section.text.split("\n") if line]
-    if section.lines:
-        table = [section.heads, ("---",) * len(section.heads)]
-        rows = [[_marked(cell) for cell in line] for line in section.lines]
-        parts.append("\n".join(f"| {' | '.join(row)} |" for row in [*table, *rows]))
-    if section.listing:
-        parts.append("\n".join(f"    {one}" for one in section.listing.split("\n")))
-    parts += [f"- {_marked(one)}" for one in section.warnings]
-    return "\n\n".join(parts)
-
-
-def _marked(text: str) -> str:
-    """Text in which no sign is Markdown's, or HTML's."""
-    out = escape(text, quote=False).replace("\\", "\\\\")
-    for sign in "`*_[]|#":
-        out = out.replace(sign, f"\\{sign}")
-    return " ".join(out.split())
-
-
-def _written(text: str, path: str | Path | None) -> str:
-    if path is not None:
-        Path(path).write_text(text, encoding="utf-8")
-    return text
