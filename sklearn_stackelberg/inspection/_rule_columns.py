@@ -45,10 +45,10 @@ class RuleColumn(NamedTuple):
         if self.word is not None:
             return f"{self.name} is {'' if low >= 0 else 'not '}{self.word!r}"
         if np.isneginf(low):
-            return f"{self.name} <= {high:.10g}"
+            return f"{self.name} <= {high:.12g}"
         if np.isposinf(high):
-            return f"{self.name} > {low:.10g}"
-        return f"{low:.10g} < {self.name} <= {high:.10g}"
+            return f"{self.name} > {low:.12g}"
+        return f"{low:.12g} < {self.name} <= {high:.12g}"
 
 
 class RuleColumns(TransformerMixin, BaseEstimator):

@@ -76,15 +76,15 @@ def rounded(low: float, high: float) -> float:
     if not np.isfinite(high - low) or high <= low:
         return low
     power = np.floor(np.log10(max(abs(low), abs(high), high - low))) + 1
-    # A double has 16 digits: rounder ones are found long before.
-    for digits in range(18):
+    # Ends that are the same in so many digits are parted by the lower one itself.
+    for digits in range(13):
         for step in (10.0 ** (power - digits), 5.0 * 10.0 ** (power - digits - 1)):
-            found = float(np.round(middle / step) * step)
-            if low <= found < high:
+            for whole in (np.round(middle / step), np.floor(middle / step)):
                 # Without what the product leaves in the last digits.
-                shorter = float(f"{found:.12g}")
-                return shorter if low <= shorter < high else found
-    return middle
+                found = float(f"{whole * step:.12g}")
+                if low <= found < high:
+                    return found
+    return low
 
 
 # Any: a fitted tree of scikit-learn.

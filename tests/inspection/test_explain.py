@@ -135,6 +135,7 @@ def test_a_shorter_tree_is_said_to_lose_what_it_loses():
 def test_round_thresholds_part_the_same_rows():
     assert rounded(2.0, 3.0) == 2.0
     assert rounded(101.0, 199.0) == 150.0
+    assert rounded(90.0, 100.0) == 90.0
     assert rounded(0.123, 0.1251) == 0.125
     assert rounded(-0.2, 0.3) == 0.0
     rng = np.random.default_rng(0)
