@@ -152,7 +152,11 @@ class PolicyExplanation:
         lines : tuple of tuple of str
             One for each rule.
         """
-        heads = "if", "take", "rows", "share", "logged there", "worth more by"
+        asked, of_both = (
+            ("if", "take", "rows", "share"),
+            ("logged there", "policy agrees"),
+        )
+        heads = *asked, *of_both, "worth more by"
         return heads, tuple(
             (
                 " and ".join(rule.conditions) or "always",
@@ -160,6 +164,7 @@ class PolicyExplanation:
                 f"{rule.n_rows:,}",
                 percent(rule.share),
                 percent(rule.share_logged),
+                percent(rule.share_agreeing),
                 f"{rule.advantage:.3g}",
             )
             for rule in self.rules
