@@ -41,7 +41,7 @@ from .metrics._training_rows import TrainingRows, warn_of_training_rows
 from .solvers._base import Solver
 from .transitions._as_transitions import weighted_log_of
 from .transitions._episodes import EpisodeView
-from .transitions._tables import AvailableRule, collected
+from .transitions._tables import AvailableRule, collected, named
 from .transitions._transitions import Transitions
 from .transitions._usage import say_what_is_used
 from .transitions._words import refuse_words
@@ -524,7 +524,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
             warnings.warn(text, ConvergenceWarning, stacklevel=3)
         # Only this line and those after it set anything, and they cannot fail, so that
         # a fit that fails leaves nothing that looks fitted.
-        validate_data(self, X=log.state, skip_check_array=True)
+        validate_data(self, X=named(log.state), skip_check_array=True)
         # Candidates of an earlier fit would outlive a fit without any.
         for name in _NOT_ALWAYS_SET:
             self.__dict__.pop(name, None)
@@ -553,7 +553,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         """The log in its own units, or in those of a fit that is gone on with."""
         if state is not None:
             # The columns of the states must be those that the fit began with.
-            validate_data(self, log.state, reset=False, skip_check_array=True)
+            validate_data(self, named(log.state), reset=False, skip_check_array=True)
         return OfflineProblem.from_log(
             log,
             discount=hp.discount,

@@ -9,8 +9,10 @@ import torch
 from numpy.random import RandomState
 from torch import Tensor, nn
 
+from .._executor import map_blocks
 from .._problem.action_space import DiscreteActions
 from .._problem.rows import FeatureRows
+from .._stored_rows import row_batches
 from .._typing import Floats, Index
 from .._validation import check_table_size
 from ..kernels._nystroem import LandmarkFeatures
@@ -64,11 +66,11 @@ class DiscretePlayers(Players):
 
     def _fit_inputs(self, rng: RandomState) -> PlayerInputs:
         hp, total = self.hp, self.rows.total
-        states, episode = self.problem.states, self.problem.log.episode
-        discount = self.problem.row_discount
-        hp = with_kernel(hp, states, self.rows, episode, discount, rng)
-        hp = with_relevance(hp, states, self.rows, rng, self.problem.shared)
-        readers = InputReaders(hp, self.problem.state, rng, total=total)
+        logged, states = self.problem.state, self.problem.states
+        episode, discount = self.problem.log.episode, self.problem.row_discount
+        hp = with_kernel(hp, logged, states, self.rows, episode, discount, rng)
+        hp = with_relevance(hp, logged, states, self.rows, rng, self.problem.shared)
+        readers = InputReaders(hp, logged, rng, total=total)
         q_function = readers.read(self.hp.q_function)
         # A linear Q is in the features that its own error is measured by.
         embedded = q_function if self.linear_q else readers.read("kernel")
@@ -97,10 +99,18 @@ class DiscretePlayers(Players):
     def log_prior(self) -> Tensor | None:
         """What is added to the policy's logits in every state, (N, A); None if zero."""
         available = self.problem.available(self.actions.classes)
-        prior = action_prior(self._support, self.problem.states, available)
-        if prior is None:
+        if self._support is None and available is None:
             return None
-        return torch.from_numpy(prior).to(getattr(torch, self.hp.dtype))
+        states = self.problem.states
+        prior = self._zeros(len(states), self.n_actions)
+
+        def fill(some: slice) -> None:
+            masks = None if available is None else available[some]
+            found = action_prior(self._support, states[some], masks)
+            prior[some] = torch.from_numpy(found)
+
+        list(map_blocks(fill, list(row_batches(states))))
+        return prior
 
     @property
     def _counts_pairs(self) -> bool:

@@ -94,7 +94,7 @@ _MULTIPLES = (1.0, 2.0, 4.0)
 
 
 def relevant_lengths(
-    states: Floats, rows: Rows, discount: float, rng: RandomState
+    logged: Floats, states: Floats, rows: Rows, discount: float, rng: RandomState
 ) -> Floats:
     """Length scales by what a Q-function of a sample says of the columns, (d,).
 
@@ -105,7 +105,7 @@ def relevant_lengths(
     n = len(rows.state)
     chosen = rng.choice(n, min(n, _RELEVANCE_ROWS), replace=False)
     action, reward = rows.action[chosen], rows.reward[chosen]
-    center, spread = center_and_spread(states[rows.state])
+    center, spread = center_and_spread(logged)
     index = rows.state[chosen], rows.next_state[chosen]
     z, after = ((states[i] - center) / spread for i in index)
     features = LandmarkFeatures("rbf", linear_terms=True, random_state=rng).fit(z)
@@ -168,6 +168,7 @@ def _held_out_errors(
 
 def with_kernel(
     hp: Hyperparameters,
+    logged: Floats,
     states: Floats,
     rows: Rows,
     episode: NDArray[Any] | None,
@@ -182,11 +183,11 @@ def with_kernel(
     plain = isinstance(hp.bandwidth, str) and not hp.kernel_params
     if not (auto and plain):
         return hp
-    logged, n = states[rows.state], len(rows.state)
+    n = len(rows.state)
     if not are_finite(logged, hp.n_components, rows.total):
         return hp
     kernel = choose_kernel(
-        logged,
+        np.asarray(logged),
         states[rows.next_state],
         np.asarray(rows.action, dtype=np.intp),
         rows.reward,
@@ -201,6 +202,7 @@ def with_kernel(
 
 def with_relevance(
     hp: Hyperparameters,
+    logged: Floats,
     states: Floats,
     rows: Rows,
     rng: RandomState,
@@ -218,7 +220,7 @@ def with_relevance(
     at = rng.get_state(legacy=False)["state"]
     key = "relevance", hp.discount, at["key"].tobytes(), at["pos"]
     if key not in shared:
-        lengths = relevant_lengths(states, rows, hp.discount, rng)
+        lengths = relevant_lengths(logged, states, rows, hp.discount, rng)
         shared[key] = lengths, rng.get_state()
     lengths, after = shared[key]
     rng.set_state(after)

@@ -17,7 +17,12 @@ from sklearn.metrics import pairwise_distances_argmin
 from .._action_scale import ActionScale
 from .._sampling import fixed_sample
 from .._typing import Flags, Floats, Index
-from ..kernels._columns import StateColumns, center_and_spread
+from ..kernels._columns import (
+    StateColumns,
+    center_and_spread,
+    distinct_rows,
+    which_row,
+)
 from ..policies._base import NEVER
 
 # Rows that forests are grown on: more sharpen their thresholds by little.
@@ -91,9 +96,11 @@ class ActionSupport:
         self.n_actions_ = n_actions
         self.columns_ = _tree_columns(states)
         if is_finite:
-            self.known_, where = np.unique(states, axis=0, return_inverse=True)
-            counts = np.zeros((len(self.known_), n_actions))
-            np.add.at(counts, (where.ravel(), codes), 1.0 if weight is None else weight)
+            known = distinct_rows(states)
+            assert known is not None
+            self.known_, where = known, which_row(known, states)
+            counts = np.zeros((len(known), n_actions))
+            np.add.at(counts, (where, codes), 1.0 if weight is None else weight)
             self.counts_ = counts
             return self
         chosen = fixed_sample(len(states), self.n_rows)

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_array
 
+from .._stored_rows import StoredRows, row_batches
 from .._typing import Flags, Floats, Index
 from ..game import anchored_reward, average_value
 from ..transitions._actions import masks_at
 from ..transitions._discounting import carried, return_range, row_discount
 from ..transitions._linking import encode
 from ..transitions._step_anchor import StepAnchor
-from ..transitions._tables import shared_next_rows
+from ..transitions._tables import shared_next_rows, take_rows
 from ..transitions._time import refuse_endless
 from ..transitions._transitions import Transitions
 from ..transitions._weights import equal_episodes, with_weight
@@ -112,6 +113,8 @@ class OfflineProblem:
     @property
     def state(self) -> Floats:
         """The logged states, (n, d)."""
+        if isinstance(self.log.state, StoredRows):
+            return cast(Floats, self.log.state)
         return self.states[: len(self.state_index)]
 
     @classmethod
@@ -135,11 +138,10 @@ class OfflineProblem:
         if equal := equal_episodes(log, episode, state, next_state):
             each = np.ones(len(log)) if log.weight is None else log.weight
             log = with_weight(log[equal.first], equal.summed(each))
-            state, next_state = state[equal.first], next_state[equal.first]
+            state = take_rows(state, equal.first)
+            next_state = take_rows(next_state, equal.first)
         weight = log.weight
-        states, state_index, next_index = index_states(
-            state, next_state, shared_next_rows(state, next_state, log)
-        )
+        states, state_index, next_index = _table_of(state, next_state, log)
         initial: Index = state_index
         notes: tuple[str, ...] = ()
         # "first" is the paper's; counted from all, the value is of every logged state.
@@ -208,12 +210,28 @@ class OfflineProblem:
         )
 
 
+def _table_of(
+    state: Floats, next_state: Floats, log: Transitions
+) -> tuple[Floats, Index, Index]:
+    """A table of states, and where each row's state and next state are in it."""
+    if isinstance(state, StoredRows) and isinstance(next_state, StoredRows):
+        return state.table, state.index, next_state.index
+    shared = shared_next_rows(state, next_state, log)
+    # Of a next state that is never used there need be no row.
+    ended = np.flatnonzero(log.terminated)
+    shared[ended] = ended
+    return index_states(state, next_state, shared)
+
+
 def _checked_states(
     log: Transitions, estimator: BaseEstimator | None
 ) -> tuple[Floats, Floats]:
     """Checked states and next states, (n, d) each."""
     # What follows a terminated row is never used, and often not even recorded.
     given = {"state": log.state, "next_state": log.next_or_own_state()}
+    if isinstance(log.state, StoredRows) and len(log) > 1:
+        # They were checked when they were stored, block by block.
+        return cast(tuple[Floats, Floats], (log.state, log.next_state))
     for name, values in given.items():
         refuse_words(values, name)
     state, next_state = (
@@ -235,7 +253,10 @@ def _checked_states(
 
 
 def _refuse_missing(states: Floats, name: str) -> None:
-    bad = np.flatnonzero(~np.isfinite(states).all(axis=1))
+    finite = np.ones(len(states), dtype=bool)
+    for some in row_batches(states):
+        finite[some] = np.isfinite(states[some]).all(axis=1)
+    bad = np.flatnonzero(~finite)
     if not len(bad):
         return
     kind = "NaN" if np.isnan(states[bad]).any() else "infinity"

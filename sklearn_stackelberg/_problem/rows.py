@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from sklearn.utils import gen_batches
 from torch import Tensor
+
+from .._stored_rows import StoredRows, row_batches
 
 # Written out, as `_typing` has them: this module imports none of ours, so that whatever
 # reads rows can stand low.
@@ -71,7 +74,7 @@ class Rows(NamedTuple):
             return np.full(len(self.initial), 1.0 / len(self.initial))
         return self.initial_weight / self.initial_weight.sum()
 
-    def take(self, chosen: Index, places: Index) -> Rows:
+    def take(self, chosen: Index | slice, places: Index) -> Rows:
         """Some rows, and the initial states at some places."""
         weight, of_initial = self.weight, self.initial_weight
         return Rows(
@@ -96,9 +99,28 @@ def index_states(
     """
     alone = np.flatnonzero(shared < 0)
     next_index = shared.astype(np.intp)
+    if not len(alone):
+        return state, np.arange(len(state)), next_index
     next_index[alone] = len(state) + np.arange(len(alone))
     states = np.concatenate([state, next_state[alone]])
     return states, np.arange(len(state)), next_index
+
+
+@dataclass(frozen=True, eq=False)
+class ComputedFeatures:
+    """Features that are computed anew each time: a table would be too large."""
+
+    transform: Callable[[Floats], Floats]
+    states: Floats
+    device: str
+
+    def __call__(self, index: Index) -> Tensor:
+        # Of many columns the states themselves take more memory than their features.
+        rows = StoredRows(self.states, index)
+        parts = [self.transform(rows[some]) for some in row_batches(rows)]
+        if len(parts) != 1:
+            parts = [np.concatenate(parts)] if parts else [self.transform(rows[:])]
+        return torch.from_numpy(parts[0]).to(self.device)
 
 
 def feature_rows(
@@ -117,7 +139,7 @@ def feature_rows(
     if len(states) * n_features * itemsize > table_bytes * (
         1 if on_cpu else _GPU_TABLE
     ):
-        return lambda index: torch.from_numpy(transform(states[index])).to(device)
+        return ComputedFeatures(transform, states, device)
     if on_cpu:
         table = torch.from_numpy(transform(states))
     else:

@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.distance import pdist
 
+from .._stored_rows import row_batches
+
 # Written out, so that what reads columns can stand low.
 Floats = NDArray[np.floating]
 
@@ -19,9 +21,14 @@ _ROUNDED_ULPS = 4
 def center_and_spread(states: Floats) -> tuple[Floats, Floats]:
     """Mean and standard deviation of each column, (d,) each; 1 where it is constant."""
     # Less the first row, which is exact where all are near 1.7e9, or equal.
-    first = states[0].astype(np.float64)
-    center = first + (states - first).mean(axis=0)
-    spread = (states - center).std(axis=0)
+    first = states[:1][0].astype(np.float64)
+    total, square = np.zeros((2, len(first)))
+    for some in row_batches(states):
+        total += (states[some] - first).sum(axis=0)
+    center = first + total / len(states)
+    for some in row_batches(states):
+        square += ((states[some] - center) ** 2).sum(axis=0)
+    spread = np.sqrt(square / len(states))
     noise = _ROUNDED_ULPS * np.finfo(float).eps * np.abs(center)
     return center, np.where(spread > noise, spread, 1.0)
 
@@ -90,10 +97,30 @@ def are_finite(
     """
     limit = int((len(states) if total is None else total) // _ROWS_PER_STATE)
     limit = limit if n_components is None else min(limit, n_components)
-    # Most logs of measured states show more in their first rows.
-    if len(np.unique(states[: 4 * limit + 1], axis=0)) > limit:
-        return False
-    return len(np.unique(states, axis=0)) <= limit
+    return distinct_rows(states, limit) is not None
+
+
+def distinct_rows(rows: Floats, limit: float = np.inf) -> Floats | None:
+    """The distinct rows, sorted; None if there are more than ``limit``."""
+    known, batches = np.asarray(rows[:0]), list(row_batches(rows))
+    # Most logs of measured states show more in their first rows, and need no sort of a
+    # million.
+    first = slice(0, int(min(4 * limit + 1, batches[0].stop)))
+    for some in (first, *batches):
+        known = np.unique(np.concatenate([known, rows[some]]), axis=0)
+        if len(known) > limit:
+            return None
+    return known
+
+
+def which_row(known: Floats, rows: Floats) -> NDArray[np.intp]:
+    """Where rows are among those that `distinct_rows` found of them, (n,)."""
+    where = np.empty(len(rows), dtype=np.intp)
+    for some in row_batches(rows):
+        both = np.concatenate([known, rows[some]])
+        found = np.unique(both, axis=0, return_inverse=True)[1].ravel()
+        where[some] = found[len(known) :]
+    return where
 
 
 class StateColumns:

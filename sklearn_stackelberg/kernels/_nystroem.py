@@ -9,11 +9,13 @@ from numpy.typing import ArrayLike
 from scipy.linalg import eigh
 from sklearn.utils import check_random_state, gen_batches
 
+from .._stored_rows import row_batches
 from .._typing import Floats, RandomStateLike
 from ._columns import (
     LinearColumns,
     are_finite,
     center_and_spread,
+    distinct_rows,
     length_scales,
     median_bandwidth,
 )
@@ -319,10 +321,15 @@ class LandmarkFeatures(KernelFeatures):
         -------
         array of shape (n, n_features_out_)
         """
-        local = self._project(states, self.projection_)
         if self.linear_ is None:
-            return local
-        return np.hstack([local, self.linear_.transform(states)])
+            return self._project(states, self.projection_)
+        width = self.projection_.shape[1]
+        out = np.empty((len(states), self.n_features_out_), dtype=self.dtype)
+        # Beside one another as they are made: both and their copy are a lot of memory.
+        for some in row_batches(out):
+            out[some, :width] = self._project(states[some], self.projection_)
+            out[some, width:] = self.linear_.transform(states[some])
+        return out
 
     def landmark_weights(self, weight: Floats) -> Floats:
         """As of `KernelFeatures`, with the weights of the linear terms behind."""
@@ -403,7 +410,7 @@ def choose_landmarks(
 ) -> Floats:
     """Distinct rows that a kernel is represented on; None wants all of them."""
     wanted = len(rows) if wanted is None else wanted
-    distinct = _distinct_rows(rows, wanted)
+    distinct = distinct_rows(rows, wanted)
     if distinct is not None:
         _refuse_large_gram(len(distinct))
         return distinct
@@ -454,16 +461,6 @@ def whiten(gram: Floats, dtype: str, kernel: KernelLike) -> Floats:
         )
     kept = values > _RANK_TOLERANCE[dtype] * largest
     return vectors[:, kept] / np.sqrt(values[kept])
-
-
-def _distinct_rows(rows: Floats, limit: int) -> Floats | None:
-    """The distinct rows, sorted; None if there are more than ``limit``."""
-    # Most logs of measured states show more than ``limit`` in their first rows, and
-    # need no sort of a million.
-    if limit < len(rows) and len(np.unique(rows[: 4 * limit], axis=0)) > limit:
-        return None
-    distinct = np.unique(rows, axis=0)
-    return distinct if len(distinct) <= limit else None
 
 
 def _refuse_large_gram(n_landmarks: int) -> None:

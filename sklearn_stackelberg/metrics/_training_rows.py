@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._stored_rows import StoredRows, row_batches
 from .._typing import Floats
 from ..transitions._linking import count_steps, places_in_time
 from ..transitions._tables import Log
@@ -185,11 +186,14 @@ def _bits(values: NDArray[Any]) -> Hashes:
 
 def _content(log: Log) -> Hashes:
     """State, action and reward of each row, (n,)."""
-    state = np.asarray(log.state, dtype=np.float64)
-    action = log.action.reshape(len(log), -1)
     hashes = _bits(log.reward)
-    for column in (*action.T, *state.T):
+    for column in log.action.reshape(len(log), -1).T:
         hashes = hashed_with(hashes, _bits(column))
+    # A DataFrame is an array first, whose rows are a slice away.
+    state = log.state if isinstance(log.state, StoredRows) else np.asarray(log.state)
+    for some in row_batches(state):
+        for column in np.asarray(state[some], dtype=np.float64).T:
+            hashes[some] = hashed_with(hashes[some], _bits(column))
     return hashes
 
 

@@ -360,5 +360,6 @@ def masks_at(
     if masks is None:
         return None
     out = np.empty((n, len(classes)), dtype=bool)
-    out[state_index], out[next_index] = masks
+    # A terminated row's next state is its own, whose mask is that of the state.
+    out[next_index], out[state_index] = masks[::-1]
     return out

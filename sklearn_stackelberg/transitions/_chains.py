@@ -180,12 +180,16 @@ def _chain_single_steps(
     )
 
 
+class NoTransitions(ValueError):
+    """A table, or a part of one, that says nothing of what follows."""
+
+
 def _refuse_unlinked(left: dict[str, int], n_acted: int, says_ended: bool) -> NoReturn:
     reasons = "; ".join(f"{n:,} {why}" for why, n in left.items())
     advice = "Name the column that says which rows ended their episode (terminated=...)"
     if says_ended:
         advice = "Check that episode and step number the rows of an episode one by one"
-    raise ValueError(
+    raise NoTransitions(
         f"No transition can be made: of {n_acted:,} rows with an action, "
         f"{reasons or 'none is left'}. {advice}, or add a row without an action after "
         "the last step of each episode, to hold the state in which it was cut."

@@ -21,12 +21,12 @@ from ._refusals import (
     AnyArray,
     Flags,
     Rows,
+    is_time,
     refuse_inexact,
     refuse_masked,
     refuse_words_as_flags,
     rows_text,
 )
-from ._words import is_time
 
 # Type names, because pandas' own markers must be known without importing pandas.
 _MISSING_TYPES = {"NoneType", "NAType", "NaTType"}

@@ -6,6 +6,7 @@ selection from a longer table.
 
 from __future__ import annotations
 
+import datetime
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,12 @@ Rows = NDArray[np.intp] | None
 EXACT = 2.0**53
 
 _INT64 = np.iinfo(np.int64)
+
+
+def is_time(type_: type) -> bool:
+    # pandas' Timestamp and Timedelta are the standard library's; its Period is not.
+    known = (datetime.date, datetime.time, datetime.timedelta, np.datetime64)
+    return issubclass(type_, known) or type_.__name__ == "Period"
 
 
 def rows_text(bad: Flags, rows: Rows = None, unit: str = "row") -> str:

@@ -7,12 +7,14 @@ methods are called on what has them (Modin does), narwhals speaks to all others.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, Self, TypeVar, cast
 
 import narwhals.stable.v2 as nw
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import issparse
+
+from .._stored_rows import StoredRows
 
 if TYPE_CHECKING:
     from typing_extensions import TypeIs  # of typing from Python 3.13 on
@@ -291,6 +293,8 @@ def take_rows(table: T, rows: Index | slice) -> T:
     if is_pandas(table):
         # Positions, whatever the index; take is the faster of the two.
         return table.iloc[rows] if isinstance(rows, slice) else table.take(rows)
+    if isinstance(table, StoredRows):
+        return cast(Any, table.take(rows))
     if not is_frame(table):
         return table[rows]
     # Arrow counts neither from the end nor backwards.
@@ -306,6 +310,12 @@ def take_states(table: States, rows: Index, next_rows: Index) -> tuple[States, S
         return table, table
     now, after = take_rows(table, rows), take_rows(table, next_rows)
     return now, with_index_of(after, now)
+
+
+def named(states: States) -> States:
+    """Of states in a file a DataFrame with their names, if there are any; no copy."""
+    template = getattr(states, "template", None)
+    return states if template is None else template
 
 
 def with_column(table: States, name: str, values: AnyArray) -> States:
@@ -343,6 +353,9 @@ def choose_rows(chosen: NDArray[np.bool_], table: States, other: States) -> Stat
     if is_frame(table) and is_frame(other):
         n = len(table)
         return take_rows(stack([table, other]), np.arange(n) + n * chosen)
+    if isinstance(table, StoredRows) and isinstance(other, StoredRows):
+        index = np.where(chosen, other.index, table.index)
+        return cast(Any, table.at(index))
     return np.where(chosen[:, None], other, table)
 
 

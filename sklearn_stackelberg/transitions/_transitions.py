@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, NoReturn, Self
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._validation import check_discount
 from ._actions import read_masks
+from ._blocks import Source, read_blocks, store_blocks
 from ._checks import (
     check_same_length,
 )
@@ -45,6 +47,7 @@ from ._tables import (
     check_same_columns,
     check_states,
     choose_rows,
+    listed,
     take_rows,
 )
 from ._time import StageActions, StepUnit, add_stage, number_times
@@ -566,6 +569,83 @@ class Transitions(Log):
         if rule is not None:
             log.__dict__.update(read_masks(log, rule, None))
         return log
+
+    @classmethod
+    def from_blocks(
+        cls,
+        blocks: Source,
+        *,
+        episode: str,
+        folder: str | os.PathLike[str] | None = None,
+        **columns: Any,
+    ) -> Self:
+        """Make transitions from a table that is larger than memory.
+
+        The table is read once, block by block. States, in the precision in which they
+        are given, are kept in a file that goes with the log; all other columns, some
+        100 bytes a row, in memory. What is learned is what `from_frame` would give.
+
+        Parameters
+        ----------
+        blocks : str, dataset, stream, iterable of DataFrames, or object
+            The path of a Parquet file, or of a folder of them with hive partitions; a
+            ``pyarrow.dataset`` (partitioned or not); a stream of Arrow; a Dask
+            DataFrame; DataFrames one by one; or an object with ``len`` and ``read(i)``
+            that returns a DataFrame. Rows of an episode must stand together, and may go
+            on in the next block.
+        episode : str
+            Column of the episode's name.
+        folder : str, default=None
+            Where the file of states is made: a subfolder, removed with the log. None is
+            the system's folder for temporary files.
+        **columns : str or list of str
+            The other columns, as in `from_frame`; ``state``, ``action`` and ``reward``
+            must be there.
+
+        Returns
+        -------
+        Transitions
+            In the order of the table, with states that are read where they are used.
+
+        Raises
+        ------
+        ValueError
+            As `from_frame`, with the number of the block; and if an episode goes on
+            after another one has begun.
+        OSError
+            If a block cannot be read, or the disk is full. Nothing is left there.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> from sklearn_stackelberg.transitions import Transitions
+        >>> df = pd.DataFrame({"patient": [*"aaabb"], "day": [1, 2, 3, 1, 2]})
+        >>> df["pulse"] = [80, 75, 70, 90, 95]
+        >>> df["dose"] = ["low", "high", None, "low", "low"]
+        >>> df["gain"] = [0.0, 1.0, None, 0.0, -1.0]
+        >>> names = {"state": "pulse", "action": "dose", "reward": "gain"}
+        >>> halves = [df[:2], df[2:]]
+        >>> Transitions.from_blocks(halves, episode="patient", step="day", **names)
+        <Transitions: 3 rows, 1 state column, str actions; with episode, step>
+        """
+        if missing := {"state", "action", "reward"} - {*columns}:
+            raise ValueError(
+                f"from_blocks needs the columns of {', '.join(sorted(missing))}: give "
+                "them by name, as to from_frame."
+            )
+        needed: list[Hashable] = [episode]
+        for role, names in columns.items():
+            # Of a mapping from actions to columns, the columns; a callable has none.
+            names = [*names.values()] if isinstance(names, Mapping) else names
+            if role != "step_unit" and names is not None and not callable(names):
+                needed += listed(names)
+        return store_blocks(
+            read_blocks(blocks, needed),
+            partial(cls.from_frame, episode=episode, **columns),
+            cls.concatenate,
+            episode,
+            folder,
+        )
 
     @classmethod
     def from_wide(

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_array
 
+from .._stored_rows import row_batches
+
 # Written out, as `_discounting` has them: this module imports none of ours, so that
 # metrics and problems can read it from low down.
 Floats = NDArray[np.floating]
@@ -172,9 +174,7 @@ def _row_hashes(
     log: WeighedRows, state: Floats, next_state: Floats
 ) -> tuple[Hashes, Hashes]:
     """Hashes of the state of each row, and of all that is known of it, (n,) each."""
-    of_state: Hashes = np.zeros(len(state), dtype=np.uint64)
-    for column in state.T:
-        of_state = hashed_with(of_state, _bits(column))
+    of_state = _hashes_of(state)
     out = of_state
     optional = (log.propensity, log.duration, log.available, log.next_available)
     given = (log.action, log.reward, log.terminated, log.is_initial, *optional)
@@ -182,12 +182,18 @@ def _row_hashes(
         if values is not None:
             for column in values.reshape(len(state), -1).T:
                 out = hashed_with(out, _bits(column))
-    after: Hashes = np.zeros(len(state), dtype=np.uint64)
-    for column in next_state.T:
-        after = hashed_with(after, _bits(column))
+    after = _hashes_of(next_state)
     # What follows an end is never used.
     after[log.terminated] = 0
     return of_state, hashed_with(out, after)
+
+
+def _hashes_of(states: Floats) -> Hashes:
+    out: Hashes = np.zeros(len(states), dtype=np.uint64)
+    for some in row_batches(states):
+        for column in states[some].T:
+            out[some] = hashed_with(out[some], _bits(column))
+    return out
 
 
 def _bits(values: NDArray[np.generic]) -> Hashes:

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import datetime
 from itertools import islice
 from typing import Any
 
 import numpy as np
 
+from ._refusals import is_time
 from ._tables import States, as_narwhals, column_names, is_frame, is_pandas
-
-
-def is_time(type_: type) -> bool:
-    # pandas' Timestamp and Timedelta are the standard library's; its Period is not.
-    known = (datetime.date, datetime.time, datetime.timedelta, np.datetime64)
-    return issubclass(type_, known) or type_.__name__ == "Period"
 
 
 def refuse_words(states: Any, name: str = "state") -> None:  # a table, or no such

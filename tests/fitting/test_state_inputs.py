@@ -120,7 +120,9 @@ def test_fits_of_one_problem_share_the_lengths(monkeypatch):
     found = []
     for shared in ({}, problem.shared, problem.shared):
         rng = np.random.RandomState(0)
-        one = state_inputs.with_relevance(hp, problem.states, rows, rng, shared)
+        one = state_inputs.with_relevance(
+            hp, problem.state, problem.states, rows, rng, shared
+        )
         # What is drawn afterwards is the same, whether lengths were known or not.
         found.append([*one.bandwidth, rng.random_sample()])
     assert len(calls) == 2

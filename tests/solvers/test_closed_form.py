@@ -187,8 +187,8 @@ def test_initial_states_that_are_next_states_too(after):
     initial = {"none": others[:9], "some": both, "all": continued}[after]
     dense = DenseGame(rows._replace(initial=initial), 0.9, 2.0, 0.1)
     sums = dense.sums
-    held = [chunk.initial is not None for chunk in sums._chunks]
-    assert (any(held), len(sums._initial)) == {
+    held = [chunk.initial is not None for chunk in sums.blocks[0]._chunks]
+    assert (any(held), len(sums.blocks[0]._initial)) == {
         "none": (False, 9),
         "some": (True, 5),
         "all": (True, 0),
@@ -216,11 +216,11 @@ def test_rows_whose_next_state_leaves_no_choice_are_summed_once(
     prior[:20, 1], prior[20:, 0] = 0.0, 0.0
     made, figures = [], []
     for settled_bytes in (2**25, 0):
-        monkeypatch.setattr(lstd_discrete, "_SETTLED_BYTES", settled_bytes)
+        monkeypatch.setattr(lstd_discrete, "_MATRIX_BYTES", settled_bytes)
         arguments = rows, table.features, 3, 0.9
         sums = DiscreteLSTD(*arguments, log_prior=torch.from_numpy(prior))
         at = solver_of().evaluate(sums, random_theta(sums))
-        made.append(sums)
+        made.append(sums.blocks[0])
         figures.append((at.system.b, sums.c, at.flat_w, at.total_derivative()))
     assert sums.has_few_rows == (n_features == 200)
     assert len(made[0]._settled) > 0 == len(made[1]._settled)
@@ -281,7 +281,7 @@ def test_chunks_tables_and_gathering_change_nothing(
         features=feature_rows(features.transform, states, m, table_bytes)
     )
     chunked = lstd(again, 0.9, 0.1, chunk_rows=chunk_rows)
-    assert (chunked._gathered is not None) == gathered
+    assert (chunked.blocks[0]._gathered is not None) == gathered
     theta = random_theta(whole, seed)
     a, b = (solver_of().evaluate(sums, theta) for sums in (whole, chunked))
     tight = {"rtol": 1e-10, "atol": 1e-12}

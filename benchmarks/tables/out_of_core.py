@@ -1,0 +1,201 @@
+"""A Parquet log five times as large as the memory that a process may use.
+
+The log is written once; one process fits it in blocks under the limit, another in
+memory without one. The limit is a control group's where one can be made (Linux, root),
+whose memory counts pages of files as well; else of the process's own data.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.environment import ROOT, threads
+from benchmarks.report import Rows, markdown
+
+LIMIT, TIMES = 768 * 2**20, 5
+N_COLUMNS, N_ACTIONS, LENGTH, N_LANDMARKS = 500, 4, 50, 50
+GROUPS = Path("/sys/fs/cgroup/memory")
+ROLES = {
+    "state": [f"x{j}" for j in range(N_COLUMNS)],
+    "action": "action",
+    "reward": "reward",
+    "episode": "episode",
+    "step": "step",
+    "terminated": "terminated",
+}
+
+
+def run(rows: Rows, side: str = "both", seeds: int | None = None) -> str:
+    """Both fits of one log; there is no peer here."""
+    if side != "peers":
+        key = {"problem": "wide log", "seed": 0, "method": "ours", "setting": {}}
+        rows.once(key, _measure)
+    return table(rows)
+
+
+def write_log(path: str, n_bytes: int, n_columns: int = N_COLUMNS) -> int:
+    """Write episodes of a log in float32 until it is as large; the number of rows."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rng = np.random.default_rng(0)
+    per_group = 400 * LENGTH
+    n_groups = int(-(-n_bytes // (4 * n_columns * per_group)))
+    writer = None
+    for k in range(n_groups):
+        x = rng.normal(size=(per_group, n_columns)).astype(np.float32)
+        action = rng.integers(N_ACTIONS, size=per_group)
+        step = np.arange(per_group) % LENGTH
+        columns = {f"x{j}": x[:, j] for j in range(n_columns)}
+        columns |= {"action": action, "step": step, "terminated": step == LENGTH - 1}
+        columns["episode"] = k * per_group + np.arange(per_group) // LENGTH
+        pays = x[:, 0] * (action == 1) + x[:, 1] * (action == 2)
+        columns["reward"] = pays + rng.normal(size=per_group)
+        part = pa.table(columns)
+        if writer is None:
+            # Random numbers do not compress: the file is as large as what it holds.
+            writer = pq.ParquetWriter(path, part.schema, compression="none")
+        writer.write_table(part)
+    assert writer is not None
+    writer.close()
+    return n_groups * per_group
+
+
+@contextlib.contextmanager
+def limited(limit: int) -> Iterator[tuple[str, Any, Path | None]]:
+    """What limits a process: its name, what it calls first, and its group."""
+    group = GROUPS / f"out-of-core-{os.getpid()}"
+    try:
+        group.mkdir()
+        (group / "memory.limit_in_bytes").write_text(str(limit))
+    except OSError:
+        give = partial(resource.setrlimit, resource.RLIMIT_DATA, (limit, limit))
+        yield "the process's data", give, None
+        return
+    tasks = group / "tasks"
+    try:
+        yield "control group", lambda: tasks.write_text(str(os.getpid())), group
+    finally:
+        group.rmdir()
+
+
+def _measure() -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "log.parquet")
+        n = write_log(path, TIMES * LIMIT)
+        size = os.path.getsize(path)
+        with limited(LIMIT) as (kind, give, group):
+            stored = _in_process("blocks", path, give)
+            if group is not None:
+                peak = int((group / "memory.max_usage_in_bytes").read_text())
+                stored["group_peak"] = peak
+        memory = _in_process("memory", path)
+    apart = max(
+        float(np.abs(np.subtract(stored.pop(name), memory.pop(name))).max())
+        for name in ("q", "probabilities", "value")
+    )
+    return {
+        "rows": n,
+        "file_bytes": size,
+        "limit_bytes": LIMIT,
+        "limit_of": kind,
+        "apart": apart,
+        "score": apart,
+        "stored": stored,
+        "memory": memory,
+    }
+
+
+def _in_process(how: str, path: str, give: Any = None) -> dict[str, Any]:
+    finished = subprocess.run(
+        [sys.executable, "-m", "benchmarks.tables.out_of_core", how, path],
+        env=threads(1),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        preexec_fn=give,
+    )
+    if finished.returncode:
+        raise RuntimeError(f"The fit failed ({how}):\n{finished.stderr[-4000:]}")
+    return json.loads(finished.stdout.splitlines()[-1])
+
+
+def fit(how: str, path: str) -> dict[str, Any]:
+    """One fit, what it found on new states, and what it took."""
+    from sklearn_stackelberg import StackelbergPolicyEstimator, Transitions
+
+    start = time.process_time(), time.perf_counter()
+    if how == "blocks":
+        log = Transitions.from_blocks(path, folder=os.path.dirname(path), **ROLES)
+    else:
+        log = Transitions.from_frame(path, **ROLES)
+    read = time.process_time() - start[0]
+    policy = StackelbergPolicyEstimator(
+        discount=0.9,
+        n_components=N_LANDMARKS,
+        kernel="rbf",
+        dtype="float32",
+        # Forests of so many columns take longer than all else.
+        support=0.0,
+        random_state=0,
+    ).fit(log)
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    states = np.random.default_rng(1).normal(size=(500, N_COLUMNS))
+    frame = _named(states)
+    return {
+        "q": policy.q_values(frame).tolist(),
+        "probabilities": policy.predict_proba(frame).tolist(),
+        "value": policy.policy_value_,
+        "read_seconds": read,
+        "cpu_seconds": time.process_time() - start[0],
+        "seconds": time.perf_counter() - start[1],
+        "resident_peak": 1024 * used.ru_maxrss,
+    }
+
+
+def _named(states: np.ndarray) -> Any:
+    import pandas as pd
+
+    return pd.DataFrame(states.astype(np.float32), columns=ROLES["state"])
+
+
+def table(rows: Rows) -> str:
+    """What either took, and how far apart they are."""
+    lines = []
+    for row in rows:
+        for how in ("stored", "memory"):
+            own = row[how]
+            limit = f"{row['limit_bytes'] / 2**20:.0f}, {row['limit_of']}"
+            peak = own.get("group_peak", own["resident_peak"])
+            lines.append(
+                [
+                    "blocks" if how == "stored" else "memory",
+                    f"{row['rows']:,}",
+                    f"{row['file_bytes'] / 2**20:,.0f}",
+                    limit if how == "stored" else "none",
+                    f"{peak / 2**20:,.0f}",
+                    f"{own['read_seconds']:.0f}",
+                    f"{own['cpu_seconds']:.0f}",
+                    f"{row['apart']:.1e}",
+                ]
+            )
+    headings = ["read in", "rows", "Parquet, MiB", "limit, MiB", "peak, MiB"]
+    headings += ["reading, CPU s", "all, CPU s", "largest difference of Q, π, v"]
+    return markdown(headings, lines)
+
+
+if __name__ == "__main__":
+    print(json.dumps(fit(*sys.argv[1:])))

@@ -1,0 +1,84 @@
+"""Rows of a table that lies in a file and is read where it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils import gen_batches
+
+# Written out, so that what reads rows can stand low.
+Index = NDArray[np.intp]
+Floats = NDArray[np.floating]
+
+# Bytes of a table that are held as float64 at once.
+_BATCH_BYTES = 2**25
+
+
+class StoredRows:
+    """Rows of a table (N, d), as an array of which only what is asked for is read.
+
+    ``rows[i]`` are rows i of those at ``index``; numpy reads all of them where it is
+    given one. Rows of such rows are stored as well: a fold copies its index alone.
+    """
+
+    ndim = 2
+
+    def __init__(
+        self,
+        table: Floats,
+        index: Index,
+        owner: object = None,
+        template: object = None,
+    ) -> None:
+        self.table, self.index = table, index
+        self.owner = owner  # keeps the file
+        self.template = template  # a DataFrame without rows, if they are of one
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.index), self.table.shape[1]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.table.dtype
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, tuple):
+            rows, columns = key
+            return np.asarray(self.table[self.index[rows], columns])
+        # A slice that stands in one piece is one read.
+        index = self.index[key]
+        if isinstance(key, slice) and len(index) and _is_one_piece(index):
+            return np.array(self.table[index[0] : index[-1] + 1])
+        return np.asarray(self.table[index])
+
+    def __array__(
+        self, dtype: np.dtype[Any] | None = None, copy: bool | None = None
+    ) -> NDArray[Any]:
+        if copy is False:
+            raise ValueError("Rows that are stored in a file can only be copied.")
+        return np.array(self[:], dtype=dtype)
+
+    def take(self, rows: Index | slice) -> StoredRows:
+        return self.at(self.index[rows])
+
+    def at(self, index: Index) -> StoredRows:
+        """Other rows of the same table."""
+        return StoredRows(self.table, index, self.owner, self.template)
+
+
+def _is_one_piece(index: Index) -> bool:
+    whole: bool = index[-1] - index[0] == len(index) - 1
+    return whole and bool((np.diff(index) == 1).all())
+
+
+def row_batches(rows: Floats | StoredRows) -> Iterator[slice]:
+    """Slices of rows, each of which may be held as float64 beside the rest."""
+    at_once = max(1, _BATCH_BYTES // (8 * max(1, rows.shape[1])))
+    return gen_batches(len(rows), at_once)

@@ -1,0 +1,341 @@
+"""Sums of the LSTD equations of discrete actions over a block of logged rows.
+
+A block's M[b, a] by the logged action b and the next action a is summed a chunk of rows
+at a time, and derivatives go back to θ the same way: memory is O(chunk · m). All this
+is done where the features are, on a GPU if they lie there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .._problem.rows import ComputedFeatures, FeatureRows, Rows, weigh
+from .._typing import Floats, Index
+from ..policies._base import NEVER
+from ..policies._softmax import action_probabilities, softmax_vjp
+from ..total_derivative import Factors
+
+# Share of the rows whose next state leaves no choice from which on their part of M is
+# kept.
+_SETTLED_SHARE = 0.05
+
+
+class BlockSettings(NamedTuple):
+    """What the blocks of a log have in common."""
+
+    n_actions: int
+    discount: float
+    total: float  # Σ weight of all rows
+    chunk_rows: int
+    spread_columns: int  # of features times probabilities at once
+    keeps_features: bool  # of rows gathered once
+    keeps_initial: bool
+    may_settle: bool  # whether M is small enough for a part of it to be kept
+    places_initial: bool  # at rows that lead to them
+
+
+class _Chunk(NamedTuple):
+    """Rows that share their logged action."""
+
+    action: int
+    state: Index
+    next_state: Index
+    weight: Tensor  # −γ (1 − terminated) / n, times that of the row, (k, 1)
+
+    prior: Tensor | None  # of the policy's actions in the next states, (k, A)
+    initial: Tensor | None  # shares of next states that are initial too, (k, 1)
+
+    def read(self, features: FeatureRows) -> tuple[Tensor, Tensor]:
+        """φ of the states and of the next states, (k, m) each."""
+        return features(self.state), features(self.next_state)
+
+
+# Features of other initial states, (k, m), their prior, (k, A), and shares, (k, 1).
+_Initial = tuple[Tensor, Tensor | None, Tensor]
+
+
+class DiscreteBlock:
+    """Sums over some rows and initial states, each a part of those of the log.
+
+    ``features(index)`` gives φ of the states at ``index``, (k, m); ``log_prior`` is
+    added to the policy's logits there, (N, A); ``share`` is of each initial state of
+    the rows, as a share of the whole log's.
+    """
+
+    def __init__(
+        self,
+        rows: Rows,
+        share: Floats,
+        features: FeatureRows,
+        log_prior: Tensor | None,
+        settings: BlockSettings,
+    ) -> None:
+        one = features(rows.state[:1])
+        self.n_features, self.dtype, self.device = one.shape[1], one.dtype, one.device
+        self.settings, self.log_prior, self.features = settings, log_prior, features
+        self.rows = rows
+        # Where the episode terminated, nothing of the next state enters any sum: such
+        # rows have a part in the fixed sums alone, and so have those whose next state
+        # supports one action.
+        continued = np.flatnonzero(rows.terminated < 1.0)
+        # A state that stands at several places is one.
+        initial, place = np.unique(rows.initial, return_inverse=True)
+        share = np.bincount(place, share, len(initial)).astype(np.float64)
+        only = self._only_actions(rows.next_state[continued])
+        if np.count_nonzero(only >= 0) <= _SETTLED_SHARE * len(continued):
+            only[:] = -1
+        self._settled, free = continued[only >= 0], continued[only < 0]
+        self._only = only[only >= 0]
+        placed = self._place_initial(free, initial, share)
+        single = np.full(len(initial), -1)
+        if len(self._settled):
+            single = self._only_actions(initial)
+        left = (single < 0) & (share > 0.0)
+        self._single = initial[single >= 0], share[single >= 0], single[single >= 0]
+        self._initial, self._initial_share = initial[left], share[left]
+        self._states: Index | None = None
+        if isinstance(features, ComputedFeatures):
+            # Each state's features are computed once in a pass over the block.
+            parts = rows.state, rows.next_state[continued], rows.initial
+            self._states = np.unique(np.concatenate(parts))
+        self._chunks = [
+            self._chunk(action, index, placed[index])
+            for action, index in self._by_action(free)
+        ]
+        self._kept: tuple[Tensor | None, list[Tensor]] = None, []
+        self._gathered: list[tuple[Tensor, Tensor]] | None = None
+        self._initial_chunks: list[_Initial] = []
+        if settings.keeps_features:
+            read = self._pass()
+            self._gathered = [chunk.read(read) for chunk in self._chunks]
+        if settings.keeps_initial:
+            self._initial_chunks = list(self._read_initial(self._pass()))
+
+    def _only_actions(self, states: Index) -> Index:
+        """The one action that a state has, whatever θ, or -1; (k,)."""
+        only = np.full(len(states), -1)
+        if self.log_prior is not None and self.settings.may_settle:
+            possible = (self.log_prior[torch.from_numpy(states)] > NEVER / 2).numpy()
+            alone = possible.sum(axis=1) == 1
+            only[alone] = possible[alone].argmax(axis=1)
+        return only
+
+    def _place_initial(self, free: Index, initial: Index, share: Floats) -> Floats:
+        """Shares of initial states at free rows that lead there, (n,), taken off them.
+
+        Probabilities and features of a next state are at hand where M is summed.
+        """
+        placed = np.zeros(len(self.rows.state))
+        if self.settings.places_initial:
+            after, first = np.unique(self.rows.next_state[free], return_index=True)
+            _, at, mine = np.intersect1d(
+                after, initial, assume_unique=True, return_indices=True
+            )
+            placed[free[first[at]]] = share[mine]
+            share[mine] = 0.0
+        return placed
+
+    def _chunk(self, action: int, index: Index, initial: Floats) -> _Chunk:
+        rows = self.rows
+        carried = 1.0 - rows.terminated[index]
+        carried *= self.settings.discount * rows.weights(index)
+        return _Chunk(
+            action,
+            self._local(rows.state[index]),
+            self._local(rows.next_state[index]),
+            self._column(-carried / self.settings.total),
+            self._prior(rows.next_state[index]),
+            self._column(initial) if initial.any() else None,
+        )
+
+    def _local(self, index: Index) -> Index:
+        """Where a pass has the features of states."""
+        return index if self._states is None else np.searchsorted(self._states, index)
+
+    def _pass(self) -> FeatureRows:
+        """How features are read in one pass over the block."""
+        if self._states is None:
+            return self.features
+        table = self.features(self._states)
+        return lambda index: table[torch.from_numpy(index)]
+
+    def _column(self, values: Floats) -> Tensor:
+        """Values of rows beside their features, (k, 1)."""
+        column = torch.as_tensor(values, dtype=self.dtype, device=self.device)
+        return column[:, None]
+
+    def _zeros(self, *shape: int) -> Tensor:
+        # In float64, whatever the features: single sums of many rows would drift.
+        return torch.zeros(shape, dtype=torch.float64, device=self.device)
+
+    def _prior(self, index: Index) -> Tensor | None:
+        """What is added to the logits in states at an index, (k, A)."""
+        if self.log_prior is None:
+            return None
+        return self.log_prior[torch.from_numpy(index)].to(self.device)
+
+    def _by_action(self, which: Index) -> Iterator[tuple[int, Index]]:
+        """Chunks of these rows that share their logged action."""
+        size = self.settings.chunk_rows
+        for action in range(self.settings.n_actions):
+            chosen = which[self.rows.action[which] == action]
+            for start in range(0, len(chosen), size):
+                yield action, chosen[start : start + size]
+
+    def _read(self, read: FeatureRows) -> Iterator[tuple[_Chunk, Tensor, Tensor]]:
+        """Chunks with their features."""
+        for number, chunk in enumerate(self._chunks):
+            if self._gathered is None:
+                yield chunk, *chunk.read(read)
+            else:
+                yield chunk, *self._gathered[number]
+
+    def _read_initial(self, read: FeatureRows) -> Iterator[_Initial]:
+        if self._initial_chunks:
+            yield from self._initial_chunks
+            return
+        share, size = self._column(self._initial_share), self.settings.chunk_rows
+        for start in range(0, len(self._initial), size):
+            some = slice(start, start + size)
+            index = self._initial[some]
+            yield read(self._local(index)), self._prior(index), share[some]
+
+    def fixed_sums(self) -> tuple[Tensor, ...]:
+        """What θ does not move.
+
+        By block of M, ZᵀΦ/n and −γ Zᵀ(1 − terminated)Φ'/n of rows with a choice,
+        (A, m, m) each; the part of M without a choice, (A, m, A, m), or nothing;
+        c and the part of b without a choice, (A, m).
+        """
+        actions, m, n = self.settings.n_actions, self.n_features, self.settings.total
+        gram, following = self._zeros(actions, m, m), self._zeros(actions, m, m)
+        reward = self._zeros(actions, m)
+        read = self._pass()
+        for action, index in self._by_action(np.arange(len(self.rows.state))):
+            z = read(self._local(self.rows.state[index]))  # (k, m)
+            weighted = weigh(z, self.rows.weight, index)
+            gram[action] += weighted.T @ z
+            reward[action] += (weighted.T @ self._column(self.rows.reward[index]))[:, 0]
+        for chunk, z, after in self._read(read):
+            following[chunk.action] += z.T @ (after * chunk.weight)
+        settled, b = self._sum_settled(read), self.fixed_b(read)
+        return gram / n, following, settled, reward / n, b
+
+    def fixed_b(self, read: FeatureRows | None = None) -> Tensor:
+        """The part of b of initial states without a choice, (A, m)."""
+        read = read or self._pass()
+        b = self._zeros(self.settings.n_actions, self.n_features)
+        states, share, single = self._single
+        for action in range(self.settings.n_actions):
+            mine = np.flatnonzero(single == action)
+            for start in range(0, len(mine), self.settings.chunk_rows):
+                some = mine[start : start + self.settings.chunk_rows]
+                phi = read(self._local(states[some]))
+                b[action] += (self._column(share[some]).T @ phi)[0]
+        return b
+
+    def _sum_settled(self, read: FeatureRows) -> Tensor:
+        """The part of M of rows whose next state leaves no choice, (A, m, A, m)."""
+        actions, m = self.settings.n_actions, self.n_features
+        if not self.settings.may_settle:
+            return self._zeros(0)
+        out, only = (
+            self._zeros(actions, m, actions, m),
+            np.full(len(self.rows.state), -1),
+        )
+        only[self._settled] = self._only
+        for action, index in self._by_action(self._settled):
+            chunk = self._chunk(action, index, np.zeros(len(index)))
+            z, after = chunk.read(read)
+            after = after * chunk.weight
+            for other in np.unique(only[index]):
+                mine = np.flatnonzero(only[index] == other)
+                some = torch.from_numpy(mine).to(self.device)
+                out[action, :, other] += z[some].T @ after[some]
+        return out
+
+    def sums(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+        """What θ moves of M, (A, m, A, m), less its last action, and of b, (A, m)."""
+        actions, m = self.settings.n_actions, self.n_features
+        theta_given, theta = theta, theta.to(self.device, self.dtype)
+        # Eq. (13) of docs/game.md. Block [b, a] for all but the last action a: Σ_a
+        # π(a|s') = 1 gives the last. Summed where it stays: of many actions a copy of M
+        # is a large share of all memory.
+        M, b = self._zeros(actions, m, actions, m), self._zeros(actions, m)
+        flat = M.view(actions, m, actions * m)
+        # For the derivative at the same θ: an exponential costs more than its memory.
+        kept: list[Tensor] = []
+        self._kept = theta_given, kept
+        wide = min(max(1, self.settings.spread_columns // m), max(1, actions - 1))
+        longest = max((len(chunk.state) for chunk in self._chunks), default=0)
+        # One for all chunks: memory taken anew costs more than what is written there.
+        room = torch.empty(longest * wide * m, dtype=self.dtype, device=self.device)
+        read = self._pass()
+        for chunk, z, after in self._read(read):  # (k, m) each
+            probabilities = action_probabilities(after, theta, chunk.prior)
+            kept.append(probabilities)
+            if chunk.initial is not None:
+                b += (probabilities * chunk.initial).T @ after
+            share = probabilities * chunk.weight
+            for first in range(0, actions - 1, wide):
+                last = min(first + wide, actions - 1)
+                out = room[: len(z) * (last - first) * m].view(len(z), -1, m)
+                spread = torch.mul(
+                    share[:, first:last, None],
+                    after[:, None, :],
+                    out=None if share.requires_grad else out,
+                ).view(len(z), -1)  # (k, (last - first) m)
+                block = flat[chunk.action, :, first * m : last * m]
+                if self.dtype == block.dtype:
+                    block.addmm_(z.T, spread)
+                else:
+                    block += z.T @ spread
+        return M, b + self._initial_sums(theta, read)
+
+    def initial_sums(self, theta: Tensor) -> Tensor:
+        """b of initial states that no chunk holds, Eq. (14) of docs/game.md, (A, m)."""
+        return self._initial_sums(theta.to(self.device, self.dtype), self._pass())
+
+    def _initial_sums(self, theta: Tensor, read: FeatureRows) -> Tensor:
+        b = self._zeros(self.settings.n_actions, self.n_features)
+        for features, prior, share in self._read_initial(read):
+            b += (action_probabilities(features, theta, prior) * share).T @ features
+        return b
+
+    def vjp(self, theta: Tensor, factors: Factors, gradient_b: Tensor) -> Tensor:
+        """Of the block's part of M and b, `LSTDSystem.vjp`, (m, A).
+
+        A row's share of M[b, a] is −γ (1 − terminated) π(a|s') z φ'ᵀ / n, so
+        ∂v/∂π(a|s') = −γ (1 − terminated) (zᵀx1_b · φ'ᵀy1_a + zᵀx2_b · φ'ᵀy2_a) / n.
+        """
+        actions, m = self.settings.n_actions, self.n_features
+        theta_given, theta = theta, theta.to(self.device, self.dtype)
+        placed = [f.reshape(actions, m).T.to(theta) for f in (*factors, gradient_b)]
+        x1, y1, x2, y2, weight = placed
+        weight = (1.0 - self.settings.discount) * weight
+        y = torch.cat([y1, y2, weight], dim=1)  # (m, 3 A)
+        total = self._zeros(m, actions)
+        kept_at, kept = self._kept
+        read = self._pass()
+        for number, (chunk, z, after) in enumerate(self._read(read)):
+            left = z @ torch.stack([x1[:, chunk.action], x2[:, chunk.action]], dim=1)
+            left = left * chunk.weight
+            first, second, third = (after @ y).split(actions, dim=1)  # (k, A) each
+            gradient = left[:, :1] * first + left[:, 1:] * second  # Eq. (26)
+            if chunk.initial is not None:
+                gradient = gradient + chunk.initial * third
+            if kept_at is theta_given:
+                probabilities = kept[number]
+            else:
+                probabilities = action_probabilities(after, theta, chunk.prior)
+            total += after.T @ softmax_vjp(probabilities, gradient)
+        for features, prior, share in self._read_initial(read):
+            probabilities = action_probabilities(features, theta, prior)
+            gradient = share * (features @ weight)
+            total += features.T @ softmax_vjp(probabilities, gradient)
+        return total
