@@ -109,8 +109,9 @@ class PolicyTreeDisplay:
         tuple of float
             In inches.
         """
-        # Less than two inches hold a leaf's words.
-        return max(4.0, 1.75 * len(explanation.rules)), 1.6 + 1.15 * explanation.depth
+        # Two inches hold a leaf's words, of which there are two lines. From left to
+        # right sixteen leaves are a page; side by side they would be three feet.
+        return 2.1 * (explanation.depth + 1), 0.4 + 0.62 * len(explanation.rules)
 
     def plot(self, *, ax: Axes | None = None) -> PolicyTreeDisplay:
         """Draw.
@@ -132,7 +133,7 @@ class PolicyTreeDisplay:
         figure: Any = ax.figure  # or a part of one
         if is_new:
             figure.set_size_inches(*self.size_of(self.explanation))
-        x, y = _places(tree), -tree.levels().astype(float)
+        x, y = tree.levels().astype(float), -_places(tree)
         actions = sorted({action_text(rule.action) for rule in rules.values()})
         self.texts_ = []
         for node in range(len(x)):
@@ -143,8 +144,8 @@ class PolicyTreeDisplay:
                 # More actions than colours go round: the words tell them apart.
                 box["fc"] = _FILLS[actions.index(action) % len(_FILLS)]
                 text = (
-                    f"take {_short(action)}\n{rule.n_rows:,} rows, "
-                    f"{percent(rule.share)}\n{rule.advantage:+.2g} vs. logged"
+                    f"take {_short(action)}: {rule.advantage:+.2g} vs. logged\n"
+                    f"{rule.n_rows:,} rows, {percent(rule.share)}"
                 )
             else:
                 j, at = int(tree.feature[node]), float(tree.threshold[node])
@@ -158,7 +159,11 @@ class PolicyTreeDisplay:
                 for child, word in zip(below, words, strict=True):
                     ends = [x[node], x[child]], [y[node], y[child]]
                     ax.plot(*ends, color="0.4", lw=1.2, zorder=1)
-                    middle = 0.5 * (x[node] + x[child]), 0.5 * (y[node] + y[child])
+                    # Off the middle, where the words of a wide leaf begin.
+                    middle = (
+                        0.6 * x[node] + 0.4 * x[child],
+                        0.6 * y[node] + 0.4 * y[child],
+                    )
                     ax.text(
                         *middle,
                         word,
@@ -180,20 +185,20 @@ class PolicyTreeDisplay:
                     parse_math=False,
                 )
             )
-        ax.set(xlim=(-0.6, len(rules) - 0.4), ylim=(-tree.depth - 0.5, 0.5))
+        ax.set(xlim=(-0.5, tree.depth + 0.5), ylim=(-len(rules) + 0.4, 0.6))
         ax.set_axis_off()
         self.ax_, self.figure_ = ax, figure
         return self
 
 
 def _places(tree: RuleTree) -> Floats:
-    """Leaves side by side, every other node over the middle of those below it."""
-    x: Floats = np.zeros(len(tree.left))
-    x[tree.leaves] = np.arange(len(tree.leaves))
-    # Nodes below stand behind those above them.
+    """Leaves one below the other, every node in the middle of those that follow it."""
+    place: Floats = np.zeros(len(tree.left))
+    place[tree.leaves] = np.arange(len(tree.leaves))
+    # Those that follow stand behind it.
     for node in np.flatnonzero(tree.left != LEAF)[::-1]:
-        x[node] = 0.5 * (x[tree.left[node]] + x[tree.right[node]])
-    return x
+        place[node] = 0.5 * (place[tree.left[node]] + place[tree.right[node]])
+    return place
 
 
 def _short(text: str, letters: int = _LETTERS) -> str:

@@ -234,7 +234,10 @@ def test_the_picture_says_what_the_rules_say(hostile):
     texts = [text.get_text() for text in display.texts_]
     assert len(texts) == 3
     for rule, text in zip(explanation.rules, texts[1:], strict=True):
-        assert text.startswith(f"take {rule.action!r}\n{rule.n_rows} rows")
+        assert text.startswith(
+            f"take {rule.action!r}: {rule.advantage:+.2g} vs. logged"
+        )
+        assert f"\n{rule.n_rows} rows, " in text
     # Names with signs of mathematics are text, too.
     display.figure_.canvas.draw()
     assert display.figure_ is display.ax_.figure
