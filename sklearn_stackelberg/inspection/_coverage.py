@@ -315,23 +315,23 @@ class CoverageReport:
     def __str__(self) -> str:
         episodes = self.effective_episodes is not None
         inside = f" in {self.n_episodes:,} episodes" if episodes else ""
-        rests = f"{self.effective_rows:,.1f} rows ({_percent(self.effective_share)})"
+        rests = f"{self.effective_rows:,.1f} rows ({percent(self.effective_share)})"
         if self.effective_episodes is not None:
             rests += f" and {self.effective_episodes:,.1f} episodes"
-        carry = _percent(sum(row["share"] for row in self.top_rows))
+        carry = percent(sum(row["share"] for row in self.top_rows))
         heavy = f"The {len(self.top_rows)} heaviest rows carry {carry} of its weight"
         if episodes:
-            carry = _percent(sum(episode["share"] for episode in self.top_episodes))
+            carry = percent(sum(episode["share"] for episode in self.top_episodes))
             heavy += f", the {len(self.top_episodes)} heaviest episodes {carry}"
         lines = [
             f"Coverage by {self.n_rows:,} logged rows{inside}.",
             f"The policy's value of {self.value:.4g} rests on as much as {rests} of "
             f"equal weight. {heavy}.",
-            f"Of what the policy would do, {_percent(self.share_unseen)} was never "
+            f"Of what the policy would do, {percent(self.share_unseen)} was never "
             "logged near the state where it would do it (at the logged states: "
-            f"{_percent(self.share_unseen_logged)}). The log accounts for "
-            f"{_percent(self.share_followed)} of its discounted visits.",
-            f"Up to {_percent(self.unsupported_share)} of its value, after actions "
+            f"{percent(self.share_unseen_logged)}). The log accounts for "
+            f"{percent(self.share_followed)} of its discounted visits.",
+            f"Up to {percent(self.unsupported_share)} of its value, after actions "
             "that the log does not support, is unknown.",
         ]
         return "\n".join([*lines, *(f"Warning: {text}" for text in self.warnings)])
@@ -364,14 +364,14 @@ def coverage_warnings(report: CoverageReport, limits: dict[str, float]) -> list[
         )
     if report.unsupported_share > limits["max_unsupported"]:
         out.append(
-            f"{_percent(report.unsupported_share)} of the policy's value is after "
+            f"{percent(report.unsupported_share)} of the policy's value is after "
             "actions that the log does not support where they would be taken, and "
             "may be anything. Evaluate a policy nearer to the logged one (a smaller "
             "lam, or support > 0)."
         )
     if report.share_followed < limits["min_followed"]:
         out.append(
-            f"The logged rows account for {_percent(report.share_followed)} of the "
+            f"The logged rows account for {percent(report.share_followed)} of the "
             "policy's discounted visits: it soon leaves for what was never logged. "
             "Evaluate a policy nearer to the logged one (a smaller lam)."
         )
@@ -385,11 +385,11 @@ def _named(row: dict[str, Any]) -> str:
     if "probability" not in row:
         action = ", ".join(f"{number:.4g}" for number in np.ravel(row["action"]))
         action = f"({action})" if np.ndim(row["action"]) else action
-    parts.append(f"action {action}: {_percent(row['share'])} of the weight")
+    parts.append(f"action {action}: {percent(row['share'])} of the weight")
     return f"row {row['row']} ({', '.join(parts)})"
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
     """A share in percent, such that little is not nothing, and most is not all."""
     # Rounded to whole percents, 0 and 100 would be claims.
     percent = 100.0 * share

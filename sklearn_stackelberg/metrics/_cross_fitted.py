@@ -11,10 +11,19 @@ from numpy.typing import ArrayLike
 from .._typing import Index, RandomStateLike
 from ..transitions._transitions import Transitions
 from ._differences import METRICS
+from ._doubly_robust import (
+    CrossFitted,
+    density_estimate,
+    fit_without,
+    with_second_order,
+)
 from ._estimate import Figures, OffPolicyEstimate, effective_size, spread
+from ._fitted_q import FittedQSystem
 from ._importance_weights import episode_folds
 from ._prepare import reported
+from ._settings import QSettings, choose_and_fit_features
 from ._tabulate import AnyPolicy, tabulate_policy
+from ._unsupported import bias_bound, unsupported_actions
 
 # No more than so many weights of Q: of many actions a landmark more for each costs
 # their cube, and each method is evaluated some twenty times.
@@ -138,6 +147,72 @@ class HeldOutEvaluation:
             limits=data.return_range(self.discount),
         )
         return reported(figures, data, self.confidence_level)
+
+
+# Of Q, as `doubly_robust_value` has it.
+_RIDGE = 0.1
+
+
+class SharedEvaluation(HeldOutEvaluation):
+    """The same folds, but Q and density ratios are fitted on all other folds' rows.
+
+    A fold alone says little of policies, and of what a policy loses beside another. For
+    policies that owe little to the rewards of the rows that they were made from, such
+    as trees that imitate a policy of another log: those that were learned from these
+    rows have values here that are too high.
+    """
+
+    def __init__(
+        self,
+        log: Transitions,
+        discount: float,
+        cv: int | Splitter,
+        first: AnyPolicy,
+        confidence_level: float = 0.95,
+        random_state: RandomStateLike = 0,
+    ) -> None:
+        super().__init__(log, discount, cv, first, confidence_level, random_state)
+        self._first = self.data.by_steps(discount)
+        settings = QSettings(
+            n_components=self._n_components, ridge=_RIDGE, random_state=random_state
+        )
+        features, ridge = choose_and_fit_features(self._first, discount, settings)
+        self._system = FittedQSystem.from_kernel(self._first, discount, features, ridge)
+        # Where actions are continuous it depends on the policy.
+        self._unsupported = (
+            None if self.data.is_continuous else unsupported_actions(self._system)
+        )
+
+    def value(
+        self, policies: Sequence[AnyPolicy], estimator: str = "doubly_robust"
+    ) -> OffPolicyEstimate:
+        """Mean doubly robust value of one policy for each fold."""
+        data, discount = self._first, self.discount
+        found = CrossFitted(*np.empty((3, len(data))))
+        systems = []
+        for policy, (_, held) in zip(policies, self.splits, strict=True):
+            own = tabulate_policy(policy, self.log).by_steps(discount, data.steps)
+            system = self._system.on(own)
+            found.take(held, fit_without(system, held))
+            systems.append(system)
+        value, psi, size = density_estimate(
+            data, found, discount, weighted=True, clip=None
+        )
+        whole = systems[0].solve()
+        bias = [bias_bound(system, self._unsupported) for system in systems]
+        psi = with_second_order(psi, whole)
+        figures = Figures(
+            value,
+            spread(psi),
+            size,
+            f"Doubly robust evaluation, Q in {self.n_folds} folds",
+            f"the influence function over {data.counted}",
+            contributions=psi,
+            left_out=whole.contributions,
+            bias_bound=float(np.mean(bias)),
+            limits=data.return_range(discount),
+        )
+        return reported(figures, self.data, self.confidence_level)
 
 
 def _as_wide_as(found: OffPolicyEstimate) -> Any:

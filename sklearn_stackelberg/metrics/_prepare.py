@@ -113,6 +113,13 @@ def unwrap(
 
     With the row of X that each transition came from, (n,), and how many rows X has.
     """
+    policy, X = unwrapped(policy, X)
+    log, rows = as_transitions(X, y, return_rows=True)
+    return policy, log, rows, n_given(X, y, log)
+
+
+def unwrapped(policy: Any, X: Any) -> tuple[AnyPolicy, Any]:
+    """The last step of a policy, and states or a log as that step sees them."""
     X = collected(X)
     # A search may be in a pipeline and a pipeline in a search.
     while True:
@@ -139,8 +146,7 @@ def unwrap(
                 "fitted object with predict_proba and classes_, or with action_nodes. "
                 "Fit it first; a search must have refit its best estimator."
             )
-    log, rows = as_transitions(X, y, return_rows=True)
-    return policy, log, rows, n_given(X, y, log)
+    return policy, X
 
 
 def _transformed(step: Any, X: Any) -> object:  # any transformer, what it takes

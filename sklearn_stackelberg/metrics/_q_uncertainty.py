@@ -11,7 +11,7 @@ from scipy.linalg import eigh
 from scipy.stats import t as student_t
 from sklearn.utils import gen_batches
 
-from .._typing import Flags, Floats
+from .._typing import Flags, Floats, Index
 from ._fitted_q import FittedQ, piece_sums
 
 # Numbers of the factor that are kept, 1 MB of a pickle: all of 500 weights, a quarter
@@ -114,17 +114,35 @@ class QUncertainty:
             start += len(q)
             best = np.where(supported[rows], q, -np.inf).argmax(axis=1)[:, None]
             behind = np.take_along_axis(q, best, axis=1) - q
-            at = best[..., None]
-            apart = np.take_along_axis(reached, at, axis=1) - reached
-            # Labels share no feature; measurements those of their kernel.
-            same = np.arange(q.shape[1]) == best
-            if actions is not None:
-                same = (np.take_along_axis(z, at, axis=1) * z).sum(axis=-1)
-            deviation = self._deviation(2.0 - 2.0 * same, apart)
+            deviation = self._apart(z, reached, best)
             out[rows] = supported[rows] & (behind <= reach * deviation)
             # Rounding shall not leave out the best itself.
             np.put_along_axis(out[rows], best, True, axis=1)
         return out
+
+    def advantages(
+        self, states: Floats, chosen: Index, actions: Floats | None = None
+    ) -> tuple[Floats, Floats]:
+        """Q less that of the chosen one, (n,), of all, and its error, (n, A) each."""
+        self._check_pieces()
+        found, start = [], 0
+        for q, z, reached in self._read(states, actions):
+            at = chosen[start : start + len(q), None]
+            start += len(q)
+            more = q - np.take_along_axis(q, at, axis=1)
+            found.append((more, self._apart(z, reached, at)))
+        differences, deviation = zip(*found, strict=True)
+        return np.concatenate(differences), np.concatenate(deviation)
+
+    def _apart(self, z: Floats, reached: Floats, best: Index) -> Floats:
+        """The error of the difference of each action to one, (b, 1), by state."""
+        at = best[..., None]
+        apart = np.take_along_axis(reached, at, axis=1) - reached
+        # Labels share no feature; measurements those of their kernel.
+        same: Floats = (np.arange(reached.shape[1]) == best).astype(float)
+        if z.shape[1] > 1:
+            same = (np.take_along_axis(z, at, axis=1) * z).sum(axis=-1)
+        return self._deviation(2.0 - 2.0 * same, apart)
 
     def _deviation(self, prior: Floats | float, reached: Floats) -> Floats:
         variance = self.spread**2 * prior + reached**2 @ self.excess

@@ -76,12 +76,12 @@ def tabulate_policy(
         check_action_names(getattr(policy, "action_names_", None), log.action_names)
         codes, classes = np.empty(0, dtype=np.intp), None
         p = as_numbers(log.action).shape[1]
-        nodes, probabilities = _action_nodes(policy, seen, p, greedy)
+        nodes, probabilities = action_nodes(policy, seen, p, greedy)
     else:
         classes = np.asarray(policy.classes_)
-        codes = _codes(log.action, classes)
+        codes = codes_of(log.action, classes)
         available = masks_at(log, classes, state_index, next_index, len(states))
-        probabilities = _probabilities(policy, seen, available)
+        probabilities = probabilities_of(policy, seen, available)
         if available is not None:
             impossible = np.any((probabilities > _ROUNDING) & ~available, axis=1)
             _refuse_impossible(impossible[state_index] | impossible[next_index], rows)
@@ -120,7 +120,7 @@ def like(template: States, values: Floats) -> States:
     return frame_like(template, values) if is_frame(template) else values
 
 
-def _codes(action: NDArray[Any], classes: NDArray[Any]) -> Index:
+def codes_of(action: NDArray[Any], classes: NDArray[Any]) -> Index:
     # A log of doses that were levels to the policy may show other levels; numbers that
     # the policy all knows are its classes.
     vectors = action.ndim == 2
@@ -143,7 +143,7 @@ def _codes(action: NDArray[Any], classes: NDArray[Any]) -> Index:
     return order[np.searchsorted(classes[order], action)]
 
 
-def _probabilities(policy: AnyPolicy, states: Any, available: Flags | None) -> Floats:
+def probabilities_of(policy: AnyPolicy, states: Any, available: Flags | None) -> Floats:
     given = {}
     if available is not None and _takes_masks(policy.predict_proba):
         given["available"] = available
@@ -175,7 +175,7 @@ def _refuse_impossible(impossible: Flags, rows: Index) -> None:
         )
 
 
-def _action_nodes(
+def action_nodes(
     policy: AnyPolicy, states: Any, p: int, greedy: bool
 ) -> tuple[Floats, Floats]:
     """Actions of p numbers, (N, S, p), and their weights, (N, S).

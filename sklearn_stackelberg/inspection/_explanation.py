@@ -1,0 +1,392 @@
+"""`explain_policy`: a short tree that decides nearly as a policy, and what it loses."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.pipeline import Pipeline
+from sklearn.utils import check_random_state
+
+from .._typing import AnyArray, Flags, Floats, RandomStateLike
+from .._validation import check_level, check_rules, integer
+from ..metrics._cross_fitted import SharedEvaluation, Splitter
+from ..metrics._differences import ValueDifference, difference
+from ..metrics._estimate import OffPolicyEstimate, shown
+from ..metrics._tabulate import action_nodes, like, probabilities_of
+from ..metrics._training_rows import warn_of_training_rows
+from ..transitions._actions import masks_of
+from ..transitions._time import refuse_endless
+from ._coverage import percent
+from ._imitation import Imitation, seen_by_rows
+from ._page import html_table
+from ._rule_columns import ExplainedLog, discount_of
+from ._rule_tree import DiscreteTreePolicy, TreePolicy
+
+# Sixteen rules are as many as anyone reads.
+_DEPTH = 4
+
+# Continuous actions agree that differ by no more than this share of the logged range.
+_NEAR = 0.1
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One leaf of a tree: what holds there, and what is done.
+
+    Parameters
+    ----------
+    conditions : tuple of str
+        What holds, in the columns of X; none of the only rule.
+    action : object
+        What is done: one of the policy's actions, an amount, or a tuple of several.
+    n_rows : int
+        The logged rows to which the rule applies.
+    share : float
+        Their share of all, by weight.
+    share_logged : float
+        Of these, the share in which the logger did the same; of continuous actions
+        nearly the same.
+    share_agreeing : float
+        The same of the policy.
+    advantage : float
+        How much more the action is worth there than what was logged, in units of
+        discounted return, if the policy is followed from then on.
+    """
+
+    conditions: tuple[str, ...]
+    action: Any  # of any type that numpy holds
+    n_rows: int
+    share: float
+    share_logged: float
+    share_agreeing: float
+    advantage: float
+
+    def __str__(self) -> str:
+        where = f"if {' and '.join(self.conditions)}: " if self.conditions else ""
+        return (
+            f"{where}take {action_text(self.action)} ({self.n_rows:,} rows, "
+            f"{percent(self.share)})"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class PolicyExplanation:
+    """A short tree in the place of a policy, see `explain_policy`.
+
+    Parameters
+    ----------
+    tree_ : Pipeline
+        The tree as a policy of states as X has them, which all metrics take: it has
+        ``predict``, and ``predict_proba`` or ``action_nodes``.
+    depth : int
+        Splits from the root to the lowest leaf.
+    rules : tuple of Rule
+        The leaves, from left to right.
+    value, full_value : OffPolicyEstimate
+        Of trees that were each grown without a fold of episodes, on that fold, and of
+        the policy on the same folds.
+    loss : ValueDifference
+        The policy's value less the tree's, episode by episode.
+    agreement : float
+        Share of the logged states in which the tree decides as the policy does.
+    depths : tuple of dict
+        What was tried: ``depth``, ``loss``, and the loss's ``standard_error``.
+    n_rows, n_episodes : int
+        What the log holds; without episodes each row counts as one.
+    """
+
+    tree_: Pipeline
+    depth: int
+    rules: tuple[Rule, ...]
+    value: OffPolicyEstimate
+    full_value: OffPolicyEstimate
+    loss: ValueDifference
+    agreement: float
+    depths: tuple[dict[str, float], ...]
+    n_rows: int
+    n_episodes: int
+
+    def to_text(self) -> str:
+        """The rules, one a line.
+
+        Returns
+        -------
+        str
+        """
+        return "\n".join(map(str, self.rules))
+
+    def summary(self) -> str:
+        """What the tree is worth, in sentences.
+
+        Returns
+        -------
+        str
+        """
+        n = len(self.rules)
+        rules = f"A tree of depth {self.depth}, {n} rule{'s' * (n != 1)}"
+        return (
+            f"{rules}: it decides as the policy in {percent(self.agreement)} of "
+            f"{self.n_rows:,} logged states.\n"
+            f"Held-out value of the tree {with_error(self.value)}, of the policy "
+            f"{with_error(self.full_value)}; the tree loses {with_error(self.loss)}."
+        )
+
+    def __str__(self) -> str:
+        return f"{self.summary()}\n{self.to_text()}"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{escape(self.summary())}</p>{html_table(*self.table())}"
+
+    def table(self) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+        """The rules as cells of a table.
+
+        Returns
+        -------
+        heads : tuple of str
+        lines : tuple of tuple of str
+            One for each rule.
+        """
+        asked, of_both = (
+            ("if", "take", "rows", "share"),
+            ("logged there", "policy agrees"),
+        )
+        heads = *asked, *of_both, "worth more by"
+        return heads, tuple(
+            (
+                " and ".join(rule.conditions) or "always",
+                action_text(rule.action),
+                f"{rule.n_rows:,}",
+                percent(rule.share),
+                percent(rule.share_logged),
+                percent(rule.share_agreeing),
+                f"{rule.advantage:.3g}",
+            )
+            for rule in self.rules
+        )
+
+
+def explain_policy(
+    policy: object,
+    X: object,
+    y: ArrayLike | None = None,
+    *,
+    discount: float | None = None,
+    max_depth: int | None = None,
+    cv: int | Splitter = 5,
+    feature_names: Sequence[str] | None = None,
+    sample_weight: ArrayLike | None = None,
+    confidence_level: float = 0.95,
+    random_state: RandomStateLike = 0,
+) -> PolicyExplanation:
+    """Explain a policy by a short tree that decides nearly alike, and by its value.
+
+    The tree imitates the policy's decisions where they matter: a state counts as often
+    as the tree would come to it, times what another supported action would cost there
+    at most, by a fitted Q of the policy. A leaf does what costs least in it, of what
+    the log supports in it. Continuous actions are the mean of the policy's.
+
+    Trees of each depth are grown without a fold of whole episodes, and evaluated on
+    that fold, as the policy is. What a tree may lose beside the policy is its loss and
+    one standard error of it. The depth is the smallest of those that may lose no more
+    than a standard error more than the best.
+
+    Parameters
+    ----------
+    policy : object with ``predict_proba`` and ``classes_``, or ``action_nodes``
+        A fitted policy; a pipeline or a search that ends in one, too. Rules are in the
+        columns that X has before the pipeline, which may be text or have missing
+        values (these count as the column's median, or are asked for).
+    X : Transitions, or array-like or DataFrame of shape (n, d)
+        The log, which should be one that the policy was not learned from.
+    y : DataFrame, structured array or array-like, default=None
+        As in `StackelbergPolicyEstimator.fit`.
+    discount : float, default=None
+        γ, in [0, 1]. None is the policy's own.
+    max_depth : int, default=None
+        The largest depth that is tried, > 0. None is 4: sixteen rules.
+    cv : int or splitter, default=5
+        Folds of whole episodes; or what has ``split(log)``, whose test parts hold each
+        row once, such as `EpisodeKFold`.
+    feature_names : list of str, default=None
+        Names of the columns. None takes those of a DataFrame, or the policy's
+        ``feature_names_in_``.
+    sample_weight : array-like of shape (n,), default=None
+        As in `fitted_q_value`.
+    confidence_level : float, default=0.95
+        Of the estimates, in (0, 1).
+    random_state : int, RandomState instance or None, default=0
+        Draws folds and landmarks.
+
+    Returns
+    -------
+    PolicyExplanation
+        Whose ``str`` has the rules; ``tree_`` is a policy itself.
+
+    Raises
+    ------
+    ValueError
+        As `fitted_q_value`, and if there is no discount, or no name for each column.
+
+    Warns
+    -----
+    TrainingRowsWarning
+        If the policy was learned from these rows.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_stackelberg import StackelbergPolicyEstimator, Transitions
+    >>> from sklearn_stackelberg.inspection import explain_policy
+    >>> rng = np.random.default_rng(0)
+    >>> pulse, drug = rng.integers(50, 120, (400, 1)), rng.choice(["A", "B"], 400)
+    >>> reward = ((pulse[:, 0] > 90) == (drug == "B")) + 0.1 * rng.normal(size=400)
+    >>> log = Transitions(pulse, drug, reward, pulse, np.ones(400))
+    >>> policy = StackelbergPolicyEstimator(discount=0.0).fit(log[:200])
+    >>> found = explain_policy(policy, log[200:], feature_names=["pulse"])
+    >>> print(found.to_text())
+    if pulse <= 90: take 'A' (113 rows, 56 %)
+    if pulse > 90: take 'B' (87 rows, 44 %)
+    """
+    check_rules({"max_depth": max_depth}, {"max_depth": integer(1, None)})
+    check_level(confidence_level)
+    seed = int(check_random_state(random_state).randint(2**31 - 1))
+    log = ExplainedLog.of(policy, X, y, sample_weight, feature_names)
+    gamma = discount_of(log.policy, discount)
+    refuse_endless(log.seen, gamma)
+    _warn_of_training_rows(log)
+    depths = range(1, (max_depth or _DEPTH) + 1)
+    with warnings.catch_warnings():
+        # Of a part of the log; what there is to say of the whole, metrics say.
+        warnings.simplefilter("ignore", UserWarning)
+        evaluation = SharedEvaluation(
+            log.seen, gamma, cv, log.policy, confidence_level, seed
+        )
+        found = [
+            _trees(
+                Imitation(log.policy, log.seen[train], gamma, log.find), depths, seed
+            )
+            for train, _ in evaluation.splits
+        ]
+        n_folds = evaluation.n_folds
+        full = evaluation.value([log.policy] * n_folds)
+        values = [
+            evaluation.value([seen_by_rows(trees[place], log.find) for trees in found])
+            for place in range(len(depths))
+        ]
+        losses = [difference(full, value) for value in values]
+        place = _shortest(losses)
+        imitation = Imitation(log.policy, log.seen, gamma, log.find)
+        tree = imitation.tree(depths[place], seed)
+        rules, agreement = _rules(log, imitation, tree)
+    return PolicyExplanation(
+        tree_=Pipeline([("columns", log.columns), ("tree", tree)]),
+        depth=tree.rules_.depth,
+        rules=rules,
+        value=values[place],
+        full_value=full,
+        loss=losses[place],
+        agreement=agreement,
+        depths=tuple(
+            {"depth": depth, "loss": loss.value, "standard_error": loss.standard_error}
+            for depth, loss in zip(depths, losses, strict=True)
+        ),
+        n_rows=len(log.seen),
+        n_episodes=evaluation.data.n_episodes,
+    )
+
+
+def _trees(imitation: Imitation, depths: Sequence[int], seed: int) -> list[TreePolicy]:
+    return [imitation.tree(depth, seed) for depth in depths]
+
+
+def _shortest(losses: list[ValueDifference]) -> int:
+    """Place of the first that may lose little more than the best.
+
+    The one-standard-error rule of Breiman, Friedman, Olshen and Stone, of losses that
+    are paired with the policy: the error of a tree that decides as the policy is 0.
+    """
+    # Of what may be lost: a tree that leaves the log has any loss, and an error as
+    # large. Where no error is known, it is none.
+    error = np.nan_to_num([loss.standard_error for loss in losses], nan=0.0)
+    worst = np.array([loss.value for loss in losses]) + error
+    best = int(worst.argmin())
+    return int(np.argmax(worst <= worst[best] + error[best]))
+
+
+def _warn_of_training_rows(log: ExplainedLog) -> None:
+    # By way of this function it names the line that called `explain_policy`.
+    warn_of_training_rows(log.policy, log.seen)
+
+
+def _rules(
+    log: ExplainedLog, imitation: Imitation, tree: TreePolicy
+) -> tuple[tuple[Rule, ...], float]:
+    """What each leaf stands for among all logged rows, and how far both agree."""
+    seen = log.seen
+    weight = np.ones(len(seen)) if seen.weight is None else seen.weight
+    done, same_as_logged, same_as_policy = _compared(log, tree)
+    more = imitation.advantage(seen, done)
+    leaf = tree.rules_.apply(log.numbers)
+    conditions = tree.rules_.conditions(log.columns.columns_)
+    rules = []
+    for node in tree.rules_.leaves:
+        inside = np.flatnonzero(leaf == node)
+        own = weight[inside]
+        # Of a part of a long log the tree was grown, and a leaf may have no row left.
+        total = float(own.sum()) or 1.0
+        rules.append(
+            Rule(
+                tuple(conditions[int(node)]),
+                tree.action_of(int(node)),
+                len(inside),
+                float(own.sum() / weight.sum()),
+                float(own @ same_as_logged[inside] / total),
+                float(own @ same_as_policy[inside] / total),
+                float(own @ more[inside] / total),
+            )
+        )
+    return tuple(rules), float(weight @ same_as_policy / weight.sum())
+
+
+def _compared(log: ExplainedLog, tree: TreePolicy) -> tuple[AnyArray, Flags, Flags]:
+    """What a tree does in each row, and whether the logger, and the policy, did it."""
+    seen, policy = log.seen, log.policy
+    states = like(seen.state, np.asarray(seen.state, dtype=np.float64))
+    if isinstance(tree, DiscreteTreePolicy):
+        mask = None
+        if seen.available is not None:
+            masks = masks_of(seen, tree.classes_)
+            mask = None if masks is None else masks[0]
+        codes = tree.codes(log.numbers, mask)
+        decided = probabilities_of(policy, states, mask).argmax(axis=1)
+        return codes, tree.classes_[codes] == seen.action, codes == decided
+    amount = tree.action_nodes(log.numbers)[0][:, 0]
+    logged = np.asarray(seen.action, dtype=np.float64).reshape(len(seen), -1)
+    decided = action_nodes(policy, states, logged.shape[1], greedy=True)[0][:, 0]
+    low, high = np.quantile(logged, [0.05, 0.95], axis=0)
+
+    def near(other: Floats) -> Flags:
+        return (np.abs(amount - other) <= _NEAR * (high - low) + 1e-12).all(axis=1)
+
+    return amount, near(logged), near(decided)
+
+
+def action_text(action: object) -> str:
+    """An action as it reads in a rule."""
+    if isinstance(action, tuple):
+        return f"({', '.join(action_text(one) for one in action)})"
+    return f"{action:.4g}" if isinstance(action, float) else repr(action)
+
+
+def with_error(estimate: OffPolicyEstimate) -> str:
+    """A value, its standard error and its interval."""
+    numbers = estimate.value, estimate.standard_error, *estimate.confidence_interval
+    value, error, low, high = shown(numbers, estimate.standard_error)
+    level = f"{100 * estimate.confidence_level:g} %"
+    return f"{value} ± {error} ({level} interval [{low}, {high}])"

@@ -1,0 +1,203 @@
+"""A short tree of rules, grown by scikit-learn, and policies that follow it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_array
+
+from .._typing import AnyArray, Flags, Floats, Index
+from ._rule_columns import RuleColumn
+
+LEAF = -1
+
+
+@dataclass(frozen=True, eq=False)
+class RuleTree:
+    """Splits ``column <= threshold``, nodes in the order in which a tree is read.
+
+    Of a leaf, ``feature``, ``left`` and ``right`` are -1.
+    """
+
+    feature: Index
+    threshold: Floats
+    left: Index
+    right: Index
+
+    @property
+    def leaves(self) -> Index:
+        return np.flatnonzero(self.left == LEAF)
+
+    def apply(self, columns: Floats) -> Index:
+        """The leaf of each row, (n,)."""
+        node = np.zeros(len(columns), dtype=np.intp)
+        while True:
+            inside = np.flatnonzero(self.left[node] != LEAF)
+            if not len(inside):
+                return node
+            at = node[inside]
+            low = columns[inside, self.feature[at]] <= self.threshold[at]
+            node[inside] = np.where(low, self.left[at], self.right[at])
+
+    def levels(self) -> Index:
+        """How many splits are above each node."""
+        out = np.zeros(len(self.left), dtype=np.intp)
+        for node in np.flatnonzero(self.left != LEAF):
+            out[[self.left[node], self.right[node]]] = out[node] + 1
+        return out
+
+    @property
+    def depth(self) -> int:
+        return int(self.levels().max())
+
+    def conditions(self, columns: list[RuleColumn]) -> dict[int, list[str]]:
+        """What holds in each leaf, a condition for each column that is asked."""
+        out: dict[int, list[str]] = {}
+        pending: list[tuple[int, dict[int, tuple[float, float]]]] = [(0, {})]
+        while pending:
+            node, known = pending.pop()
+            if self.left[node] == LEAF:
+                out[node] = [columns[j].condition(*ends) for j, ends in known.items()]
+                continue
+            j, at = int(self.feature[node]), float(self.threshold[node])
+            low, high = known.get(j, (-np.inf, np.inf))
+            # The right one first on the pile, so that leaves come from left to right.
+            pending.append((int(self.right[node]), known | {j: (at, high)}))
+            pending.append((int(self.left[node]), known | {j: (low, at)}))
+        return out
+
+
+def rounded(low: float, high: float) -> float:
+    """The roundest number t with low <= t < high, of these the one in the middle."""
+    middle = low + 0.5 * (high - low)
+    if not np.isfinite(high - low) or high <= low:
+        return low
+    power = np.floor(np.log10(max(abs(low), abs(high), high - low))) + 1
+    # Ends that are the same in so many digits are parted by the lower one itself.
+    for digits in range(13):
+        for step in (10.0 ** (power - digits), 5.0 * 10.0 ** (power - digits - 1)):
+            for whole in (np.round(middle / step), np.floor(middle / step)):
+                # Without what the product leaves in the last digits.
+                found = float(f"{whole * step:.12g}")
+                if low <= found < high:
+                    return found
+    return low
+
+
+# Any: a fitted tree of scikit-learn.
+def from_sklearn(tree: Any, grown_on: Floats, columns: Floats, choice: Any) -> RuleTree:
+    """A tree without splits whose two sides decide alike, thresholds rounded.
+
+    ``grown_on`` are the columns as the tree saw them, in single precision perhaps, and
+    ``columns`` the same as they are; ``choice(rows)`` is what is decided for rows.
+    """
+    nodes: list[list[float]] = []
+    left, right = tree.tree_.children_left, tree.tree_.children_right
+    path = tree.decision_path(grown_on).toarray().astype(bool)  # (n, n_nodes)
+
+    def decided(node: int) -> list[object]:
+        if left[node] == LEAF:
+            return [choice(path[:, node])]
+        return [*decided(left[node]), *decided(right[node])]
+
+    def add(node: int) -> int:
+        place = len(nodes)
+        nodes.append([LEAF, np.nan, LEAF, LEAF])
+        found = decided(node)
+        if left[node] == LEAF or all(one == found[0] for one in found):
+            return place
+        j = int(tree.tree_.feature[node])
+        low = columns[path[:, left[node]], j].max()
+        high = columns[path[:, right[node]], j].min()
+        at = rounded(float(low), float(high))
+        nodes[place] = [j, at, add(left[node]), add(right[node])]
+        return place
+
+    add(0)
+    feature, threshold, lower, upper = np.array(nodes, dtype=np.float64).T
+    return RuleTree(
+        feature.astype(np.intp),
+        threshold,
+        lower.astype(np.intp),
+        upper.astype(np.intp),
+    )
+
+
+class _TreePolicy(BaseEstimator):
+    """What both do alike: they are made, not fitted, as scikit-learn's frozen ones."""
+
+    rules_: RuleTree
+
+    def fit(self, X: object, y: object = None) -> Self:
+        return self
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "rules_")
+
+    def _leaf(self, X: Any) -> Index:  # columns, in a table or in none
+        return self.rules_.apply(check_array(X, dtype=np.float64))
+
+
+class DiscreteTreePolicy(_TreePolicy):
+    """Of each leaf the action that costs least, among those that can be taken."""
+
+    classes_: AnyArray
+    cost_: Floats  # (n_nodes, A)
+
+    @classmethod
+    def of(cls, rules: RuleTree, cost: Floats, classes: AnyArray) -> Self:
+        new = cls()
+        new.rules_, new.cost_, new.classes_ = rules, cost, classes
+        return new
+
+    def action_of(self, node: int) -> object:
+        """What is done in a leaf, as Python has it."""
+        return self.classes_[[self.cost_[node].argmin()]].tolist()[0]
+
+    def codes(self, X: Any, available: Flags | None = None) -> Index:
+        cost = self.cost_[self._leaf(X)]
+        if available is not None:
+            cost = np.where(np.asarray(available, dtype=bool), cost, np.inf)
+        return cost.argmin(axis=1)
+
+    def predict(self, X: Any, available: Flags | None = None) -> AnyArray:
+        """The action of each row's leaf, (n,)."""
+        return self.classes_[self.codes(X, available)]
+
+    def predict_proba(self, X: Any, available: Flags | None = None) -> Floats:
+        """1 for what `predict` returns, (n, A)."""
+        return np.eye(len(self.classes_))[self.codes(X, available)]
+
+
+class ContinuousTreePolicy(_TreePolicy):
+    """Of each leaf one amount, or several numbers."""
+
+    amount_: Floats  # (n_nodes, p)
+    is_flat_: bool  # whether logs have actions of shape (n,)
+
+    @classmethod
+    def of(cls, rules: RuleTree, amount: Floats, is_flat: bool) -> Self:
+        new = cls()
+        new.rules_, new.amount_, new.is_flat_ = rules, amount, is_flat
+        return new
+
+    def action_of(self, node: int) -> object:
+        """What is done in a leaf, as Python has it."""
+        amount = self.amount_[node].tolist()
+        return amount[0] if self.is_flat_ else tuple(amount)
+
+    def predict(self, X: Any) -> Floats:
+        """The amount of each row's leaf, (n,) or (n, p)."""
+        found = self.amount_[self._leaf(X)]
+        return found[:, 0] if self.is_flat_ else found
+
+    def action_nodes(self, X: Any) -> tuple[Floats, Floats]:
+        """What `predict` returns as the only node, (n, 1, p), of weight 1, (n, 1)."""
+        found = self.amount_[self._leaf(X)]
+        return found[:, None], np.ones((len(found), 1))
+
+
+TreePolicy = DiscreteTreePolicy | ContinuousTreePolicy

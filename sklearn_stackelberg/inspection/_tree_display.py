@@ -1,0 +1,214 @@
+"""A short tree as a picture: what is asked, and what is done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._typing import Floats
+from ._coverage import percent
+from ._displays import axes_or_new
+from ._explanation import PolicyExplanation, action_text, explain_policy
+from ._rule_tree import LEAF, RuleTree
+
+if TYPE_CHECKING:  # matplotlib is needed by whoever draws, and by nobody else
+    from matplotlib.axes import Axes
+
+# Of Okabe and Ito, light enough for black text; in print they differ by their
+# lightness, and every leaf says its action in words.
+_FILLS = ["#56B4E9", "#E69F00", "#F0E442", "#009E73", "#CC79A7", "#BBBBBB"]
+
+# Letters of a name in a box of a tree of sixteen leaves.
+_LETTERS = 22
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class PolicyTreeDisplay:
+    """A tree in the place of a policy, with what each leaf does.
+
+    Use `from_explanation` or `from_estimator` to make one; `plot` draws it again.
+
+    Parameters
+    ----------
+    explanation : PolicyExplanation
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+    texts_ : list of matplotlib Text
+        Of the nodes, in the order in which a tree is read.
+
+    Examples
+    --------
+    >>> from sklearn_stackelberg.inspection import PolicyTreeDisplay
+    >>> display = PolicyTreeDisplay.from_explanation(explanation)  # doctest: +SKIP
+    """
+
+    explanation: PolicyExplanation
+
+    @classmethod
+    def from_explanation(
+        cls, explanation: PolicyExplanation, *, ax: Axes | None = None
+    ) -> PolicyTreeDisplay:
+        """Draw the tree of an explanation.
+
+        Parameters
+        ----------
+        explanation : PolicyExplanation
+            Of `explain_policy`.
+        ax : matplotlib Axes, default=None
+            None draws on a new figure.
+
+        Returns
+        -------
+        PolicyTreeDisplay
+        """
+        return cls(explanation=explanation).plot(ax=ax)
+
+    @classmethod
+    def from_estimator(
+        cls,
+        policy: object,
+        X: object,
+        y: Any = None,  # a decision table of any library
+        *,
+        ax: Axes | None = None,
+        **settings: Any,
+    ) -> PolicyTreeDisplay:
+        """Explain a policy, and draw the tree.
+
+        Parameters
+        ----------
+        policy, X, y
+            As in `explain_policy`.
+        ax : matplotlib Axes, default=None
+            None draws on a new figure.
+        **settings
+            Further arguments of `explain_policy`, such as ``max_depth=2``.
+
+        Returns
+        -------
+        PolicyTreeDisplay
+        """
+        explanation = explain_policy(policy, X, y, **settings)
+        return cls.from_explanation(explanation, ax=ax)
+
+    @staticmethod
+    def size_of(explanation: PolicyExplanation) -> tuple[float, float]:
+        """Width and height of a figure in which the words can be read.
+
+        Parameters
+        ----------
+        explanation : PolicyExplanation
+
+        Returns
+        -------
+        tuple of float
+            In inches.
+        """
+        # Two inches hold a leaf's words, of which there are two lines. From left to
+        # right sixteen leaves are a page; side by side they would be three feet.
+        return 2.1 * (explanation.depth + 1), 0.4 + 0.62 * len(explanation.rules)
+
+    def plot(self, *, ax: Axes | None = None) -> PolicyTreeDisplay:
+        """Draw.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+
+        Returns
+        -------
+        PolicyTreeDisplay
+            Itself.
+        """
+        tree: RuleTree = self.explanation.tree_[-1].rules_
+        columns = self.explanation.tree_[0].columns_
+        rules = dict(zip(tree.leaves.tolist(), self.explanation.rules, strict=True))
+        is_new = ax is None
+        ax = axes_or_new(ax)
+        figure: Any = ax.figure  # or a part of one
+        if is_new:
+            figure.set_size_inches(*self.size_of(self.explanation))
+        x, y = tree.levels().astype(float), -_places(tree)
+        actions = sorted({action_text(rule.action) for rule in rules.values()})
+        self.texts_ = []
+        for node in range(len(x)):
+            box: dict[str, Any] = {"boxstyle": "round,pad=0.4", "ec": "0.3", "lw": 0.8}
+            if tree.left[node] == LEAF:
+                rule = rules[node]
+                action = action_text(rule.action)
+                # More actions than colours go round: the words tell them apart.
+                box["fc"] = _FILLS[actions.index(action) % len(_FILLS)]
+                text = (
+                    f"take {_short(action)}: {rule.advantage:+.2g} vs. logged\n"
+                    f"{rule.n_rows:,} rows, {percent(rule.share)}"
+                )
+            else:
+                j, at = int(tree.feature[node]), float(tree.threshold[node])
+                asks = not columns[j].is_number
+                text = _wrapped(
+                    columns[j].condition(*((at, 1) if asks else (-np.inf, at)))
+                )
+                box["fc"] = "white"
+                words = ("no", "yes") if asks else ("yes", "no")
+                below = tree.left[node], tree.right[node]
+                for child, word in zip(below, words, strict=True):
+                    ends = [x[node], x[child]], [y[node], y[child]]
+                    ax.plot(*ends, color="0.4", lw=1.2, zorder=1)
+                    # Off the middle, where the words of a wide leaf begin.
+                    middle = (
+                        0.6 * x[node] + 0.4 * x[child],
+                        0.6 * y[node] + 0.4 * y[child],
+                    )
+                    ax.text(
+                        *middle,
+                        word,
+                        ha="center",
+                        va="center",
+                        fontsize=8,
+                        bbox={"fc": "white", "ec": "none", "pad": 1.0},
+                    )
+            # No mathematics: a name may have signs that matplotlib would read as such.
+            self.texts_.append(
+                ax.text(
+                    x[node],
+                    y[node],
+                    text,
+                    ha="center",
+                    va="center",
+                    fontsize=9,
+                    bbox=box,
+                    parse_math=False,
+                )
+            )
+        ax.set(xlim=(-0.5, tree.depth + 0.5), ylim=(-len(rules) + 0.4, 0.6))
+        ax.set_axis_off()
+        self.ax_, self.figure_ = ax, figure
+        return self
+
+
+def _places(tree: RuleTree) -> Floats:
+    """Leaves one below the other, every node in the middle of those that follow it."""
+    place: Floats = np.zeros(len(tree.left))
+    place[tree.leaves] = np.arange(len(tree.leaves))
+    # Those that follow stand behind it.
+    for node in np.flatnonzero(tree.left != LEAF)[::-1]:
+        place[node] = 0.5 * (place[tree.left[node]] + place[tree.right[node]])
+    return place
+
+
+def _short(text: str, letters: int = _LETTERS) -> str:
+    return text if len(text) <= letters else text[: letters - 1] + "…"
+
+
+def _wrapped(condition: str) -> str:
+    """A condition, its column's name on a line of its own where it is long."""
+    for mark in (" <= ", " is "):
+        name, found, rest = condition.rpartition(mark)
+        if found and len(condition) > _LETTERS:
+            return f"{_short(name)}\n{found.strip()} {_short(rest)}"
+    return condition
