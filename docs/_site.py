@@ -152,7 +152,7 @@ SECTIONS = ["start", "howto", "understand", "reference"]
 
 
 def write_llms_txt(app, exception):
-    """Write a list of the pages, with the line that the sections' tables have of each."""
+    """Write a list of the pages, with the line that a section's table has of each."""
     if exception or app.builder.format != "html":
         return
     lines = [
