@@ -6,6 +6,7 @@ files; here such links lead to the pages that the site has of these.
 
 from __future__ import annotations
 
+import builtins
 import os
 import re
 import shutil
@@ -28,6 +29,7 @@ PAGES_OF_FILES = {
     "release_notes": ROOT / "CHANGELOG.md",
     "develop": ROOT / "CONTRIBUTING.md",
     "benchmark_conditions": ROOT / "benchmarks" / "README.md",
+    "settings": DOCS / "search.md",  # Sphinx's own page is search.html
 }
 LINK = re.compile(r"\[([^\[\]]*)\]\((?!\w+:)([^)#\s]+)(#[^)\s]*)?\)")
 
@@ -89,6 +91,12 @@ def escape_docstring(app, what, name, obj, options, lines):
         is_code = line.lstrip().startswith(">>>") or (is_code and bool(line.strip()))
         if not is_code:
             lines[number] = escape(line)
+
+
+def name_file(gallery_conf, example):
+    """Have an example know its own file, which sphinx-gallery leaves out."""
+    if example is not None:
+        builtins.__file__ = str(ROOT / "examples" / Path(example).name)
 
 
 def saved_pictures(block, block_vars, gallery_conf):

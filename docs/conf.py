@@ -28,7 +28,7 @@ extensions = [
     "sphinx_gallery.gen_gallery",
     "_site",
 ]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "search.md"]  # docs/_site.py has the latter
 templates_path = ["_templates"]
 # A block without a language is an equation or a command: no words of it are Python's.
 highlight_language = "none"
@@ -81,6 +81,7 @@ sphinx_gallery_conf = {
     "gallery_dirs": "examples",
     "filename_pattern": rf"/(?!(?:{'|'.join(not_run)})\.py)\w+\.py$",
     "within_subsection_order": "FileNameSortKey",
+    "reset_modules": ("matplotlib", "_site.name_file"),
     "image_scrapers": ("_site.saved_pictures",),
     "doc_module": ("sklearn_stackelberg",),
     "abort_on_example_error": True,
