@@ -65,7 +65,9 @@ def read_page(app, docname, source):
         if target is None and path.suffix == ".md":
             return link[1]  # a page that the site does not have
         target = target or os.path.relpath(path, page.parent)
-        return f"[{link[1]}]({target}{link[3] or ''})"
+        # A file's name makes room for the title of its page.
+        text = "" if link[1].endswith((".md", ".py")) else link[1]
+        return f"[{text}]({target}{link[3] or ''})"
 
     if file != page:
         source[0] = file.read_text(encoding="utf-8")
@@ -125,12 +127,21 @@ def reference_of(env) -> dict[str, tuple[str, str]]:
     return {name: places.pop() for name, places in found.items() if len(places) == 1}
 
 
+def trim_code(app, doctree):
+    """Leave out the empty line that ends what a doctest prints."""
+    for block in doctree.findall(nodes.literal_block):
+        block.rawsource = block.rawsource.rstrip()
+        block[:] = [nodes.Text(block.rawsource or block.astext().rstrip())]
+
+
 def link_names(app, doctree, docname):
     """Link what is named in code to its page in the reference."""
     reference = reference_of(app.env)
     for code in list(doctree.findall(nodes.literal)):
         page, anchor = reference.get(code.astext().removesuffix("()"), (docname, ""))
-        if page != docname and not isinstance(code.parent, nodes.reference):
+        if page != docname and not isinstance(
+            code.parent, nodes.reference | nodes.title
+        ):
             code.replace_self(
                 make_refnode(app.builder, docname, page, anchor, code.deepcopy())
             )
@@ -170,7 +181,8 @@ def write_llms_txt(app, exception):
     ]
     for section in SECTIONS:
         text = (DOCS / f"{section}.md").read_text(encoding="utf-8")
-        lines += ["", f"## {text.splitlines()[0].lstrip('# ')}", ""]
+        title = text.splitlines()[0].lstrip("# ")
+        lines += ["", f"## [{title}]({section}.html)", ""]
         for title, page, what in ROW.findall(text):
             page = page.removeprefix("../")
             lines.append(f"- [{title}]({page}.html): {what}")
@@ -181,6 +193,7 @@ def write_llms_txt(app, exception):
 def setup(app):
     """Register what is defined above."""
     app.connect("source-read", read_page)
+    app.connect("doctree-read", trim_code)
     app.connect("doctree-resolved", link_names)
     app.connect("missing-reference", link_elsewhere)
     app.connect("autodoc-skip-member", only_ours)

@@ -32,6 +32,8 @@ exclude_patterns = ["_build", "search.md"]  # docs/_site.py has the latter
 templates_path = ["_templates"]
 # A block without a language is an equation or a command: no words of it are Python's.
 highlight_language = "none"
+# s' is a next state, and no quotation mark.
+smartquotes = False
 
 # Pages
 myst_enable_extensions = ["colon_fence"]
@@ -42,6 +44,7 @@ myst_heading_anchors = 4
 default_role = "literal"
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
+toc_object_entries_show_parents = "hide"
 autosummary_generate = True
 autosummary_ignore_module_all = False
 numpydoc_show_class_members = False
