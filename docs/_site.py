@@ -10,6 +10,7 @@ import builtins
 import os
 import re
 import shutil
+import warnings
 from pathlib import Path
 
 from docutils import nodes
@@ -52,7 +53,8 @@ def read_page(app, docname, source):
         if docname.startswith("examples/"):
             lines = source[0].split("\n")
             source[0] = "\n".join(
-                line if line[:1] in (" ", ".") else escape(line) for line in lines
+                line if line[:1] in (" ", ".") or line == "|" else escape(line)
+                for line in lines
             )
         return
     file = PAGES_OF_FILES.get(docname, page)
@@ -95,10 +97,13 @@ def escape_docstring(app, what, name, obj, options, lines):
             lines[number] = escape(line)
 
 
-def name_file(gallery_conf, example):
-    """Have an example know its own file, which sphinx-gallery leaves out."""
+def prepare_example(gallery_conf, example):
+    """Have an example know its file, and its warnings not where that is."""
     if example is not None:
         builtins.__file__ = str(ROOT / "examples" / Path(example).name)
+    warnings.formatwarning = lambda message, category, *_: (
+        f"{category.__name__}: {message}\n"
+    )
 
 
 def saved_pictures(block, block_vars, gallery_conf):
