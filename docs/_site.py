@@ -32,6 +32,7 @@ PAGES_OF_FILES = {
     "benchmark_conditions": ROOT / "benchmarks" / "README.md",
     "settings": DOCS / "search.md",  # Sphinx's own page is search.html
 }
+PAGE_NAMES = {"search": "settings"}
 LINK = re.compile(r"\[([^\[\]]*)\]\((?!\w+:)([^)#\s]+)(#[^)\s]*)?\)")
 
 
@@ -82,9 +83,16 @@ def read_page(app, docname, source):
 SIGN = re.compile(r"(``.*?``|`[^`]*`)|\||(?<=\w)_(?!\w)")
 
 
+# A page that a docstring sends to.
+NAMED_PAGE = re.compile(r"(?:``)?docs/(\w+)\.md(?:``)?")
+
+
 def escape(line: str) -> str:
-    """Have a line's bars and last underscores mean themselves."""
-    return SIGN.sub(lambda sign: sign[1] or "\\" + sign[0], line)
+    """Have a line's bars and last underscores mean themselves, and link its pages."""
+    line = SIGN.sub(lambda sign: sign[1] or "\\" + sign[0], line)
+    return NAMED_PAGE.sub(
+        lambda page: f":doc:`/{PAGE_NAMES.get(page[1], page[1])}`", line
+    )
 
 
 def escape_docstring(app, what, name, obj, options, lines):
