@@ -129,12 +129,14 @@ def saved_pictures(block, block_vars, gallery_conf):
 
 
 def reference_of(env) -> dict[str, tuple[str, str]]:
-    """Page and anchor by name, for each name that only one class or function has."""
+    """Page and anchor by name, for each name that only one of ours has."""
     found: dict[str, set] = {}
     for path, entry in env.domains["py"].objects.items():
-        if entry.objtype in ("class", "function", "exception"):
-            parts = path.split(".")
-            for first in range(len(parts)):
+        parts = path.split(".")
+        # A method is named with its class: `fit` alone may be anyone's.
+        n_names = len(parts) - (entry.objtype not in ("class", "function", "exception"))
+        if entry.objtype not in ("module", "attribute"):
+            for first in range(n_names):
                 name = ".".join(parts[first:])
                 found.setdefault(name, set()).add((entry.docname, entry.node_id))
     return {name: places.pop() for name, places in found.items() if len(places) == 1}
