@@ -229,7 +229,7 @@ def figures(package: Path = PACKAGE) -> list[Figure]:
     n_lines = sum(len(source.text.splitlines()) for source in sources.values())
     reasons = sum(source.reasons for source in sources.values())
     return [
-        Figure("files", len(sources), 170),
+        Figure("files", len(sources), 185),
         Figure(
             "circles of imports",
             len(round_trips),
@@ -255,8 +255,9 @@ def figures(package: Path = PACKAGE) -> list[Figure]:
             at_least=True,
         ),
         Figure("bare Any, % of annotations", 100.0 * len(bare) / len(annotations), 3),
-        # Two of five are docstrings, comments or empty.
-        Figure("lines", n_lines, 33_500),
+        # Two of five are docstrings, comments or empty. Short trees, reports, files and
+        # blocks came last.
+        Figure("lines", n_lines, 37_000),
         Figure("words of the old private language", len(words), 0, where=words),
     ]
 

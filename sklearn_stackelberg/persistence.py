@@ -266,8 +266,8 @@ def _check_format(path: Path, data: bytes) -> None:
         )
     if about["version"] != __version__:
         warnings.warn(
-            f"{wrote}, and is opened by {__version__}, whose policies may differ. "
-            "Compare a few predictions before use.",
+            f"Another version saved this policy: {wrote}, and {__version__} opens it, "
+            "whose policies may differ. Compare a few predictions before use.",
             stacklevel=3,
         )
 

@@ -245,7 +245,7 @@ def test_files_of_other_versions(file, policy):
     with pytest.raises(ValueError, match=r"by sklearn_stackelberg 9\.0, in format 2;"):
         load(rewritten(file, lambda text: later, about))
     other = json.dumps({"format": 1, "version": "9.0"})
-    with pytest.warns(UserWarning, match=r"9\.0, and is opened by .* may differ"):
+    with pytest.warns(UserWarning, match=r"9\.0, and .* opens it, .* may differ"):
         opened = load(rewritten(file, lambda text: other, about))
     assert_array_equal(opened.predict(WALK), policy.predict(WALK))
 

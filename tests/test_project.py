@@ -36,7 +36,11 @@ def test_the_changelog_has_the_version():
 
 
 @pytest.mark.parametrize(
-    "requirement", [*PROJECT["dependencies"], *EXTRAS["test"], *EXTRAS["examples"]]
+    "requirement",
+    [
+        *PROJECT["dependencies"],
+        *(each for extra in ("test", "examples", "docs") for each in EXTRAS[extra]),
+    ],
 )
 def test_every_requirement_is_pinned(requirement):
     assert re.split("[<>=]", requirement)[0] in pins("constraints.txt")
