@@ -73,9 +73,9 @@ print(explanation.to_text())
 
 # %%
 # The rules read well: more insulin the higher the glucose, and less where enough of it
-# is still at work. They are not the policy. They decide alike in about half of the states,
-# where it matters little which of two doses is given, and lose a third of what the
-# policy gains on the logger, with an error as large. Two splits would lose half.
+# is still at work. They are not the policy. They decide alike in about half of the
+# states, where it matters little which of two doses is given, and lose a third of what
+# the policy gains on the logger, with an error as large. Two splits would lose half.
 
 print("\nWhat trees of each depth lose\n-----------------------------")
 for tried in explanation.depths:
