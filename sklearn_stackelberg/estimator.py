@@ -540,6 +540,8 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
             self.policy_value_, self.pessimism_ = bound.value, bound.pessimism
         self.history_ = found.history.rescaled(problem.initial_anchor, problem.unit)
         self.n_iter_ = found.n_iter
+        if found.interrupted:
+            raise KeyboardInterrupt(found.interrupted)
         return self
 
     def _problem(
@@ -595,7 +597,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         if isinstance(hp.lam, str):
             lam, result, bound = _fitting.calibrate(fit, hp.confidence_level, observe)
         else:
-            lam, result = float(hp.lam), fit.solve(hp.lam, observe)
+            lam, result = float(hp.lam), fit.solve(hp.lam, observe, True)
         finish(result.fitted)
         return lam, result, bound
 

@@ -99,7 +99,13 @@ class Fit(ABC):
         """What the solver is given."""
         return self._make_problem()
 
-    def solve(self, lam: float, observe: Observer | None = None) -> FitResult:
+    def solve(
+        self,
+        lam: float,
+        observe: Observer | None = None,
+        keeps_interrupted: bool = False,
+    ) -> FitResult:
+        """Solve at one λ; what an interrupt has left is returned, or let go of."""
         found = self.solver.solve(
             self.solver_problem,
             self.state.solver_state if self.state else self._start(),
@@ -107,6 +113,8 @@ class Fit(ABC):
             beta=self.beta,
             observe=observe,
         )
+        if found.interrupted and not keeps_interrupted:
+            raise KeyboardInterrupt
         state = FitState(
             actions=self.actions,
             inputs=self.players.inputs,

@@ -176,6 +176,8 @@ class SolverResult:
         point whose values were finite.
     stopped : bool
         Whether the observer stopped it.
+    interrupted : str
+        What is to be said of an interrupt (Ctrl-C) that ended it; empty if none did.
     """
 
     policy: Weights
@@ -189,7 +191,13 @@ class SolverResult:
     shortfall: str = ""
     diverged: str = ""
     stopped: bool = False
+    interrupted: str = ""
 
+
+INTERRUPTED = (
+    "The fit was interrupted. The best policy so far is kept: the estimator can "
+    "predict, and goes on from there by warm_start=True."
+)
 
 _COLUMNS = (
     *("value", "pessimism", "follower_objective", "bellman_error"),

@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator, clone
 
 from .._validation import check_rules, integer, positive
 from ._base import (
+    INTERRUPTED,
     SEARCH_RULES,
     BestPoint,
     LeaderGradient,
@@ -238,8 +239,14 @@ class Stochastic(BaseEstimator):
             )
         run = StochasticRun(self, problem, deepcopy(start), lam, beta, observe)
         last = run.iteration + (self.max_iter or 0)
-        while run.iteration < last and not run.over:
-            run.step()
+        try:
+            while run.iteration < last and not run.over:
+                run.step()
+        except KeyboardInterrupt:
+            # Before the first measurement there is nothing to keep.
+            if run.best is None:
+                raise
+            run.interrupted = INTERRUPTED
         return _result(run, self)
 
 
@@ -249,7 +256,9 @@ def _result(run: StochasticRun, solver: Stochastic) -> SolverResult:
     v of a Q-function that has not responded yet proves nothing, so that the two are
     compared once it has.
     """
-    state = run.last_finite if run.diverged else run.state()
+    # An interrupt may have come in the middle of a step.
+    is_cut = bool(run.diverged or run.interrupted)
+    state = run.last_finite if is_cut else run.state()
     shortfall = ""
     if run.done and not run.over:
         shortfall = (
@@ -257,7 +266,7 @@ def _result(run: StochasticRun, solver: Stochastic) -> SolverResult:
             f"max_iter={solver.max_iter} iterations ended the fit. Raise max_iter, or "
             "raise tol."
         )
-    if run.diverged:
+    if is_cut:
         run.restore(run.last_point)
     tried = [_responded(run)]
     if run.best is not None:
@@ -287,6 +296,7 @@ def _result(run: StochasticRun, solver: Stochastic) -> SolverResult:
         shortfall=shortfall,
         diverged=run.diverged,
         stopped=run.stopped,
+        interrupted=run.interrupted,
     )
 
 

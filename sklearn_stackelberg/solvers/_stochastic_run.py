@@ -72,6 +72,7 @@ class StochasticRun:
     ) -> None:
         self.solver, self.problem, self.observe = solver, problem, observe
         self.history, self.stopped, self.diverged = History(), False, ""
+        self.interrupted = ""
         self.shrinkage = 0.0  # of a Q-function that is linear, measured with v
         self.players = Players(
             self._started(state.policy),
@@ -127,7 +128,8 @@ class StochasticRun:
 
     @property
     def over(self) -> bool:
-        return self.stopped or bool(self.diverged) or self._stands_still()
+        ended = self.stopped or bool(self.diverged or self.interrupted)
+        return ended or self._stands_still()
 
     def _draw(self) -> Batch:
         places = [self.batches[name].draw(self.rng) for name in ("rows", "initial")]
