@@ -6,14 +6,43 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier, Lock
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
+from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+
+class _SingleThreadedBlas:
+    """One thread for numpy's and scipy's BLAS, while any block is summed."""
+
+    # Their number is of the whole process: the first to come takes it, and the last to
+    # leave gives it back, in whichever order fits in threads of one process end.
+    def __init__(self) -> None:
+        self._lock, self._inside = Lock(), 0
+        self._controller: ThreadpoolController | None = None
+        self._limit: Any = None  # a context of threadpoolctl
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._controller is None:
+                self._controller = ThreadpoolController()
+            if not self._inside:
+                self._limit = self._controller.limit(limits=1, user_api="blas")
+                self._limit.__enter__()
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._limit.__exit__(None, None, None)
+
+
+_blas = _SingleThreadedBlas()
 _pools: dict[int, ThreadPoolExecutor] = {}
 _pools_lock = Lock()
 
@@ -30,8 +59,10 @@ def map_blocks(
     """
     n_threads = torch.get_num_threads()
     if n_threads == 1:
-        return map(function, items)
-    return _pool(n_threads).map(function, items)
+        yield from map(function, items)
+        return
+    with _blas:
+        yield from _pool(n_threads).map(function, items)
 
 
 def tree_sum(terms: Iterable[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
@@ -85,9 +116,9 @@ def _start_pool(n_threads: int) -> ThreadPoolExecutor:
 
 # A forked process has none of its parent's threads, and perhaps its locked lock.
 def _forget_pools() -> None:
-    global _pools_lock
+    global _blas, _pools_lock
     _pools.clear()
-    _pools_lock = Lock()
+    _blas, _pools_lock = _SingleThreadedBlas(), Lock()
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork

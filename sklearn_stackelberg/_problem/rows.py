@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sklearn.utils import gen_batches
 from torch import Tensor
 
+from .._executor import map_blocks
 from .._stored_rows import StoredRows, row_batches
 
 # Written out, as `_typing` has them: this module imports none of ours, so that whatever
@@ -141,7 +142,7 @@ def feature_rows(
     ):
         return ComputedFeatures(transform, states, device)
     if on_cpu:
-        table = torch.from_numpy(transform(states))
+        table = _filled(transform, states, n_features)
     else:
         # In parts, so that the computer's memory never holds all of it.
         parts = gen_batches(
@@ -150,6 +151,24 @@ def feature_rows(
         moved = [torch.from_numpy(transform(states[some])).to(device) for some in parts]
         table = torch.cat(moved)
     return lambda index: table[torch.from_numpy(index).to(device)]
+
+
+def _filled(
+    transform: Callable[[Floats], Floats], states: Floats, n_features: int
+) -> Tensor:
+    """Features of all states, made by as many threads as torch has."""
+    batches = list(row_batches(states))
+    if len(batches) == 1:
+        return torch.from_numpy(transform(states))
+    first = torch.from_numpy(transform(states[batches[0]]))
+    table = first.new_empty(len(states), n_features)
+    table[batches[0]] = first
+
+    def fill(some: slice) -> None:
+        table[some] = torch.from_numpy(transform(states[some]))
+
+    list(map_blocks(fill, batches[1:]))
+    return table
 
 
 def weigh(features: Tensor, weight: Floats | None, index: Index) -> Tensor:

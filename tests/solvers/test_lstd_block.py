@@ -7,6 +7,7 @@ import pytest
 import torch
 from _problems import closed_form, random_rows, random_theta
 from numpy.testing import assert_array_equal
+from threadpoolctl import threadpool_info, threadpool_limits
 from torch.testing import assert_close
 
 from sklearn_stackelberg import StackelbergPolicyEstimator, Transitions
@@ -185,3 +186,23 @@ def test_a_fit_is_the_same_in_blocks_and_whatever_the_threads(monkeypatch, threa
     threaded = policy.fit(log).q_values(state)
     np.testing.assert_allclose(loop, whole, rtol=1e-6, atol=1e-8)
     assert_array_equal(threaded, loop)
+
+
+def blas_threads():
+    found = [
+        lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"
+    ]
+    return max(found, default=1)
+
+
+def test_blas_has_one_thread_while_blocks_are_summed_and_gets_the_others_back(threads):
+    threads(2)
+    with threadpool_limits(2, user_api="blas"):
+        before = blas_threads()
+        one, other = map_blocks(lambda _: blas_threads(), [0, 1]), None
+        first = next(one)
+        # A second fit begins before the first one ends, and ends after it.
+        other = map_blocks(lambda _: blas_threads(), [0, 1])
+        within = [first, next(other), *one, blas_threads(), *other]
+        assert within == [1] * len(within)
+        assert blas_threads() == before
