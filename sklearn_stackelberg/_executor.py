@@ -1,18 +1,112 @@
-"""Sums over the blocks of a log, by a loop or by threads, the same to the bit."""
+"""Sums over the blocks of a log, the same to the bit whatever sums them.
+
+Here by a loop or by threads; `_dask_executor` sums them on the workers of a client.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
 from threading import Barrier, Lock
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
+from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+class Part(Protocol):
+    """What a block is made of."""
+
+    def alone(self) -> Part:
+        """The same without what it shares with other parts, to be sent away."""
+
+
+class Executor(Protocol):
+    """Where blocks lie, and what sums them.
+
+    What `place` returns for each block is the executor's own; the only block of a short
+    log is always here.
+    """
+
+    # Whether blocks keep their features, however large they are together.
+    keeps_features: bool
+
+    def place(
+        self, make: Callable[[Part], object], parts: Sequence[Part]
+    ) -> Sequence[Any]:
+        """A block of each part."""
+
+    def tree_sum(
+        self, method: str, blocks: Sequence[Any], *args: object
+    ) -> tuple[Tensor, ...]:
+        """`tree_sum` of what a method of each block returns, a tuple of tensors."""
+
+
+class LocalExecutor:
+    """Blocks in this process, summed by `map_blocks`."""
+
+    keeps_features = False
+
+    def place(
+        self, make: Callable[[Item], Result], parts: Sequence[Item]
+    ) -> list[Result]:
+        with one_blas_thread():
+            return list(map_blocks(make, parts))
+
+    def tree_sum(
+        self, method: str, blocks: Sequence[Any], *args: object
+    ) -> tuple[Tensor, ...]:
+        def term(block: object) -> tuple[Tensor, ...]:
+            found: tuple[Tensor, ...] = getattr(block, method)(*args)
+            return found
+
+        with one_blas_thread():
+            return tree_sum(map_blocks(term, blocks), add_to)
+
+
+LOCAL = LocalExecutor()
+
+# Of the fit that this thread is in.
+active_executor: ContextVar[Executor] = ContextVar("active_executor", default=LOCAL)
+
+_blas_users, _blas_lock = 0, Lock()
+_limits: list[Any] = []  # what threadpoolctl needs to set the number back
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    # Looking for them takes as long as a small block's sums.
+    return ThreadpoolController()
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """numpy's products by one thread, as `map_blocks` has torch's.
+
+    The number is of the whole process: the first to come sets it, the last to go
+    sets it back.
+    """
+    global _blas_users
+    with _blas_lock:
+        if _blas_users == 0:
+            _limits.append(_libraries().limit(limits=1, user_api="blas"))
+        _blas_users += 1
+    try:
+        yield
+    finally:
+        with _blas_lock:
+            _blas_users -= 1
+            if _blas_users == 0:
+                _limits.pop().restore_original_limits()
+
 
 _pools: dict[int, ThreadPoolExecutor] = {}
 _pools_lock = Lock()
@@ -34,25 +128,26 @@ def map_blocks(
     return _pool(n_threads).map(function, items)
 
 
-def tree_sum(terms: Iterable[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+def tree_sum(terms: Iterable[Item], add: Callable[[Item, Item], Item]) -> Item:
     """Sums in an order that depends on the number of terms alone.
 
     A binary tree: the rounding of a long sum grows with its depth, and of terms that
-    come one by one no more are held than the tree is deep. Terms are overwritten.
+    come one by one no more are held than the tree is deep.
     """
-    held: list[tuple[int, tuple[Tensor, ...]]] = []  # how many terms each one sums
+    held: list[tuple[int, Item]] = []  # how many terms each one sums
     for term in terms:
         count = 1
         while held and held[-1][0] == count:
-            term, count = _add(held.pop()[1], term), 2 * count
+            term, count = add(held.pop()[1], term), 2 * count
         held.append((count, term))
     total = held.pop()[1]
     while held:
-        total = _add(held.pop()[1], total)
+        total = add(held.pop()[1], total)
     return total
 
 
-def _add(left: tuple[Tensor, ...], right: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+def add_to(left: tuple[Tensor, ...], right: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Their sum, where the left one was."""
     pairs = zip(left, right, strict=True)
     return tuple(a + b if a.requires_grad else a.add_(b) for a, b in pairs)
 
@@ -84,11 +179,12 @@ def _start_pool(n_threads: int) -> ThreadPoolExecutor:
 
 
 # A forked process has none of its parent's threads, and perhaps its locked lock.
-def _forget_pools() -> None:
-    global _pools_lock
+def _forget_threads() -> None:
+    global _pools_lock, _blas_lock, _blas_users
     _pools.clear()
-    _pools_lock = Lock()
+    _limits.clear()
+    _pools_lock, _blas_lock, _blas_users = Lock(), Lock(), 0
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
-    os.register_at_fork(after_in_child=_forget_pools)
+    os.register_at_fork(after_in_child=_forget_threads)

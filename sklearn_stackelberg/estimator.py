@@ -16,6 +16,7 @@ from sklearn.utils import Tags, check_random_state
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ._dask_executor import executor_of_joblib
 from ._fitting.calibration import calibrate
 from ._fitting.callbacks import CallbackSupportMixin, make_observer, with_callbacks
 from ._fitting.fits import (
@@ -499,22 +500,24 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         """Set up the problem, solve it, and set what was found."""
         if not (one_pass and state is not None):
             say_what_is_used(log, hp.discount, stacklevel=3)
-        problem = self._problem(hp, log, state)
-        actions, note = state.actions if state else None, ""
-        if actions is None:
-            actions, note = read_actions(log, hp.action_type, hp.action_bounds)
-        # stacklevel=3: the line that called fit or partial_fit is named.
-        for text in filter(None, (*problem.notes, note)):
-            warnings.warn(text, UserWarning, stacklevel=3)
-        fit = make_fit(hp, problem, actions, state)
-        if one_pass and isinstance(fit, StochasticFit):
-            fit.one_pass()
-        lam, result, bound = self._solve(fit, X, y)
-        fitted, found = result.fitted, result.found
-        if isinstance(fit, ClosedFormFit):
-            # Its conditions cost a few evaluations more; on samples more than the fit.
-            fitted.attributes["equilibrium_"] = fit.equilibrium(result.state, lam)
-        evaluation = fit.evaluator(fitted.policy)
+        with executor_of_joblib():
+            problem = self._problem(hp, log, state)
+            actions, note = state.actions if state else None, ""
+            if actions is None:
+                actions, note = read_actions(log, hp.action_type, hp.action_bounds)
+            # stacklevel=3: the line that called fit or partial_fit is named.
+            for text in filter(None, (*problem.notes, note)):
+                warnings.warn(text, UserWarning, stacklevel=3)
+            fit = make_fit(hp, problem, actions, state)
+            if one_pass and isinstance(fit, StochasticFit):
+                fit.one_pass()
+            lam, result, bound = self._solve(fit, X, y)
+            fitted, found = result.fitted, result.found
+            if isinstance(fit, ClosedFormFit):
+                # Its conditions cost a few evaluations more; on samples more than
+                # the fit.
+                fitted.attributes["equilibrium_"] = fit.equilibrium(result.state, lam)
+            evaluation = fit.evaluator(fitted.policy)
         before = self._training_rows if one_pass and state is not None else None
         training_rows = TrainingRows.of(log, before)
 
@@ -584,9 +587,10 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         """
         check_is_fitted(self)
         hp, state = Hyperparameters.from_estimator(self), self._state
-        problem = self._problem(hp, weighted_log_of(X, y, sample_weight), state)
-        fit = make_fit(hp, problem, state.actions, state)
-        return fit.equilibrium(state, self.lam_)
+        with executor_of_joblib():
+            problem = self._problem(hp, weighted_log_of(X, y, sample_weight), state)
+            fit = make_fit(hp, problem, state.actions, state)
+            return fit.equilibrium(state, self.lam_)
 
     @with_callbacks
     def _solve(

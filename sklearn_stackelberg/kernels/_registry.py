@@ -317,7 +317,9 @@ def bind_kernel(
         return BoundKernel(kernel, None, params, None, center, dtype)
     if bandwidth is not None and record.gamma is not None:
         params["gamma"] = record.gamma
-    function = record.function or partial(pairwise_kernels, metric=kernel)
+    # n_jobs=1: by joblib's active backend it would be computed a part of the columns at
+    # a time, which need not be equal to the bit.
+    function = record.function or partial(pairwise_kernels, metric=kernel, n_jobs=1)
     # Rounded, states that differ would be equal.
     own = None if record.needs_every_state else dtype
     return BoundKernel(function, record.form, params, bandwidth, center, own)

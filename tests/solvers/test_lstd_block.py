@@ -10,7 +10,7 @@ from numpy.testing import assert_array_equal
 from torch.testing import assert_close
 
 from sklearn_stackelberg import StackelbergPolicyEstimator, Transitions
-from sklearn_stackelberg._executor import map_blocks, tree_sum
+from sklearn_stackelberg._executor import add_to, map_blocks, tree_sum
 from sklearn_stackelberg._problem.rows import ComputedFeatures
 from sklearn_stackelberg.policies._base import NEVER
 from sklearn_stackelberg.solvers import _lstd_discrete as lstd_discrete
@@ -91,7 +91,11 @@ def test_a_part_of_the_rows_is_in_blocks_too(request):
     assert_close(part(theta).b, expected(theta).b, **CLOSE)
 
 
-def test_features_of_a_state_are_computed_once_in_a_pass(short_blocks, monkeypatch):
+@pytest.mark.parametrize("kept", [True, False])
+def test_features_of_a_state_are_computed_once_or_once_in_a_pass(
+    kept, short_blocks, monkeypatch
+):
+    monkeypatch.setattr(lstd_discrete, "TABLE_BYTES", 2**20 if kept else 0)
     monkeypatch.setattr(lstd_discrete, "_GATHERED_BYTES", 0)
     asked, values = [], np.random.default_rng(0).normal(size=(301, 3))
 
@@ -105,10 +109,13 @@ def test_features_of_a_state_are_computed_once_in_a_pass(short_blocks, monkeypat
         state=n, next_state=n + 1, initial=n[::10], terminated=np.zeros(300)
     )
     system = DiscreteLSTD(rows, ComputedFeatures(transform, values, "cpu"), 3, 0.9)
+    # Blocks share the state between them; one state alone shows how many features.
+    once = 301 + len(system.blocks) - 1
+    if kept:
+        assert sum(asked) == 1 + once
     asked.clear()
     system(random_theta(system))
-    # Blocks share the state between them.
-    assert sum(asked) == 301 + len(system.blocks) - 1
+    assert sum(asked) == (0 if kept else once)
 
 
 @pytest.mark.parametrize("n_threads", [2, 3, 5])
@@ -140,7 +147,7 @@ def test_an_error_in_a_block_is_raised_and_threads_are_given_back(n_threads, thr
 @pytest.mark.parametrize("n_terms", [1, 2, 3, 7, 8, 13])
 def test_a_tree_of_sums_has_every_term_once(n_terms):
     terms = ((torch.tensor([2.0**k]), torch.ones(2)) for k in range(n_terms))
-    total, count = tree_sum(terms)
+    total, count = tree_sum(terms, add_to)
     assert (total.item(), count.tolist()) == (2.0**n_terms - 1, [n_terms] * 2)
 
 

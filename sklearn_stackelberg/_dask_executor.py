@@ -1,0 +1,192 @@
+"""Sums over the blocks of a log on the workers of a Dask client.
+
+A block is built on a worker by a task that carries what it is made of, and stays there;
+an evaluation sends θ, and sums meet in the tree of `tree_sum`. Whatever is lost with a
+worker Dask computes again, elsewhere, from these tasks. Dask is imported where joblib's
+active backend is Dask, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from joblib import parallel_config
+from joblib.parallel import get_active_backend
+from torch import Tensor
+
+from ._executor import LOCAL, Executor, Part, active_executor, one_blas_thread, tree_sum
+from ._typing import Floats
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+
+@contextmanager
+def executor_of_joblib() -> Iterator[None]:
+    """Sum blocks on the workers of the Dask client that joblib's active backend has."""
+    backend, _ = get_active_backend()
+    # By its name: joblib imports the class where it is asked for.
+    if type(backend).__name__ != "DaskDistributedBackend":
+        yield
+        return
+    active = active_executor.set(_executor_on(backend.client))
+    try:
+        # All else stays here. Trees of small forests, one by one, cost more on the way
+        # than they take; and a Gram matrix in parts need not be equal to the bit.
+        with parallel_config(backend="sequential"):
+            yield
+    finally:
+        active_executor.reset(active)
+
+
+def _executor_on(client: Client) -> Executor:
+    from distributed import get_worker
+
+    try:
+        get_worker()
+    except ValueError:
+        return DaskExecutor(client)
+    # In a task of a search, which has work for all workers as it is.
+    return LOCAL
+
+
+class _Placed(NamedTuple):
+    """A block on a worker, or on its way there."""
+
+    future: Future
+    near: str | None  # address of the worker that it was meant for
+
+
+class DaskExecutor:
+    """Blocks in the memory of workers."""
+
+    keeps_features = True
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def place(
+        self, make: Callable[[Part], object], parts: Sequence[Part]
+    ) -> list[_Placed]:
+        import cloudpickle  # which Dask brings, for kernels that no module has
+        import dask
+
+        with self._explained():
+            threads = self._client.nthreads()
+            # Consecutive blocks: most of the tree's sums meet on one worker.
+            slots = [a for a in sorted(threads) for _ in range(threads[a])] or [None]
+            blocks = []
+            # A block's rows are meant to travel with its task, so that it can be built
+            # again; Dask warns of tasks of over 10 MB.
+            large = "distributed.admin.large-graph-warning-threshold"
+            with dask.config.set({large: "1 PB"}):
+                for number, part in enumerate(parts):
+                    near = slots[number * len(slots) // len(parts)]
+                    made_of = cloudpickle.dumps((make, part.alone()))
+                    blocks.append(_Placed(self._submit(near, _build, made_of), near))
+        return blocks
+
+    def tree_sum(
+        self, method: str, blocks: Sequence[_Placed], *args: object
+    ) -> tuple[Tensor, ...]:
+        asked = pickle.dumps((method, args))
+
+        def add(left: _Placed, right: _Placed) -> _Placed:
+            both = left.future, right.future
+            return _Placed(self._submit(left.near, _add, *both), left.near)
+
+        with self._explained():
+            terms = (
+                _Placed(
+                    self._submit(block.near, _call, block.future, asked), block.near
+                )
+                for block in blocks
+            )
+            total = tree_sum(terms, add).future
+            try:
+                found = total.result()
+            except Exception as error:
+                if total.status == "error":
+                    error.add_note(_ON_WORKER)
+                raise
+            # Copied: what comes over the network cannot be written to.
+            return tuple(map(torch.tensor, found))
+
+    def _submit(
+        self, near: str | None, function: Callable[..., object], *args: object
+    ) -> Future:
+        # Workers come and go: where a block was meant to be is a wish.
+        where = {"workers": [near], "allow_other_workers": True} if near else {}
+        # Not pure: Dask would read all of a block for a name of its own.
+        return self._client.submit(function, *args, pure=False, **where)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Say what became of the client or of its workers."""
+        from distributed import CancelledError, KilledWorker
+
+        try:
+            yield
+        except KilledWorker as error:
+            raise RuntimeError(_KILLED) from error
+        except Exception as error:
+            closed = self._client.status in ("closing", "closed")
+            if closed or isinstance(error, CancelledError):
+                raise RuntimeError(_CLOSED) from error
+            raise
+
+
+_ON_WORKER = (
+    "This was raised on a worker of the Dask client, which summed a block of the log."
+)
+
+_KILLED = (
+    "Workers of the Dask client died, one after the other, while they summed the same "
+    "block of the log. Most often a worker has too little memory for its blocks: start "
+    "workers with more memory or fewer threads (memory_limit and threads_per_worker of "
+    "LocalCluster), or fit without parallel_config(backend='dask')."
+)
+
+_CLOSED = (
+    "The Dask client was closed, or lost its scheduler, before the fit was over. The "
+    "estimator is as it was before: fit again with a client that stays open until fit "
+    "has returned, or without parallel_config(backend='dask')."
+)
+
+
+# What workers do. They send arrays, whose size Dask knows.
+_Sums = tuple[Floats, ...]
+
+
+def _build(made_of: bytes) -> object:
+    make, part = pickle.loads(made_of)
+    with _one_thread():
+        return make(part)
+
+
+def _call(block: object, asked: bytes) -> _Sums:
+    method, args = pickle.loads(asked)
+    with _one_thread():
+        return tuple(sums.numpy() for sums in getattr(block, method)(*args))
+
+
+def _add(left: _Sums, right: _Sums) -> _Sums:
+    # Not where the left one was: Dask may need it again.
+    return tuple(a + b for a, b in zip(left, right, strict=True))
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """As threads of `map_blocks` have it, in a thread that is Dask's."""
+    # It takes the number of all when it first asks, and it can be set after.
+    number = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with one_blas_thread():
+            yield
+    finally:
+        torch.set_num_threads(number)
