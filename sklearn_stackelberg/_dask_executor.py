@@ -11,7 +11,8 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import torch
 from joblib import parallel_config
@@ -54,13 +55,6 @@ def _executor_on(client: Client) -> Executor:
     return LOCAL
 
 
-class _Placed(NamedTuple):
-    """A block on a worker, or on its way there."""
-
-    future: Future
-    near: str | None  # address of the worker that it was meant for
-
-
 class DaskExecutor:
     """Blocks in the memory of workers."""
 
@@ -68,61 +62,65 @@ class DaskExecutor:
 
     def __init__(self, client: Client) -> None:
         self._client = client
+        self._workers: list[str] = []  # those there were when blocks were placed
 
     def place(
         self, make: Callable[[Part], object], parts: Sequence[Part]
-    ) -> list[_Placed]:
+    ) -> list[Future]:
         import cloudpickle  # which Dask brings, for kernels that no module has
         import dask
 
-        with self._explained():
+        blocks = []
+        # A block's rows are meant to travel with its task, so that it can be built
+        # again; Dask warns of tasks of over 10 MB.
+        large = "distributed.admin.large-graph-warning-threshold"
+        with self._explained(), dask.config.set({large: "1 PB"}):
             threads = self._client.nthreads()
+            self._workers = sorted(threads)
             # Consecutive blocks: most of the tree's sums meet on one worker.
-            slots = [a for a in sorted(threads) for _ in range(threads[a])] or [None]
-            blocks = []
-            # A block's rows are meant to travel with its task, so that it can be built
-            # again; Dask warns of tasks of over 10 MB.
-            large = "distributed.admin.large-graph-warning-threshold"
-            with dask.config.set({large: "1 PB"}):
-                for number, part in enumerate(parts):
-                    near = slots[number * len(slots) // len(parts)]
-                    made_of = cloudpickle.dumps((make, part.alone()))
-                    blocks.append(_Placed(self._submit(near, _build, made_of), near))
+            slots = [a for a in self._workers for _ in range(threads[a])]
+            for number, part in enumerate(parts):
+                chosen = slots and [slots[number * len(slots) // len(parts)]]
+                made_of = cloudpickle.dumps((make, part.alone()))
+                # Not pure: Dask would read all of it for a name.
+                block = self._client.submit(
+                    _build, made_of, pure=False, **_preferring(chosen)
+                )
+                blocks.append(block)
         return blocks
 
     def tree_sum(
-        self, method: str, blocks: Sequence[_Placed], *args: object
+        self, method: str, blocks: Sequence[Future], *args: object
     ) -> tuple[Tensor, ...]:
-        asked = pickle.dumps((method, args))
+        asked, name = pickle.dumps((method, args)), f"{method}-{uuid4().hex}"
+        graph: dict[str, tuple[object, ...]] = {}
 
-        def add(left: _Placed, right: _Placed) -> _Placed:
-            both = left.future, right.future
-            return _Placed(self._submit(left.near, _add, *both), left.near)
+        def task(*task: object) -> str:
+            key = f"{name}-{len(graph)}"
+            graph[key] = task
+            return key
 
+        # All at once: a message for each task costs twice the time.
+        terms = (task(_call, block, asked) for block in blocks)
+        total = tree_sum(terms, lambda left, right: task(_add, left, right))
         with self._explained():
-            terms = (
-                _Placed(
-                    self._submit(block.near, _call, block.future, asked), block.near
-                )
-                for block in blocks
-            )
-            total = tree_sum(terms, add).future
+            future = self._start(graph, total)
             try:
-                found = total.result()
+                found = future.result()
             except Exception as error:
-                if total.status == "error":
+                if future.status == "error":
                     error.add_note(_ON_WORKER)
+                    # What the error holds on to would go on working for nobody.
+                    self._client.cancel([*blocks, future])
                 raise
-            # Copied: what comes over the network cannot be written to.
-            return tuple(map(torch.tensor, found))
+        # Copied: what comes over the network cannot be written to.
+        return tuple(map(torch.tensor, found))
 
-    def _submit(
-        self, near: str | None, function: Callable[..., object], *args: object
-    ) -> Future:
-        # Workers come and go: where a block was meant to be is a wish.
-        where = {"workers": [near], "allow_other_workers": True} if near else {}
-        # Not pure: Dask would read all of a block for a name of its own.
-        return self._client.submit(function, *args, pure=False, **where)
+    def _start(self, graph: dict[str, tuple[object, ...]], total: str) -> Future:
+        # With these named, each task goes where its block is, and none waits at the
+        # scheduler for whoever comes first.
+        preferred = _preferring(self._workers)
+        return self._client.get(graph, total, sync=False, **preferred)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -138,6 +136,11 @@ class DaskExecutor:
             if closed or isinstance(error, CancelledError):
                 raise RuntimeError(_CLOSED) from error
             raise
+
+
+def _preferring(workers: Sequence[str]) -> dict[str, object]:
+    """Where tasks are meant to be: workers come and go."""
+    return {"workers": workers, "allow_other_workers": True} if workers else {}
 
 
 _ON_WORKER = (
