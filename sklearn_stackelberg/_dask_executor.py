@@ -92,7 +92,8 @@ class DaskExecutor:
     def tree_sum(
         self, method: str, blocks: Sequence[Future], *args: object
     ) -> tuple[Tensor, ...]:
-        asked, name = pickle.dumps((method, args)), f"{method}-{uuid4().hex}"
+        asked = pickle.dumps((method, *map(_alone, args)))
+        name = f"{method}-{uuid4().hex}"
         graph: dict[str, tuple[object, ...]] = {}
 
         def task(*task: object) -> str:
@@ -138,6 +139,13 @@ class DaskExecutor:
             raise
 
 
+def _alone(given: object) -> object:
+    """Tensors that are all of their memory: of a column, pickle sends the matrix."""
+    if isinstance(given, tuple):
+        return tuple(map(_alone, given))
+    return given.clone() if isinstance(given, Tensor) else given
+
+
 def _preferring(workers: Sequence[str]) -> dict[str, object]:
     """Where tasks are meant to be: workers come and go."""
     return {"workers": workers, "allow_other_workers": True} if workers else {}
@@ -172,7 +180,7 @@ def _build(made_of: bytes) -> object:
 
 
 def _call(block: object, asked: bytes) -> _Sums:
-    method, args = pickle.loads(asked)
+    method, *args = pickle.loads(asked)
     with _one_thread():
         return tuple(sums.numpy() for sums in getattr(block, method)(*args))
 

@@ -502,9 +502,8 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
             say_what_is_used(log, hp.discount, stacklevel=3)
         with executor_of_joblib():
             problem = self._problem(hp, log, state)
-            actions, note = state.actions if state else None, ""
-            if actions is None:
-                actions, note = read_actions(log, hp.action_type, hp.action_bounds)
+            kind = hp.action_type, hp.action_bounds
+            actions, note = (state.actions, "") if state else read_actions(log, *kind)
             # stacklevel=3: the line that called fit or partial_fit is named.
             for text in filter(None, (*problem.notes, note)):
                 warnings.warn(text, UserWarning, stacklevel=3)
@@ -522,8 +521,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         training_rows = TrainingRows.of(log, before)
 
         # One pass was not meant to get there, so that it has left nothing undone.
-        unfinished = "" if one_pass else found.shortfall
-        for text in filter(None, (found.diverged, unfinished)):
+        for text in filter(None, (found.diverged, "" if one_pass else found.shortfall)):
             warnings.warn(text, ConvergenceWarning, stacklevel=3)
         # Only this line and those after it set anything, and they cannot fail, so that
         # a fit that fails leaves nothing that looks fitted.
@@ -535,8 +533,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         self._fitted_policy, self._state = fitted.policy, result.state
         self._training_rows = training_rows
         self.action_type_ = actions.type
-        self.reward_scale_ = problem.scale
-        self.anchor_ = problem.anchor
+        self.reward_scale_, self.anchor_ = problem.scale, problem.anchor
         self.design_effect_ = fit.players.design_effect
         self.evaluation_ = evaluation
         self.lam_ = lam

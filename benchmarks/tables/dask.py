@@ -85,7 +85,8 @@ class Timed:
 
     def tree_sum(self, method: str, blocks: Sequence[Any], *args: object) -> Any:
         """As the executor does."""
-        self.bytes_asked += len(blocks) * len(pickle.dumps((method, args)))
+        asked = pickle.dumps((method, *map(_dask_executor._alone, args)))
+        self.bytes_asked += len(blocks) * len(asked)
         return self._time(self._executor.tree_sum, method, blocks, *args)
 
     def _time(self, function: Callable[..., Any], *args: object) -> Any:
@@ -143,7 +144,7 @@ def measure(kind: str, number: int) -> dict[str, Any]:
 
 def _evaluate(timed: Timed, spent: Callable[[], dict[str, float]]) -> dict[str, Any]:
     log = make_log(N_ROWS)
-    problem = OfflineProblem.from_log(log, discount=0.99, initial_states="log")
+    problem = OfflineProblem.from_log(log, discount=0.99, initial_states="all")
     states = problem.states
     features = LandmarkFeatures("rbf", n_components=N_LANDMARKS, random_state=0)
     features.fit(states[:20_000])
