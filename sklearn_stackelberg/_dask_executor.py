@@ -11,7 +11,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from uuid import uuid4
 
 import torch
@@ -19,7 +19,16 @@ from joblib import parallel_config
 from joblib.parallel import get_active_backend
 from torch import Tensor
 
-from ._executor import LOCAL, Executor, Part, active_executor, one_blas_thread, tree_sum
+from ._executor import (
+    LOCAL,
+    Executor,
+    Part,
+    active_executor,
+    add_to,
+    one_blas_thread,
+    subtrees,
+    tree_sum,
+)
 from ._typing import Floats
 
 if TYPE_CHECKING:
@@ -55,6 +64,18 @@ def _executor_on(client: Client) -> Executor:
     return LOCAL
 
 
+# Blocks of one task: a task costs client and scheduler some milliseconds, and what a
+# worker has begun nobody else can take over.
+_MOST_BLOCKS = 8
+
+
+class _Placed(NamedTuple):
+    """A block on a worker, or on its way there."""
+
+    future: Future
+    slot: int  # thread that it was meant for, of those of all workers
+
+
 class DaskExecutor:
     """Blocks in the memory of workers."""
 
@@ -66,7 +87,7 @@ class DaskExecutor:
 
     def place(
         self, make: Callable[[Part], object], parts: Sequence[Part]
-    ) -> list[Future]:
+    ) -> list[_Placed]:
         import cloudpickle  # which Dask brings, for kernels that no module has
         import dask
 
@@ -78,19 +99,19 @@ class DaskExecutor:
             threads = self._client.nthreads()
             self._workers = sorted(threads)
             # Consecutive blocks: most of the tree's sums meet on one worker.
-            slots = [a for a in self._workers for _ in range(threads[a])]
+            slots = [[a] for a in self._workers for _ in range(threads[a])] or [[]]
             for number, part in enumerate(parts):
-                chosen = slots and [slots[number * len(slots) // len(parts)]]
+                slot = number * len(slots) // len(parts)
                 made_of = cloudpickle.dumps((make, part.alone()))
                 # Not pure: Dask would read all of it for a name.
                 block = self._client.submit(
-                    _build, made_of, pure=False, **_preferring(chosen)
+                    _build, made_of, pure=False, **_preferring(slots[slot])
                 )
-                blocks.append(block)
+                blocks.append(_Placed(block, slot))
         return blocks
 
     def tree_sum(
-        self, method: str, blocks: Sequence[Future], *args: object
+        self, method: str, blocks: Sequence[_Placed], *args: object
     ) -> tuple[Tensor, ...]:
         asked = pickle.dumps((method, *map(_alone, args)))
         name = f"{method}-{uuid4().hex}"
@@ -102,8 +123,13 @@ class DaskExecutor:
             return key
 
         # All at once: a message for each task costs twice the time.
-        terms = (task(_call, block, asked) for block in blocks)
-        total = tree_sum(terms, lambda left, right: task(_add, left, right))
+        futures = [block.future for block in blocks]
+        groups = [*subtrees([block.slot for block in blocks], _MOST_BLOCKS)]
+        total = tree_sum(
+            (task(_call, asked, *(futures[k] for k in group)) for group in groups),
+            lambda left, right: task(_add, left, right),
+            map(len, groups),
+        )
         with self._explained():
             future = self._start(graph, total)
             try:
@@ -112,7 +138,7 @@ class DaskExecutor:
                 if future.status == "error":
                     error.add_note(_ON_WORKER)
                     # What the error holds on to would go on working for nobody.
-                    self._client.cancel([*blocks, future])
+                    self._client.cancel([*futures, future])
                 raise
         # Copied: what comes over the network cannot be written to.
         return tuple(map(torch.tensor, found))
@@ -179,10 +205,11 @@ def _build(made_of: bytes) -> object:
         return make(part)
 
 
-def _call(block: object, asked: bytes) -> _Sums:
+def _call(asked: bytes, *blocks: object) -> _Sums:
     method, *args = pickle.loads(asked)
     with _one_thread():
-        return tuple(sums.numpy() for sums in getattr(block, method)(*args))
+        terms = (getattr(block, method)(*args) for block in blocks)
+        return tuple(sums.numpy() for sums in tree_sum(terms, add_to))
 
 
 def _add(left: _Sums, right: _Sums) -> _Sums:

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
+from itertools import repeat
 from threading import Barrier, Lock
 from typing import Any, Protocol, TypeVar
 
@@ -128,15 +129,19 @@ def map_blocks(
     return _pool(n_threads).map(function, items)
 
 
-def tree_sum(terms: Iterable[Item], add: Callable[[Item, Item], Item]) -> Item:
+def tree_sum(
+    terms: Iterable[Item],
+    add: Callable[[Item, Item], Item],
+    counts: Iterable[int] | None = None,
+) -> Item:
     """Sums in an order that depends on the number of terms alone.
 
     A binary tree: the rounding of a long sum grows with its depth, and of terms that
-    come one by one no more are held than the tree is deep.
+    come one by one no more are held than the tree is deep. ``counts`` are of terms that
+    are such sums already, of whole `subtrees`.
     """
     held: list[tuple[int, Item]] = []  # how many terms each one sums
-    for term in terms:
-        count = 1
+    for term, count in zip(terms, counts or repeat(1), strict=False):
         while held and held[-1][0] == count:
             term, count = add(held.pop()[1], term), 2 * count
         held.append((count, term))
@@ -144,6 +149,20 @@ def tree_sum(terms: Iterable[Item], add: Callable[[Item, Item], Item]) -> Item:
     while held:
         total = add(held.pop()[1], total)
     return total
+
+
+def subtrees(owners: Sequence[int], most: int) -> Iterator[range]:
+    """Terms of one owner each, which `tree_sum` adds up before it adds any other."""
+    start = 0
+    while start < len(owners):
+        size = 1
+        while 2 * size <= most and start % (2 * size) == 0:
+            last = start + 2 * size - 1
+            if last >= len(owners) or owners[last] != owners[start]:
+                break
+            size *= 2
+        yield range(start, start + size)
+        start += size
 
 
 def add_to(left: tuple[Tensor, ...], right: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

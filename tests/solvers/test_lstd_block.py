@@ -10,7 +10,7 @@ from numpy.testing import assert_array_equal
 from torch.testing import assert_close
 
 from sklearn_stackelberg import StackelbergPolicyEstimator, Transitions
-from sklearn_stackelberg._executor import add_to, map_blocks, tree_sum
+from sklearn_stackelberg._executor import add_to, map_blocks, subtrees, tree_sum
 from sklearn_stackelberg._problem.rows import ComputedFeatures
 from sklearn_stackelberg.policies._base import NEVER
 from sklearn_stackelberg.solvers import _lstd_discrete as lstd_discrete
@@ -149,6 +149,21 @@ def test_a_tree_of_sums_has_every_term_once(n_terms):
     terms = ((torch.tensor([2.0**k]), torch.ones(2)) for k in range(n_terms))
     total, count = tree_sum(terms, add_to)
     assert (total.item(), count.tolist()) == (2.0**n_terms - 1, [n_terms] * 2)
+
+
+@pytest.mark.parametrize("n_terms", [1, 2, 3, 7, 8, 13, 40])
+@pytest.mark.parametrize("n_owners", [1, 2, 3, 5])
+def test_sums_of_subtrees_are_in_the_order_of_the_tree(n_terms, n_owners):
+    def add(left, right):
+        return f"({left}+{right})"
+
+    expected = tree_sum(map(str, range(n_terms)), add)
+    owners = [k * n_owners // n_terms for k in range(n_terms)]
+    groups = [*subtrees(owners, 8)]
+    assert [k for group in groups for k in group] == [*range(n_terms)]
+    assert all(len({owners[k] for k in group}) == 1 for group in groups)
+    terms = (tree_sum(map(str, group), add) for group in groups)
+    assert tree_sum(terms, add, map(len, groups)) == expected
 
 
 @pytest.mark.parametrize("n_blocks", [1, 3, 8])
