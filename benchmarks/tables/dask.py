@@ -215,16 +215,15 @@ def table(rows: Rows) -> str:
         )
     headings = ["sums by, how many", "blocks, s", "solve, s", "tasks handed out, s"]
     headings += ["serial share", "tasks", "θ and factors sent, kB"]
-    headings += ["between workers, MB", "wall clock, s", "same to the bit"]
+    headings += ["between workers, MB", "wall clock, s", "v the same to the bit"]
     return (
         f"{N_ROWS:,} rows, {N_FEATURES} state columns, {N_ACTIONS} actions, "
         f"{N_LANDMARKS} landmarks, {found[0]['n_blocks']} blocks: one evaluation of v "
         f"and its derivative, a mean of {N_EVALUATIONS}, in processor seconds summed "
         "over tasks. Four workers are more processes than the two cores of the "
-        "machine, which others shared: its wall clock says little.\n\n"
-        + markdown(headings, lines)
-        + "\n\n"
-        + _plan(found)
+        "machine, which others shared: its wall clock says little. Sums are equal to "
+        "the bit by all of them; v is not by two threads, since torch solves by two "
+        "threads then.\n\n" + markdown(headings, lines) + "\n\n" + _plan(found)
     )
 
 
