@@ -28,6 +28,7 @@ TABLES = (
     "stochastic",
     "scaling",
     "throughput",
+    "dask",
     "reading",
     "predict",
     "defaults",

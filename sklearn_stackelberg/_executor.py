@@ -1,12 +1,19 @@
-"""Sums over the blocks of a log, by a loop or by threads, the same to the bit."""
+"""Sums over the blocks of a log, the same to the bit whatever sums them.
+
+Here by a loop or by threads; `_dask_executor` sums them on the workers of a client.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+from itertools import repeat
 from threading import Barrier, Lock
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from threadpoolctl import ThreadpoolController
@@ -16,33 +23,92 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-class _SingleThreadedBlas:
-    """One thread for numpy's and scipy's BLAS, while any block is summed."""
+class Part(Protocol):
+    """What a block is made of."""
 
-    # Their number is of the whole process: the first to come takes it, and the last to
-    # leave gives it back, in whichever order fits in threads of one process end.
-    def __init__(self) -> None:
-        self._lock, self._inside = Lock(), 0
-        self._controller: ThreadpoolController | None = None
-        self._limit: Any = None  # a context of threadpoolctl
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if self._controller is None:
-                self._controller = ThreadpoolController()
-            if not self._inside:
-                self._limit = self._controller.limit(limits=1, user_api="blas")
-                self._limit.__enter__()
-            self._inside += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._inside -= 1
-            if not self._inside:
-                self._limit.__exit__(None, None, None)
+    def alone(self) -> Part:
+        """The same without what it shares with other parts, to be sent away."""
 
 
-_blas = _SingleThreadedBlas()
+class Executor(Protocol):
+    """Where blocks lie, and what sums them.
+
+    What `place` returns for each block is the executor's own; the only block of a short
+    log is always here.
+    """
+
+    # Whether blocks keep their features, however large they are together.
+    keeps_features: bool
+
+    def place(
+        self, make: Callable[[Part], object], parts: Sequence[Part]
+    ) -> Sequence[Any]:
+        """A block of each part."""
+
+    def tree_sum(
+        self, method: str, blocks: Sequence[Any], *args: object
+    ) -> tuple[Tensor, ...]:
+        """`tree_sum` of what a method of each block returns, a tuple of tensors."""
+
+
+class LocalExecutor:
+    """Blocks in this process, summed by `map_blocks`."""
+
+    keeps_features = False
+
+    def place(
+        self, make: Callable[[Item], Result], parts: Sequence[Item]
+    ) -> list[Result]:
+        with one_blas_thread():
+            return list(map_blocks(make, parts))
+
+    def tree_sum(
+        self, method: str, blocks: Sequence[Any], *args: object
+    ) -> tuple[Tensor, ...]:
+        def term(block: object) -> tuple[Tensor, ...]:
+            found: tuple[Tensor, ...] = getattr(block, method)(*args)
+            return found
+
+        with one_blas_thread():
+            return tree_sum(map_blocks(term, blocks), add_to)
+
+
+LOCAL = LocalExecutor()
+
+# Of the fit that this thread is in.
+active_executor: ContextVar[Executor] = ContextVar("active_executor", default=LOCAL)
+
+_blas_users, _blas_lock = 0, Lock()
+_limits: list[Any] = []  # what threadpoolctl needs to set the number back
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    # Looking for them takes as long as a small block's sums.
+    return ThreadpoolController()
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """numpy's products by one thread, as `map_blocks` has torch's.
+
+    The number is of the whole process: the first to come sets it, the last to go
+    sets it back.
+    """
+    global _blas_users
+    with _blas_lock:
+        if _blas_users == 0:
+            _limits.append(_libraries().limit(limits=1, user_api="blas"))
+        _blas_users += 1
+    try:
+        yield
+    finally:
+        with _blas_lock:
+            _blas_users -= 1
+            if _blas_users == 0:
+                _limits.pop().restore_original_limits()
+
+
 _pools: dict[int, ThreadPoolExecutor] = {}
 _pools_lock = Lock()
 
@@ -59,31 +125,48 @@ def map_blocks(
     """
     n_threads = torch.get_num_threads()
     if n_threads == 1:
-        yield from map(function, items)
-        return
-    with _blas:
-        yield from _pool(n_threads).map(function, items)
+        return map(function, items)
+    return _pool(n_threads).map(function, items)
 
 
-def tree_sum(terms: Iterable[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+def tree_sum(
+    terms: Iterable[Item],
+    add: Callable[[Item, Item], Item],
+    counts: Iterable[int] | None = None,
+) -> Item:
     """Sums in an order that depends on the number of terms alone.
 
     A binary tree: the rounding of a long sum grows with its depth, and of terms that
-    come one by one no more are held than the tree is deep. Terms are overwritten.
+    come one by one no more are held than the tree is deep. ``counts`` are of terms that
+    are such sums already, of whole `subtrees`.
     """
-    held: list[tuple[int, tuple[Tensor, ...]]] = []  # how many terms each one sums
-    for term in terms:
-        count = 1
+    held: list[tuple[int, Item]] = []  # how many terms each one sums
+    for term, count in zip(terms, counts or repeat(1), strict=False):
         while held and held[-1][0] == count:
-            term, count = _add(held.pop()[1], term), 2 * count
+            term, count = add(held.pop()[1], term), 2 * count
         held.append((count, term))
     total = held.pop()[1]
     while held:
-        total = _add(held.pop()[1], total)
+        total = add(held.pop()[1], total)
     return total
 
 
-def _add(left: tuple[Tensor, ...], right: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+def subtrees(owners: Sequence[int], most: int) -> Iterator[range]:
+    """Terms of one owner each, which `tree_sum` adds up before it adds any other."""
+    start = 0
+    while start < len(owners):
+        size = 1
+        while 2 * size <= most and start % (2 * size) == 0:
+            last = start + 2 * size - 1
+            if last >= len(owners) or owners[last] != owners[start]:
+                break
+            size *= 2
+        yield range(start, start + size)
+        start += size
+
+
+def add_to(left: tuple[Tensor, ...], right: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Their sum, where the left one was."""
     pairs = zip(left, right, strict=True)
     return tuple(a + b if a.requires_grad else a.add_(b) for a, b in pairs)
 
@@ -115,11 +198,12 @@ def _start_pool(n_threads: int) -> ThreadPoolExecutor:
 
 
 # A forked process has none of its parent's threads, and perhaps its locked lock.
-def _forget_pools() -> None:
-    global _blas, _pools_lock
+def _forget_threads() -> None:
+    global _pools_lock, _blas_lock, _blas_users
     _pools.clear()
-    _blas, _pools_lock = _SingleThreadedBlas(), Lock()
+    _limits.clear()
+    _pools_lock, _blas_lock, _blas_users = Lock(), Lock(), 0
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
-    os.register_at_fork(after_in_child=_forget_pools)
+    os.register_at_fork(after_in_child=_forget_threads)

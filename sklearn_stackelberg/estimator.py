@@ -52,10 +52,8 @@ _NOT_ALWAYS_SET = (
 )
 
 
-def _goes_on(estimator: StackelbergPolicyEstimator) -> bool:
-    return _fitting.has_one_pass(
-        estimator.solver, estimator.q_function, estimator.policy
-    )
+def _goes_on(fitted: StackelbergPolicyEstimator) -> bool:
+    return _fitting.has_one_pass(fitted.solver, fitted.q_function, fitted.policy)
 
 
 def _is_discrete(estimator: StackelbergPolicyEstimator) -> bool:
@@ -447,7 +445,8 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         """
         hp = _fitting.Hyperparameters.from_estimator(self)
         state = getattr(self, "_state", None) if hp.warm_start else None
-        return self._learn(hp, X, y, weighted_log_of(X, y, sample_weight), state)
+        with _fitting.executor_of_joblib():
+            return self._learn(hp, X, y, weighted_log_of(X, y, sample_weight), state)
 
     @available_if(_goes_on)
     def partial_fit(
@@ -480,7 +479,8 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         hp = _fitting.Hyperparameters.from_estimator(self)
         state = getattr(self, "_state", None)
         log = weighted_log_of(X, y, sample_weight)
-        return self._learn(hp, X, y, log, state, one_pass=True)
+        with _fitting.executor_of_joblib():
+            return self._learn(hp, X, y, log, state, one_pass=True)
 
     def _learn(
         self,
@@ -514,8 +514,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         training_rows = TrainingRows.of(log, before)
 
         # One pass was not meant to get there, so that it has left nothing undone.
-        unfinished = "" if one_pass else found.shortfall
-        for text in filter(None, (found.diverged, unfinished)):
+        for text in filter(None, (found.diverged, "" if one_pass else found.shortfall)):
             warnings.warn(text, ConvergenceWarning, stacklevel=3)
         # Only this line and those after it set anything, and they cannot fail, so that
         # a fit that fails leaves nothing that looks fitted.
@@ -527,8 +526,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         self._fitted_policy, self._state = fitted.policy, result.state
         self._training_rows = training_rows
         self.action_type_ = actions.type
-        self.reward_scale_ = problem.scale
-        self.anchor_ = problem.anchor
+        self.reward_scale_, self.anchor_ = problem.scale, problem.anchor
         self.design_effect_ = fit.players.design_effect
         self.evaluation_ = evaluation
         self.lam_ = lam
@@ -583,9 +581,10 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         """
         check_is_fitted(self)
         hp, state = _fitting.Hyperparameters.from_estimator(self), self._state
-        problem = self._problem(hp, weighted_log_of(X, y, sample_weight), state)
-        fit = _fitting.make_fit(hp, problem, state.actions, state)
-        return fit.equilibrium(state, self.lam_)
+        with _fitting.executor_of_joblib():
+            problem = self._problem(hp, weighted_log_of(X, y, sample_weight), state)
+            fit = _fitting.make_fit(hp, problem, state.actions, state)
+            return fit.equilibrium(state, self.lam_)
 
     @with_callbacks
     def _solve(

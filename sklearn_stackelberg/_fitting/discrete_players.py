@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from .._executor import map_blocks
 from .._problem.action_space import DiscreteActions
-from .._problem.rows import FeatureRows
+from .._problem.rows import TABLE_BYTES, FeatureRows
 from .._stored_rows import row_batches
 from .._typing import Floats, Index
 from .._validation import check_table_size
@@ -19,7 +19,7 @@ from ..kernels._nystroem import LandmarkFeatures
 from ..policies._softmax import NetworkSoftmax, SoftmaxPolicy
 from ..q_functions import DiscreteQ, LinearQ
 from ..solvers._best_response import LSTDSystem
-from ..solvers._lstd_discrete import DiscreteLSTD
+from ..solvers._lstd_discrete import DiscreteLSTD, count_blocks
 from ..solvers._lstd_finite import FiniteLSTD
 from ..solvers._minibatch_game import discrete_embedding
 from .fitted_policy import DiscretePolicy, Fitted, LinearFunction, NetworkFunction
@@ -63,6 +63,16 @@ class DiscretePlayers(Players):
         width = self.inputs.embedded.n_features_out_
         n_products = len(self.action) * width * width * self.n_actions
         return resolve_device(self.hp.device, n_products)
+
+    @cached_property
+    def table_bytes(self) -> int:  # type: ignore[override]
+        # Blocks compute features of their own states, and keep them: the same to the
+        # bit wherever a block lies.
+        if self.linear and not self._counts_pairs and self.device == "cpu":
+            width = self.inputs.embedded.n_features_out_
+            if count_blocks(len(self.action), self.n_actions, width) > 1:
+                return 0
+        return TABLE_BYTES
 
     def _fit_inputs(self, rng: RandomState) -> PlayerInputs:
         hp, total = self.hp, self.rows.total

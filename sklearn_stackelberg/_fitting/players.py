@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from .._problem.action_space import Actions
 from .._problem.dataset import OfflineProblem
 from .._problem.design_effect import design_effect, most_features
-from .._problem.rows import FeatureRows, feature_rows
+from .._problem.rows import TABLE_BYTES, FeatureRows, feature_rows
 from .._sampling import fixed_sample
 from .._typing import Floats, Index
 from ..kernels._columns import are_finite
@@ -71,6 +71,7 @@ class Players(ABC):
     actions: Actions
     action: Index | Floats
     device = "cpu"  # where tables of features lie
+    table_bytes = TABLE_BYTES  # of one that is kept
 
     def __init__(
         self,
@@ -219,7 +220,7 @@ class Players(ABC):
             states, width = self.problem.states, inputs.n_features_out_
             size = np.dtype(self.hp.dtype).itemsize
             self._tables[id(inputs)] = feature_rows(
-                inputs.transform, states, width, itemsize=size, device=self.device
+                inputs.transform, states, width, self.table_bytes, size, self.device
             )
         return self._tables[id(inputs)]
 

@@ -267,7 +267,9 @@ class BoundKernel:
         if not isinstance(self.kernel, str):
             return self.kernel
         own = record_of(self.kernel).function
-        return own or partial(pairwise_kernels, metric=self.kernel)
+        # n_jobs=1: by joblib's active backend it would be computed a part of the
+        # columns at a time, which need not be equal to the bit.
+        return own or partial(pairwise_kernels, metric=self.kernel, n_jobs=1)
 
     def __call__(self, X: Floats, Y: Floats) -> Floats:
         """The Gram matrix of rows (n, q) and (L, q)."""

@@ -8,6 +8,7 @@ is done where the features are, on a GPU if they lie there.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -29,14 +30,46 @@ class BlockSettings(NamedTuple):
     """What the blocks of a log have in common."""
 
     n_actions: int
+    n_features: int
+    dtype: torch.dtype  # of features
+    device: torch.device
     discount: float
     total: float  # Σ weight of all rows
     chunk_rows: int
     spread_columns: int  # of features times probabilities at once
+    keeps_table: bool  # of the features of its states
     keeps_features: bool  # of rows gathered once
     keeps_initial: bool
     may_settle: bool  # whether M is small enough for a part of it to be kept
     places_initial: bool  # at rows that lead to them
+
+
+class BlockPart(NamedTuple):
+    """The part of a log that a block sums.
+
+    ``features(index)`` gives φ of the states at ``index``, (k, m); ``log_prior`` is
+    added to the policy's logits there, (N, A); ``share`` is of each initial state of
+    the rows, as a share of the whole log's.
+    """
+
+    rows: Rows
+    share: Floats
+    features: FeatureRows
+    log_prior: Tensor | None
+
+    def alone(self) -> BlockPart:
+        """With a table of states of its own, of features computed anew."""
+        features, rows, prior = self.features, self.rows, self.log_prior
+        assert isinstance(features, ComputedFeatures)
+        index = rows.state, rows.next_state, rows.initial
+        own = np.unique(np.concatenate(index))
+        state, next_state, initial = (np.searchsorted(own, one) for one in index)
+        return BlockPart(
+            rows._replace(state=state, next_state=next_state, initial=initial),
+            self.share,
+            replace(features, states=features.states[own]),
+            None if prior is None else prior[torch.from_numpy(own)],
+        )
 
 
 class _Chunk(NamedTuple):
@@ -60,25 +93,13 @@ _Initial = tuple[Tensor, Tensor | None, Tensor]
 
 
 class DiscreteBlock:
-    """Sums over some rows and initial states, each a part of those of the log.
+    """Sums over some rows and initial states, each a part of those of the log."""
 
-    ``features(index)`` gives φ of the states at ``index``, (k, m); ``log_prior`` is
-    added to the policy's logits there, (N, A); ``share`` is of each initial state of
-    the rows, as a share of the whole log's.
-    """
-
-    def __init__(
-        self,
-        rows: Rows,
-        share: Floats,
-        features: FeatureRows,
-        log_prior: Tensor | None,
-        settings: BlockSettings,
-    ) -> None:
-        one = features(rows.state[:1])
-        self.n_features, self.dtype, self.device = one.shape[1], one.dtype, one.device
-        self.settings, self.log_prior, self.features = settings, log_prior, features
-        self.rows = rows
+    def __init__(self, part: BlockPart, settings: BlockSettings) -> None:
+        rows, share, features, self.log_prior = part
+        self.settings, self.features, self.rows = settings, features, rows
+        self.n_features, self.dtype = settings.n_features, settings.dtype
+        self.device = settings.device
         # Where the episode terminated, nothing of the next state enters any sum: such
         # rows have a part in the fixed sums alone, and so have those whose next state
         # supports one action.
@@ -99,15 +120,18 @@ class DiscreteBlock:
         self._single = initial[single >= 0], share[single >= 0], single[single >= 0]
         self._initial, self._initial_share = initial[left], share[left]
         self._states: Index | None = None
+        self._table: Tensor | None = None
         if isinstance(features, ComputedFeatures):
-            # Each state's features are computed once in a pass over the block.
+            # Each state's features are computed once, or once in a pass over the block.
             parts = rows.state, rows.next_state[continued], rows.initial
             self._states = np.unique(np.concatenate(parts))
+            if settings.keeps_table:
+                self._table = features(self._states)
         self._chunks = [
             self._chunk(action, index, placed[index])
             for action, index in self._by_action(free)
         ]
-        self._kept: tuple[Tensor | None, list[Tensor]] = None, []
+        self._kept: tuple[Tensor | None, list[Tensor]] = None, []  # θ, probabilities
         self._gathered: list[tuple[Tensor, Tensor]] | None = None
         self._initial_chunks: list[_Initial] = []
         if settings.keeps_features:
@@ -161,7 +185,7 @@ class DiscreteBlock:
         """How features are read in one pass over the block."""
         if self._states is None:
             return self.features
-        table = self.features(self._states)
+        table = self.features(self._states) if self._table is None else self._table
         return lambda index: table[torch.from_numpy(index)]
 
     def _column(self, values: Floats) -> Tensor:
@@ -262,7 +286,7 @@ class DiscreteBlock:
     def sums(self, theta: Tensor) -> tuple[Tensor, Tensor]:
         """What θ moves of M, (A, m, A, m), less its last action, and of b, (A, m)."""
         actions, m = self.settings.n_actions, self.n_features
-        theta_given, theta = theta, theta.to(self.device, self.dtype)
+        given, theta = theta, theta.to(self.device, self.dtype)
         # Eq. (13) of docs/game.md. Block [b, a] for all but the last action a: Σ_a
         # π(a|s') = 1 gives the last. Summed where it stays: of many actions a copy of M
         # is a large share of all memory.
@@ -270,7 +294,7 @@ class DiscreteBlock:
         flat = M.view(actions, m, actions * m)
         # For the derivative at the same θ: an exponential costs more than its memory.
         kept: list[Tensor] = []
-        self._kept = theta_given, kept
+        self._kept = None if given.requires_grad else given, kept
         wide = min(max(1, self.settings.spread_columns // m), max(1, actions - 1))
         longest = max((len(chunk.state) for chunk in self._chunks), default=0)
         # One for all chunks: memory taken anew costs more than what is written there.
@@ -307,20 +331,22 @@ class DiscreteBlock:
             b += (action_probabilities(features, theta, prior) * share).T @ features
         return b
 
-    def vjp(self, theta: Tensor, factors: Factors, gradient_b: Tensor) -> Tensor:
+    def vjp(self, theta: Tensor, factors: Factors, gradient_b: Tensor) -> tuple[Tensor]:
         """Of the block's part of M and b, `LSTDSystem.vjp`, (m, A).
 
         A row's share of M[b, a] is −γ (1 − terminated) π(a|s') z φ'ᵀ / n, so
         ∂v/∂π(a|s') = −γ (1 − terminated) (zᵀx1_b · φ'ᵀy1_a + zᵀx2_b · φ'ᵀy2_a) / n.
         """
         actions, m = self.settings.n_actions, self.n_features
-        theta_given, theta = theta, theta.to(self.device, self.dtype)
+        given, theta = theta, theta.to(self.device, self.dtype)
         placed = [f.reshape(actions, m).T.to(theta) for f in (*factors, gradient_b)]
         x1, y1, x2, y2, weight = placed
         weight = (1.0 - self.settings.discount) * weight
         y = torch.cat([y1, y2, weight], dim=1)  # (m, 3 A)
         total = self._zeros(m, actions)
         kept_at, kept = self._kept
+        # Equal, not the same: θ may have come from another process.
+        is_kept = kept_at is not None and torch.equal(kept_at, given)
         read = self._pass()
         for number, (chunk, z, after) in enumerate(self._read(read)):
             left = z @ torch.stack([x1[:, chunk.action], x2[:, chunk.action]], dim=1)
@@ -329,7 +355,7 @@ class DiscreteBlock:
             gradient = left[:, :1] * first + left[:, 1:] * second  # Eq. (26)
             if chunk.initial is not None:
                 gradient = gradient + chunk.initial * third
-            if kept_at is theta_given:
+            if is_kept:
                 probabilities = kept[number]
             else:
                 probabilities = action_probabilities(after, theta, chunk.prior)
@@ -338,4 +364,12 @@ class DiscreteBlock:
             probabilities = action_probabilities(features, theta, prior)
             gradient = share * (features @ weight)
             total += features.T @ softmax_vjp(probabilities, gradient)
-        return total
+        return (total,)
+
+    def __sizeof__(self) -> int:
+        """Bytes of features: whoever moves blocks about is to know what they weigh."""
+        kept = [t for pair in self._gathered or () for t in pair]
+        kept += [features for features, _, _ in self._initial_chunks]
+        if self._table is not None:
+            kept.append(self._table)
+        return object.__sizeof__(self) + sum(t.nbytes for t in kept)

@@ -12,15 +12,21 @@ executor; what comes out, and θ, are on the CPU, where the small system is solv
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .._executor import map_blocks, tree_sum
+from .._executor import LOCAL, active_executor
 from .._linalg import LinearSystem
-from .._problem.rows import FeatureRows, Rows, abs_quantile
+from .._problem.rows import (
+    TABLE_BYTES,
+    ComputedFeatures,
+    FeatureRows,
+    Rows,
+    abs_quantile,
+)
 from .._sampling import fixed_sample
 from .._typing import Index
 from ..policies._base import NEVER, advantages
@@ -28,7 +34,7 @@ from ..policies._softmax import softmax_of
 from ..total_derivative import Factors
 from ._best_response import STEP_ROWS, LSTDSystem
 from ._few_rows import FewRows
-from ._lstd_block import BlockSettings, DiscreteBlock
+from ._lstd_block import BlockPart, BlockSettings, DiscreteBlock
 
 # Rows of a chunk, and columns of its features times probabilities at once: they stay in
 # a processor's cache, and a matrix product is still large. A GPU needs more to be busy.
@@ -92,12 +98,29 @@ class DiscreteLSTD(LSTDSystem):
         chunk, spread = _GPU_CHUNK if on_gpu else _CPU_CHUNK
         row = self.n_features * self.dtype.itemsize
         n_initial = len(rows.initial)
+        # A GPU is busy with one block at a time.
+        n_blocks = 1 if on_gpu else count_blocks(self.n, n_actions, self.n_features)
+        share = rows.initial_share
+        parts = [
+            BlockPart(part, share[places], features, log_prior)
+            for part, places in split_rows(rows, n_blocks)
+        ]
+        # One block has nothing to share out, and a table of features stays where it is.
+        shared_out = n_blocks > 1 and isinstance(features, ComputedFeatures)
+        self._executor = active_executor.get() if shared_out else LOCAL
+        n_states = 2 * self.n + n_initial
+        if isinstance(features, ComputedFeatures):
+            n_states = min(n_states, len(features.states))
         settings = BlockSettings(
             n_actions,
+            self.n_features,
+            self.dtype,
+            one.device,
             discount,
             self.total,
             chunk_rows or chunk,
             spread,
+            keeps_table=self._executor.keeps_features or n_states * row <= TABLE_BYTES,
             keeps_features=2 * self.n * row <= _GATHERED_BYTES,
             keeps_initial=(2 * self.n + n_initial) * row <= _GATHERED_BYTES,
             may_settle=log_prior is not None and 8 * size**2 <= _MATRIX_BYTES,
@@ -105,13 +128,8 @@ class DiscreteLSTD(LSTDSystem):
             places_initial=not self.has_few_rows,
         )
 
-        def make_block(part: tuple[Rows, Index]) -> DiscreteBlock:
-            share = rows.initial_share[part[1]]
-            return DiscreteBlock(part[0], share, features, log_prior, settings)
-
-        # A GPU is busy with one block at a time.
-        n_blocks = 1 if on_gpu else count_blocks(self.n, n_actions, self.n_features)
-        self.blocks = list(map_blocks(make_block, split_rows(rows, n_blocks)))
+        make = partial(DiscreteBlock, settings=settings)
+        self.blocks = self._executor.place(make, parts)
         self._sum_fixed()
 
     def on_rows(self, rows: Rows) -> DiscreteLSTD:
@@ -152,7 +170,7 @@ class DiscreteLSTD(LSTDSystem):
             self.c = (reward / self.total).ravel()
             self._fixed_b = self.blocks[0].fixed_b()
             return
-        found = tree_sum(map_blocks(DiscreteBlock.fixed_sums, self.blocks))
+        found = self._executor.tree_sum("fixed_sums", self.blocks)
         gram, self._following, settled, reward, self._fixed_b = found
         self._settled = settled if settled.any() else None
         prior = self.ridge * torch.eye(m, dtype=torch.float64, device=gram.device)
@@ -191,7 +209,7 @@ class DiscreteLSTD(LSTDSystem):
         if self.has_few_rows:
             b = self._fixed_b + self.blocks[0].initial_sums(theta)
             return LinearSystem(self._few_rows(theta), self._values_at(b), self.c)
-        M, b = tree_sum(map_blocks(lambda block: block.sums(theta), self.blocks))
+        M, b = self._executor.tree_sum("sums", self.blocks, theta)
         M[:, :, -1] = self._following - M[:, :, :-1].sum(dim=2)
         if self._settled is not None:
             M += self._settled
@@ -207,11 +225,8 @@ class DiscreteLSTD(LSTDSystem):
 
     def vjp(self, theta: Tensor, factors: Factors, gradient_b: Tensor) -> Tensor:
         """D_θ v, from ∂v/∂M = x1 y1ᵀ + x2 y2ᵀ and ∂v/∂b."""
-
-        def of_block(block: DiscreteBlock) -> tuple[Tensor]:
-            return (block.vjp(theta, factors, gradient_b),)
-
-        return tree_sum(map_blocks(of_block, self.blocks))[0].cpu()
+        where = theta, factors, gradient_b
+        return self._executor.tree_sum("vjp", self.blocks, *where)[0].cpu()
 
 
 def split_rows(rows: Rows, n_blocks: int) -> list[tuple[Rows, Index]]:

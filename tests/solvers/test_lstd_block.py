@@ -11,7 +11,13 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from torch.testing import assert_close
 
 from sklearn_stackelberg import StackelbergPolicyEstimator, Transitions
-from sklearn_stackelberg._executor import map_blocks, tree_sum
+from sklearn_stackelberg._executor import (
+    add_to,
+    map_blocks,
+    one_blas_thread,
+    subtrees,
+    tree_sum,
+)
 from sklearn_stackelberg._problem.rows import ComputedFeatures
 from sklearn_stackelberg.policies._base import NEVER
 from sklearn_stackelberg.solvers import _lstd_discrete as lstd_discrete
@@ -92,7 +98,11 @@ def test_a_part_of_the_rows_is_in_blocks_too(request):
     assert_close(part(theta).b, expected(theta).b, **CLOSE)
 
 
-def test_features_of_a_state_are_computed_once_in_a_pass(short_blocks, monkeypatch):
+@pytest.mark.parametrize("kept", [True, False])
+def test_features_of_a_state_are_computed_once_or_once_in_a_pass(
+    kept, short_blocks, monkeypatch
+):
+    monkeypatch.setattr(lstd_discrete, "TABLE_BYTES", 2**20 if kept else 0)
     monkeypatch.setattr(lstd_discrete, "_GATHERED_BYTES", 0)
     asked, values = [], np.random.default_rng(0).normal(size=(301, 3))
 
@@ -106,10 +116,13 @@ def test_features_of_a_state_are_computed_once_in_a_pass(short_blocks, monkeypat
         state=n, next_state=n + 1, initial=n[::10], terminated=np.zeros(300)
     )
     system = DiscreteLSTD(rows, ComputedFeatures(transform, values, "cpu"), 3, 0.9)
+    # Blocks share the state between them; one state alone shows how many features.
+    once = 301 + len(system.blocks) - 1
+    if kept:
+        assert sum(asked) == 1 + once
     asked.clear()
     system(random_theta(system))
-    # Blocks share the state between them.
-    assert sum(asked) == 301 + len(system.blocks) - 1
+    assert sum(asked) == (0 if kept else once)
 
 
 @pytest.mark.parametrize("n_threads", [2, 3, 5])
@@ -141,8 +154,23 @@ def test_an_error_in_a_block_is_raised_and_threads_are_given_back(n_threads, thr
 @pytest.mark.parametrize("n_terms", [1, 2, 3, 7, 8, 13])
 def test_a_tree_of_sums_has_every_term_once(n_terms):
     terms = ((torch.tensor([2.0**k]), torch.ones(2)) for k in range(n_terms))
-    total, count = tree_sum(terms)
+    total, count = tree_sum(terms, add_to)
     assert (total.item(), count.tolist()) == (2.0**n_terms - 1, [n_terms] * 2)
+
+
+@pytest.mark.parametrize("n_terms", [1, 2, 3, 7, 8, 13, 40])
+@pytest.mark.parametrize("n_owners", [1, 2, 3, 5])
+def test_sums_of_subtrees_are_in_the_order_of_the_tree(n_terms, n_owners):
+    def add(left, right):
+        return f"({left}+{right})"
+
+    expected = tree_sum(map(str, range(n_terms)), add)
+    owners = [k * n_owners // n_terms for k in range(n_terms)]
+    groups = [*subtrees(owners, 8)]
+    assert [k for group in groups for k in group] == [*range(n_terms)]
+    assert all(len({owners[k] for k in group}) == 1 for group in groups)
+    terms = (tree_sum(map(str, group), add) for group in groups)
+    assert tree_sum(terms, add, map(len, groups)) == expected
 
 
 @pytest.mark.parametrize("n_blocks", [1, 3, 8])
@@ -195,14 +223,15 @@ def blas_threads():
     return max(found, default=1)
 
 
-def test_blas_has_one_thread_while_blocks_are_summed_and_gets_the_others_back(threads):
-    threads(2)
+def test_blas_has_one_thread_while_blocks_are_summed_and_gets_the_others_back():
     with threadpool_limits(2, user_api="blas"):
         before = blas_threads()
-        one, other = map_blocks(lambda _: blas_threads(), [0, 1]), None
-        first = next(one)
+        one, other = one_blas_thread(), one_blas_thread()
         # A second fit begins before the first one ends, and ends after it.
-        other = map_blocks(lambda _: blas_threads(), [0, 1])
-        within = [first, next(other), *one, blas_threads(), *other]
-        assert within == [1] * len(within)
+        one.__enter__()
+        other.__enter__()
+        assert blas_threads() == 1
+        one.__exit__(None, None, None)
+        assert blas_threads() == 1
+        other.__exit__(None, None, None)
         assert blas_threads() == before
