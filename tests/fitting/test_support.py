@@ -19,8 +19,7 @@ from sklearn_stackelberg._fitting.support import (
 from sklearn_stackelberg.policies._base import NEVER
 from sklearn_stackelberg.solvers import ClosedForm, Stochastic
 
-pytestmark = ignore_convergence
-FULL_FORESTS = True
+pytestmark = [ignore_convergence, pytest.mark.usefixtures("full_fits")]
 
 SOLVERS = [
     pytest.param(ClosedForm(), id="closed form"),
