@@ -50,12 +50,14 @@ def full_fits(small_fits):
 
 @pytest.fixture
 def short_response(monkeypatch):
-    """Stochastic fits whose linear systems are cut short, and their last response.
+    """Stochastic fits of short mirror steps, linear systems and last responses.
 
-    Both are most of their time. For tests that compare one fit with another;
+    They are most of their time. For tests that compare one fit with another;
     `monkeypatch.undo()` lets the best response be found.
     """
     stochastic = "sklearn_stackelberg.solvers._stochastic."
+    mirror = "sklearn_stackelberg.solvers._mirror_descent."
+    monkeypatch.setattr(mirror + "_FITS", 5)
     monkeypatch.setattr(stochastic + "_RESPONSE_STEPS", 2)
     monkeypatch.setattr(stochastic + "Stochastic._cg_steps", 5)
     monkeypatch.setattr(stochastic + "Stochastic._LINEAR_CG_STEPS", 20)

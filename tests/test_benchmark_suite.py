@@ -304,6 +304,7 @@ def test_a_table_of_roll_outs(tmp_path, monkeypatch):
     monkeypatch.setattr(rollouts, "HALVES", {"choose": (ring("ring a", 0.0),)})
     monkeypatch.setattr(rollouts, "GRID", ({}, {"lam": 1.0}))
     monkeypatch.setattr(rollouts, "LSPI_GRID", ({}, {"ridge": 1e-3}))
+    monkeypatch.setattr(rollouts, "N_RETURNS", 5)
     rows = Rows("rollouts", tmp_path)
     text = rollouts.run(rows, seeds=1)
     assert "| ring a | ours |" in text

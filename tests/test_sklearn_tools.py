@@ -50,6 +50,7 @@ from sklearn_stackelberg.metrics import (
     fitted_q_value,
     importance_sampling_value,
 )
+from sklearn_stackelberg.model_selection import FittedQScorer, PessimisticRefit
 
 pytestmark = [ignore_convergence, pytest.mark.slow]
 
@@ -498,16 +499,24 @@ def test_grid_search(name):
     assert_array_equal(search.predict(route.new_states), twin.predict(NEW_STATES))
 
 
-@both
-def test_grid_search_in_two_processes(name):
+REPORTED = dict(
+    scoring=FittedQScorer(report=True, reference=LOG), refit=PessimisticRefit("value")
+)
+
+
+@pytest.mark.parametrize(("name", "scored"), [("log", REPORTED), ("table", {})])
+def test_grid_search_in_two_processes(name, scored):
     route = ROUTES[name]
     one, two = (
-        GridSearchCV(route.pipeline, GRID, cv=FOLDS, n_jobs=n_jobs).fit(*route.data)
+        GridSearchCV(route.pipeline, GRID, cv=FOLDS, n_jobs=n_jobs, **scored).fit(
+            *route.data
+        )
         for n_jobs in (1, 2)
     )
+    assert ("mean_test_lower_limit" in one.cv_results_) == bool(scored)
     assert one.cv_results_.keys() == two.cv_results_.keys()
     for key, expected in one.cv_results_.items():
-        if "_test_score" in key and "rank" not in key:
+        if "_test_" in key and "rank" not in key:
             # A worker has one thread, and sums of other threads round otherwise.
             assert_allclose(two.cv_results_[key], expected, rtol=1e-8, atol=1e-10)
         elif "time" not in key:
