@@ -181,7 +181,7 @@ def test_an_estimate():
     transition[0, :, 0] = transition[1, :, 1] = 1.0
     reward = np.array([[1.0, 0.0], [0.2, 0.6]])
     mdp = FiniteMDP(transition, reward, initial=[0.5, 0.5])
-    log = mdp.sample(np.full((2, 2), 0.5), 1000, horizon=2, random_state=0)
+    log = mdp.sample(np.full((2, 2), 0.5), 600, horizon=2, random_state=0)
     policy = estimator(kernel="delta", n_components=None).fit(log)
     found = matched_reward_value(policy, log, discount=0.8)
     truth = mdp.policy_value(policy.predict_proba([[0], [1]]), discount=0.8)

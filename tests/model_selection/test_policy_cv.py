@@ -357,7 +357,7 @@ def test_a_scorer():
 def test_scikit_learns_checks():
     # Hundreds of fits, of which nothing is asked but that they are there.
     solver = ClosedForm(mirror_steps=1, max_iter=1)
-    plain = policy(support=0.0, n_components=5, solver=solver)
+    plain = policy(support=0.0, bandwidth="median", n_components=5, solver=solver)
     results = check_estimator(StackelbergPolicyCV(plain, betas=(), cv=2, **FEW))
     assert {result["status"] for result in results} <= {"passed", "skipped"}
 
@@ -466,7 +466,7 @@ def noise_log(seed, n_episodes=40):
 @pytest.mark.slow
 def test_the_value_of_noise_is_noise():
     few = dict(kernels=("both",), bandwidths=(), supports=())
-    quick = policy(support=0.0)
+    quick = policy(support=0.0, bandwidth="median")
     found = [search(quick, **few).fit(noise_log(seed)) for seed in range(12)]
     ends = np.array([s.value_.confidence_interval for s in found])
     assert ((ends[:, 0] <= 0.0) & (ends[:, 1] >= 0.0)).mean() >= 0.9
