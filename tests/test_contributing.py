@@ -40,13 +40,19 @@ def source(name: str) -> str:
     return inspect.getsource(pkgutil.resolve_name(name))
 
 
-@functools.cache  # an example fits a policy
+# Of a page's examples, those that define what it adds. Doctest runs them all, with the
+# fits, and compares what they print.
+DEFINES = ("import ", "from ", "def ", "class ", "record ", "del ")
+
+
+@functools.cache
 def follow(page: str) -> dict[str, object]:
-    """The names that a page's examples define; doctest compares what they print."""
+    """The names that a page's examples define."""
     names: dict[str, object] = {}
     text = (FOLDER / f"{page}.md").read_text(encoding="utf-8")
     for example in doctest.DocTestParser().get_examples(text):
-        exec(compile(example.source, f"{page}.md", "single"), names)
+        if example.source.startswith(DEFINES):
+            exec(compile(example.source, f"{page}.md", "single"), names)
     return names
 
 
