@@ -62,6 +62,7 @@ SOLVERS = [
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.usefixtures("short_response")
 @pytest.mark.parametrize(("kernel", "solver"), SOLVERS)
 def test_a_constant_added_to_all_rewards_changes_no_action(kernel, solver):
     log = ring()
