@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pkgutil
 
 import pytest
 from hypothesis import settings
@@ -22,7 +23,10 @@ settings.load_profile("repeatable")
 
 
 def _shrink(patch):
-    """Forests of few trees, evaluators of few weights: most of a small fit's time."""
+    """Few trees, few weights of evaluators, few products with D²v at the end of a fit.
+
+    They are most of a small fit's time.
+    """
     # By their names: coverage is to see the package being imported.
     support = "sklearn_stackelberg._fitting.support."
     patch.setattr(support + "_TREES", 3)
@@ -30,6 +34,10 @@ def _shrink(patch):
     patch.setattr(support + "_LEAVES", (5, 25))
     patch.setattr("sklearn_stackelberg._problem.state_anchor._TREES", 3)
     patch.setattr("sklearn_stackelberg.metrics._holdout._WEIGHTS", 90)
+    measure = pkgutil.resolve_name(
+        "sklearn_stackelberg.equilibrium.measure_equilibrium"
+    )
+    patch.setitem(measure.__kwdefaults__, "lanczos_steps", 2)
 
 
 @pytest.fixture(autouse=True, scope="module")
