@@ -57,12 +57,11 @@ def fitted(log, **params):
 
 SOLVERS = [
     *(pytest.param(name, ClosedForm(), id=name) for name in USABLE),
-    pytest.param("rbf", Stochastic(mirror_steps=5, max_iter=10), id="stochastic"),
+    pytest.param("rbf", Stochastic(mirror_steps=3, max_iter=5), id="stochastic"),
 ]
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-@pytest.mark.usefixtures("short_response")
 @pytest.mark.parametrize(("kernel", "solver"), SOLVERS)
 def test_a_constant_added_to_all_rewards_changes_no_action(kernel, solver):
     log = ring()
