@@ -161,6 +161,17 @@ def uniform_log(mdp: FiniteMDP, n: int, seed=0) -> Transitions:
     return mdp.sample(probabilities, n, seed, horizon=100)
 
 
+LOGGED: dict[tuple[str, int], Transitions] = {}
+
+
+def logged(problem, seed: int) -> Transitions:
+    """A log of a problem of the benchmarks that several tests look at."""
+    key = problem.name, seed
+    if key not in LOGGED:
+        LOGGED[key] = problem.log(seed)  # some take seconds
+    return LOGGED[key]
+
+
 def counts_of(log: Transitions, mdp: FiniteMDP) -> FiniteMDP:
     """The process that the log counts, all of its states initial."""
     return FiniteMDP.from_counts(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pkgutil
 
 import pytest
 from hypothesis import settings
@@ -21,31 +22,50 @@ settings.register_profile(
 settings.load_profile("repeatable")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def small_forests(request):
-    """The forests that estimate the behaviour policy, of few trees.
+def _shrink(patch):
+    """Few trees, few weights of evaluators, few products with D²v at the end of a fit.
 
-    They are half of a small fit's time. Modules that ask what they find say
-    ``FULL_FORESTS = True``.
+    They are most of a small fit's time.
     """
+    # By their names: coverage is to see the package being imported.
+    support = "sklearn_stackelberg._fitting.support."
+    patch.setattr(support + "_TREES", 3)
+    patch.setattr(support + "_TRIED_TREES", 1)
+    patch.setattr(support + "_LEAVES", (5, 25))
+    patch.setattr("sklearn_stackelberg._problem.state_anchor._TREES", 3)
+    patch.setattr("sklearn_stackelberg.metrics._holdout._WEIGHTS", 90)
+    measure = pkgutil.resolve_name(
+        "sklearn_stackelberg.equilibrium.measure_equilibrium"
+    )
+    patch.setitem(measure.__kwdefaults__, "lanczos_steps", 2)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_fits():
+    """Cheap fits, for what does not depend on how good they are."""
     with pytest.MonkeyPatch.context() as patch:
-        if not getattr(request.module, "FULL_FORESTS", False):
-            support = "sklearn_stackelberg._fitting.support."
-            patch.setattr(support + "_TREES", 5)
-            patch.setattr(support + "_TRIED_TREES", 2)
-            patch.setattr(support + "_LEAVES", (5, 25))
-        yield
+        _shrink(patch)
+        yield patch
+
+
+@pytest.fixture
+def full_fits(small_fits):
+    """Fits as users have them, for tests of what they find."""
+    small_fits.undo()
+    yield
+    _shrink(small_fits)
 
 
 @pytest.fixture
 def short_response(monkeypatch):
-    """Stochastic fits whose linear systems are cut short, and their last response.
+    """Stochastic fits of short mirror steps, linear systems and last responses.
 
-    Both are most of their time. For tests that compare one fit with another;
+    They are most of their time. For tests that compare one fit with another;
     `monkeypatch.undo()` lets the best response be found.
     """
-    # By their names: coverage is to see the package being imported.
     stochastic = "sklearn_stackelberg.solvers._stochastic."
+    mirror = "sklearn_stackelberg.solvers._mirror_descent."
+    monkeypatch.setattr(mirror + "_FITS", 5)
     monkeypatch.setattr(stochastic + "_RESPONSE_STEPS", 2)
     monkeypatch.setattr(stochastic + "Stochastic._cg_steps", 5)
     monkeypatch.setattr(stochastic + "Stochastic._LINEAR_CG_STEPS", 20)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from _logs import logged
 
 pytest.importorskip("gymnasium")
 from benchmarks.families import CHOOSE, EVALUATE, progress
@@ -43,7 +44,7 @@ def test_nothing_is_chosen_by_what_figures_are_reported_on():
 
 @each_problem
 def test_the_log_is_whole_and_follows_its_seed(problem):
-    log, again, other = problem.log(0), problem.log(0), problem.log(1)
+    log, again, other = logged(problem, 0), problem.log(0), logged(problem, 1)
     assert np.isfinite(np.asarray(log.state)).all()
     np.testing.assert_array_equal(log.state, again.state)
     np.testing.assert_array_equal(log.reward, again.reward)
@@ -64,14 +65,14 @@ def test_the_reference_beats_the_logger(problem):
 
 @each_problem
 def test_the_logger_takes_what_is_allowed(problem):
-    log = problem.log(2)
-    allowed = problem.allowed(np.asarray(log.state, dtype=float), seed=2)
+    log = logged(problem, 1)
+    allowed = problem.allowed(np.asarray(log.state, dtype=float), seed=1)
     if allowed is not None:
         assert allowed[np.arange(len(log)), log.action].all()
         least = Acting(
-            lambda s, _: problem.allowed(s, 2).argmin(axis=1), allowed.shape[1]
+            lambda s, _: problem.allowed(s, 1).argmin(axis=1), allowed.shape[1]
         )
-        predicted, probability = problem.unlogged_share(least, log.state, seed=2)
+        predicted, probability = problem.unlogged_share(least, log.state, seed=1)
         assert predicted == pytest.approx(1.0 - allowed.all(axis=1).mean())
         assert probability == pytest.approx(predicted)
 
@@ -80,7 +81,8 @@ def test_the_logger_takes_what_is_allowed(problem):
 def test_the_value_of_the_log_is_that_of_the_logger(problem):
     if problem.value_length is not None:
         pytest.skip("Values are of longer episodes than the log's.")
-    log, discount = problem.log(0), problem.value_discount or problem.discount
+    log = logged(problem, 0)
+    discount = problem.value_discount or problem.discount
     returns = np.bincount(log.episode, discount**log.step * log.reward)
     error = returns.std() / np.sqrt(min(len(returns), problem.value_episodes))
     assert abs(returns.mean() - problem.logger_value) < 5.0 * error

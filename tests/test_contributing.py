@@ -40,13 +40,19 @@ def source(name: str) -> str:
     return inspect.getsource(pkgutil.resolve_name(name))
 
 
-@functools.cache  # an example fits a policy
+# Of a page's examples, those that define what it adds. Doctest runs them all, with the
+# fits, and compares what they print.
+DEFINES = ("import ", "from ", "def ", "class ", "record ", "del ")
+
+
+@functools.cache
 def follow(page: str) -> dict[str, object]:
-    """The names that a page's examples define; doctest compares what they print."""
+    """The names that a page's examples define."""
     names: dict[str, object] = {}
     text = (FOLDER / f"{page}.md").read_text(encoding="utf-8")
     for example in doctest.DocTestParser().get_examples(text):
-        exec(compile(example.source, f"{page}.md", "single"), names)
+        if example.source.startswith(DEFINES):
+            exec(compile(example.source, f"{page}.md", "single"), names)
     return names
 
 
@@ -181,7 +187,7 @@ def test_an_estimate():
     transition[0, :, 0] = transition[1, :, 1] = 1.0
     reward = np.array([[1.0, 0.0], [0.2, 0.6]])
     mdp = FiniteMDP(transition, reward, initial=[0.5, 0.5])
-    log = mdp.sample(np.full((2, 2), 0.5), 1000, horizon=2, random_state=0)
+    log = mdp.sample(np.full((2, 2), 0.5), 600, horizon=2, random_state=0)
     policy = estimator(kernel="delta", n_components=None).fit(log)
     found = matched_reward_value(policy, log, discount=0.8)
     truth = mdp.policy_value(policy.predict_proba([[0], [1]]), discount=0.8)

@@ -29,21 +29,18 @@ from scipy.stats import chisquare
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process.kernels import RBF
-from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 from sklearn.utils.fixes import parse_version
 
-from sklearn_stackelberg import EpisodeKFold, StackelbergPolicyEstimator, Transitions
+from sklearn_stackelberg import StackelbergPolicyEstimator, Transitions
 from sklearn_stackelberg.metrics import _holdout as learned
 
 # Whether a climb ends in time is the subject of the tests that say so.
 pytestmark = ignore_convergence
 
 STATES = np.random.default_rng(7).normal(size=(150, 2))
-GRID = {"lam": [0.1, 10.0]}
-FEW = dict(mirror_steps=5, max_iter=2)
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +57,7 @@ def fitted(log):
 
 
 @ignore_imitation  # scikit-learn passes actions alone; the warning is for users
+@pytest.mark.usefixtures("full_fits")
 def test_scikit_learn_checks_are_neither_skipped_nor_expected_to_fail():
     results = check_estimator(StackelbergPolicyEstimator())
     assert len(results) > 35
@@ -282,45 +280,6 @@ def test_score_corrects_what_the_training_log_got_wrong(log, fitted):
     assert fitted.score(richer) > fitted.score(held_out) + 1.0
 
 
-def test_grid_search_over_a_log(log):
-    folds = EpisodeKFold(3, shuffle=True, random_state=0)
-    search = GridSearchCV(estimator(**FEW), GRID, cv=folds).fit(log)
-    for number, (train, test) in enumerate(folds.split(log)):
-        for row, lam in enumerate(GRID["lam"]):
-            policy = estimator(**FEW, lam=lam).fit(log[train])
-            found = search.cv_results_[f"split{number}_test_score"][row]
-            assert found == policy.score(log[test])
-            assert np.isfinite(found)
-    means = search.cv_results_["mean_test_score"]
-    assert means[0] != means[1]
-    assert search.best_params_ == {"lam": GRID["lam"][np.argmax(means)]}
-    whole = estimator(**FEW, **search.best_params_).fit(log)
-    assert_array_equal(search.predict(log), whole.predict(log))
-    assert search.score(log) == whole.score(log)
-
-
-def test_weights_reach_the_score_by_metadata_routing(log):
-    weight = 1.0 + np.arange(len(log)) % 3
-    folds = EpisodeKFold(2)
-    with sklearn.config_context(enable_metadata_routing=True):
-        policy = estimator(**FEW).set_score_request(sample_weight=True)
-        policy.set_fit_request(sample_weight=False)
-        search = GridSearchCV(policy, GRID, cv=folds, error_score="raise")
-        search.fit(log, sample_weight=weight)
-        scores = cross_val_score(
-            policy, log, cv=folds, params={"sample_weight": weight}
-        )
-    plain = cross_val_score(estimator(**FEW), log, cv=folds)
-    for number, (train, test) in enumerate(folds.split(log)):
-        fold = estimator(**FEW).fit(log[train])
-        expected = fold.score(log[test], sample_weight=weight[test])
-        assert np.isfinite(expected)
-        assert scores[number] == expected
-        assert plain[number] == fold.score(log[test]) != expected
-        found = search.cv_results_[f"split{number}_test_score"]
-        assert found[GRID["lam"].index(10.0)] == expected
-
-
 # ---------------------------------------------------------------- copies
 
 
@@ -483,9 +442,15 @@ def test_states_at_predict_are_not_written_to(fitted):
 # ---------------------------------------------------------------- the climb
 
 
-@pytest.mark.parametrize("leader_gradient", ["total", "individual"])
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("offset", [1.0, -1.0])
+@pytest.mark.parametrize(
+    ("leader_gradient", "dtype", "offset"),
+    [
+        ("total", "float64", 1.0),
+        ("total", "float32", -1.0),
+        ("individual", "float64", -1.0),
+        ("individual", "float32", 1.0),
+    ],
+)
 def test_history_holds_the_best_and_is_of_equal_lengths(leader_gradient, dtype, offset):
     log = walk_log(offset=offset)
     policy = estimator(leader_gradient=leader_gradient, dtype=dtype).fit(log)

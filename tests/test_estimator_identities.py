@@ -295,10 +295,9 @@ def noisy_controller(observation, rng):
     return int(observation[2] + 0.2 * observation[3] > 0)
 
 
-@pytest.mark.parametrize("seed", [0, 4])
-def test_single_precision_takes_the_same_actions(seed):
-    log = log_episodes("CartPole-v1", noisy_controller, 5000, random_state=seed)
-    states = log_episodes("CartPole-v1", noisy_controller, 2000, random_state=seed + 1)
+def test_single_precision_takes_the_same_actions():
+    log = log_episodes("CartPole-v1", noisy_controller, 5000, random_state=4)
+    states = log_episodes("CartPole-v1", noisy_controller, 2000, random_state=5)
     settings = dict(discount=0.99, lam=3.0, beta=50.0, ridge=0.0, bandwidth="median")
     settings |= dict(n_components=200, tol=1e-2)
     double = estimator(dtype="float64", **settings).fit(log)

@@ -163,6 +163,7 @@ LEAST = ("state", "action", "reward", "next_state", "terminated")
 
 
 @ignore_convergence
+@pytest.mark.usefixtures("full_fits")
 @pytest.mark.filterwarnings("ignore:The importance weights:UserWarning")
 def test_a_discount_of_1_is_where_discounts_lead():
     log = ended_log()
@@ -213,7 +214,7 @@ def test_without_a_discount_evaluation_is_exact_on_the_counts(seed):
 
 @ignore_convergence
 def test_calibration_works_without_a_discount():
-    log = staged(trial(n=120))
+    log = staged(trial(n=60))
     policy = estimator(
         discount=1.0,
         lam="calibrated",

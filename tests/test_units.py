@@ -57,7 +57,7 @@ def fitted(log, **params):
 
 SOLVERS = [
     *(pytest.param(name, ClosedForm(), id=name) for name in USABLE),
-    pytest.param("rbf", Stochastic(mirror_steps=5, max_iter=10), id="stochastic"),
+    pytest.param("rbf", Stochastic(mirror_steps=3, max_iter=5), id="stochastic"),
 ]
 
 

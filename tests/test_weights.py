@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -134,6 +136,7 @@ def test_a_fit_with_weights_is_one_with_repetitions(name):
     assert abs(policy.fit(log).policy_value_ - value) > 1e-4
 
 
+@functools.cache
 def fitted(kind="measured"):
     policy = StackelbergPolicyEstimator(discount=G, deterministic=False)
     return policy.fit(make_log(5, kind=kind))
@@ -314,6 +317,7 @@ def test_pipelines_and_searches_hand_weights_on():
             assert_allclose(found[0], expected)
 
 
+@pytest.mark.usefixtures("short_response")
 def test_parts_of_a_log_take_weights():
     log, weight, _ = pair()
     settings = {"discount": G, "solver": Stochastic(batch_size=16), "random_state": 0}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
+import runpy
 import sys
 
 import numpy as np
@@ -44,16 +44,18 @@ def read(path, *options):
     return _read(_parser().parse_args([str(path), *options]))
 
 
-def test_as_a_program(frame, tmp_path):
-    path = tmp_path / "log.csv"
+def test_as_a_program(frame, tmp_path, monkeypatch, capsys):
+    path, name = tmp_path / "log.csv", "sklearn_stackelberg.benchmark"
     frame.to_csv(path, index=False)
-    command = [sys.executable, "-m", "sklearn_stackelberg.benchmark", str(path)]
-    run = subprocess.run(
-        [*command, *ONE_STEP, *METHOD], capture_output=True, text=True, check=False
-    )
-    assert run.returncode == 0, run.stderr
-    assert run.stdout.startswith("| method | value | 95 % interval |")
-    assert "[1/1] Direct ridge ... " in run.stderr
+    # As `python -m` does, without another process that imports torch.
+    monkeypatch.delitem(sys.modules, f"{name}.__main__")
+    monkeypatch.setattr(sys, "argv", [name, str(path), *ONE_STEP, *METHOD])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module(name, run_name="__main__", alter_sys=True)
+    assert ended.value.code == 0
+    found = capsys.readouterr()
+    assert found.out.startswith("| method | value | 95 % interval |")
+    assert "[1/1] Direct ridge ... " in found.err
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".parquet"])

@@ -81,7 +81,7 @@ def test_every_state_and_pair_is_learned_from(icu):
     # More weights than landmarks are thinned to: with states that are equal or not, no
     # state may be dropped.
     log = icu.mdp.sample(icu.clinicians, 1_500, random_state=0)
-    solver = ClosedForm(mirror_steps=2, max_iter=0)
+    solver = ClosedForm(mirror_steps=1, max_iter=0)
     policy = StackelbergPolicyEstimator(
         kernel="delta", n_components=None, action_type="discrete", solver=solver
     )

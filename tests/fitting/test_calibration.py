@@ -16,7 +16,7 @@ pytestmark = ignore_convergence
 
 @pytest.fixture(scope="module")
 def log() -> Transitions:
-    return uniform_log(random_mdp(n_states=5, n_actions=2), 600)
+    return uniform_log(random_mdp(n_states=5, n_actions=2), 300)
 
 
 def calibrated(**settings):

@@ -139,7 +139,7 @@ def test_candidates_have_probabilities(log):
     assert_array_equal(
         policy.predict(NEW), policy.candidates_[probabilities.argmax(1), 0]
     )
-    drawn = np.stack([policy.sample(NEW, random_state=i) for i in range(400)])
+    drawn = policy.sample(np.tile(NEW, (400, 1)), random_state=0).reshape(400, -1)
     share = np.stack([(drawn == one).mean(axis=0) for one in policy.candidates_], 1)
     assert np.abs(share - probabilities).max() < 0.12
     values = policy.q_values(NEW)
@@ -152,7 +152,7 @@ def test_a_gaussian_has_none(log):
         policy.predict_proba(NEW)
     with pytest.raises(ValueError, match="give the actions"):
         policy.q_values(NEW)
-    drawn = np.stack([policy.sample(NEW, random_state=i) for i in range(200)])
+    drawn = policy.sample(np.tile(NEW, (200, 1)), random_state=0).reshape(200, -1)
     assert np.abs(np.median(drawn, axis=0) - policy.predict(NEW)).max() < 0.25
     assert len(np.unique(drawn)) == drawn.size
 

@@ -28,7 +28,7 @@ from sklearn_stackelberg import EpisodeKFold, OnStates, Transitions
 from sklearn_stackelberg.model_selection import FittedQScorer
 from sklearn_stackelberg.networks import MLP
 
-pytestmark = ignore_convergence
+pytestmark = [ignore_convergence, pytest.mark.usefixtures("short_response")]
 
 LOG = staged_log()
 NEW = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
@@ -218,7 +218,7 @@ def test_a_pipeline_passes_masks_on():
 
 @pytest.mark.parametrize("scoring", [None, FittedQScorer()], ids=["score", "fitted Q"])
 def test_searches_over_episodes_run_with_masks(scoring):
-    grid, cv = {"lam": [1.0, 10.0]}, EpisodeKFold(3)
+    grid, cv = {"lam": [1.0, 10.0]}, EpisodeKFold(2)
     search = GridSearchCV(
         estimator(), grid, cv=cv, scoring=scoring, error_score="raise"
     )

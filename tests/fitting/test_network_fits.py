@@ -44,7 +44,7 @@ def player(**settings):
             max_iter=4,
             mirror_steps=2,
             batch_size=50,
-            n_components=40,
+            n_components=20,
             bandwidth="median",
             tol=0.0,
         )
@@ -198,8 +198,8 @@ def test_both_solvers_play_one_game(monkeypatch):
         **settings,
         solver="stochastic",
         ridge=1e-4,
-        max_iter=60,
-        mirror_steps=30,
+        max_iter=30,
+        mirror_steps=15,
         leader_learning_rate=0.05,
         batch_size=None,
         n_components=30,
@@ -368,7 +368,7 @@ def test_a_search_reaches_inside():
         "stackelbergpolicyestimator__q_function__hidden_layer_sizes": [(4,), (3, 3)],
         "stackelbergpolicyestimator__solver__leader_learning_rate": [1e-3, 1e-2],
     }
-    steps = make_pipeline(OnStates(StandardScaler()), player(max_iter=2))
+    steps = make_pipeline(OnStates(StandardScaler()), player())
     search = GridSearchCV(
         steps, grid, cv=EpisodeKFold(2), scoring=FittedQScorer(), error_score="raise"
     ).fit(LOG)

@@ -71,10 +71,18 @@ class Ascent:
 @pytest.mark.parametrize(
     ("name", "solver"), [("closed_form", ClosedForm()), ("stochastic", Stochastic())]
 )
-def test_a_name_is_the_solver_with_its_defaults(name, solver):
-    of_name, of_object = (
-        policy_of(given, n_components=5).fit(LOG) for given in (name, solver)
-    )
+def test_a_name_is_the_solver_with_its_defaults(name, solver, monkeypatch):
+    used, solve = [], type(solver).solve
+
+    def recorded(self, *args, **kwargs):
+        used.append(self.get_params())
+        return solve(self, *args, **kwargs)
+
+    monkeypatch.setattr(type(solver), "solve", recorded)
+    # Ended at once: the settings say what would have been done.
+    few = dict(n_components=5, callback=lambda entry: True)
+    of_name, of_object = (policy_of(given, **few).fit(LOG) for given in (name, solver))
+    assert used[0] == used[1]
     assert of_name.policy_value_ == of_object.policy_value_
     assert_array_equal(of_name.predict_proba(LOG), of_object.predict_proba(LOG))
 

@@ -419,7 +419,7 @@ def test_the_test_has_its_size(name):
     """On a few small logs; `python -m benchmarks differences` has hundreds."""
     make, policy, discount = LOGGERS[name]
     found = [
-        value_difference(policy, make(seed=seed), discount=discount)
+        value_difference(policy, make(seed=seed), discount=discount, n_components=40)
         for seed in range(15)
     ]
     values = np.array([one.value for one in found])
@@ -520,7 +520,7 @@ POLICIES = {
 
 
 def test_policies_side_by_side():
-    log = bandit()
+    log = bandit(120)
     found = compare_policies(POLICIES, log, discount=0.0)
     psi = np.column_stack([row.estimate.contributions for row in found.rows])
     quantile = simultaneous_quantile(psi, 0.95)
@@ -546,12 +546,13 @@ def test_policies_side_by_side():
 
 
 def test_a_policy_is_the_baseline():
-    found = compare_policies(POLICIES, bandit(), discount=0.0, baseline="even")
+    log = bandit(120)
+    found = compare_policies(POLICIES, log, discount=0.0, baseline="even")
     assert found.rows[0].difference is None
     assert found.rows[1].difference.baseline == found.rows[0].estimate
     assert "difference" not in found.to_dicts()[0]
     alone = compare_policies(
-        POLICIES, bandit(), discount=0.0, baseline=None, simultaneous=False
+        POLICIES, log, discount=0.0, baseline=None, simultaneous=False
     )
     assert all(row.difference is None for row in alone.rows)
     for row in alone.rows:

@@ -8,30 +8,20 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
-from _logs import estimator, ignore_convergence
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.testing import assert_allclose, assert_array_equal
+from numpy.testing import assert_array_equal
 from sklearn.base import BaseEstimator
 from sklearn.model_selection import (
-    GridSearchCV,
     KFold,
-    RandomizedSearchCV,
-    cross_val_predict,
     cross_val_score,
-    cross_validate,
     learning_curve,
-    validation_curve,
 )
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
-from sklearn_stackelberg import EpisodeKFold, OnStates, Transitions, as_transitions
+from sklearn_stackelberg import EpisodeKFold, Transitions, as_transitions
 
 STATES = ["x", "y"]
 ROLES = {name: name for name in ("action", "reward", "episode", "step")}
-# The forest that finds what a log supports takes most of a small fit's time.
-FAST = dict(mirror_steps=2, max_iter=2, n_components=10, kernel="rbf", support=0.0)
 
 
 def make_table(lengths=2 * (4, 6, 3, 5, 2, 7, 4, 3), seed=0):
@@ -228,85 +218,9 @@ def test_other_bad_splits(log, table):
         next(EpisodeKFold(2).split(table[STATES], table.drop(columns="reward")))
 
 
-# ---------------------------------------------------------------- scikit-learn's tools
+# ------------------------------------------------- scikit-learn's tools
 
-
-def routes(table, log):
-    """A pipeline and its data: the log, and the states with their decisions."""
-    with_log = make_pipeline(OnStates(StandardScaler()), estimator(**FAST))
-    with_table = make_pipeline(StandardScaler(), estimator(**FAST))
-    name = "stackelbergpolicyestimator__lam"
-    return [
-        (with_log, (log,), name),
-        (with_table, (table[STATES], table.drop(columns=STATES)), name),
-    ]
-
-
-def by_hand(pipeline, data, folds):
-    """The held-out scores, fold by fold."""
-    scores = []
-    for train, test in folds.split(*data):
-        part = [
-            [d.iloc[r] if hasattr(d, "iloc") else d[r] for d in data]
-            for r in (train, test)
-        ]
-        scores.append(sklearn.clone(pipeline).fit(*part[0]).score(*part[1]))
-    return np.array(scores)
-
-
-@pytest.mark.slow
-@ignore_convergence
-@pytest.mark.parametrize("route", [0, 1], ids=["log", "table"])
-def test_each_tool_scores_the_folds(table, log, route):
-    pipeline, data, lam = routes(table, log)[route]
-    folds = EpisodeKFold(3, shuffle=True, random_state=2)
-    expected = by_hand(pipeline, data, folds)
-    assert len(set(expected)) == 3
-    assert_allclose(cross_val_score(pipeline, *data, cv=folds), expected, rtol=1e-12)
-    found = cross_validate(pipeline, *data, cv=folds, return_train_score=True)
-    assert_allclose(found["test_score"], expected, rtol=1e-12)
-    assert np.isfinite(found["train_score"]).all()
-    strong = sklearn.clone(pipeline).set_params(**{lam: 30.0})
-    grid = {lam: [10.0, 30.0]}
-    # In two processes: tests/test_sklearn_tools.py.
-    search = GridSearchCV(pipeline, grid, cv=folds, error_score="raise")
-    search.fit(*data)
-    means = search.cv_results_["mean_test_score"]
-    hands = [expected.mean(), by_hand(strong, data, folds).mean()]
-    assert_allclose(means, hands, rtol=1e-10)
-    assert search.best_params_ == {lam: grid[lam][np.argmax(means)]}
-    drawn = RandomizedSearchCV(pipeline, grid, n_iter=2, cv=folds, random_state=0)
-    drawn.fit(*data)
-    assert_allclose(np.sort(drawn.cv_results_["mean_test_score"]), np.sort(means))
-    curve = validation_curve(
-        pipeline, *data, **({"y": None} if route == 0 else {}), cv=folds,
-        param_name=lam, param_range=grid[lam],
-    )[1]  # fmt: skip
-    assert_allclose(curve.mean(axis=1), means, rtol=1e-10)
-    outer = EpisodeKFold(2)
-    nested = cross_val_score(search, *data, cv=outer)
-    assert_allclose(nested, by_hand(search, data, outer), rtol=1e-12)
-    train, test = next(folds.split(*data))
-    chosen = [d.iloc[train] if hasattr(d, "iloc") else d[train] for d in data]
-    fitted = sklearn.clone(pipeline).fit(*chosen)
-    predicted = cross_val_predict(pipeline, *data, cv=folds)
-    assert len(predicted) == len(data[0])
-    states = data[0].iloc[test] if route else data[0][test]
-    assert_array_equal(predicted[test], fitted.predict(states))
-
-
-@ignore_convergence
-def test_both_routes_agree(table, log):
-    folds = EpisodeKFold(3, shuffle=True, random_state=2)
-    (one, a, _), (two, b, _) = routes(table, log)
-    assert_allclose(
-        cross_val_score(one, *a, cv=folds),
-        cross_val_score(two, *b, cv=folds),
-        rtol=1e-6,
-    )
-    rows = as_transitions(*b, return_rows=True)[1]
-    found = cross_val_predict(two, *b, cv=folds)[rows]
-    assert_array_equal(found, cross_val_predict(one, *a, cv=folds))
+# What they make of the folds of a policy: tests/test_sklearn_tools.py.
 
 
 class Recorder(BaseEstimator):

@@ -32,21 +32,23 @@ from sklearn_stackelberg._fitting.hyperparameters import Hyperparameters
 from sklearn_stackelberg.datasets import FiniteMDP
 from sklearn_stackelberg.metrics import fitted_q_value
 from sklearn_stackelberg.model_selection import BlockKFold, FittedQScorer
+from sklearn_stackelberg.networks import MLP
 from sklearn_stackelberg.solvers import ClosedForm, Stochastic
 
 pytestmark = ignore_convergence
-# A search and a fit alone are held against each other where their forests are one.
-FULL_FORESTS = True
 
 FOLDS = EpisodeKFold(3)
 LOG = walk_log(180)
 QUICK = ClosedForm(mirror_steps=5, max_iter=5)
 STATES = walk_log(60, seed=1).state
+# Of searches in which it does not matter what is tried.
+FEW = dict(lams=(1.0, 10.0), ridges=(), kernels=(), bandwidths=(), supports=())
 
 
 def policy(**settings):
     return StackelbergPolicyEstimator(
-        **{"discount": 0.9, "n_components": 15, "random_state": 0} | settings
+        **{"discount": 0.9, "n_components": 15, "solver": QUICK, "random_state": 0}
+        | settings
     )
 
 
@@ -79,21 +81,24 @@ def is_full(results):
 
 def test_scores_are_those_of_a_search_that_shares_nothing(fitted):
     results = fitted.cv_results_
-    held = [LOG[test] for _, test in FOLDS.split(LOG)]
-    n_compared = 0
-    for place in np.flatnonzero(is_full(results)):
-        params = results["params"][place]
+    parts = [(LOG[train], LOG[test]) for train, test in FOLDS.split(LOG)]
+    compared = []
+    for place, params in enumerate(results["params"]):
         # Behind features that were drawn otherwise, so is the forest of the support.
-        if params["support"] > 0.0 and params["bandwidth"] == 2.0:
+        own = params["bandwidth"] != 2.0 and params["q_function"] == "kernel"
+        if params["support"] > 0.0 and not own:
             continue
-        n_compared += 1
-        for k, (train, _) in enumerate(FOLDS.split(LOG)):
-            alone = policy(**params).fit(LOG[train]).score(held[k])
+        n_scored = results["n_splits_scored"][place]
+        for k, (train, test) in enumerate(parts[:n_scored]):
+            alone = policy(**params).fit(train).score(test)
             found = results[f"split{k}_test_score"][place]
             assert_allclose(found, alone, rtol=1e-8)
-    assert n_compared > 0
+        compared.append((params["support"], params["q_function"]))
+    assert {*compared} == {(0.2, "kernel"), (0.0, "kernel")}
+    assert is_full(results).any()
 
 
+@pytest.mark.usefixtures("full_fits")  # whose forests part no state
 def test_supports_that_part_no_state_are_one_fit(monkeypatch):
     solved, solve = [], ClosedForm.solve
 
@@ -191,7 +196,7 @@ def test_one_seed_gives_one_result_whatever_the_threads(fitted):
     assert_array_equal(again.predict_proba(STATES), fitted.predict_proba(STATES))
     assert again.value_ == fitted.value_
     unseeded = policy(random_state=None)
-    one, two = (search(unseeded, random_state=7).fit(LOG) for _ in range(2))
+    one, two = (search(unseeded, random_state=7, **FEW).fit(LOG) for _ in range(2))
     assert one.summary_ == two.summary_
     assert_array_equal(one.predict_proba(STATES), two.predict_proba(STATES))
 
@@ -200,11 +205,11 @@ def test_fit_is_silent_and_leaves_parameters_alone(capsys):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         estimator = policy()
-        found = search(estimator).fit(LOG)
+        found = search(estimator, **FEW).fit(LOG)
     assert capsys.readouterr().out == ""
     assert not hasattr(estimator, "n_features_in_")
     assert found.estimator is estimator
-    search(verbose=1).fit(LOG)
+    search(verbose=1, **FEW).fit(LOG)
     assert "round 1, split 1 of 3" in capsys.readouterr().out
 
 
@@ -239,7 +244,7 @@ def test_a_pipeline_is_fitted_within_each_split():
     log = LOG.with_states(state, following)
     steps = make_pipeline(OnStates(make_pipeline(SimpleImputer(), StandardScaler())))
     pipeline = Pipeline([*steps.steps, ("dose", policy())])
-    inside = search(pipeline, cv=FOLDS).fit(log)
+    inside = search(pipeline, cv=FOLDS, **FEW).fit(log)
     assert all(name.startswith("dose__") for name in inside.best_params_)
     expected = cross_val_score(pipeline, log, cv=FOLDS)
     found = [inside.cv_results_[f"split{k}_test_score"][0] for k in range(3)]
@@ -248,12 +253,12 @@ def test_a_pipeline_is_fitted_within_each_split():
     alone = clone(pipeline).set_params(**inside.best_params_).fit(log)
     assert_allclose(inside.predict_proba(state), alone.predict_proba(state))
     assert np.isfinite(inside.value_.standard_error)
-    before = make_pipeline(OnStates(SimpleImputer()), search(cv=FOLDS)).fit(log)
+    before = make_pipeline(OnStates(SimpleImputer()), search(cv=FOLDS, **FEW)).fit(log)
     assert before.predict(state).shape == (180,)
     assert np.isfinite(before.score(log[:90]))
 
 
-def test_a_table_is_searched_as_its_log_is(fitted):
+def test_a_table_is_searched_as_its_log_is():
     rows = LOG
     table = pd.DataFrame(
         {
@@ -271,15 +276,15 @@ def test_a_table_is_searched_as_its_log_is(fitted):
         np.ones(len(rows)),
         episode=np.arange(len(rows)),
     )
-    of_table = search(cv=FOLDS).fit(rows.state, table)
-    of_log = search(cv=FOLDS).fit(log)
+    of_table = search(cv=FOLDS, **FEW).fit(rows.state, table)
+    of_log = search(cv=FOLDS, **FEW).fit(log)
     assert_allclose(of_table.best_score_, of_log.best_score_)
     assert_allclose(of_table.value_.value, of_log.value_.value)
     assert_array_equal(of_table.predict(STATES), of_log.predict(STATES))
 
 
 def test_continuous_actions():
-    found = search(policy(discount=0.5), kernels=("both", "linear")).fit(dose_log(200))
+    found = search(policy(discount=0.5), kernels=("both", "linear")).fit(dose_log(120))
     assert "candidates" not in found.best_params_
     assert {p.get("q_function", "kernel") for p in found.cv_results_["params"]} == {
         "kernel"
@@ -290,7 +295,7 @@ def test_continuous_actions():
     assert found.action_nodes(STATES)[0].shape == (60, 1, 1)
     assert not hasattr(found, "predict_set")
     gaussian = policy(discount=0.5, action_distribution="gaussian", support=0.2)
-    found = search(gaussian, bandwidths=(), lams=()).fit(dose_log(120))
+    found = search(gaussian, **FEW).fit(dose_log(90))
     assert found.predict(STATES).shape == (60,)
 
 
@@ -311,10 +316,8 @@ def test_finite_states_and_masks():
 
 @pytest.mark.usefixtures("short_response")
 def test_networks_are_searched_without_kernels():
-    network = policy(
-        q_function="mlp", policy="mlp", solver=Stochastic(max_iter=2, batch_size=16)
-    )
-    network.set_params(support=0.0)
+    small, solver = MLP((4,)), Stochastic(max_iter=2, batch_size=16)
+    network = policy(q_function=small, policy=small, solver=solver, support=0.0)
     found = search(network, cv=2, lams=(10.0,)).fit(LOG[:90])
     assert {*found.best_params_} == {"support", "lam", "beta", "ridge"}
     assert len(found.cv_results_["params"]) == 1
@@ -323,23 +326,23 @@ def test_networks_are_searched_without_kernels():
 def test_one_long_episode_and_rows_without_any():
     one = walk_log(180)
     one.episode, one.step = np.zeros(180, int), np.arange(180)
-    assert search().fit(one).n_splits_ == 3
-    assert search(cv=BlockKFold(2)).fit(one).n_splits_ == 2
+    assert search(**FEW).fit(one).n_splits_ == 3
+    assert search(cv=BlockKFold(2), **FEW).fit(one).n_splits_ == 2
     none = Transitions(one.state, one.action, one.reward, one.state, np.ones(180))
-    assert search(policy(discount=0.0), cv=2).fit(none).n_splits_ == 2
+    assert search(policy(discount=0.0), cv=2, **FEW).fit(none).n_splits_ == 2
 
 
-def test_splits_of_episodes(fitted):
-    view = LOG.episodes
-    found = search(cv=KFold(3)).fit(view)
+def test_splits_of_episodes():
+    found = search(cv=KFold(3), **FEW).fit(LOG.episodes)
+    by_rows = search(cv=FOLDS, **FEW).fit(LOG)
     for k in range(3):
         name = f"split{k}_test_score"
-        assert_allclose(found.cv_results_[name], fitted.cv_results_[name])
+        assert_allclose(found.cv_results_[name], by_rows.cv_results_[name])
 
 
 def test_a_scorer():
     scorer = FittedQScorer()
-    found = search(cv=FOLDS, scoring=scorer).fit(LOG)
+    found = search(cv=FOLDS, scoring=scorer, **FEW).fit(LOG)
     expected = cross_val_score(policy(), LOG, cv=FOLDS, scoring=scorer)
     own = [found.cv_results_[f"split{k}_test_score"][0] for k in range(3)]
     assert_allclose(own, expected)
@@ -352,10 +355,10 @@ def test_a_scorer():
 
 @ignore_imitation
 def test_scikit_learns_checks():
-    few = dict(lams=(10.0, 100.0), ridges=(), bandwidths=(), kernels=(), supports=())
-    # The forest that finds what a log supports takes most of a small fit's time.
-    plain = policy(support=0.0, solver=QUICK)
-    results = check_estimator(StackelbergPolicyCV(plain, betas=(), cv=2, **few))
+    # Hundreds of fits, of which nothing is asked but that they are there.
+    solver = ClosedForm(mirror_steps=1, max_iter=1)
+    plain = policy(support=0.0, bandwidth="median", n_components=5, solver=solver)
+    results = check_estimator(StackelbergPolicyCV(plain, betas=(), cv=2, **FEW))
     assert {result["status"] for result in results} <= {"passed", "skipped"}
 
 
@@ -371,9 +374,9 @@ def test_clone_pickle_and_parameters(fitted):
     assert fitted.estimator.lam == 10.0
 
 
-def test_weights(fitted):
+def test_weights():
     weight = np.repeat(np.random.default_rng(0).uniform(0.5, 2.0, 20), 9)
-    found = search(cv=FOLDS).fit(LOG, sample_weight=weight)
+    found = search(cv=FOLDS, **FEW).fit(LOG, sample_weight=weight)
     expected = [
         policy()
         .fit(LOG[a], sample_weight=weight[a])
@@ -382,7 +385,7 @@ def test_weights(fitted):
     ]
     own = [found.cv_results_[f"split{k}_test_score"][0] for k in range(3)]
     assert_allclose(own, expected)
-    few = dict(cv=2, lams=(1.0, 10.0), ridges=(), kernels=(), bandwidths=())
+    few = FEW | dict(cv=2)
     with sklearn.config_context(enable_metadata_routing=True):
         routed = search(**few).set_fit_request(sample_weight=True)
         routed.set_score_request(sample_weight=True)
@@ -401,7 +404,7 @@ def test_a_search_in_which_all_fits_failed_says_why():
     def broken(estimator, X, y=None):
         raise RuntimeError("no simulator here")
 
-    found = search(scoring=broken)
+    found = search(scoring=broken, **FEW)
     with pytest.raises(ValueError, match=r"All \d+ candidates failed.*no simulator"):
         found.fit(LOG)
     assert not [name for name in vars(found) if name.endswith("_")]
@@ -413,7 +416,8 @@ def test_candidates_that_failed_are_counted():
             raise RuntimeError("too large")
         return estimator.score(X)
 
-    found = search(scoring=fussy, cv=FOLDS).fit(LOG)
+    lams = FEW | dict(lams=(1.0, 10.0, 100.0))
+    found = search(scoring=fussy, cv=FOLDS, **lams).fit(LOG)
     assert found.best_params_["lam"] <= 10.0
     assert "candidates failed, the first by RuntimeError: too large" in found.summary_
 
@@ -461,8 +465,8 @@ def noise_log(seed, n_episodes=40):
 
 @pytest.mark.slow
 def test_the_value_of_noise_is_noise():
-    few = dict(kernels=("both",), bandwidths=())
-    quick = policy(solver=QUICK)
+    few = dict(kernels=("both",), bandwidths=(), supports=())
+    quick = policy(support=0.0, bandwidth="median")
     found = [search(quick, **few).fit(noise_log(seed)) for seed in range(12)]
     ends = np.array([s.value_.confidence_interval for s in found])
     assert ((ends[:, 0] <= 0.0) & (ends[:, 1] >= 0.0)).mean() >= 0.9

@@ -51,7 +51,7 @@ pytestmark = [ignore_convergence, ignore_few_episodes, pytest.mark.slow]
 
 # The forest that finds what a log supports takes most of a small fit's time.
 FAST = dict(mirror_steps=2, max_iter=1, n_components=10, support=0.0)
-FOLDS = EpisodeKFold(3)
+FOLDS = EpisodeKFold(2)
 # Scorer, its metric, its sign, and settings that folds of few episodes allow.
 SCORERS = [
     (FittedQScorer, fitted_q_value, 1, {}),
@@ -180,7 +180,7 @@ def test_a_reference_goes_before_the_fold(
         sign * metric(fitted, log, discount=0.9, **settings).value
         for fitted in found["estimator"]
     ]
-    assert len({*expected}) == 3
+    assert len({*expected}) == 2
     assert_allclose(found["test_score"], expected, rtol=1e-10)
 
 
@@ -239,29 +239,6 @@ def test_copies_score_alike(scorer, metric, sign, settings, log, policy):
     ):
         assert copy(policy, None) == prepare_evaluation(policy, None)
         assert repr(copy) == repr(prepare_evaluation)
-
-
-@pytest.mark.slow
-def test_scores_in_two_processes(log):
-    one, two = (
-        GridSearchCV(
-            piped(),
-            {"stackelbergpolicyestimator__lam": [1.0, 10.0]},
-            cv=FOLDS,
-            scoring=FittedQScorer(report=True, reference=log),
-            refit=PessimisticRefit("value"),
-            n_jobs=n_jobs,
-        ).fit(log)
-        for n_jobs in (1, 2)
-    )
-    for key, expected in one.cv_results_.items():
-        if "_test_" in key and "rank" not in key:
-            # A worker has one thread, and sums of other threads round otherwise.
-            assert_allclose(two.cv_results_[key], expected, rtol=1e-8, atol=1e-10)
-        elif "time" not in key:
-            assert_array_equal(two.cv_results_[key], expected, key)
-    assert one.best_index_ == two.best_index_
-    assert "mean_test_lower_limit" in one.cv_results_
 
 
 def test_several_scorers_at_once(log):
@@ -436,7 +413,7 @@ def test_it_can_be_shown_copied_and_pickled():
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "numbers"),
-    [(GridSearchCV, (0.0, 1.0, 100.0)), (RandomizedSearchCV, (100.0,))],
+    [(GridSearchCV, (0.0, 100.0)), (RandomizedSearchCV, (100.0,))],
 )
 def test_a_search_refits_what_the_rule_chooses(kind, numbers, log):
     lam = "stackelbergpolicyestimator__lam"
@@ -454,7 +431,7 @@ def test_a_search_refits_what_the_rule_chooses(kind, numbers, log):
             **how,
         ).fit(log)
         results = search.cv_results_
-        splits = [results[f"split{k}_test_value"] for k in range(3)]
+        splits = [results[f"split{k}_test_value"] for k in range(2)]
         lams = [params[lam] for params in results["params"]]
         assert search.best_index_ == by_hand(splits, lams, number)
         twin = clone(piped()).set_params(**search.best_params_).fit(log)

@@ -232,7 +232,7 @@ def test_without_episode_each_row_is_an_episode():
 
 
 @pytest.mark.slow
-def test_structured_arrays_do_without_pandas():
+def test_logs_and_structured_arrays_do_without_pandas():
     code = (
         # sys.modules['pandas'] = None is a module to scikit-learn before 1.9.
         "import sys\n"
@@ -241,12 +241,15 @@ def test_structured_arrays_do_without_pandas():
         "        if name == 'pandas': raise ImportError(name)\n"
         "sys.meta_path.insert(0, NoPandas)\n"
         "import numpy as np\n"
-        "from sklearn_stackelberg.transitions import as_transitions\n"
+        "from sklearn_stackelberg.transitions import Transitions, as_transitions\n"
         "kinds = zip(['action', 'reward', 'episode', 'step'], 'Ofii')\n"
         "rows = [('a', 0, 0, 0), ('b', 1, 0, 1), (None, 0, 0, 2)]\n"
         "y = np.array(rows, dtype=list(kinds))\n"
         "log = as_transitions([[0], [1], [2]], y)\n"
         "assert log.next_state.ravel().tolist() == [1, 2]\n"
+        "log = Transitions([[0], [1]], [*'ab'], [0, 1], [[1], [2]], episode=[7, 7])\n"
+        "as_transitions(Transitions.concatenate(log, log[:1]).episodes[[0, 0]])\n"
+        "print(log.describe())"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import subprocess
-import sys
 
 import joblib
 import numpy as np
@@ -162,18 +160,6 @@ def test_repr_is_one_line(log):
         "<Transitions: 13 rows, 2 state columns, str actions; with episode, step>"
     )
     assert repr(log.episodes).startswith("<4 episodes of <Transitions")
-
-
-@pytest.mark.slow
-def test_works_where_pandas_is_not_installed():
-    code = (
-        "import sys; sys.modules['pandas'] = None\n"
-        "from sklearn_stackelberg.transitions import Transitions, as_transitions\n"
-        "log = Transitions([[0], [1]], [*'ab'], [0, 1], [[1], [2]], episode=[7, 7])\n"
-        "as_transitions(Transitions.concatenate(log, log[:1]).episodes[[0, 0]])\n"
-        "print(log.describe())"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
 # ---------------------------------------------------------------- indexing
