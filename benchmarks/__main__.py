@@ -29,6 +29,7 @@ TABLES = (
     "scaling",
     "throughput",
     "dask",
+    "out_of_core",
     "reading",
     "predict",
     "defaults",

@@ -109,6 +109,38 @@ def one_blas_thread() -> Iterator[None]:
                 _limits.pop().restore_original_limits()
 
 
+# How many threads a fit that has one of torch's may have blocks summed by.
+_threads_of_fit: ContextVar[int | None] = ContextVar("_threads_of_fit", default=None)
+
+_torch_users, _torch_lock, _torch_before = 0, Lock(), 1
+
+
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Small systems are solved by one thread, which says the same on any machine.
+
+    `map_blocks` still has those that there were. Of the calling thread alone, but for
+    what threads begin with that start meanwhile: the last to go sets that back.
+    """
+    global _torch_users, _torch_before
+    own = torch.get_num_threads()
+    with _torch_lock:
+        if _torch_users == 0:
+            _torch_before = own
+        _torch_users += 1
+    token = _threads_of_fit.set(_threads_of_fit.get() or own)
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        _threads_of_fit.reset(token)
+        torch.set_num_threads(own)
+        with _torch_lock:
+            _torch_users -= 1
+            if _torch_users == 0 and _torch_before != own:
+                torch.set_num_threads(_torch_before)
+
+
 _pools: dict[int, ThreadPoolExecutor] = {}
 _pools_lock = Lock()
 
@@ -123,8 +155,9 @@ def map_blocks(
     by several need not be equal to the bit to that by one, and several that share busy
     cores wait for one another at the end of every product.
     """
-    n_threads = torch.get_num_threads()
-    if n_threads == 1:
+    n_threads = _threads_of_fit.get() or torch.get_num_threads()
+    # Of one item the products have torch's threads: in a fit that is alone, one.
+    if n_threads == 1 or len(items) == 1:
         return map(function, items)
     return _pool(n_threads).map(function, items)
 
@@ -199,10 +232,11 @@ def _start_pool(n_threads: int) -> ThreadPoolExecutor:
 
 # A forked process has none of its parent's threads, and perhaps its locked lock.
 def _forget_threads() -> None:
-    global _pools_lock, _blas_lock, _blas_users
+    global _pools_lock, _blas_lock, _blas_users, _torch_users, _torch_lock
     _pools.clear()
     _limits.clear()
     _pools_lock, _blas_lock, _blas_users = Lock(), Lock(), 0
+    _torch_users, _torch_lock = 0, Lock()
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -80,5 +81,6 @@ def _is_one_piece(index: Index) -> bool:
 
 def row_batches(rows: Floats | StoredRows) -> Iterator[slice]:
     """Slices of rows, each of which may be held as float64 beside the rest."""
-    at_once = max(1, _BATCH_BYTES // (8 * max(1, rows.shape[1])))
+    width = math.prod(rows.shape[1:])
+    at_once = max(1, _BATCH_BYTES // (8 * max(1, width)))
     return gen_batches(len(rows), at_once)

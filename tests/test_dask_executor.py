@@ -35,7 +35,7 @@ import dask  # noqa: E402
 
 # tests/conftest.py makes forests small in this process, and not in the workers, whose
 # fits of a search are compared with those made here.
-FULL_FORESTS = True
+pytestmark = pytest.mark.usefixtures("full_fits")
 
 # While it starts or ends, a worker may leave a socket to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")

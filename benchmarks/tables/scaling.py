@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from functools import partial
 from typing import Any
@@ -19,6 +22,9 @@ SIZES = (10_000, 100_000, 1_000_000)
 N_FEATURES, N_ACTIONS, N_LANDMARKS, N_THREADS = 8, 4, 200, 2
 EPISODE_LENGTH = 100
 
+# Rows of which no next state is another row's state, and logs read in blocks.
+LOOSE, FROM_PARQUET = 1_000_000, (100_000, 1_000_000, 10_000_000)
+
 # Rows up to which an estimate of the policy is timed, too.
 N_EVALUATED = 1000
 
@@ -31,6 +37,14 @@ def run(rows: Rows, side: str = "both", seeds: int | None = None) -> str:
     for size in SIZES if side != "peers" else ():
         key = {"problem": f"{size} rows", "seed": 0, "method": "ours", "setting": {}}
         rows.once(key, partial(_in_process, size))
+    if side != "peers":
+        problem = f"{LOOSE} loose rows, rewards of noise"
+        key = {"problem": problem, "seed": 0, "method": "ours", "setting": {}}
+        rows.once(key, partial(_in_process, LOOSE, "loose"))
+    for size in FROM_PARQUET if side != "peers" else ():
+        problem = f"{size} rows from Parquet"
+        key = {"problem": problem, "seed": 0, "method": "ours", "setting": {}}
+        rows.once(key, partial(_from_parquet, size))
     for size, n_actions in MANY_ACTIONS if side != "peers" else ():
         problem = f"{size} rows, {n_actions} actions"
         key = {"problem": problem, "seed": 0, "method": "ours", "setting": {}}
@@ -38,25 +52,85 @@ def run(rows: Rows, side: str = "both", seeds: int | None = None) -> str:
     return table(rows)
 
 
-def _in_process(size: int, n_actions: int | None = None) -> dict[str, Any]:
-    given = [str(size)] if n_actions is None else [str(size), str(n_actions)]
+def _from_parquet(size: int) -> dict[str, Any]:
+    """The log is written by one process and fitted by another."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "log.parquet")
+        _run("write", size, path)
+        return _run("parquet", size, path)
+
+
+def _in_process(size: int, how: int | str = "linked") -> dict[str, Any]:
+    return _run("fit", size, how)
+
+
+def _run(*given: object) -> dict[str, Any]:
     finished = subprocess.run(
-        [sys.executable, "-m", "benchmarks.tables.scaling", *given],
-        env=threads(N_THREADS if n_actions is None else 1),
+        [sys.executable, "-m", "benchmarks.tables.scaling", *map(str, given)],
+        env=threads(1 if isinstance(given[2], int) else N_THREADS),
         cwd=ROOT,
         capture_output=True,
         text=True,
     )
     if finished.returncode:
-        raise RuntimeError(f"The fit of {size} rows failed:\n{finished.stderr}")
+        raise RuntimeError(f"{given} failed:\n{finished.stderr}")
     return json.loads(finished.stdout.splitlines()[-1])
 
 
-def make_log(size: int, n_actions: int = N_ACTIONS) -> Any:
-    """A stable linear system pushed by actions, in episodes of 100, float32."""
+def write_parquet(size: int, path: str) -> dict[str, Any]:
+    """The log of `make_log` in parts of a million rows, one below the other."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    writer = None
+    for seed in range(-(-size // 1_000_000)):
+        log = make_log(min(size, 1_000_000), seed=seed)
+        columns = {f"x{j}": log.state[:, j] for j in range(N_FEATURES)}
+        columns |= {"action": log.action, "reward": log.reward, "step": log.step}
+        columns["episode"] = log.episode + seed * 1_000_000
+        part = pa.table(columns)
+        if writer is None:
+            writer = pq.ParquetWriter(path, part.schema)
+        writer.write_table(part, row_group_size=100_000)
+    assert writer is not None
+    writer.close()
+    return {}
+
+
+def loose_log(size: int) -> Any:
+    """Rows whose next state is no other row's state, rewarded by noise."""
     from sklearn_stackelberg import Transitions
 
     rng = np.random.default_rng(0)
+    state, after = rng.normal(size=(2, size, N_FEATURES)).astype(np.float32)
+    action = rng.integers(N_ACTIONS, size=size)
+    return Transitions(state, action, rng.normal(size=size), after)
+
+
+def read_log(how: str, size: int, given: str) -> Any:
+    """A log as it is to be fitted."""
+    from sklearn_stackelberg import Transitions
+
+    if how == "parquet":
+        return Transitions.from_blocks(
+            given,
+            state=[f"x{j}" for j in range(N_FEATURES)],
+            action="action",
+            reward="reward",
+            episode="episode",
+            step="step",
+            folder=os.path.dirname(given),
+        )
+    if given == "loose":
+        return loose_log(size)
+    return make_log(size, N_ACTIONS if given == "linked" else int(given))
+
+
+def make_log(size: int, n_actions: int = N_ACTIONS, seed: int = 0) -> Any:
+    """A stable linear system pushed by actions, in episodes of 100, float32."""
+    from sklearn_stackelberg import Transitions
+
+    rng = np.random.default_rng(seed)
     length = min(EPISODE_LENGTH, size // 10)
     n_episodes = size // length
     push = rng.normal(size=(n_actions, N_FEATURES)).astype(np.float32)
@@ -85,36 +159,71 @@ def make_log(size: int, n_actions: int = N_ACTIONS) -> Any:
     )
 
 
-def fit(size: int, n_actions: int | None = None) -> dict[str, Any]:
-    """Fit one size in this process, and return its time and memory."""
+def fit(how: str, size: int, given: str) -> dict[str, Any]:
+    """Fit one log in this process, and return its time and memory."""
     import torch
 
-    torch.set_num_threads(N_THREADS if n_actions is None else 1)
+    # Of many actions, given by their number.
+    many = given.isdigit()
+    torch.set_num_threads(1 if many else N_THREADS)
     from sklearn_stackelberg import StackelbergPolicyEstimator
     from sklearn_stackelberg.metrics import doubly_robust_value
 
-    log = make_log(size, n_actions or N_ACTIONS)
+    held = _Held()
+    reading = time.perf_counter()
+    log = read_log(how, size, given)
+    reading = time.perf_counter() - reading
     before = _peak_gigabytes()
     start, started = time.perf_counter(), time.process_time()
     policy = StackelbergPolicyEstimator(
         n_components=N_LANDMARKS,
-        dtype="float32" if n_actions is None else "float64",
+        dtype="float64" if many else "float32",
         random_state=0,
     ).fit(log)
     found = {
         "score": float(policy.policy_value_),
         "seconds": round(time.perf_counter() - start, 3),
         "processor_seconds": round(time.process_time() - started, 3),
+        "reading_seconds": round(reading, 3),
         "peak_gigabytes": round(_peak_gigabytes(), 3),
+        "held_gigabytes": round(held.most(), 3),
         "peak_gigabytes_before_fit": round(before, 3),
         "n_iter": int(policy.n_iter_),
         "evaluations": len(policy.history_["value"]),
     }
-    if n_actions is not None and size <= N_EVALUATED:
+    if many and size <= N_EVALUATED:
         started = time.process_time()
         doubly_robust_value(policy, log, discount=0.99)
         found["doubly_robust_seconds"] = round(time.process_time() - started, 3)
     return found
+
+
+class _Held:
+    """The most memory of a process that is not of a file, looked at now and then."""
+
+    def __init__(self) -> None:
+        self._most, self._ends = 0.0, threading.Event()
+        self._watch = threading.Thread(target=self._look, daemon=True)
+        self._watch.start()
+
+    def _look(self) -> None:
+        while not self._ends.wait(0.1):
+            self._most = max(self._most, _anonymous_gigabytes())
+
+    def most(self) -> float:
+        """In GB; 0 where the system does not say."""
+        self._ends.set()
+        self._watch.join()
+        return self._most
+
+
+def _anonymous_gigabytes() -> float:
+    try:
+        with open("/proc/self/status", encoding="ascii") as status:
+            lines = [line.split() for line in status if line.startswith("RssAnon")]
+    except OSError:
+        return 0.0
+    return 1024 * int(lines[0][1]) / 1e9 if lines else 0.0
 
 
 def _peak_gigabytes() -> float:
@@ -130,16 +239,17 @@ def table(rows: Rows) -> str:
     lines = [
         [
             row["problem"],
+            f"{row['reading_seconds']:.1f}",
             f"{row['seconds']:.1f}",
-            f"{row['seconds'] / sizes[0]['seconds']:.1f}",
+            f"{row['processor_seconds']:.1f}",
             row["n_iter"],
             f"{row['peak_gigabytes']:.2f}",
-            f"{row['peak_gigabytes_before_fit']:.2f}",
+            f"{row['held_gigabytes']:.2f}",
         ]
         for row in sizes
     ]
-    headings = ["size", "fit, s", "times the first", "iterations"]
-    headings += ["peak memory, GB", "of it before fit, GB"]
+    headings = ["log", "making or reading it, s", "fit, s", "processor s", "iterations"]
+    headings += ["peak memory, GB", "most of no file, GB"]
     return (
         f"{N_FEATURES} state columns, {N_ACTIONS} actions, {N_LANDMARKS} landmarks, "
         f"{N_THREADS} threads, float32.\n\n"
@@ -165,4 +275,6 @@ def _many_actions(found: list[dict[str, Any]]) -> str:
 
 
 if __name__ == "__main__":
-    print(json.dumps(fit(*map(int, sys.argv[1:]))))
+    how, size, given = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+    made = write_parquet(size, given) if how == "write" else fit(how, size, given)
+    print(json.dumps(made))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .._executor import one_torch_thread
 from .._numpy_state import NumpyState
 from .._problem.action_space import Actions, DiscreteActions
 from .._problem.dataset import OfflineProblem, RewardUnits
@@ -206,6 +208,22 @@ class ClosedFormFit(Fit):
     def _make_problem(self) -> LSTDSystem:
         return self.players.linear_system()
 
+    def solve(
+        self,
+        lam: float,
+        observe: Observer | None = None,
+        keeps_interrupted: bool = False,
+    ) -> FitResult:
+        """As of `Fit`, the same to the bit whatever the number of threads."""
+        with self._threads():
+            return super().solve(lam, observe, keeps_interrupted)
+
+    def _threads(self) -> AbstractContextManager[None]:
+        problem = self.solver_problem
+        assert isinstance(problem, LSTDSystem)
+        # A large M is worth all threads.
+        return one_torch_thread() if problem.is_small else nullcontext()
+
     def _start(self) -> SolverState:
         return SolverState(self.players.start_weights())
 
@@ -217,9 +235,10 @@ class ClosedFormFit(Fit):
     def equilibrium(self, state: FitState, lam: float) -> Equilibrium:
         assert isinstance(state.policy, Tensor)
         assert isinstance(self.solver_problem, LSTDSystem)
-        return measure_equilibrium(
-            self.solver_problem, state.policy, lam=self.weight(lam), beta=self.beta
-        )
+        with self._threads():
+            return measure_equilibrium(
+                self.solver_problem, state.policy, lam=self.weight(lam), beta=self.beta
+            )
 
 
 class StochasticFit(Fit):

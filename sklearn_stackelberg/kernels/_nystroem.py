@@ -380,7 +380,8 @@ def in_batches(
 ) -> Floats:
     """A function of rows, (n, width), that holds so many numbers of each at a time."""
     out = np.empty((len(rows), width), dtype=dtype)
-    held = max(width if held is None else held, rows.shape[1])
+    # Of some rows there is a number, of others a vector.
+    held = max(width if held is None else held, 1, *rows.shape[1:])
     at_once = max(1, _BATCH_BYTES // (8 * held))
     for batch in gen_batches(len(rows), at_once):
         out[batch] = function(rows[batch])

@@ -41,6 +41,7 @@ class LSTDSystem(ABC):
     """
 
     dtype: torch.dtype
+    c: Tensor
 
     def __init__(
         self, rows: Rows, discount: float, ridge: float, log_length: float | None
@@ -48,6 +49,11 @@ class LSTDSystem(ABC):
         self.rows, self.discount, self.ridge = rows, discount, ridge
         self.n, self.total = len(rows.state), rows.total
         self.log_length = log_length or self.total
+
+    @property
+    def is_small(self) -> bool:
+        """Whether M is, so that one thread solves as fast as several."""
+        return 8 * len(self.c) ** 2 <= _KEPT_BYTES
 
     @abstractmethod
     def __call__(self, theta: Tensor) -> LinearSystem:
