@@ -33,12 +33,13 @@ distributed = pytest.importorskip(
 )
 import dask  # noqa: E402
 
-# tests/conftest.py makes forests small in this process, and not in the workers, whose
-# fits of a search are compared with those made here.
-pytestmark = pytest.mark.usefixtures("full_fits")
-
-# While it starts or ends, a worker may leave a socket to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+# tests/conftest.py makes fits small in this process, and not in the workers, whose fits
+# of a search are compared with those made here.
+pytestmark = [
+    pytest.mark.usefixtures("full_fits"),
+    # While it starts or ends, a worker may leave a socket to the garbage collector.
+    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
+]
 
 N_ROWS, N_BLOCKS = 300, 7
 
