@@ -10,7 +10,7 @@ from joblib import parallel_config
 from joblib.parallel import get_active_backend
 
 from .._dask_executor import DaskExecutor
-from .._executor import LOCAL, Executor, active_executor
+from .._executor import LOCAL, Executor, active_executor, one_blas_thread
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -22,13 +22,15 @@ def executor_of_joblib() -> Iterator[None]:
     backend, _ = get_active_backend()
     # By its name: joblib imports the class where it is asked for.
     if type(backend).__name__ != "DaskDistributedBackend":
-        yield
+        # Features and what is measured of them are the same to the bit, too.
+        with one_blas_thread():
+            yield
         return
     active = active_executor.set(_executor_on(backend.client))
     try:
         # All else stays here. Trees of small forests, one by one, cost more on the way
         # than they take; and a Gram matrix in parts need not be equal to the bit.
-        with parallel_config(backend="sequential"):
+        with parallel_config(backend="sequential"), one_blas_thread():
             yield
     finally:
         active_executor.reset(active)

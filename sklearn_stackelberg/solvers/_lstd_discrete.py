@@ -12,13 +12,14 @@ executor; what comes out, and θ, are on the CPU, where the small system is solv
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import cached_property, partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .._executor import LOCAL, active_executor
+from .._executor import LOCAL, active_executor, one_torch_thread
 from .._linalg import LinearSystem
 from .._problem.rows import (
     TABLE_BYTES,
@@ -129,8 +130,11 @@ class DiscreteLSTD(LSTDSystem):
         )
 
         make = partial(DiscreteBlock, settings=settings)
-        self.blocks = self._executor.place(make, parts)
-        self._sum_fixed()
+        # As in the search that follows.
+        is_small = 8 * size**2 <= _MATRIX_BYTES
+        with one_torch_thread() if is_small else nullcontext():
+            self.blocks = self._executor.place(make, parts)
+            self._sum_fixed()
 
     def on_rows(self, rows: Rows) -> DiscreteLSTD:
         numbers = self.n_actions, self.discount, self.ridge, self._chunk_rows

@@ -211,9 +211,30 @@ def test_a_fit_is_the_same_in_blocks_and_whatever_the_threads(monkeypatch, threa
     threads(1)
     loop = policy.fit(log).q_values(state)
     threads(2)
-    threaded = policy.fit(log).q_values(state)
+    with threadpool_limits(2, user_api="blas"):
+        threaded = policy.fit(log).q_values(state)
     np.testing.assert_allclose(loop, whole, rtol=1e-6, atol=1e-8)
     assert_array_equal(threaded, loop)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_fit_of_many_features_is_the_same_whatever_the_threads(dtype, threads):
+    rng = np.random.default_rng(0)
+    state = rng.normal(size=(2_001, 4))
+    action = rng.integers(4, size=2_000)
+    reward = state[:-1, 0] * (action == 1) + rng.normal(size=2_000)
+    log = Transitions(state[:-1], action, reward, state[1:])
+    found = []
+    for count in (1, 2):
+        threads(count)
+        policy = StackelbergPolicyEstimator(
+            discount=0.9, n_components=120, bandwidth=1.0, random_state=0, dtype=dtype
+        )
+        # Systems of 500 weights, and a Gram matrix: several threads round otherwise.
+        with threadpool_limits(count, user_api="blas"):
+            policy.fit(log)
+        found.append((policy.policy_value_, policy.policy_.weight.numpy().tobytes()))
+    assert found[0] == found[1]
 
 
 def blas_threads():
