@@ -195,7 +195,8 @@ def test_features_are_computed_once_on_the_worker_of_their_block(
     for _ in range(2):
         assert_same(figures(system), expected)
     asked = client.run(lambda dask_worker: dask_worker.asked)
-    assert [len(blocks) for blocks in asked.values()] == [4, 3]
+    # Of a worker that is late Dask may give a block to another.
+    assert sum(map(len, asked.values())) == N_BLOCKS
     # The states of the rows of all blocks, and what follows the last of each; none is
     # left out that is another row's state.
     assert N_ROWS <= sum(map(sum, asked.values())) <= N_ROWS + N_BLOCKS
