@@ -6,11 +6,13 @@ Imports nothing but the standard library: it runs before the environment is ther
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
 import venv
 from pathlib import Path
+from typing import Any
 
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parent
@@ -25,6 +27,26 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 def threads(number: int) -> dict[str, str]:
     """The process environment with that many threads for matrix products."""
     return {**os.environ, **dict.fromkeys(THREADS, str(number))}
+
+
+def run_module(
+    module: str, *given: object, n_threads: int = 1, first: Any = None
+) -> dict[str, Any]:
+    """The last line that a module of ours prints, as JSON, from a fresh process.
+
+    ``first`` is called there before all else, to limit what it may use.
+    """
+    finished = subprocess.run(
+        [sys.executable, "-m", module, *map(str, given)],
+        env=threads(n_threads),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        preexec_fn=first,
+    )
+    if finished.returncode:
+        raise RuntimeError(f"{module} {given} failed:\n{finished.stderr}")
+    return json.loads(finished.stdout.splitlines()[-1])
 
 
 def _wanted() -> str:

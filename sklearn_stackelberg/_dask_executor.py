@@ -21,6 +21,7 @@ from ._executor import (
     Part,
     add_to,
     one_blas_thread,
+    one_torch_thread,
     subtrees,
     tree_sum,
 )
@@ -167,13 +168,13 @@ _Sums = tuple[Floats, ...]
 
 def _build(made_of: bytes) -> object:
     make, part = pickle.loads(made_of)
-    with _one_thread():
+    with one_torch_thread(), one_blas_thread():
         return make(part)
 
 
 def _call(asked: bytes, *blocks: object) -> _Sums:
     method, *args = pickle.loads(asked)
-    with _one_thread():
+    with one_torch_thread(), one_blas_thread():
         terms = (getattr(block, method)(*args) for block in blocks)
         return tuple(sums.numpy() for sums in tree_sum(terms, add_to))
 
@@ -181,16 +182,3 @@ def _call(asked: bytes, *blocks: object) -> _Sums:
 def _add(left: _Sums, right: _Sums) -> _Sums:
     # Not where the left one was: Dask may need it again.
     return tuple(a + b for a, b in zip(left, right, strict=True))
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """As threads of `map_blocks` have it, in a thread that is Dask's."""
-    # It takes the number of all when it first asks, and it can be set after.
-    number = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with one_blas_thread():
-            yield
-    finally:
-        torch.set_num_threads(number)

@@ -59,8 +59,7 @@ class LocalExecutor:
     def place(
         self, make: Callable[[Item], Result], parts: Sequence[Item]
     ) -> list[Result]:
-        with one_blas_thread():
-            return list(map_blocks(make, parts))
+        return list(map_blocks(make, parts))
 
     def tree_sum(
         self, method: str, blocks: Sequence[Any], *args: object
@@ -69,8 +68,7 @@ class LocalExecutor:
             found: tuple[Tensor, ...] = getattr(block, method)(*args)
             return found
 
-        with one_blas_thread():
-            return tree_sum(map_blocks(term, blocks), add_to)
+        return tree_sum(map_blocks(term, blocks), add_to)
 
 
 LOCAL = LocalExecutor()
@@ -90,7 +88,7 @@ def _libraries() -> ThreadpoolController:
 
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """numpy's products by one thread, as `map_blocks` has torch's.
+    """numpy's products by one thread, as those of torch in a block are.
 
     The number is of the whole process: the first to come sets it, the last to go
     sets it back.
@@ -157,9 +155,9 @@ def map_blocks(
     """
     n_threads = _threads_of_fit.get() or torch.get_num_threads()
     # Of one item the products have torch's threads: in a fit that is alone, one.
-    if n_threads == 1 or len(items) == 1:
-        return map(function, items)
-    return _pool(n_threads).map(function, items)
+    is_alone = n_threads == 1 or len(items) == 1
+    with one_blas_thread():
+        yield from (map if is_alone else _pool(n_threads).map)(function, items)
 
 
 def tree_sum(

@@ -69,3 +69,13 @@ def short_response(monkeypatch):
     monkeypatch.setattr(stochastic + "_RESPONSE_STEPS", 2)
     monkeypatch.setattr(stochastic + "Stochastic._cg_steps", 5)
     monkeypatch.setattr(stochastic + "Stochastic._LINEAR_CG_STEPS", 20)
+
+
+@pytest.fixture
+def threads():
+    """Set how many threads torch has, for one test."""
+    import torch
+
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)

@@ -70,14 +70,6 @@ def near_client():
 
 
 @pytest.fixture
-def threads():
-    """Set how many threads torch has, for one test."""
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
-
-
-@pytest.fixture
 def short_blocks(monkeypatch):
     """Blocks of 40 rows: their bounds are found in this process."""
     monkeypatch.setattr(lstd_discrete, "_BLOCK_ROWS", 40)

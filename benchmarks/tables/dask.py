@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import pickle
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.environment import ROOT, threads
+from benchmarks.environment import run_module
 from benchmarks.report import Rows, markdown
 from benchmarks.tables.scaling import N_ACTIONS, N_FEATURES, make_log
 from sklearn_stackelberg import _dask_executor
@@ -50,21 +49,8 @@ def run(rows: Rows, side: str = "both", seeds: int | None = None) -> str:
     for kind, number in RUNS if side != "peers" else ():
         key = {"problem": f"{N_ROWS} rows", "seed": 0, "method": kind}
         setting = {"setting": {"workers": number}}
-        rows.once(key | setting, partial(_in_process, kind, number))
+        rows.once(key | setting, partial(run_module, __name__, kind, number))
     return table(rows)
-
-
-def _in_process(kind: str, number: int) -> dict[str, Any]:
-    finished = subprocess.run(
-        [sys.executable, "-m", "benchmarks.tables.dask", kind, str(number)],
-        env=threads(1),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    if finished.returncode:
-        raise RuntimeError(f"{kind} with {number} failed:\n{finished.stderr}")
-    return json.loads(finished.stdout.splitlines()[-1])
 
 
 class Timed:

@@ -11,7 +11,6 @@ import contextlib
 import json
 import os
 import resource
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.environment import ROOT, threads
+from benchmarks.environment import run_module
 from benchmarks.report import Rows, markdown
 
 LIMIT, TIMES = 768 * 2**20, 5
@@ -103,11 +102,11 @@ def _measure() -> dict[str, Any]:
         n = write_log(path, TIMES * LIMIT)
         size = os.path.getsize(path)
         with limited(LIMIT) as (kind, give, group):
-            stored = _in_process("blocks", path, give)
+            stored = run_module(__name__, "blocks", path, first=give)
             if group is not None:
                 peak = int((group / "memory.max_usage_in_bytes").read_text())
                 stored["group_peak"] = peak
-        memory = _in_process("memory", path)
+        memory = run_module(__name__, "memory", path)
     apart = max(
         float(np.abs(np.subtract(stored.pop(name), memory.pop(name))).max())
         for name in ("q", "probabilities", "value")
@@ -122,20 +121,6 @@ def _measure() -> dict[str, Any]:
         "stored": stored,
         "memory": memory,
     }
-
-
-def _in_process(how: str, path: str, give: Any = None) -> dict[str, Any]:
-    finished = subprocess.run(
-        [sys.executable, "-m", "benchmarks.tables.out_of_core", how, path],
-        env=threads(1),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        preexec_fn=give,
-    )
-    if finished.returncode:
-        raise RuntimeError(f"The fit failed ({how}):\n{finished.stderr[-4000:]}")
-    return json.loads(finished.stdout.splitlines()[-1])
 
 
 def fit(how: str, path: str) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import resource
-import subprocess
 import sys
 import tempfile
 import threading
@@ -15,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.environment import ROOT, threads
+from benchmarks.environment import run_module
 from benchmarks.report import Rows, markdown
 
 SIZES = (10_000, 100_000, 1_000_000)
@@ -64,17 +63,9 @@ def _in_process(size: int, how: int | str = "linked") -> dict[str, Any]:
     return _run("fit", size, how)
 
 
-def _run(*given: object) -> dict[str, Any]:
-    finished = subprocess.run(
-        [sys.executable, "-m", "benchmarks.tables.scaling", *map(str, given)],
-        env=threads(1 if isinstance(given[2], int) else N_THREADS),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    if finished.returncode:
-        raise RuntimeError(f"{given} failed:\n{finished.stderr}")
-    return json.loads(finished.stdout.splitlines()[-1])
+def _run(how: str, size: int, given: int | str) -> dict[str, Any]:
+    n_threads = 1 if isinstance(given, int) else N_THREADS
+    return run_module(__name__, how, size, given, n_threads=n_threads)
 
 
 def write_parquet(size: int, path: str) -> dict[str, Any]:

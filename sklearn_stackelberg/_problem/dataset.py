@@ -18,7 +18,7 @@ from ..transitions._actions import masks_at
 from ..transitions._discounting import carried, return_range, row_discount
 from ..transitions._linking import encode
 from ..transitions._step_anchor import StepAnchor
-from ..transitions._tables import shared_next_rows, take_rows
+from ..transitions._tables import take_rows, used_next_rows
 from ..transitions._time import refuse_endless
 from ..transitions._transitions import Transitions
 from ..transitions._weights import equal_episodes, with_weight
@@ -216,11 +216,7 @@ def _table_of(
     """A table of states, and where each row's state and next state are in it."""
     if isinstance(state, StoredRows) and isinstance(next_state, StoredRows):
         return state.table, state.index, next_state.index
-    shared = shared_next_rows(state, next_state, log)
-    # Of a next state that is never used there need be no row.
-    ended = np.flatnonzero(log.terminated)
-    shared[ended] = ended
-    return index_states(state, next_state, shared)
+    return index_states(state, next_state, used_next_rows(state, next_state, log))
 
 
 def _checked_states(

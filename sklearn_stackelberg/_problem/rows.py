@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.utils import gen_batches
 from torch import Tensor
 
-from .._executor import map_blocks, one_blas_thread
+from .._executor import map_blocks
 from .._stored_rows import StoredRows, row_batches
 
 # Written out, as `_typing` has them: this module imports none of ours, so that whatever
@@ -167,8 +167,7 @@ def _filled(
     def fill(some: slice) -> None:
         table[some] = torch.from_numpy(transform(states[some]))
 
-    with one_blas_thread():
-        list(map_blocks(fill, batches[1:]))
+    list(map_blocks(fill, batches[1:]))
     return table
 
 

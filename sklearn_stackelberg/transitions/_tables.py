@@ -409,3 +409,11 @@ def shared_next_rows(
     chained = np.flatnonzero(same)
     next_row[chained] = chained + 1
     return next_row
+
+
+def used_next_rows(state: AnyArray, next_state: AnyArray, log: Log) -> Index:
+    """The same, and a terminated row itself in place of its next, which is not used."""
+    next_row = shared_next_rows(state, next_state, log)
+    ended = np.flatnonzero(log.terminated)
+    next_row[ended] = ended
+    return next_row

@@ -28,14 +28,6 @@ CLOSE = {"rtol": 1e-10, "atol": 1e-12}
 
 
 @pytest.fixture
-def threads():
-    """Set how many threads torch has, for one test."""
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
-
-
-@pytest.fixture
 def short_blocks(monkeypatch):
     """Blocks of 40 rows."""
     monkeypatch.setattr(lstd_discrete, "_BLOCK_ROWS", 40)
