@@ -66,6 +66,12 @@ class PolicyTreeDisplay:
         -------
         PolicyTreeDisplay
         """
+        if not isinstance(explanation, PolicyExplanation):
+            raise TypeError(
+                "A PolicyExplanation, as explain_policy returns it, was expected; got "
+                f"{type(explanation).__name__}. Of a policy and a log use "
+                "PolicyTreeDisplay.from_estimator(policy, X, y)."
+            )
         return cls(explanation=explanation).plot(ax=ax)
 
     @classmethod

@@ -1,40 +1,23 @@
-"""Logs that are read block by block, and whose states stay in a file."""
+"""A table in parts: where they come from, and parts that hold whole episodes."""
 
 from __future__ import annotations
 
-import copy
 import os
-import shutil
-import tempfile
-import weakref
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sized
-from functools import partial
-from typing import Any, BinaryIO, Protocol, Self, TypeVar, cast
+from collections.abc import Hashable, Iterable, Iterator, Sized
+from typing import Any, Protocol, cast
 
 import numpy as np
-from numpy.typing import NDArray
-from sklearn.utils import check_array
 
-from .._stored_rows import StoredRows
-from ._chains import NoTransitions
 from ._ends import looks_like_an_end
-from ._refusals import rows_text
 from ._sources import check_known
 from ._tables import (
-    AnyArray,
     Frame,
-    Index,
-    Log,
+    column_names,
     is_frame,
-    listed,
-    shared_next_rows,
     stack,
     take_column,
     take_rows,
 )
-from ._words import refuse_words
-
-L = TypeVar("L", bound=Log)
 
 # Bytes of a table that are read at once, as float64, and the rows that this may be.
 _BLOCK_BYTES, _FEWEST_ROWS, _MOST_ROWS = 2**25, 2**10, 2**18
@@ -47,85 +30,8 @@ class Blocks(Protocol):
     def read(self, i: int, /) -> Frame: ...
 
 
-# Where a file may be made; None is the system's place for such.
-Folder = str | os.PathLike[str] | None
-
 # Any: a dataset or a stream of Arrow, a Dask DataFrame, or DataFrames of any library.
 Source = str | os.PathLike[str] | Blocks | Iterable[Frame] | Any
-
-
-class FromBlocks:
-    """The way from a table in parts to a log."""
-
-    @classmethod
-    def from_blocks(
-        cls, blocks: Source, *, episode: str, folder: Folder = None, **columns: Any
-    ) -> Self:
-        """Make transitions from a table that is larger than memory.
-
-        The table is read once, block by block. States, in the precision in which they
-        are given, are kept in a file that goes with the log; all other columns, some
-        100 bytes a row, in memory. What is learned is what `from_frame` would give.
-
-        Parameters
-        ----------
-        blocks : str, dataset, stream, iterable of DataFrames, or object
-            The path of a Parquet file, or of a folder of them with hive partitions; a
-            ``pyarrow.dataset`` (partitioned or not); a stream of Arrow; a Dask
-            DataFrame; DataFrames one by one; or an object with ``len`` and ``read(i)``
-            that returns a DataFrame. Rows of an episode must stand together, and may go
-            on in the next block.
-        episode : str
-            Column of the episode's name.
-        folder : str, default=None
-            Where the file of states is made: a subfolder, removed with the log. None is
-            the system's folder for temporary files.
-        **columns : str or list of str
-            The other columns, as in `from_frame`; ``state``, ``action`` and ``reward``
-            must be there.
-
-        Returns
-        -------
-        Transitions
-            In the order of the table, with states that are read where they are used.
-
-        Raises
-        ------
-        ValueError
-            As `from_frame`, with the number of the block; and if an episode goes on
-            after another one has begun.
-        OSError
-            If a block cannot be read, or the disk is full. Nothing is left there.
-
-        Examples
-        --------
-        >>> import pandas as pd
-        >>> from sklearn_stackelberg.transitions import Transitions
-        >>> df = pd.DataFrame({"patient": [*"aaabb"], "day": [1, 2, 3, 1, 2]})
-        >>> df["pulse"] = [80, 75, 70, 90, 95]
-        >>> df["dose"] = ["low", "high", None, "low", "low"]
-        >>> df["gain"] = [0.0, 1.0, None, 0.0, -1.0]
-        >>> names = {"state": "pulse", "action": "dose", "reward": "gain"}
-        >>> halves = [df[:2], df[2:]]
-        >>> Transitions.from_blocks(halves, episode="patient", step="day", **names)
-        <Transitions: 3 rows, 1 state column, str actions; with episode, step>
-        """
-        if missing := {"state", "action", "reward"} - {*columns}:
-            raise ValueError(
-                f"from_blocks needs the columns of {', '.join(sorted(missing))}: give "
-                "them by name, as to from_frame."
-            )
-        needed: list[Hashable] = [episode]
-        for role, names in columns.items():
-            # Of a mapping from actions to columns, the columns; a callable has none.
-            names = [*names.values()] if isinstance(names, Mapping) else names
-            if role != "step_unit" and names is not None and not callable(names):
-                needed += listed(names)
-        log: Any = cls  # Transitions, which stands above
-        make = partial(log.from_frame, episode=episode, **columns)
-        parts = read_blocks(blocks, needed)
-        found: Self = store_blocks(parts, make, log.concatenate, episode, folder)
-        return found
 
 
 def read_blocks(source: Source, columns: list[Hashable]) -> Iterator[Frame]:
@@ -205,81 +111,18 @@ def _scan(dataset: Any, columns: list[Hashable]) -> Iterator[Frame]:
         yield pa.Table.from_batches(held)
 
 
-def store_blocks(
-    blocks: Iterable[Frame],
-    make: Callable[[Frame], L],
-    join: Callable[..., L],
-    episode: Hashable,
-    folder: Folder,
-) -> L:
-    """The log of a table in parts, its states in a file that goes with the log.
-
-    ``make`` reads a part that holds whole episodes, ``join`` puts logs together.
-    """
-    own = tempfile.mkdtemp(prefix="sklearn_stackelberg_", dir=folder)
-    try:
-        with (
-            open(os.path.join(own, "states"), "w+b") as states,
-            tempfile.TemporaryFile(dir=own) as others,
-        ):
-            store = _Store(states, others)
-            for log in _read_logs(_whole_episodes(blocks, episode), make):
-                store.add(log)
-            if not store.logs:
-                raise ValueError("The blocks hold no rows.")
-            return store.finish(own, join)
-    except BaseException as error:
-        shutil.rmtree(own, ignore_errors=True)
-        if isinstance(error, OSError) and error.errno == 28:  # ENOSPC
-            raise OSError(
-                error.errno,
-                f"The disk that holds {own} is full: the states of the log, without "
-                "its other columns, are kept there. Give folder= one with more room",
-            ) from error
-        raise
-
-
-def _read_logs(
-    tables: Iterable[tuple[int, Frame]], make: Callable[[Frame], L]
-) -> Iterator[L]:
-    """Logs of tables one by one, one that has no transitions with another's."""
-    waiting: Frame | None = None
-    last: tuple[Frame, L] | None = None
-    failure: NoTransitions | None = None
-    for k, table in tables:
-        table = table if waiting is None else _below(waiting, table)
-        waiting = None
-        try:
-            log = make(table)
-        except NoTransitions as error:
-            if last is None:
-                waiting, failure = table, error
-                continue
-            table = _below(last[0], table)
-            last = table, make(table)
-            continue
-        except (ValueError, TypeError) as error:
-            raise type(error)(f"In block {k} (from 0): {error}") from error
-        if last is not None:
-            yield last[1]
-        last = table, log
-    if last is not None:
-        yield last[1]
-    elif failure is not None:
-        raise failure
-
-
-def _below(table: Frame, other: Frame) -> Frame:
-    found = stack([table, other])
+def one_table(tables: list[Frame]) -> Frame:
+    found = tables[0] if len(tables) == 1 else stack(tables)
     assert is_frame(found)
     return found
 
 
-def _whole_episodes(
+def whole_episodes(
     blocks: Iterable[Frame], episode: Hashable
 ) -> Iterator[tuple[int, Frame]]:
     """Parts that hold whole episodes: what a block leaves open goes into the next."""
     held: list[Frame] = []
+    columns: list[Hashable] = []
     seen: set[Any] = set()
     k, reading = -1, iter(blocks)
     while True:
@@ -291,16 +134,16 @@ def _whole_episodes(
             if not isinstance(error, OSError) and "Arrow" not in type(error).__name__:
                 raise
             raise OSError(f"Block {k} (from 0) could not be read: {error}") from error
-        if block is not None and len(block):
+        # Of what is no table `len` need not be.
+        if block is not None and (not is_frame(block) or len(block)):
+            columns = _refuse_other_columns(k, block, columns)
             held.append(block)
         if not held and block is None:
             return
         # Few rows say little of how a table is laid out, such as which way steps run.
         if block is not None and sum(map(len, held)) < _FEWEST_ROWS:
             continue
-        table = held[0]
-        for other in held[1:]:
-            table = _below(table, other)
+        table = one_table(held)
         names = np.asarray(take_column(table, episode))
         cut = len(names)
         if block is not None:
@@ -316,100 +159,29 @@ def _whole_episodes(
                     "must stand together: sort the table by episode first."
                 )
             seen |= own
-            yield k, _take(table, slice(0, cut))
+            yield k, take_slice(table, slice(0, cut))
         if block is None:
             return
-        held = [_take(table, slice(cut, len(names)))] if cut < len(names) else []
+        held = [take_slice(table, slice(cut, len(names)))] if cut < len(names) else []
 
 
-def _take(table: Frame, rows: slice) -> Frame:
+def _refuse_other_columns(
+    k: int, block: object, first: list[Hashable]
+) -> list[Hashable]:
+    if not is_frame(block):
+        raise TypeError(
+            f"Block {k} (from 0) is a {type(block).__name__}; a DataFrame was expected."
+        )
+    columns = column_names(block)
+    if first and {*columns} != {*first}:
+        raise ValueError(
+            f"Block {k} (from 0) has the columns {columns}, and the first block "
+            f"{first}: give all blocks the same ones."
+        )
+    return first or columns
+
+
+def take_slice(table: Frame, rows: slice) -> Frame:
     found = take_rows(table, rows)
     assert is_frame(found)
     return found
-
-
-class _Store:
-    """Logs without their states, which are written to a file one below the other."""
-
-    def __init__(self, states: BinaryIO, others: BinaryIO) -> None:
-        self._states, self._others = states, others
-        self.logs: list[Any] = []
-        self._next: list[Index] = []
-        self._names: list[AnyArray] = []
-        self._n = self._n_others = 0
-        self._dtype: np.dtype[Any] | None = None
-        self._template: Frame | None = None
-
-    def add(self, log: Log) -> None:
-        states = [self._checked(log.state, "state")]
-        states.append(self._checked(log.next_or_own_state(), "next_state"))
-        state, following = states
-        shared = shared_next_rows(state, following, log)
-        ended = np.flatnonzero(log.terminated)
-        shared[ended] = ended
-        other = np.flatnonzero(shared < 0)
-        index = shared + self._n
-        # Behind all states, whose number is not known yet.
-        index[other] = -1 - self._n_others - np.arange(len(other))
-        self._states.write(state.tobytes())
-        self._others.write(following[other].tobytes())
-        self._n, self._n_others = self._n + len(log), self._n_others + len(other)
-        self._next.append(index)
-        assert log.episode is not None
-        self._names.append(log.episode)
-        small = copy.copy(log)
-        small.state = small.next_state = np.empty((len(log), 0))
-        self.logs.append(small)
-        self._width = state.shape[1]
-        if self._template is None and is_frame(log.state):
-            self._template = _take(log.state, slice(0, 0))
-
-    def _checked(self, states: Any, name: str) -> NDArray[np.floating]:
-        refuse_words(states, name)
-        # As precise as the first block is.
-        dtype = [np.float64, np.float32] if self._dtype is None else self._dtype
-        found = check_array(
-            states, dtype=dtype, ensure_all_finite=False, input_name=name
-        )
-        bad = ~np.isfinite(found).all(axis=1)
-        if bad.any():
-            raise ValueError(
-                f"{name} is missing or infinite in "
-                f"{rows_text(bad, self._n + np.arange(len(bad)))} of the log. States "
-                "that are stored cannot be imputed later: impute them in the table, or "
-                "leave those rows out."
-            )
-        self._dtype = found.dtype
-        return np.ascontiguousarray(found)
-
-    def finish(self, own: str, join: Callable[..., L]) -> L:
-        self._others.seek(0)
-        shutil.copyfileobj(self._others, self._states)
-        self._states.flush()
-        assert self._dtype is not None
-        table = np.memmap(
-            self._states.name,
-            self._dtype,
-            "r",
-            shape=(self._n + self._n_others, self._width),
-        )
-        index = np.concatenate(self._next)
-        index = np.where(index < 0, self._n - 1 - index, index)
-        names = np.concatenate(self._names)
-        log: Any = join(*self.logs)
-        # Parts whose episodes were cut inside have numbers of their own.
-        if len(np.unique(names)) == len(np.unique(log.episode)):
-            log.episode = names
-        file = _File(own)
-        log.state = StoredRows(table, np.arange(self._n), file, self._template)
-        log.next_state = log.state.at(index)
-        found: L = log
-        return found
-
-
-class _File:
-    """A folder that is removed when no rows of it are used any more."""
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        weakref.finalize(self, shutil.rmtree, path, ignore_errors=True)

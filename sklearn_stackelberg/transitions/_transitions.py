@@ -12,7 +12,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._validation import check_discount
 from ._actions import read_masks
-from ._blocks import FromBlocks
 from ._checks import check_same_length
 from ._columns import Column
 from ._decision_table import WEIGHT
@@ -34,6 +33,7 @@ from ._frame import frame_columns, mask_roles, write_frame
 from ._history import histories, layout_of_log, warn_of_broken_histories
 from ._join import chain_episodes, chain_values, join_logs
 from ._sources import Table
+from ._stored_log import FromBlocks
 from ._tables import (
     FIELDS,
     AvailableRule,

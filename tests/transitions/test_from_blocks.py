@@ -14,7 +14,7 @@ from numpy.testing import assert_array_equal
 from sklearn_stackelberg import StackelbergPolicyEstimator, Transitions
 from sklearn_stackelberg._stored_rows import StoredRows, row_batches
 from sklearn_stackelberg.model_selection import EpisodeKFold
-from sklearn_stackelberg.transitions import _blocks
+from sklearn_stackelberg.transitions import _blocks, _stored_log
 
 ROLES = {
     "state": ["x", "y"],
@@ -227,7 +227,7 @@ def test_what_cannot_be_read_leaves_nothing(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(_blocks._Store, "add", full)
+    monkeypatch.setattr(_stored_log._Store, "add", full)
     fails(blocks, OSError, "is full.*folder=", tmp_path)
 
 
@@ -243,6 +243,31 @@ def test_a_parquet_file_that_is_none(tmp_path):
     path.write_bytes(content)
     with pytest.raises(ValueError, match="no column 'dose'"):
         Transitions.from_blocks(path, **ROLES | {"action": "dose"})
+
+
+def test_blocks_that_do_not_fit_together(tmp_path):
+    table = make_table()
+    blocks = cut(table, 20)
+    other = [blocks[0], blocks[1].rename(columns={"y": "z"})]
+    fails(other, ValueError, "Block 1 .* has the columns .*'z'.* the same", tmp_path)
+    fails([blocks[0], 3], TypeError, "Block 1 .* is a int; a DataFrame", tmp_path)
+    single = blocks[0].astype({"x": "float32", "y": "float32"})
+    fails([single, *blocks[1:]], ValueError, "double precision in a later", tmp_path)
+    log = Transitions.from_blocks([blocks[0], *cut(table, 20)[1:]], **ROLES)
+    whole = [blocks[0].assign(x=1), *blocks[1:]]
+    mixed = Transitions.from_blocks(whole, **ROLES)
+    assert mixed.state.dtype == log.state.dtype == np.float64
+
+
+def test_what_is_wrong_before_anything_is_read(tmp_path):
+    def never():
+        raise AssertionError
+        yield
+
+    with pytest.raises(TypeError, match=r"by the same names; gains is none"):
+        Transitions.from_blocks(never(), gains="gain", **ROLES)
+    with pytest.raises(NotADirectoryError, match=r"is no folder\. Make it first"):
+        Transitions.from_blocks(never(), folder=tmp_path / "none", **ROLES)
 
 
 def test_columns_that_are_missing_by_name():
