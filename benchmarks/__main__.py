@@ -36,6 +36,7 @@ TABLES = (
     "features",
     "units",
     "families",
+    "experiments",
     "suite",
     "rollouts",
     "ope_peers",
@@ -84,6 +85,15 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--methods", help="only those of these names, A|B")
     parser.add_argument(
+        "--only", metavar="NAME", help="one of the experiments, or A|B; keeps rows"
+    )
+    parser.add_argument(
+        "--pictures",
+        action="store_const",
+        const=True,
+        help="draw those of the experiments by stored rows, and compute nothing",
+    )
+    parser.add_argument(
         "--part",
         type=_part,
         metavar="K/N",
@@ -131,13 +141,14 @@ def main(arguments: list[str]) -> None:
     from benchmarks.report import Rows
 
     # Not every table can do a part of its problems or of its logs.
-    given = ("problems", "part", "half", "methods")
+    given = ("problems", "part", "half", "methods", "only", "pictures")
     chosen = {name: getattr(options, name) for name in given}
     chosen = {name: one for name, one in chosen.items() if one is not None}
     for name in options.tables:
         table = importlib.import_module(f"benchmarks.tables.{name}")
-        # Processes that share a table must not empty it.
-        rows = Rows(name, options.results, options.resume or options.part is not None)
+        # Processes that share a table must not empty it, nor a part of it the rest.
+        keep = options.resume or not {"part", "only", "pictures"}.isdisjoint(chosen)
+        rows = Rows(name, options.results, keep)
         rows.publish(table.run(rows, side=options.side, seeds=options.seeds, **chosen))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from benchmarks.problems import CARTPOLE_DEFAULT, ROLLOUT_SEED
+from benchmarks.problems import CARTPOLE_DEFAULT, ROLLOUT_SEED, ControlProblem
 from benchmarks.report import Clock, Rows, markdown
 from sklearn_stackelberg import HistoryStates, StackelbergPolicyEstimator
 from sklearn_stackelberg.datasets import rollout_returns
@@ -64,13 +64,16 @@ def run(rows: Rows, side: str = "both", seeds: int | None = None) -> str:
     for seed in range(FIRST_SEED, FIRST_SEED + (seeds or N_SEEDS)):
         for method in METHODS:
             key = {"problem": LOGGED.name, "seed": seed, "method": method}
-            rows.once({**key, "setting": {}}, partial(_score, seed, method))
+            compute = partial(score, LOGGED, seed, *METHODS[method])
+            rows.once({**key, "setting": {}}, compute)
     return table(rows)
 
 
-def _score(seed: int, method: str) -> dict[str, Any]:
-    columns, k = METHODS[method]
-    log = LOGGED.log(seed)
+def score(
+    problem: ControlProblem, seed: int, columns: Sequence[int], k: int
+) -> dict[str, Any]:
+    """What is earned by those columns of the last k observations."""
+    log = problem.log(seed)
     log = log.with_states(log.state[:, columns], log.next_state[:, columns])
     history = HistoryStates(k).fit(log)
     policy = StackelbergPolicyEstimator(random_state=seed)
