@@ -91,7 +91,7 @@ def test_a_missing_experiment_is_named():
 
 @pytest.mark.parametrize("level", partial_coverage.LEVELS)
 def test_a_log_of_pairs_holds_that_share_of_all_pairs(level):
-    problem = severity()
+    problem = partial_coverage._process(severity)
     log = partial_coverage.log_of_pairs(problem, level, 0)
     pairs = np.unique(np.column_stack([log.state, log.action]), axis=0)
     # Of 750 pairs and 2,000 rows a few are not drawn.
@@ -101,7 +101,7 @@ def test_a_log_of_pairs_holds_that_share_of_all_pairs(level):
 
 
 def test_exploration_is_from_the_usual_policy_to_random_actions():
-    problem = severity()
+    problem = partial_coverage._process(severity)
     few, all_ = (partial_coverage.explored(problem, level) for level in (0.0, 1.0))
     np.testing.assert_array_equal(few.logger.max(axis=1), 1.0)
     assert share(problem, all_.logger_value) == pytest.approx(0.0, abs=1e-9)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Row = Mapping[str, Any]
-OURS = "Stackelberg"
+OURS, LOGGER = "Stackelberg", "logger"
 _MAKE = {method.name: method.make for method in known_methods()}
 
 

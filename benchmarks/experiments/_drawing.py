@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
+from benchmarks.experiments._base import LOGGER
 from benchmarks.families.problem import Array
 
 # Okabe and Ito's colours; a marker and a dash of its own for who sees none of them.
@@ -37,7 +38,7 @@ def panels(n: int, width: float = 4.0, height: float = 3.4) -> tuple[Figure, Any
 
 
 def style(place: int) -> dict[str, Any]:
-    """Colour, marker and dash of the method of that place."""
+    """Colour, marker and dash of the method of that place; the last is the logger's."""
     colour, marker, dash = _STYLES[place]
     return {"color": colour, "marker": marker, "ls": dash, "ms": 5.5, "lw": 1.6}
 
@@ -70,7 +71,7 @@ def curves(
             label=(labels or {}).get(name, name),
             capsize=2,
             elinewidth=0.9,
-            **style(place),
+            **style(-1 if name == LOGGER else place),
         )
 
 

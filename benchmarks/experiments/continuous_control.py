@@ -25,7 +25,15 @@ from benchmarks.continuous_problems import (
     poor_feedback,
     swing_up,
 )
-from benchmarks.experiments._base import OURS, Row, Task, level_table, made, scores
+from benchmarks.experiments._base import (
+    LOGGER,
+    OURS,
+    Row,
+    Task,
+    level_table,
+    made,
+    scores,
+)
 from benchmarks.problems import DISCOUNT
 from benchmarks.report import Clock
 from benchmarks.tables.continuous_lq import share
@@ -37,7 +45,7 @@ if TYPE_CHECKING:
 
 N_LOGS, N_EPISODES = 3, 50
 LEVELS = (0.01, 0.1, 0.3, 1.0)
-TUNED, LOGGER = f"{OURS}, tuned before", "logger"
+TUNED, FREE = f"{OURS}, tuned before", f"{OURS}, support 0"
 GRIDS: Mapping[str, Array] = {
     PENDULUM.name: np.linspace(-2.0, 2.0, 5)[:, None],
     POINT_MASS.name: np.array(list(product((-0.6, 0.0, 0.6), repeat=2))),
@@ -81,6 +89,11 @@ def _default(log: Transitions, seed: int, name: str) -> Any:
     return made(OURS, DISCOUNT, seed, action_type="continuous").fit(log)
 
 
+def _free(log: Transitions, seed: int, name: str) -> Any:
+    given = {"action_type": "continuous", "support": 0.0}
+    return made(OURS, DISCOUNT, seed, **given).fit(log)
+
+
 def _tuned(log: Transitions, seed: int, name: str) -> Any:
     if name == PENDULUM.name:
         return ours.fit_torque(log, seed, **ours.PENDULUM_GRID[0])
@@ -98,6 +111,7 @@ def _lspi(log: Transitions, seed: int, name: str) -> Any:
 
 METHODS: Mapping[str, Callable[[Transitions, int, str], Any]] = {
     OURS: _default,
+    FREE: _free,
     TUNED: _tuned,
     "LSPI on a grid": _lspi,
     "BC extra trees": _clone,

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks.experiments._base import (
+    LOGGER,
     OURS,
     Row,
     Task,
@@ -50,7 +51,6 @@ METHODS: dict[str, tuple[dict[str, float], ...]] = {
 }
 # Both peers as they come, beside their best ridge.
 AS_THEY_COME = {name: f"{name}, as it comes" for name in ("LSPI kernel", "FQI kernel")}
-LOGGER = "logger"
 
 
 @cache

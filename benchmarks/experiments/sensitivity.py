@@ -53,12 +53,14 @@ class Point(NamedTuple):
 def point(unit: Array) -> Point:
     """A point of the unit cube as hyperparameters and a log."""
     lam, beta, kernel, bandwidth, log = unit
-    setting = {
+    setting: dict[str, Any] = {
         "lam": float(10.0 ** (4.0 * lam - 1.0)),  # 0.1 to 1,000
         "beta": float(10.0 ** (4.0 * beta - 3.0)),  # 0.001 to 10
         "kernel": KERNELS[int(len(KERNELS) * kernel)],
         "bandwidth": float(2.0 ** (4.0 * bandwidth - 2.0)),  # 1/4 to 4 medians
     }
+    if setting["kernel"] == "delta":
+        setting["bandwidth"] = "median"  # of equal or not there is no length
     return Point(int(N_SOBOL_LOGS * log), setting)
 
 

@@ -91,5 +91,5 @@ def picture(rows: Sequence[Row]) -> Figure:
         axes.minorticks_off()
         axes.set(title=problem.name, xlabel="patients", ylim=(-0.9, 1.1))
         axes.legend(frameon=False, fontsize=8, loc="lower right")
-    every[0].set_ylabel("0 the randomised treatment, 1 the best known")
+    every[0].set_ylabel("0 randomised, 1 the best known")
     return figure
