@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 OURS, LOGGER = "Stackelberg", "logger"
+FREE = f"{OURS}, support 0"  # an action needs no rows near the state
 _MAKE = {method.name: method.make for method in known_methods()}
 
 

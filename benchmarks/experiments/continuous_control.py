@@ -26,6 +26,7 @@ from benchmarks.continuous_problems import (
     swing_up,
 )
 from benchmarks.experiments._base import (
+    FREE,
     LOGGER,
     OURS,
     Row,
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 
 N_LOGS, N_EPISODES = 3, 50
 LEVELS = (0.01, 0.1, 0.3, 1.0)
-TUNED, FREE = f"{OURS}, tuned before", f"{OURS}, support 0"
+TUNED = f"{OURS}, tuned before"
 GRIDS: Mapping[str, Array] = {
     PENDULUM.name: np.linspace(-2.0, 2.0, 5)[:, None],
     POINT_MASS.name: np.array(list(product((-0.6, 0.0, 0.6), repeat=2))),

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks.experiments._base import (
+    FREE,
     LOGGER,
     OURS,
     Row,
@@ -44,6 +45,7 @@ PROBLEMS: tuple[Callable[[], Finite], ...] = (severity, garnet)
 RIDGES = ({"ridge": 1e-5}, {"ridge": 1e-3}, {"ridge": 1e-1})
 METHODS: dict[str, tuple[dict[str, float], ...]] = {
     OURS: ({},),
+    FREE: ({"support": 0.0},),
     "LSPI kernel": RIDGES,
     "FQI kernel": RIDGES,
     "VI-LCB": ({},),
@@ -134,11 +136,20 @@ def _score(
     setting: dict[str, float],
 ) -> dict[str, Any]:
     problem, given = _process(make), log()
+    policy = made(method.split(",")[0], problem.discount, seed, **setting)
+    diverged = False
     with Clock() as clock:
-        policy = made(method, problem.discount, seed, **setting).fit(given)
+        try:
+            policy.fit(given)
+        except ValueError as error:
+            # Fitted Q iteration may: Q is infinite then.
+            if "infs or NaNs" not in str(error):
+                raise
+            diverged = True
     pairs = np.column_stack([given.state, given.action])
     return {
-        "score": share(problem, problem.value(policy)),
+        "score": 0.0 if diverged else share(problem, problem.value(policy)),
+        "diverged": diverged,
         "logged_pairs": len(np.unique(pairs, axis=0)) / problem.logger.size,
         **clock.row(),
     }
@@ -172,11 +183,15 @@ def table(rows: Sequence[Row]) -> str:
         if row["method"] in AS_THEY_COME and row["setting"]["ridge"] == 1e-5
     ]
     names = [*METHODS, *AS_THEY_COME.values(), LOGGER]
+    fits = [row for row in rows if row["method"] == "FQI kernel"]
+    infinite = sum(row.get("diverged", False) for row in fits)
     return (
         "Share of the way from random actions (0) to the optimum (1), exact; mean ± "
         "standard deviation over the logs.\n\n"
         + level_table([*rows, *default], "level", names, "{:.0%}".format)
-        + f"\n\nPairs that were logged at all under exploration, by level: {seen}."
+        + f"\n\nPairs that were logged at all under exploration, by level: {seen}. "
+        f"FQI kernel diverged in {infinite} of {len(fits)} fits, which count as random "
+        "actions."
     )
 
 
@@ -198,5 +213,5 @@ def picture(rows: Sequence[Row]) -> Figure:
         what = "pairs ever logged" if problem.endswith(PAIRS) else "random steps"
         axes.set(title=problem, xlabel=what, ylim=(-1.1, 1.1))
     every[0].set_ylabel("0 random actions, 1 the optimum")
-    legend_below(figure, every[-1], 6)
+    legend_below(figure, every[-1], 7)
     return figure

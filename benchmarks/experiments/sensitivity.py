@@ -218,13 +218,16 @@ def picture(rows: Sequence[Row]) -> Figure:
             given = [value for (value,) in found]
             values = np.array([*found.values()])  # (levels, logs)
             at = np.arange(len(given))
+            # Between kernels there is nothing to draw a line through.
+            joined = {"ls": "" if factor == "kernel" else "-"}
             for log in values.T:
-                axes.plot(at, log, color="0.65", lw=0.8, marker=".", ms=4)
-            axes.plot(at, values.mean(axis=1), **style(0))
+                axes.plot(at, log, color="0.65", lw=0.8, marker=".", ms=4, **joined)
+            axes.plot(at, values.mean(axis=1), **style(0) | joined)
             axes.set_xticks(at, map(_text, given))
             axes.axhline(0.0, color="0.3", lw=0.9, ls=":")
             axes.axhline(1.0, color="black", lw=0.9)
-            axes.set(title=f"{name}\n{factor}", ylim=(-0.6, 1.1))
+            unit = ", medians" if factor == "bandwidth" else ""
+            axes.set(title=f"{name}\n{factor}{unit}", ylim=(-0.6, 1.1))
         _draw_indices(line[-1], rows, name)
         line[0].set_ylabel("0 the logger, 1 the optimum")
     for axes in every.ravel():
