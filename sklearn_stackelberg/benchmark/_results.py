@@ -8,10 +8,10 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from statistics import median
 from typing import Any, NamedTuple
 
+from .._html import html_table
 from ..metrics._differences import ValueDifference
 from ..metrics._estimate import Limits, OffPolicyEstimate, shown
 
@@ -183,13 +183,7 @@ class MethodComparison:
 
     def _repr_html_(self) -> str:
         header, *lines = self._cells()
-        head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
-        body = "".join(
-            "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in line) + "</tr>"
-            for line in lines
-        )
-        caption = escape(" ".join(self._notes()))
-        return f"<table><caption>{caption}</caption><tr>{head}</tr>{body}</table>"
+        return html_table(header, lines, " ".join(self._notes()))
 
     def _cells(self) -> list[list[str]]:
         level = f"{100 * self.confidence_level:g} % interval"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .._html import html_table
 from .._typing import Floats, Index, RandomStateLike
 from .._validation import check_discount, check_rules, integer, non_negative
 from ..kernels._registry import KernelLike
@@ -311,6 +313,17 @@ class CoverageReport:
                 "to_frame needs pandas: python -m pip install pandas"
             ) from error
         return pd.DataFrame(self.top_rows)
+
+    def _repr_html_(self) -> str:
+        said, *warned = str(self).split("\nWarning: ")
+        names = [*self.top_rows[0]] if self.top_rows else []
+        cells = [
+            [f"{x:.3g}" if isinstance(x, float) else str(x) for x in row.values()]
+            for row in self.top_rows
+        ]
+        table = html_table(names, cells, "The heaviest rows")
+        notes = "".join(f"<p><b>Warning:</b> {escape(text)}</p>" for text in warned)
+        return f"<p>{escape(said)}</p>{table if cells else ''}{notes}"
 
     def __str__(self) -> str:
         episodes = self.effective_episodes is not None

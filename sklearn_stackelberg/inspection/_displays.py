@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,8 +14,12 @@ from ._coverage import CoverageReport
 if TYPE_CHECKING:  # matplotlib is needed by whoever draws, and by nobody else
     from matplotlib.axes import Axes
 
-# Two of the palette of Okabe and Ito, which the colour-blind can distinguish.
+# Of the palette of Okabe and Ito, which the colour-blind can distinguish: two for lines,
+# and fills that are light enough for black text. In print lines differ by their dashes,
+# points by their shape, and fills by their lightness and by what is written on them.
 BLUE, ORANGE = "#0072B2", "#D55E00"
+FILLS = ["#56B4E9", "#E69F00", "#F0E442", "#009E73", "#CC79A7", "#BBBBBB"]
+LINES, MARKERS = ["-", "--", "-.", ":"], ["o", "s", "^", "D", "v", "P", "X", "*"]
 
 
 def axes_or_new(ax: Axes | None) -> Axes:
@@ -31,8 +35,60 @@ def axes_or_new(ax: Axes | None) -> Axes:
     return pyplot.subplots(layout="constrained")[1]
 
 
+def fills(n: int, ordered: bool) -> list[Any]:
+    """Colours of so many actions: from dark to light where these are numbers."""
+    if not ordered:  # more actions than colours go round
+        return [FILLS[j % len(FILLS)] for j in range(n)]
+    # Optional, as all of matplotlib is. Light enough for black hatches.
+    from matplotlib import colormaps
+
+    return [*colormaps["cividis"](np.linspace(0.35, 1.0, n))]
+
+
+def plain(text: str) -> str:
+    """Text in which matplotlib finds no mathematics."""
+    return text.replace("$", r"\$")
+
+
+class Display:
+    """A picture: what it shows is computed once, and may be drawn often."""
+
+    ax_: Axes
+    figure_: Any  # of matplotlib, a Figure or a part of one
+
+    def plot(self, *, ax: Axes | None = None, **kwargs: Any) -> Self:
+        """Draw.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            None draws on a new figure.
+        **kwargs
+            Of the line, where the picture is one.
+
+        Returns
+        -------
+        Display
+            Itself.
+        """
+        axes = axes_or_new(ax)
+        self.ax_, self.figure_ = axes, axes.figure
+        size = self._size()
+        if ax is None and size is not None:
+            self.figure_.set_size_inches(*size)
+        self._draw(axes, **kwargs)
+        return self
+
+    def _size(self) -> tuple[float, float] | None:
+        """Of a new figure, in inches."""
+        return None
+
+    def _draw(self, ax: Axes, **kwargs: Any) -> None:
+        raise NotImplementedError
+
+
 @dataclass(kw_only=True, eq=False, repr=False)
-class CoverageDisplay:
+class CoverageDisplay(Display):
     """How few rows carry how much of a value's weight.
 
     Use `from_report` to make one; `plot` draws it again.
@@ -98,26 +154,12 @@ class CoverageDisplay:
         )
         return display.plot(ax=ax, **line_kwargs)
 
-    def plot(self, *, ax: Axes | None = None, **line_kwargs: object) -> CoverageDisplay:
-        """Draw.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, default=None
-        **line_kwargs
-            Of the curve.
-
-        Returns
-        -------
-        CoverageDisplay
-            Itself.
-        """
+    def _draw(self, ax: Axes, **kwargs: Any) -> None:
         # Optional, as all of matplotlib is.
         from matplotlib.ticker import PercentFormatter
 
-        ax = axes_or_new(ax)
         label = f"{100 * self.effective_share:.0f} % effective rows"
-        style: dict[str, Any] = {"color": BLUE, "label": label} | line_kwargs
+        style: dict[str, Any] = {"color": BLUE, "label": label} | kwargs
         (self.line_,) = ax.plot(self.share_of_rows, self.share_of_weight, **style)
         # Where all rows weigh alike.
         ax.plot([0, 1], [0, 1], color="0.6", ls=":", zorder=1)
@@ -127,12 +169,10 @@ class CoverageDisplay:
         for axis in (ax.xaxis, ax.yaxis):
             axis.set_major_formatter(PercentFormatter(1.0))
         ax.legend(loc="lower right")
-        self.ax_, self.figure_ = ax, ax.figure
-        return self
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class TuningDisplay:
+class TuningDisplay(Display):
     """Held-out score of a search's candidates against one parameter.
 
     Use `from_search` to make one; `plot` draws it again.
@@ -273,25 +313,11 @@ class TuningDisplay:
         )
         return display.plot(ax=ax, **line_kwargs)
 
-    def plot(self, *, ax: Axes | None = None, **line_kwargs: object) -> TuningDisplay:
-        """Draw.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, default=None
-        **line_kwargs
-            Of the line of means.
-
-        Returns
-        -------
-        TuningDisplay
-            Itself.
-        """
-        ax = axes_or_new(ax)
+    def _draw(self, ax: Axes, **kwargs: Any) -> None:
         numbers = all(is_number(value) for value in self.values)
         x = np.array(self.values if numbers else np.arange(len(self.values)), float)
         style: dict[str, Any] = {"color": BLUE, "marker": "o", "label": "held-out mean"}
-        (self.line_,) = ax.plot(x, self.mean, **style | line_kwargs)
+        (self.line_,) = ax.plot(x, self.mean, **style | kwargs)
         self.band_ = ax.fill_between(
             x,
             self.mean - self.standard_error,
@@ -323,8 +349,6 @@ class TuningDisplay:
         low, high = ax.get_ylim()
         ax.set_ylim(low, high + 0.3 * (high - low))  # room that the lines leave free
         ax.legend(loc="upper center", ncols=2, frameon=False)
-        self.ax_, self.figure_ = ax, ax.figure
-        return self
 
 
 def _truth(

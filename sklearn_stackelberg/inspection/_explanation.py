@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 
+from .._html import html_table
 from .._typing import AnyArray, Flags, Floats, RandomStateLike
 from .._validation import check_level, check_rules, integer
 from ..metrics._cross_fitted import SharedEvaluation, Splitter
@@ -24,7 +25,6 @@ from ..transitions._actions import masks_of
 from ..transitions._time import refuse_endless
 from ._coverage import percent
 from ._imitation import Imitation, seen_by_rows
-from ._page import html_table
 from ._rule_columns import ExplainedLog, discount_of
 from ._rule_tree import DiscreteTreePolicy, TreePolicy
 

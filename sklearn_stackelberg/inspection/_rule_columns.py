@@ -74,7 +74,7 @@ class RuleColumns(TransformerMixin, BaseEstimator):
             )
         self.columns_: list[RuleColumn] = []
         for j, name in enumerate(named):
-            self.columns_ += _described(_column(X, j), j, name)
+            self.columns_ += _described(table_column(X, j), j, name)
         return self
 
     def transform(self, X: States) -> Floats:
@@ -83,7 +83,7 @@ class RuleColumns(TransformerMixin, BaseEstimator):
         X = collected(X)
         validate_data(self, X, reset=False, skip_check_array=True)
         places = {column.place for column in self.columns_}
-        values = {j: _column(X, j) for j in places}
+        values = {j: table_column(X, j) for j in places}
         return np.column_stack([_numbers(values[c.place], c) for c in self.columns_])
 
     def get_feature_names_out(self, input_features: object = None) -> AnyArray:
@@ -95,7 +95,7 @@ class RuleColumns(TransformerMixin, BaseEstimator):
         )
 
 
-def _column(states: States, place: int) -> AnyArray:
+def table_column(states: States, place: int) -> AnyArray:
     """Numbers, or what else there is as objects."""
     found: Any = plain_column(states, place)
     values = np.asarray(found)
@@ -124,14 +124,14 @@ def _is_missing(value: object) -> bool:
     return value is None or type(value).__name__ == "NAType" or value != value
 
 
-def _missing(values: AnyArray) -> Flags:
+def missing_in(values: AnyArray) -> Flags:
     if values.dtype.kind == "f":
         return np.isnan(values)
     return np.array([_is_missing(value) for value in values], dtype=bool)
 
 
 def _described(values: AnyArray, place: int, name: str) -> list[RuleColumn]:
-    missing = _missing(values)
+    missing = missing_in(values)
     lacks = [RuleColumn(place, name, is_missing=True)] if missing.any() else []
     if values.dtype.kind == "f":
         filled = float(np.median(values[~missing])) if not missing.all() else 0.0
@@ -143,7 +143,7 @@ def _described(values: AnyArray, place: int, name: str) -> list[RuleColumn]:
 
 
 def _numbers(values: AnyArray, column: RuleColumn) -> Floats:
-    missing = _missing(values)
+    missing = missing_in(values)
     if column.is_missing:
         return missing.astype(np.float64)
     if column.word is not None:

@@ -9,23 +9,19 @@ import numpy as np
 
 from .._typing import Floats
 from ._coverage import percent
-from ._displays import axes_or_new
+from ._displays import FILLS, Display
 from ._explanation import PolicyExplanation, action_text, explain_policy
 from ._rule_tree import LEAF, RuleTree
 
 if TYPE_CHECKING:  # matplotlib is needed by whoever draws, and by nobody else
     from matplotlib.axes import Axes
 
-# Of Okabe and Ito, light enough for black text; in print they differ by their
-# lightness, and every leaf says its action in words.
-_FILLS = ["#56B4E9", "#E69F00", "#F0E442", "#009E73", "#CC79A7", "#BBBBBB"]
-
 # Letters of a name in a box of a tree of sixteen leaves.
 _LETTERS = 22
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class PolicyTreeDisplay:
+class PolicyTreeDisplay(Display):
     """A tree in the place of a policy, with what each leaf does.
 
     Use `from_explanation` or `from_estimator` to make one; `plot` draws it again.
@@ -119,26 +115,13 @@ class PolicyTreeDisplay:
         # right sixteen leaves are a page; side by side they would be three feet.
         return 2.1 * (explanation.depth + 1), 0.4 + 0.62 * len(explanation.rules)
 
-    def plot(self, *, ax: Axes | None = None) -> PolicyTreeDisplay:
-        """Draw.
+    def _size(self) -> tuple[float, float]:
+        return self.size_of(self.explanation)
 
-        Parameters
-        ----------
-        ax : matplotlib Axes, default=None
-
-        Returns
-        -------
-        PolicyTreeDisplay
-            Itself.
-        """
+    def _draw(self, ax: Axes, **kwargs: Any) -> None:
         tree: RuleTree = self.explanation.tree_[-1].rules_
         columns = self.explanation.tree_[0].columns_
         rules = dict(zip(tree.leaves.tolist(), self.explanation.rules, strict=True))
-        is_new = ax is None
-        ax = axes_or_new(ax)
-        figure: Any = ax.figure  # or a part of one
-        if is_new:
-            figure.set_size_inches(*self.size_of(self.explanation))
         x, y = tree.levels().astype(float), -_places(tree)
         actions = sorted({action_text(rule.action) for rule in rules.values()})
         self.texts_ = []
@@ -148,7 +131,7 @@ class PolicyTreeDisplay:
                 rule = rules[node]
                 action = action_text(rule.action)
                 # More actions than colours go round: the words tell them apart.
-                box["fc"] = _FILLS[actions.index(action) % len(_FILLS)]
+                box["fc"] = FILLS[actions.index(action) % len(FILLS)]
                 text = (
                     f"take {_short(action)}: {rule.advantage:+.2g} vs. logged\n"
                     f"{rule.n_rows:,} rows, {percent(rule.share)}"
@@ -193,8 +176,6 @@ class PolicyTreeDisplay:
             )
         ax.set(xlim=(-0.5, tree.depth + 0.5), ylim=(-len(rules) + 0.4, 0.6))
         ax.set_axis_off()
-        self.ax_, self.figure_ = ax, figure
-        return self
 
 
 def _places(tree: RuleTree) -> Floats:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from html import escape
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .._html import html_table
 from .._typing import AnyArray, Flags, RandomStateLike
 from .._validation import check_rules, one_of
 from ..transitions._as_transitions import as_transitions
@@ -81,13 +81,7 @@ class PolicyComparison:
 
     def _repr_html_(self) -> str:
         header, *lines = self._cells()
-        head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
-        body = "".join(
-            "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in line) + "</tr>"
-            for line in lines
-        )
-        caption = escape(self._caption())
-        return f"<table><caption>{caption}</caption><tr>{head}</tr>{body}</table>"
+        return html_table(header, lines, self._caption())
 
     def _caption(self) -> str:
         hold = "all at once" if self.simultaneous else "each alone"

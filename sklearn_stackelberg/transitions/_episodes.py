@@ -11,6 +11,7 @@ from typing import Any, Generic, NoReturn, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from .._html import html_table
 from ._linking import count_steps, encode, link
 from ._tables import Log, column_names, is_frame
 
@@ -150,8 +151,18 @@ class LogSummary:
     available_range: tuple[float, float, float] | None = None
     duration_range: tuple[float, float, float] | None = None
     left_out_reward: float = 0.0  # share of the rewards' sum of absolute values
+    propensity_range: tuple[float, float, float] | None = None
 
     def __str__(self) -> str:
+        lines = self._lines().items()
+        return "\n".join(f"{name + ':':<15}{text}" for name, text in lines)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return html_table((), self._lines().items())
+
+    def _lines(self) -> dict[str, str]:
         columns = _some([str(column) for column in self.state_columns])
         ranked = sorted(self.action_counts.items(), key=lambda pair: -pair[1])
         actions = [f"{action!r}: {n:,}" for action, n in ranked]
@@ -185,11 +196,11 @@ class LogSummary:
             lines["available"] = f"{_range_text(*self.available_range)} actions"
         if self.duration_range is not None:
             lines["duration"] = _range_text(*self.duration_range)
+        if self.propensity_range is not None:
+            lines["propensity"] = _range_text(*self.propensity_range)
         if self.n_without_action:
             lines["no action"] = f"{self.n_without_action:,} rows inside an episode"
-        return "\n".join(f"{name + ':':<15}{text}" for name, text in lines.items())
-
-    __repr__ = __str__
+        return lines
 
 
 def _some(texts: list[str], limit: int = 8) -> str:
@@ -218,7 +229,9 @@ def summarize(
         counts = dict(zip(actions.tolist(), n_rows.tolist(), strict=True))
     else:
         ranges = {name: _range(a) for name, a in log.action_columns().items()}
-    frame = log.state
+    # Of stored states, a DataFrame without rows has the names.
+    template = getattr(log.state, "template", None)
+    frame = log.state if template is None else template
     summary = LogSummary(
         n_transitions=len(log),
         state_columns=(
@@ -235,6 +248,7 @@ def summarize(
         available_range=None if log.available is None else _range(log.available.sum(1)),
         duration_range=None if log.duration is None else _range(log.duration),
         left_out_reward=left_out_reward,
+        propensity_range=None if log.propensity is None else _range(log.propensity),
     )
     if log.episode is None:
         return summary

@@ -10,6 +10,7 @@ from typing import Any, NoReturn, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .._html import html_table
 from .._validation import check_discount
 from ._actions import read_masks
 from ._checks import check_same_length
@@ -273,6 +274,11 @@ class Transitions(FromBlocks, Log):
         given = [name for name in FIELDS[6:12] if getattr(self, name) is not None]
         with_ = f"; with {', '.join(given)}" if given else ""
         return f"<Transitions: {len(self):,} rows, {columns}, {kind} actions{with_}>"
+
+    def _repr_html_(self) -> str:
+        # A selection may be empty, of which nothing can be summarised.
+        lines = self.describe()._lines().items() if len(self) else ()
+        return html_table((), lines, repr(self).strip("<>"))
 
     def with_states(self, state: ArrayLike, next_state: ArrayLike) -> Self:
         """Return the same log with other states, such as transformed ones.

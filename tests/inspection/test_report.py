@@ -22,7 +22,7 @@ from sklearn_stackelberg.inspection import (
     explain_policy,
     report,
 )
-from sklearn_stackelberg.inspection._tree_display import _FILLS
+from sklearn_stackelberg.inspection._displays import FILLS
 from sklearn_stackelberg.metrics import logged_value
 
 pytestmark = ignore_convergence
@@ -256,7 +256,7 @@ def test_a_picture_of_an_estimator():
 
 
 def test_black_text_can_be_read_on_every_colour():
-    for fill in _FILLS:
+    for fill in FILLS:
         linear = [
             c / 12.92 if c <= 0.04 else ((c + 0.055) / 1.055) ** 2.4
             for c in to_rgb(fill)
