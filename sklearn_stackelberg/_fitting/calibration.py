@@ -35,6 +35,7 @@ def calibrate(
         learn,
         fit.solve(LAMS[0]).fitted.policy,
         level,
+        LAMS,
     )
     for note in bound.notes:
         # The line that called fit is named.

@@ -8,18 +8,23 @@ from ._decisions import (
 )
 from ._displays import CoverageDisplay, TuningDisplay
 from ._explanation import PolicyExplanation, explain_policy
+from ._policy_displays import PolicyDisplay
 from ._report import PolicyReport, report
 from ._tree_display import PolicyTreeDisplay
+from ._value_displays import HistoryDisplay, ValueDisplay
 
 __all__ = [
     "CoverageDisplay",
     "CoverageReport",
     "DecisionExplanation",
     "DecisionExplanations",
+    "HistoryDisplay",
+    "PolicyDisplay",
     "PolicyExplanation",
     "PolicyReport",
     "PolicyTreeDisplay",
     "TuningDisplay",
+    "ValueDisplay",
     "coverage_report",
     "explain_decisions",
     "explain_policy",

@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn.pipeline import Pipeline
 
 from ._coverage import CoverageReport
 
 if TYPE_CHECKING:  # matplotlib is needed by whoever draws, and by nobody else
     from matplotlib.axes import Axes
 
-# Of the palette of Okabe and Ito, which the colour-blind can distinguish: two for lines,
-# and fills that are light enough for black text. In print lines differ by their dashes,
-# points by their shape, and fills by their lightness and by what is written on them.
+# Of the palette of Okabe and Ito, which the colour-blind can distinguish: lines, and
+# fills that are light enough for black text. In print lines differ by their
+# dashes, points by their shape, and fills by lightness and by what is written on them.
 BLUE, ORANGE = "#0072B2", "#D55E00"
 FILLS = ["#56B4E9", "#E69F00", "#F0E442", "#009E73", "#CC79A7", "#BBBBBB"]
-LINES, MARKERS = ["-", "--", "-.", ":"], ["o", "s", "^", "D", "v", "P", "X", "*"]
+MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*"]
 
 
 def axes_or_new(ax: Axes | None) -> Axes:
@@ -36,13 +37,18 @@ def axes_or_new(ax: Axes | None) -> Axes:
 
 
 def fills(n: int, ordered: bool) -> list[Any]:
-    """Colours of so many actions: from dark to light where these are numbers."""
+    """Colours of so many actions: from light to dark where these are numbers."""
     if not ordered:  # more actions than colours go round
         return [FILLS[j % len(FILLS)] for j in range(n)]
-    # Optional, as all of matplotlib is. Light enough for black hatches.
-    from matplotlib import colormaps
+    from matplotlib import colormaps  # optional, as all of matplotlib is
 
-    return [*colormaps["cividis"](np.linspace(0.35, 1.0, n))]
+    return [*colormaps["YlGnBu"](np.linspace(0.0, 0.65, n))]
+
+
+def in_percent(axis: Any) -> None:  # of matplotlib
+    from matplotlib.ticker import PercentFormatter
+
+    axis.set_major_formatter(PercentFormatter(1.0, decimals=0))
 
 
 def plain(text: str) -> str:
@@ -55,6 +61,7 @@ class Display:
 
     ax_: Axes
     figure_: Any  # of matplotlib, a Figure or a part of one
+    _draw: Callable[..., None]  # on axes, with what `plot` is given for its line
 
     def plot(self, *, ax: Axes | None = None, **kwargs: Any) -> Self:
         """Draw.
@@ -69,7 +76,7 @@ class Display:
         Returns
         -------
         Display
-            Itself.
+            Itself, with attributes ``ax_`` and ``figure_``, of matplotlib.
         """
         axes = axes_or_new(ax)
         self.ax_, self.figure_ = axes, axes.figure
@@ -82,9 +89,6 @@ class Display:
     def _size(self) -> tuple[float, float] | None:
         """Of a new figure, in inches."""
         return None
-
-    def _draw(self, ax: Axes, **kwargs: Any) -> None:
-        raise NotImplementedError
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -155,9 +159,6 @@ class CoverageDisplay(Display):
         return display.plot(ax=ax, **line_kwargs)
 
     def _draw(self, ax: Axes, **kwargs: Any) -> None:
-        # Optional, as all of matplotlib is.
-        from matplotlib.ticker import PercentFormatter
-
         label = f"{100 * self.effective_share:.0f} % effective rows"
         style: dict[str, Any] = {"color": BLUE, "label": label} | kwargs
         (self.line_,) = ax.plot(self.share_of_rows, self.share_of_weight, **style)
@@ -167,7 +168,7 @@ class CoverageDisplay(Display):
         ax.set_ylabel("share of the value's weight")
         ax.set(xlim=(0, 1), ylim=(0, 1.02))
         for axis in (ax.xaxis, ax.yaxis):
-            axis.set_major_formatter(PercentFormatter(1.0))
+            in_percent(axis)
         ax.legend(loc="lower right")
 
 
@@ -175,7 +176,8 @@ class CoverageDisplay(Display):
 class TuningDisplay(Display):
     """Held-out score of a search's candidates against one parameter.
 
-    Use `from_search` to make one; `plot` draws it again.
+    Use `from_search`, or `from_estimator` of a fit with ``lam="calibrated"``, to make
+    one; `plot` draws it again.
 
     Parameters
     ----------
@@ -189,6 +191,10 @@ class TuningDisplay(Display):
     metric : str, default="score"
     truth : array of shape (n_values,), default=None
         What the score estimates, where it is known.
+    bound : array of shape (n_values,), default=None
+        A lower bound of what the score estimates.
+    pieces : str, default="folds"
+        What the standard error is over.
 
     Attributes
     ----------
@@ -200,17 +206,7 @@ class TuningDisplay(Display):
         Mean ± one standard error.
     chosen_ : matplotlib Line2D or None
         The mark at the chosen value.
-    truth_ : matplotlib Line2D or None
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sklearn_stackelberg.inspection import TuningDisplay
-    >>> mean, error = np.array([[0.2, 0.5], [0.1, 0.1]])
-    >>> TuningDisplay(
-    ...     values=[1, 9], mean=mean, standard_error=error, chosen=None, param_name="a"
-    ... ).metric
-    'score'
+    truth_, bound_ : matplotlib Line2D or None
     """
 
     values: list[Any]
@@ -220,6 +216,49 @@ class TuningDisplay(Display):
     param_name: str
     metric: str = "score"
     truth: NDArray[Any] | None = None
+    bound: NDArray[Any] | None = None
+    pieces: str = "folds"
+
+    @classmethod
+    def from_estimator(
+        cls, policy: object, *, ax: Axes | None = None, **line_kwargs: object
+    ) -> TuningDisplay:
+        """Draw the held-out values and lower bounds that a fit chose λ by.
+
+        Parameters
+        ----------
+        policy : StackelbergPolicyEstimator
+            Fitted with ``lam="calibrated"``; a pipeline or a search of it, too.
+        ax : matplotlib Axes, default=None
+        **line_kwargs
+            As in `from_search`.
+
+        Returns
+        -------
+        TuningDisplay
+            Of the chosen λ, ``policy_value_`` lies below the bound drawn by what its
+            errors count besides: what other policies are worth, and what is unknown.
+        """
+        last: Any = last_step(policy)
+        found = getattr(last, "lower_bound_", None)
+        if found is None or not found.tried:
+            raise ValueError(
+                f"The policy, a {type(last).__name__}, did not choose λ by a lower "
+                "bound: a fit with lam='calibrated' was expected. Of a search use "
+                "TuningDisplay.from_search."
+            )
+        lams, mean, error = np.array(found.tried).T
+        display = cls(
+            values=lams.tolist(),
+            mean=mean,
+            standard_error=error,
+            chosen=(last.lam_, float(mean[lams == last.lam_][0])),
+            param_name="lam",
+            metric="value",
+            bound=mean - found.quantile * error,
+            pieces="episodes",
+        )
+        return display.plot(ax=ax, **line_kwargs)
 
     @classmethod
     def from_search(
@@ -325,9 +364,13 @@ class TuningDisplay(Display):
             color=self.line_.get_color(),
             alpha=0.2,
             lw=0,
-            label="± 1 standard error (folds)",
+            label=f"± 1 standard error ({self.pieces})",
         )
-        self.truth_ = self.chosen_ = None
+        self.truth_ = self.chosen_ = self.bound_ = None
+        if self.bound is not None:
+            (self.bound_,) = ax.plot(
+                x, self.bound, color="black", ls="-.", marker="v", label="lower bound"
+            )
         if self.truth is not None:
             (self.truth_,) = ax.plot(
                 x, self.truth, color="black", ls="--", marker="s", ms=4, label="truth"
@@ -349,6 +392,17 @@ class TuningDisplay(Display):
         low, high = ax.get_ylim()
         ax.set_ylim(low, high + 0.3 * (high - low))  # room that the lines leave free
         ax.legend(loc="upper center", ncols=2, frameon=False)
+
+
+def last_step(policy: object) -> object:
+    """What is in a search, or at the end of a pipeline."""
+    while True:
+        inside = getattr(policy, "best_estimator_", None)
+        if inside is None and isinstance(policy, Pipeline):
+            inside = policy[-1]
+        if inside is None:
+            return policy
+        policy = inside
 
 
 def _truth(

@@ -118,7 +118,7 @@ class PolicyTreeDisplay(Display):
     def _size(self) -> tuple[float, float]:
         return self.size_of(self.explanation)
 
-    def _draw(self, ax: Axes, **kwargs: Any) -> None:
+    def _draw(self, ax: Axes) -> None:
         tree: RuleTree = self.explanation.tree_[-1].rules_
         columns = self.explanation.tree_[0].columns_
         rules = dict(zip(tree.leaves.tolist(), self.explanation.rules, strict=True))

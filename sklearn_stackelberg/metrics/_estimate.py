@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, field
-from html import escape
 from numbers import Real
 from typing import Any, NamedTuple
 
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as student_t
 
+from .._html import html_table
 from .._typing import AnyArray, Floats, Index
 
 Limits = tuple[float, float]
@@ -361,8 +361,7 @@ class OffPolicyEstimate:
             "bias bound": bias if self.bias_bound > 0 else "0",
             "effective sample size": self._size_shown(),
         }
-        cells = "".join(f"<tr><th>{k}</th><td>{v}</td></tr>" for k, v in rows.items())
-        return f"<table><caption>{escape(self.method)}</caption>{cells}</table>"
+        return html_table((), rows.items(), self.method)
 
     def _shown(self) -> list[str]:
         numbers = self.value, self.standard_error, *self.confidence_interval

@@ -55,6 +55,9 @@ class LowerBound:
         The least that rewards such as the log's can add up to.
     notes : tuple of Warning
         What else makes it less sure: that states do not hold all that matters.
+    tried : tuple of (lam, estimate, standard_error)
+        Each λ that was tried, in order. The one of the highest estimate less
+        ``quantile`` standard errors was taken.
     """
 
     estimate: float
@@ -64,6 +67,7 @@ class LowerBound:
     bias_bound: float = 0.0
     lowest: float = -np.inf
     notes: tuple[Warning, ...] = ()
+    tried: tuple[tuple[float, float, float], ...] = ()
 
     @property
     def value(self) -> float:
@@ -92,11 +96,12 @@ def highest_lower_bound(
     learn: Callable[[Index], Sequence[AnyPolicy]],
     first: AnyPolicy,
     level: float,
+    lams: Sequence[float],
 ) -> tuple[int, LowerBound]:
     """The highest lower bound of the candidates that ``learn`` makes of some rows.
 
-    With its place among them. The bounds hold together at the level, in (0, 1);
-    ``first`` is any policy of the log's actions.
+    One for each of ``lams``; with its place among them. The bounds hold together at the
+    level, in (0, 1); ``first`` is any policy of the log's actions.
     """
     data = tabulate_policy(first, log).by_steps(discount)
     if data.n_pieces < 2:
@@ -124,7 +129,7 @@ def highest_lower_bound(
             candidate.systems.append(system)
             # Nothing learned here has seen the episodes that it is held against.
             candidate.found.take(held, fit_without(system, held))
-    return _highest(data, discount, candidates, level)
+    return _highest(data, discount, candidates, level, lams)
 
 
 def _highest(
@@ -132,6 +137,7 @@ def _highest(
     discount: float,
     candidates: list[_Candidate],
     level: float,
+    lams: Sequence[float],
 ) -> tuple[int, LowerBound]:
     found = [_cautious(data, candidate.found, discount) for candidate in candidates]
     # Eq. (56) of docs/game.md, Bonferroni: the highest of several bounds is too high
@@ -154,6 +160,7 @@ def _highest(
         float(np.mean([bias_bound(system) for system in systems])),
         lowest,
         hidden_state_notes(fits[0]),
+        tuple(zip(lams, estimates.tolist(), errors.tolist(), strict=True)),
     )
 
 

@@ -105,9 +105,7 @@ class QUncertainty:
     ) -> Flags:
         """Supported actions that are not significantly worse than the best, (n, A)."""
         self._check_pieces()
-        # Eq. (70). Bonferroni: the best is left out if any other beats it.
-        others = max(1, supported.shape[1] - 1)
-        reach = student_t.ppf(1.0 - (1.0 - level) / others, self.freedom)
+        reach = self.reach(level, supported.shape[1])
         out, start = np.empty_like(supported), 0
         for q, z, reached in self._read(states, actions):
             rows = slice(start, start + len(q))
@@ -119,6 +117,12 @@ class QUncertainty:
             # Rounding shall not leave out the best itself.
             np.put_along_axis(out[rows], best, True, axis=1)
         return out
+
+    def reach(self, level: float, n_actions: int) -> float:
+        """From how many standard errors on one of so many actions is worse."""
+        # Eq. (70). Bonferroni: the best is left out if any other beats it.
+        others = max(1, n_actions - 1)
+        return float(student_t.ppf(1.0 - (1.0 - level) / others, self.freedom))
 
     def advantages(
         self, states: Floats, chosen: Index, actions: Floats | None = None

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from .._html import html_table
 from ._linking import count_steps, encode, link
-from ._tables import Log, column_names, is_frame
+from ._tables import FIELDS, Log, column_names, is_frame
 
 L = TypeVar("L", bound=Log)
 
@@ -154,15 +154,16 @@ class LogSummary:
     propensity_range: tuple[float, float, float] | None = None
 
     def __str__(self) -> str:
-        lines = self._lines().items()
+        lines = self.lines().items()
         return "\n".join(f"{name + ':':<15}{text}" for name, text in lines)
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        return html_table((), self._lines().items())
+        return html_table((), self.lines().items())
 
-    def _lines(self) -> dict[str, str]:
+    def lines(self) -> dict[str, str]:
+        """What there is to say, by what it is of."""
         columns = _some([str(column) for column in self.state_columns])
         ranked = sorted(self.action_counts.items(), key=lambda pair: -pair[1])
         actions = [f"{action!r}: {n:,}" for action, n in ranked]
@@ -201,6 +202,17 @@ class LogSummary:
         if self.n_without_action:
             lines["no action"] = f"{self.n_without_action:,} rows inside an episode"
         return lines
+
+
+def one_line(log: Log) -> str:
+    """How many rows a log has, and of what."""
+    columns = f"{log.n_features} state column{'s' * (log.n_features != 1)}"
+    kind = "str" if log.action.dtype.kind == "U" else log.action.dtype.name
+    if log.action.ndim == 2:
+        kind = f"{log.action.shape[1]}-column {kind}"
+    given = [name for name in FIELDS[6:12] if getattr(log, name) is not None]
+    with_ = f"; with {', '.join(given)}" if given else ""
+    return f"Transitions: {len(log):,} rows, {columns}, {kind} actions{with_}"
 
 
 def _some(texts: list[str], limit: int = 8) -> str:

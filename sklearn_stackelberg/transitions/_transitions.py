@@ -25,6 +25,7 @@ from ._episodes import (
     Origin,
     as_rows,
     episode_sizes,
+    one_line,
     summarize,
     warn_of_cut_episodes,
 )
@@ -267,18 +268,12 @@ class Transitions(FromBlocks, Log):
         raise TypeError(NOT_AN_ARRAY)
 
     def __repr__(self) -> str:
-        columns = f"{self.n_features} state column{'s' * (self.n_features != 1)}"
-        kind = "str" if self.action.dtype.kind == "U" else self.action.dtype.name
-        if self.action.ndim == 2:
-            kind = f"{self.action.shape[1]}-column {kind}"
-        given = [name for name in FIELDS[6:12] if getattr(self, name) is not None]
-        with_ = f"; with {', '.join(given)}" if given else ""
-        return f"<Transitions: {len(self):,} rows, {columns}, {kind} actions{with_}>"
+        return f"<{one_line(self)}>"
 
     def _repr_html_(self) -> str:
-        # A selection may be empty, of which nothing can be summarised.
-        lines = self.describe()._lines().items() if len(self) else ()
-        return html_table((), lines, repr(self).strip("<>"))
+        # Of an empty selection nothing can be summarised.
+        lines = self.describe().lines().items() if len(self) else ()
+        return html_table((), lines, one_line(self))
 
     def with_states(self, state: ArrayLike, next_state: ArrayLike) -> Self:
         """Return the same log with other states, such as transformed ones.

@@ -30,8 +30,11 @@ def log() -> Transitions:
 
 def bound_of(log, *policies, level=0.95, discount=0.9):
     """Of policies that are the same, whatever rows they are learned from."""
+    lams = range(len(policies))
     first = policies[0]
-    return highest_lower_bound(log, discount, lambda rows: policies, first, level)[1]
+    return highest_lower_bound(
+        log, discount, lambda rows: policies, first, level, lams
+    )[1]
 
 
 def test_a_bound_is_no_lower_than_returns_can_be():
@@ -53,7 +56,7 @@ def test_policies_that_differ_by_fold_have_a_spread(log):
     def learn(rows):
         return [Constant(int(rows[0] == 0))]
 
-    _, bound = highest_lower_bound(log, 0.9, learn, Constant(0), 0.95)
+    _, bound = highest_lower_bound(log, 0.9, learn, Constant(0), 0.95, [1.0])
     assert bound.spread > 0.0
 
 
@@ -93,7 +96,7 @@ def test_learned_on_noise_the_bound_is_under_zero():
             means = [reward[rows][action[rows] == a].mean() for a in (0, 1)]
             return [Constant(int(np.argmax(means)))]
 
-        _, bound = highest_lower_bound(log, 0.0, learn, Constant(0), 0.95)
+        _, bound = highest_lower_bound(log, 0.0, learn, Constant(0), 0.95, [1.0])
         held.append(bound.value <= 0.0)
     # Of 40 logs at 95 %, fewer than 35 hold in one of two hundred runs.
     assert np.sum(held) >= 35

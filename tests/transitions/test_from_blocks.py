@@ -297,3 +297,17 @@ def test_no_file_is_left_behind_by_a_fit(tmp_path, monkeypatch):
     before = sorted(Path(tmp_path).rglob("*"))
     fit(log)
     assert sorted(Path(tmp_path).rglob("*")) == before
+
+
+def test_a_stored_log_is_shown_without_reading_its_states(monkeypatch):
+    table = make_table()
+    log = Transitions.from_blocks(cut(table, 7), **ROLES)
+    expected = Transitions.from_frame(table, **ROLES)
+
+    def read(self, *_, **__):
+        raise AssertionError("States were read.")
+
+    monkeypatch.setattr(StoredRows, "__getitem__", read)
+    monkeypatch.setattr(StoredRows, "__array__", read)
+    assert log._repr_html_() == expected._repr_html_()
+    assert "2 (x, y)" in log._repr_html_()

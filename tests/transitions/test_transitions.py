@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from html import escape
 
 import joblib
 import numpy as np
@@ -1250,3 +1251,19 @@ def test_actions_alone_are_imitated_with_a_warning(X, y):
 def test_bad_arguments(X, y, words):
     with pytest.raises(ValueError, match=words):
         as_transitions(X, y)
+
+
+def test_a_log_in_a_notebook_is_a_table_of_what_it_holds():
+    log = make_log()
+    html = log._repr_html_()
+    for name, text in log.describe().lines().items():
+        assert f"<td>{name}</td><td>{escape(text)}</td>" in html
+    caption = f"<caption>{repr(log)[1:-1]}</caption>"
+    assert html.replace(caption, "") == log.describe()._repr_html_() != html
+    assert "<tr>" not in log[[]]._repr_html_()
+    frame = pd.DataFrame({"<script>": [0.0, 1.0]})
+    hostile = Transitions(frame, ["<b>", "a"], [0, 1], frame, propensity=[0.2, 0.6])
+    html = hostile._repr_html_()
+    assert "<script>" not in html
+    assert "<b>" not in html
+    assert "<td>propensity</td><td>0.2 to 0.6, mean 0.4</td>" in html
