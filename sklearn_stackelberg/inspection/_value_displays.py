@@ -198,6 +198,8 @@ class HistoryDisplay(Display):
         return display.plot(ax=ax, **line_kwargs)
 
     def _draw(self, ax: Axes, **kwargs: Any) -> None:
+        from matplotlib.ticker import MaxNLocator  # optional, as all of matplotlib is
+
         x, words = np.arange(1, len(self.figure) + 1), self.name.replace("_", " ")
         style: dict[str, Any] = {"marker": ".", "label": words}
         (self.line_,) = ax.plot(x, self.figure, **style | kwargs)
@@ -207,6 +209,6 @@ class HistoryDisplay(Display):
         elif np.nanmin(self.figure) > 0:
             # Norms and errors fall by orders of magnitude.
             ax.set_yscale("log")
-        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.set(xlabel="evaluation", ylabel=words)
         ax.legend(frameon=False)

@@ -1257,7 +1257,7 @@ def test_a_log_in_a_notebook_is_a_table_of_what_it_holds():
     log = make_log()
     html = log._repr_html_()
     for name, text in log.describe().lines().items():
-        assert f"<td>{name}</td><td>{escape(text)}</td>" in html
+        assert f"<th>{name}</th><td>{escape(text)}</td>" in html
     caption = f"<caption>{repr(log)[1:-1]}</caption>"
     assert html.replace(caption, "") == log.describe()._repr_html_() != html
     assert "<tr>" not in log[[]]._repr_html_()
@@ -1266,4 +1266,4 @@ def test_a_log_in_a_notebook_is_a_table_of_what_it_holds():
     html = hostile._repr_html_()
     assert "<script>" not in html
     assert "<b>" not in html
-    assert "<td>propensity</td><td>0.2 to 0.6, mean 0.4</td>" in html
+    assert "<th>propensity</th><td>0.2 to 0.6, mean 0.4</td>" in html
