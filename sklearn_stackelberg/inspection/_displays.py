@@ -23,19 +23,6 @@ FILLS = ["#56B4E9", "#E69F00", "#F0E442", "#009E73", "#CC79A7", "#BBBBBB"]
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*"]
 
 
-def axes_or_new(ax: Axes | None) -> Axes:
-    """The given axes, or those of a new figure."""
-    if ax is not None:
-        return ax
-    try:
-        from matplotlib import pyplot
-    except ImportError as error:
-        raise ImportError(
-            "Displays need matplotlib. Install it: python -m pip install matplotlib"
-        ) from error
-    return pyplot.subplots(layout="constrained")[1]
-
-
 def fills(n: int, ordered: bool) -> list[Any]:
     """Colours of so many actions: from light to dark where these are numbers."""
     if not ordered:  # more actions than colours go round
@@ -78,12 +65,16 @@ class Display:
         Display
             Itself, with attributes ``ax_`` and ``figure_``, of matplotlib.
         """
-        axes = axes_or_new(ax)
-        self.ax_, self.figure_ = axes, axes.figure
-        size = self._size()
-        if ax is None and size is not None:
-            self.figure_.set_size_inches(*size)
-        self._draw(axes, **kwargs)
+        if ax is None:
+            try:
+                from matplotlib import pyplot
+            except ImportError as error:
+                raise ImportError(
+                    "Displays need matplotlib: python -m pip install matplotlib"
+                ) from error
+            ax = pyplot.subplots(figsize=self._size(), layout="constrained")[1]
+        self._draw(ax, **kwargs)
+        self.ax_, self.figure_ = ax, ax.figure
         return self
 
     def _size(self) -> tuple[float, float] | None:
@@ -109,17 +100,6 @@ class CoverageDisplay(Display):
     ax_ : matplotlib Axes
     figure_ : matplotlib Figure
     line_ : matplotlib Line2D
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sklearn_stackelberg.inspection import CoverageDisplay
-    >>> rows, weight = np.array([[0.0, 0.5, 1.0], [0.0, 0.9, 1.0]])
-    >>> display = CoverageDisplay(
-    ...     share_of_rows=rows, share_of_weight=weight, effective_share=0.6
-    ... )
-    >>> display.effective_share
-    0.6
     """
 
     share_of_rows: NDArray[Any]

@@ -198,18 +198,21 @@ class PolicyDisplay(Display):
 
     def _draw(self, ax: Axes) -> None:
         if not self.columns:
-            return self._bars(ax)
+            self._bars(ax)
+            return
         logger = self.of == "logger"
         shares, sure = (self.logger, None) if logger else (self.policy, self.decided)
         draw = self._stacks if len(self.columns) == 1 else self._map
         draw(ax, shares, sure)
         for axis, bins in zip((ax.xaxis, ax.yaxis), self.columns, strict=False):
-            axis.set_ticks(*bins.ticks())
+            at, words = bins.ticks()
+            tilted: dict[str, Any] = {}
+            if axis is ax.xaxis and (
+                max(map(len, words)) > 6 or len("".join(words)) > 36
+            ):
+                tilted = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"}
+            axis.set_ticks(at, words, **tilted)
             axis.set_label_text(plain(bins.name))
-        words = self.columns[0].ticks()[1]
-        if max(map(len, words)) > 6 or len("".join(words)) > 36:
-            ax.tick_params(axis="x", rotation=30)
-        return None
 
     def _bars(self, ax: Axes) -> None:
         y, sure = np.arange(len(self.actions)), self.decided
