@@ -98,8 +98,8 @@ figure.savefig("plot_policy_pictures_3.png", dpi=100)
 # --------------------
 # Beside the logger and two other policies: what the logger does, learned by imitation,
 # and a policy that trusts the log less. A mark is hollow if its interval holds what it
-# is compared with: of 45 days no difference is sure. (The patient is simulated, and in
-# truth the policy is better: plot_tune_without_simulator.py has the values.)
+# is compared with: by 45 days no difference is sure. (The patient is simulated, and
+# plot_tune_without_simulator.py has what such policies truly earn.)
 
 policies = {
     "learned": learned,

@@ -109,6 +109,8 @@ TRUSTED_TYPES: list[str] = [
     *(f"sklearn.gaussian_process.kernels.{name}" for name in _KERNELS),
     # Of a search that scores by the estimator's own `score`.
     "sklearn.metrics._scorer._PassthroughScorer",
+    # Of imputers: read as the type of an array without entries.
+    "numpy.dtype",
 ]
 
 

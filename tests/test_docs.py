@@ -6,7 +6,9 @@ import ast
 import inspect
 import pkgutil
 import re
+import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from test_docstrings import public_modules
@@ -123,3 +125,31 @@ def test_every_warning_that_is_written_out_is_among_the_pitfalls():
     for text in warned:
         words = " ".join(text.rstrip(":").split()[:2]).rstrip(":")
         assert f'"{words}' in PITFALLS, text
+
+
+# The picture of which_setting.md
+
+
+def test_the_picture_of_settings_agrees_with_the_tables():
+    sys.path.insert(0, str(DOCS))
+    try:
+        import _chooser
+    finally:
+        sys.path.remove(str(DOCS))
+    page = (DOCS / "which_setting.md").read_text("utf-8")
+    alt = re.search(r"!\[([^]]+)\]\(_static/which_setting.svg\)", page)
+    assert " ".join(alt[1].split()) == _chooser.in_words()
+    rows = "\n".join(line for line in page.splitlines() if line.startswith("|"))
+    drawn = {
+        " ".join(node.itertext()).strip()
+        for node in ElementTree.parse(_chooser.PICTURE).iter()
+        if node.tag.endswith("}text")
+    }
+    expected = set()
+    for question, answers in _chooser.QUESTIONS:
+        expected.add(question)
+        for answer, setting in answers:
+            expected |= {answer, f"→ {setting}"}
+            words = setting.removesuffix(" to set")
+            assert words in rows.replace("`", ""), setting
+    assert drawn == expected

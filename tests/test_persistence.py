@@ -19,6 +19,7 @@ from numpy.testing import assert_array_equal
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.gaussian_process.kernels import RBF, DotProduct
+from sklearn.impute import SimpleImputer
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -82,9 +83,9 @@ POLICIES = {
     "network of doses": lambda: network().fit(DOSES),
     "mean network": lambda: network(action_distribution="gaussian").fit(DOSES),
     "samples": lambda: estimator(solver="stochastic", max_iter=2).fit(DOSES),
-    "pipeline": lambda: make_pipeline(OnStates(StandardScaler()), estimator()).fit(
-        WALK
-    ),
+    "pipeline": lambda: make_pipeline(
+        OnStates(SimpleImputer()), OnStates(StandardScaler()), estimator()
+    ).fit(WALK),
     "history": lambda: make_pipeline(HistoryStates(2), estimator()).fit(WALK),
     "tuned": lambda: StackelbergPolicyCV(estimator(), **SEARCH).fit(WALK),
     "search": lambda: GridSearchCV(
