@@ -94,7 +94,8 @@ def test_a_logged_policy_is_opened_as_it_was(tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, "mlflow", mlflow)
     else:
         monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
-        mlflow.set_tracking_uri(tmp_path.as_uri())
+        monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+        mlflow.set_tracking_uri((tmp_path / "runs").as_uri())
     names = run("track.md", {})
     pyplot.close("all")
     policy, states = names["policy"], np.asarray(names["test"].state)
