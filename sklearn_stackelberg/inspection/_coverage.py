@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._html import html_table
 from .._typing import Floats, Index, RandomStateLike
 from .._validation import check_discount, check_rules, integer, non_negative
 from ..kernels._registry import KernelLike
@@ -22,6 +20,7 @@ from ..metrics._residual_check import ResidualCheck, residual_check
 from ..metrics._settings import QSettings
 from ..metrics._unsupported import support_counts, unsupported_share
 from ..transitions._time import refuse_endless
+from ._page import Section, section_html
 
 
 def coverage_report(
@@ -316,14 +315,12 @@ class CoverageReport:
 
     def _repr_html_(self) -> str:
         said, *warned = str(self).split("\nWarning: ")
-        names = [*self.top_rows[0]] if self.top_rows else []
-        cells = [
-            [f"{x:.3g}" if isinstance(x, float) else str(x) for x in row.values()]
+        lines = tuple(
+            tuple(f"{x:.3g}" if isinstance(x, float) else str(x) for x in row.values())
             for row in self.top_rows
-        ]
-        table = html_table(names, cells, "The heaviest rows")
-        notes = "".join(f"<p><b>Warning:</b> {escape(text)}</p>" for text in warned)
-        return f"<p>{escape(said)}</p>{table if cells else ''}{notes}"
+        )
+        heads = tuple(self.top_rows[0]) if lines else ()
+        return section_html(Section("Coverage", said, heads, lines, tuple(warned)))
 
     def __str__(self) -> str:
         episodes = self.effective_episodes is not None

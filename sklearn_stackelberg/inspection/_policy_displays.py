@@ -30,6 +30,9 @@ if TYPE_CHECKING:  # matplotlib is needed by whoever draws, and by nobody else
 # Levels that a continuous action is drawn by.
 _LEVELS = 5
 
+# Actions that are drawn apart.
+_ACTIONS = 12
+
 _HATCHES = ["", "///", "...", "\\\\\\", "xxx", "---", "ooo", "+++"]
 
 _BESIDE: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}
@@ -62,10 +65,8 @@ class Bins(NamedTuple):
             ends = [*map(_text, edges)]
             labels = [f"{low} to {high}" for low, high in pairwise(ends)]
         else:
-            common = np.argsort(-np.bincount(inside), kind="stable")[: most - 1]
-            place = np.full(len(distinct), len(common))
-            place[common] = np.arange(len(common))
-            inside, labels = place[inside], [*distinct[common].tolist(), "other"]
+            common, place = _commonest(np.bincount(inside), most)
+            inside, labels = place[inside], [*distinct[common].tolist(), "others"]
         code = np.full(len(values), len(labels), dtype=np.intp)
         code[~missing] = inside
         return code, cls(name, (*labels, *["missing"] * bool(missing.any())), edges)
@@ -78,7 +79,17 @@ class Bins(NamedTuple):
 
 
 def _text(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}"
+
+
+def _commonest(counts: AnyArray, most: int) -> tuple[Index, Index]:
+    """All but the commonest join: which are kept, and the new place of each."""
+    kept = np.sort(np.argsort(-counts, kind="stable")[: most - 1])
+    place = np.full(len(counts), len(kept))
+    place[kept] = np.arange(len(kept))
+    return kept, place
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -93,7 +104,8 @@ class PolicyDisplay(Display):
     Parameters
     ----------
     actions : tuple of str
-        Names of the actions, or levels of a continuous one.
+        Names of the actions, the rarest of more than twelve together; or levels of a
+        continuous one.
     policy, logger : array of shape (n_actions,), (k, n_actions) or (k, l, n_actions)
         Shares of the actions in the states of each cell; NaN where there are none.
     decided : array of the shape of policy, or None
@@ -169,7 +181,12 @@ class PolicyDisplay(Display):
             check_level(confidence_level)
         log = ExplainedLog.of(policy, X, y, None, feature_names)
         weight = np.ones(len(log.seen)) if log.seen.weight is None else log.seen.weight
-        actions, done, logged, sure, ahead = _decisions(log, confidence_level, action)
+        actions, done, logged, sure, ahead = decisions(log, confidence_level, action)
+        if len(actions) > _ACTIONS:
+            counts = weight @ done + np.bincount(logged, weight, len(actions))
+            kept, place = _commonest(counts, _ACTIONS)
+            done, logged = done @ np.eye(len(kept) + 1)[place], place[logged]
+            actions = (*(actions[j] for j in kept), "others")
         found = [
             Bins.of(values, name, n_bins)
             for name, values in _columns(log, columns, ahead)
@@ -304,7 +321,7 @@ def _columns(
     return found
 
 
-def _decisions(
+def decisions(
     log: ExplainedLog, level: float | None, column: int
 ) -> tuple[tuple[str, ...], Floats, Index, Flags | None, Floats | None]:
     """Names of actions, what the policy does, (n, A), and what was logged.

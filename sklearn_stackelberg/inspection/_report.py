@@ -19,8 +19,7 @@ from ..metrics._cross_fitted import Splitter
 from ..metrics._data import as_numbers
 from ..metrics._differences import ValueDifference, value_difference
 from ..metrics._lower_bound import LowerBound
-from ..metrics._tabulate import action_nodes, is_continuous, like, probabilities_of
-from ..transitions._actions import masks_of
+from ..metrics._tabulate import action_nodes, is_continuous, like
 from ._coverage import CoverageReport, coverage_report, percent
 from ._displays import CoverageDisplay
 from ._explanation import (
@@ -30,6 +29,7 @@ from ._explanation import (
     with_error,
 )
 from ._page import Section, page_html, page_markdown, section_html, written
+from ._policy_displays import decisions
 from ._rule_columns import ExplainedLog, discount_of
 from ._tree_display import PolicyTreeDisplay
 
@@ -272,20 +272,16 @@ def _the_actions(log: ExplainedLog) -> Section:
                 lines.append((str(name), who, *(f"{end:.4g}" for end in ends)))
         heads = ("action", "of", "least", "25 %", "median", "75 %", "most")
         return Section(title, "", heads, tuple(lines))
-    classes = np.asarray(policy.classes_)
-    masks = masks_of(seen, classes)
-    done = weight @ probabilities_of(
-        policy, states, None if masks is None else masks[0]
-    )
-    by_logger = [float(weight @ (seen.action == action)) for action in classes]
+    _, taken, codes, *_ = decisions(log, None, 0)
+    done, by_logger = weight @ taken, np.bincount(codes, weight, taken.shape[1])
     largest = np.argsort(-done, kind="stable")[:_ACTIONS]
     return Section(
         title,
         "Shares of the logged rows.",
         ("action", "the policy", "the logger"),
         tuple(
-            (action_text(one), percent(float(done[j])), percent(by_logger[j]))
-            for j, one in ((j, classes[[j]].tolist()[0]) for j in largest)
+            (action_text(one), percent(float(done[j])), percent(float(by_logger[j])))
+            for j, one in ((j, policy.classes_[[j]].tolist()[0]) for j in largest)
         ),
     )
 

@@ -163,7 +163,7 @@ def test_columns_are_those_of_the_table_and_text_is_drawn_as_it_stands():
     assert "no other as good" not in texts(by_ward)
     few = PolicyDisplay.from_estimator(policy, X, y, columns="ward", n_bins=2)
     assert len(few.columns[0].labels) == 2
-    assert few.columns[0].labels[-1] == "other"
+    assert few.columns[0].labels[-1] == "others"
 
 
 def test_cells_without_a_logged_state_stay_empty():
@@ -177,6 +177,22 @@ def test_cells_without_a_logged_state_stay_empty():
     assert_array_equal(np.ma.getmaskarray(image.get_array()), [[0, 0], [0, 1]])
     marks = sum(len(line.get_xdata()) for line in display.ax_.get_lines())
     assert marks == 3
+
+
+def test_the_rarest_of_many_actions_are_drawn_together():
+    rng = np.random.default_rng(0)
+    action = np.minimum(rng.geometric(0.1, size=400), 20)
+    X = rng.normal(size=(400, 1))
+    log = Transitions(X, action, np.ones(400), X, np.ones(400))
+    policy = DummyClassifier(strategy="prior").fit(X, action)
+    display = drawn(PolicyDisplay.from_estimator(policy, log))
+    assert len(display.actions) == 12
+    assert display.actions[-1] == "others"
+    assert_allclose(display.policy, display.logger)
+    counts = np.sort(np.bincount(action)[1:])[::-1]
+    assert_allclose(np.sort(display.logger[:-1])[::-1], counts[:11] / 400)
+    assert_allclose(display.logger.sum(), 1.0)
+    drawn(PolicyDisplay.from_estimator(policy, log, columns=[0, 0]))
 
 
 @pytest.mark.parametrize("p", [1, 2])
@@ -325,5 +341,5 @@ def test_a_report_of_coverage_is_a_table_of_its_heaviest_rows():
     assert html.count("<tr>") == 1 + len(report.top_rows)
     assert "<i>" not in html
     assert "&lt;i&gt;" in html
-    assert html.count("<b>Warning:</b>") == len(report.warnings) > 0
+    assert html.count('<p class="warning">') == len(report.warnings) > 0
     assert str(report).split("\n")[0] in html
