@@ -224,8 +224,7 @@ class TuningDisplay(Display):
         if found is None or not found.tried:
             raise ValueError(
                 f"The policy, a {type(last).__name__}, did not choose λ by a lower "
-                "bound: a fit with lam='calibrated' was expected. Of a search use "
-                "TuningDisplay.from_search."
+                "bound: fit it with lam='calibrated', or use from_search of a search."
             )
         lams, mean, error = np.array(found.tried).T
         display = cls(

@@ -119,12 +119,8 @@ class PolicyDisplay(Display):
 
     Examples
     --------
-    >>> import numpy as np
     >>> from sklearn_stackelberg.inspection import PolicyDisplay
-    >>> shares = np.array([[0.2, 0.8], [0.5, 0.5]])
-    >>> display = PolicyDisplay(
-    ...     actions=("A", "B"), policy=shares[0], logger=shares[1], decided=None
-    ... )
+    >>> PolicyDisplay.from_estimator(policy, log, columns="age")  # doctest: +SKIP
     """
 
     actions: tuple[str, ...]

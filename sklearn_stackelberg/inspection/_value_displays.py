@@ -94,14 +94,15 @@ class ValueDisplay(Display):
                 "compare_policies(..., baseline='logger')."
             )
         baseline = None if first is None else (other, float(first.baseline.value))
-        # That of a group is not that of all.
-        if len({getattr(row, "group", None) for row in rows}) > 1:
+        groups = [getattr(row, "group", None) for row in rows]
+        if len({*groups}) > 1:  # that of a group is not that of all
             baseline = None
+        names = zip(groups, (str(row[0]) for row in rows), strict=True)
         found = [row.difference if difference else row.estimate for row in rows]
         ends = [row.difference_interval if difference else row.interval for row in rows]
         level = " and ".join(f"{100 * one:g} %" for one in sorted(levels))
         display = cls(
-            names=tuple(map(_name, rows)),
+            names=tuple(n if g is None else f"{g}: {n}" for g, n in names),
             value=np.array([one.value for one in found]),
             low=np.array([low for low, _ in ends]),
             high=np.array([high for _, high in ends]),
@@ -127,23 +128,13 @@ class ValueDisplay(Display):
             ax.axvline(at, color=ORANGE, ls="--", lw=1.4, label=plain(name), zorder=1)
             ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
         ax.set_yticks(range(len(self.names)), [*map(plain, self.names)])
-        ax.set_ylim(len(self.names) - 0.5, -0.5)
         ax.grid(axis="x", color="0.9")
-        ax.set_axisbelow(True)
-        ax.set_xlabel(plain(self.title))
-
-
-def _name(row: Any) -> str:  # of a comparison of policies, or of methods
-    group = getattr(row, "group", None)
-    name = str(row.policy if hasattr(row, "policy") else row.method)
-    return name if group is None else f"{group}: {name}"
+        ax.set(ylim=(len(self.names) - 0.5, -0.5), xlabel=plain(self.title))
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class HistoryDisplay(Display):
     """How a fit came to its policy: one figure of ``history_``, by evaluation.
-
-    Use `from_estimator` to make one; `plot` draws it again.
 
     Parameters
     ----------
@@ -151,10 +142,6 @@ class HistoryDisplay(Display):
     figure : array of shape (n_evaluations,)
     above : array of shape (n_evaluations,), default=None
         Of values, the same policies' by a Q-function that only fits the log.
-
-    Attributes
-    ----------
-    line_ : matplotlib Line2D
     """
 
     name: str
@@ -206,7 +193,7 @@ class HistoryDisplay(Display):
         if self.above is not None:
             fill: dict[str, Any] = {"color": self.line_.get_color(), "alpha": 0.2}
             ax.fill_between(x, self.figure, self.above, label="pessimism", **fill)
-        elif np.nanmin(self.figure) > 0:
+        elif (self.figure > 0).any() and not (self.figure <= 0).any():
             # Norms and errors fall by orders of magnitude.
             ax.set_yscale("log")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -324,6 +324,8 @@ def test_a_history_is_drawn_as_it_is(walk):
     norm = drawn(HistoryDisplay.from_estimator(policy, "bellman_error"))
     assert norm.ax_.get_ylabel() == "bellman error"
     assert norm.above is None
+    # What a solver does not compute has no line, and no warning.
+    drawn(HistoryDisplay.from_estimator(policy, "cg_residual"))
     with pytest.raises(ValueError, match=r"has no history of 'loss'; it has \['value'"):
         HistoryDisplay.from_estimator(policy, "loss")
 
