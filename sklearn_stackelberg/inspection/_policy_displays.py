@@ -27,11 +27,8 @@ from ._rule_columns import ExplainedLog, missing_in, table_column
 if TYPE_CHECKING:  # matplotlib is needed by whoever draws, and by nobody else
     from matplotlib.axes import Axes
 
-# Levels that a continuous action is drawn by.
-_LEVELS = 5
-
-# Actions that are drawn apart.
-_ACTIONS = 12
+# Levels that a continuous action is drawn by, and actions that are drawn apart.
+_LEVELS, _ACTIONS = 5, 12
 
 _HATCHES = ["", "///", "...", "\\\\\\", "xxx", "---", "ooo", "+++"]
 
@@ -74,7 +71,9 @@ class Bins(NamedTuple):
     def ticks(self) -> tuple[list[float], list[str]]:
         """Where to write what: at the ends of intervals, in the middle of others."""
         n = max(0, len(self.edges) - 1)
-        at = [j - 0.5 for j in range(len(self.edges))] + [*range(n, len(self.labels))]
+        at = [j - 0.5 for j in range(len(self.edges))]
+        # Off the middle, where the word would meet the last of the ends.
+        at += [j + 0.3 * (n > 0) for j in range(n, len(self.labels))]
         return at, [*map(_text, self.edges), *map(plain, self.labels[n:])]
 
 
