@@ -100,6 +100,17 @@ class CoverageDisplay(Display):
     ax_ : matplotlib Axes
     figure_ : matplotlib Figure
     line_ : matplotlib Line2D
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_stackelberg.inspection import CoverageDisplay
+    >>> rows, weight = np.array([[0.0, 0.5, 1.0], [0.0, 0.9, 1.0]])
+    >>> display = CoverageDisplay(
+    ...     share_of_rows=rows, share_of_weight=weight, effective_share=0.6
+    ... )
+    >>> display.plot().ax_.get_xlabel()
+    'share of the logged rows, heaviest first'
     """
 
     share_of_rows: NDArray[Any]
@@ -187,6 +198,20 @@ class TuningDisplay(Display):
     chosen_ : matplotlib Line2D or None
         The mark at the chosen value.
     truth_, bound_ : matplotlib Line2D or None
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_stackelberg.inspection import TuningDisplay
+    >>> mean, error = np.array([[0.2, 0.5], [0.1, 0.1]])
+    >>> TuningDisplay(
+    ...     values=[1, 9],
+    ...     mean=mean,
+    ...     standard_error=error,
+    ...     chosen=(9, 0.5),
+    ...     param_name="lam",
+    ... ).plot().ax_.get_xlabel()
+    'lam'
     """
 
     values: list[Any]

@@ -118,8 +118,15 @@ class PolicyDisplay(Display):
 
     Examples
     --------
+    >>> import numpy as np
+    >>> from sklearn_stackelberg import StackelbergPolicyEstimator, Transitions
     >>> from sklearn_stackelberg.inspection import PolicyDisplay
-    >>> PolicyDisplay.from_estimator(policy, log, columns="age")  # doctest: +SKIP
+    >>> ill, drug = np.repeat([[0], [1]], 20, axis=0), np.tile([0, 1], 20)
+    >>> log = Transitions(ill, drug, drug * (2 * ill[:, 0] - 1), ill, np.ones(40))
+    >>> policy = StackelbergPolicyEstimator(discount=0.0).fit(log)
+    >>> PolicyDisplay.from_estimator(policy, log, columns=0).policy
+    array([[1., 0.],
+           [0., 1.]])
     """
 
     actions: tuple[str, ...]

@@ -142,6 +142,18 @@ class HistoryDisplay(Display):
     figure : array of shape (n_evaluations,)
     above : array of shape (n_evaluations,), default=None
         Of values, the same policies' by a Q-function that only fits the log.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_stackelberg import StackelbergPolicyEstimator, Transitions
+    >>> from sklearn_stackelberg.inspection import HistoryDisplay
+    >>> ill, drug = np.repeat([[0], [1]], 20, axis=0), np.tile([0, 1], 20)
+    >>> log = Transitions(ill, drug, drug * (2 * ill[:, 0] - 1), ill, np.ones(40))
+    >>> policy = StackelbergPolicyEstimator(discount=0.0).fit(log)
+    >>> display = HistoryDisplay.from_estimator(policy, "bellman_error")
+    >>> len(display.figure) == len(policy.history_["value"])
+    True
     """
 
     name: str
