@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from _logs import changed, chosen_log, dose_log, estimator, ignore_convergence, walk_log
+from _logs import (
+    best_dose,
+    changed,
+    chosen_log,
+    dose_log,
+    estimator,
+    ignore_convergence,
+    walk_log,
+)
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.decomposition import PCA
 from sklearn.pipeline import make_pipeline
@@ -24,6 +32,13 @@ NAMES = changed(
     WALK,
     action=np.array(["a", "b", "c"])[np.unique(WALK.action, return_inverse=True)[1]],
 )
+# Most doses are near the best, a third is anything.
+NEAR = changed(
+    DOSES,
+    action=np.where(
+        np.arange(200) % 3 == 0, DOSES.action, best_dose(DOSES.state)[:, 0] + 0.01
+    ),
+)
 SEARCH = dict(cv=2, lams=(1.0,), betas=(0.1,), ridges=(0.0,), bandwidths=("median",))
 POLICIES = {
     "rbf": (WALK, estimator(support=0.2)),
@@ -41,6 +56,7 @@ POLICIES = {
     ),
     "columns": (WALK, estimator(q_function="linear", policy="linear")),
     "candidates": (DOSES, estimator(support=0.2)),
+    "candidates between": (NEAR, estimator(support=0.2)),
     "two columns": (dose_log(200, p=2), estimator(kernel="laplacian")),
     "pipeline": (
         WALK,

@@ -84,7 +84,7 @@ class ContinuousPlayers(Players):
             # The likeliest candidate is the nearest to what was done.
             candidates = distribution.exact.numpy()
             codes = nearest_candidates(self.action, candidates)
-            support = self._fit_support(codes, len(candidates), rng)
+            support = self._fit_support(codes, len(candidates), rng, candidates)
         elif isinstance(distribution, SquashedGaussian) and hp.support:
             support = ActionRange(hp.support).fit(state, self.action, rng)
         return PlayerInputs(policy, q_function, embedded, distribution, seed, support)

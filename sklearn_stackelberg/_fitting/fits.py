@@ -206,7 +206,9 @@ class ClosedFormFit(Fit):
     linear = True
 
     def _make_problem(self) -> LSTDSystem:
-        return self.players.linear_system()
+        system = self.players.linear_system()
+        system.highest = self.problem.highest
+        return system
 
     def solve(
         self,

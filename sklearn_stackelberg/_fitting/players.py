@@ -155,7 +155,11 @@ class Players(ABC):
         """Columns behind the policy's inputs, of what the log supports in a state."""
 
     def _fit_support(
-        self, codes: Index, n_actions: int, rng: RandomState
+        self,
+        codes: Index,
+        n_actions: int,
+        rng: RandomState,
+        candidates: Floats | None = None,
     ) -> ActionSupport | None:
         if not self.hp.support:
             return None
@@ -163,7 +167,7 @@ class Players(ABC):
         # Few enough to count the actions of each, however many features there are.
         finite = are_finite(states, None, self.rows.total)
         return ActionSupport(self.hp.support).fit(
-            states, codes, n_actions, finite, rng, weight
+            states, codes, n_actions, finite, rng, weight, candidates
         )
 
     @cached_property

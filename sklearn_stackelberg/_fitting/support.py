@@ -58,6 +58,11 @@ def _tree_columns(states: Floats) -> StateColumns:
     return StateColumns("float32", standardise=True).fit(states)
 
 
+def tail_share(threshold: float) -> float:
+    """What a Gaussian has beyond where its density is so much of the largest."""
+    return float(ndtr(-np.sqrt(-2.0 * np.log(threshold))))
+
+
 class ActionSupport:
     """Actions that the estimated behaviour policy takes often enough in a state.
 
@@ -65,7 +70,9 @@ class ActionSupport:
     where they are not. An action is supported where π̂_b(a|s) is at least ``threshold``
     times the largest, as in batch-constrained Q-learning [1]_, or in enough rows: 5 of
     the state where states are few, 20 of a leaf where they are not. Leaves are as large
-    as foretells held-out actions best: all rows, where the state has no say.
+    as foretells held-out actions best: all rows, where the state has no say. Candidates
+    of continuous actions, which speak for their neighbours, are also supported where
+    they were taken at all, between the quantiles of `ActionRange` in every column.
 
     References
     ----------
@@ -75,6 +82,8 @@ class ActionSupport:
 
     # Counts that were asked for before, by a digest of the states; None keeps none.
     _known: dict[bytes, Floats] | None = None
+    # Which candidates are on which side of each, by column, (C, 2 p C); None of labels.
+    sides_: Floats | None = None
 
     def __init__(
         self, threshold: float, *, n_rows: int = _FOREST_ROWS, leaf: int | None = None
@@ -89,9 +98,17 @@ class ActionSupport:
         is_finite: bool,
         rng: RandomState,
         weight: Floats | None = None,
+        candidates: Floats | None = None,
     ) -> ActionSupport:
-        """Estimate π̂_b from logged states (n, d) and codes of actions (n,)."""
+        """Estimate π̂_b from logged states (n, d) and codes of actions (n,).
+
+        ``candidates``, (C, p), are what the codes stand for, if they are amounts.
+        """
         self.n_actions_ = n_actions
+        if candidates is not None:
+            one, other = candidates.T[:, :, None], candidates.T[:, None, :]
+            sides = np.concatenate([one <= other, one >= other])  # (2 p, C, C)
+            self.sides_ = np.hstack([*sides]).astype(np.float64)
         self.columns_ = _tree_columns(states)
         if is_finite:
             known = distinct_rows(states)
@@ -160,7 +177,13 @@ class ActionSupport:
             least = np.minimum(least, ENOUGH_IN_LEAF / self.leaf_rows_)
         else:
             least = np.minimum(least, ENOUGH)
-        supported = (found >= least) & (found > 0.0)
+        supported = found >= least
+        if self.sides_ is not None:
+            # Eq. (81) of docs/game.md.
+            beyond = (found @ self.sides_).reshape(len(found), -1, found.shape[1])
+            tail = tail_share(self.threshold) * found.sum(axis=1, keepdims=True)
+            supported |= beyond.min(axis=1) >= tail
+        supported &= found > 0.0
         share = np.where(supported, found, largest) / largest
         # Eq. (61) of docs/game.md.
         return np.where(supported, np.log(share), NEVER)
@@ -238,7 +261,7 @@ class ActionRange:
             _TREES, min_samples_leaf=_RANGE_LEAF, random_state=rng
         ).fit(x, targets if targets.shape[1] > 1 else targets[:, 0])
         self.forest_ = Forest(forest)
-        tail = ndtr(-np.sqrt(-2.0 * np.log(self.threshold)))
+        tail = tail_share(self.threshold)
         self.ends_ = []  # of each tree's leaves, (n_nodes, 2 p)
         leaves = self.forest_.leaves(x)
         for n_nodes, leaf in zip(self.forest_.n_nodes, leaves, strict=True):

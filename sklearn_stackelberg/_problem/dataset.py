@@ -111,6 +111,12 @@ class OfflineProblem:
         return held, value - held
 
     @property
+    def highest(self) -> float:
+        """The v of the largest return that rewards allow."""
+        most = return_range(self.log, self.discount)[1]
+        return (most - self.initial_anchor) / self.unit
+
+    @property
     def state(self) -> Floats:
         """The logged states, (n, d)."""
         if isinstance(self.log.state, StoredRows):

@@ -30,6 +30,9 @@ _KEPT_BYTES = 2**25
 # the log does not show undetermined.
 _LITTLE = 1e-4
 
+# By what a v may be over the highest, of its size, and be rounded.
+_ROUNDING = 1e-9
+
 
 class LSTDSystem(ABC):
     """The problem of ``needs = "linear"``: M(θ), b(θ) and c, a policy's LSTD equations.
@@ -42,6 +45,8 @@ class LSTDSystem(ABC):
 
     dtype: torch.dtype
     c: Tensor
+    # The largest v that rewards allow, where it is known.
+    highest: float = np.inf
 
     def __init__(
         self, rows: Rows, discount: float, ridge: float, log_length: float | None
@@ -93,7 +98,9 @@ class LSTDSystem(ABC):
         places = np.arange(len(self.rows.initial))
         if len(places) > n_rows:
             places = rng.choice(places, n_rows, replace=False)
-        return self.on_rows(self.rows.take(chosen, places))
+        part = self.on_rows(self.rows.take(chosen, places))
+        part.highest = self.highest
+        return part
 
 
 class BestResponse:
@@ -116,6 +123,19 @@ class BestResponse:
         # docs/game.md.
         self.value = self.system.b @ self.flat_w
         self.pessimism = self.system.b @ self.adjoint
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether rewards allow v: of an M near singular its sign can be wrong."""
+        highest = self.lstd.highest
+        return float(self.value) <= highest + _ROUNDING * max(1.0, abs(highest))
+
+    @property
+    def credible_value(self) -> float:
+        """v, or as far below the highest that rewards allow as it is above it, ()."""
+        # Eq. (80) of docs/game.md.
+        value = float(self.value)
+        return min(value, 2.0 * self.lstd.highest - value)
 
     @property
     def shrinkage(self) -> Tensor:

@@ -211,6 +211,8 @@ class _Search:
         self.best: BestResponse
         self.n_iter = 0
         self.gained_on_part = 0.0
+        self.first_value = np.nan
+        self.is_lost = False  # no v was possible yet
         self.interrupted = ""
 
     def run(self, theta: Tensor) -> tuple[str, bool]:
@@ -258,8 +260,12 @@ class _Search:
     def record(self, response: BestResponse, derivative: Tensor | None = None) -> None:
         """Note an evaluation in the history and keep it if it is the best so far."""
         best = getattr(self, "best", None)
-        if best is None or response.value > best.value:
+        value = response.credible_value
+        if best is None:
+            self.first_value, self.is_lost = value, not response.is_possible
+        if best is None or value > best.credible_value:
             self.best = response
+        self.is_lost &= not response.is_possible
         norm = np.nan if derivative is None else float(derivative.norm())
         self.history.add(
             value=response.value,
@@ -282,12 +288,11 @@ class _Search:
         """θ += η w*, by steps that grow."""
         response, stale = self.best, 0
         for step in range(self.solver.mirror_steps):
-            before = self.best.value
+            before = self.best.credible_value
             # Eq. (30) of docs/game.md. From the last point, not the best: v may fall
-            # before it rises.
-            theta = self.lstd.mirror_step(
-                response.theta, response.flat_w, STEP_GROWTH**step
-            )
+            # before it rises. Away from what Q prefers, until a v is possible.
+            preferred = -response.flat_w if self.is_lost else response.flat_w
+            theta = self.lstd.mirror_step(response.theta, preferred, STEP_GROWTH**step)
             response = self.visit(theta)
             self.n_iter += 1
             stale = 0 if self._gained(before) else stale + 1
@@ -300,7 +305,8 @@ class _Search:
         start = self.best.theta
         # ftol is relative to max(|f|, 1): in units of what was gained it is relative to
         # that, and f begins at zero. v itself is measured from an arbitrary zero.
-        zero, unit = float(self.best.value), max(self._total_gain(), _SMALLEST_GAIN)
+        zero = self.best.credible_value
+        unit = max(self._total_gain(), _SMALLEST_GAIN)
 
         def objective(flat: Floats) -> tuple[float, Floats]:
             # A copy, which the best point may keep: the array is scipy's to reuse.
@@ -310,8 +316,9 @@ class _Search:
                 response = BestResponse(self.lstd, theta, self.lam, self.beta)
             derivative = response.total_derivative()
             self.record(response, derivative)
-            loss = (zero - float(response.value)) / unit
-            return loss, -derivative.numpy().ravel() / unit
+            loss = (zero - response.credible_value) / unit
+            uphill = derivative if response.is_possible else -derivative
+            return loss, -uphill.numpy().ravel() / unit
 
         found = minimize(
             objective,
@@ -331,23 +338,24 @@ class _Search:
         response, stale = self.best, 0
         for _ in range(self.max_iter):
             derivative = response.individual_derivative()
+            uphill = -derivative if self.is_lost else derivative
             # No line search: v is not what this direction is the gradient of.
             length = 1.0 / self.lstd.logit_scale(derivative)
-            before = self.best.value
-            response = self.visit(response.theta + length * derivative, derivative)
+            before = self.best.credible_value
+            response = self.visit(response.theta + length * uphill, derivative)
             self.n_iter += 1
             stale = 0 if self._gained(before) else stale + 1
             if stale >= _PATIENCE:
                 return ""
         return self._shortfall("max_iter", self.max_iter)
 
-    def _gained(self, before: Tensor) -> bool:
+    def _gained(self, before: float) -> bool:
         # Of the best so far: what a worse point gains on a worse one is no progress.
-        return float(self.best.value - before) > self.solver.tol * self._total_gain()
+        gained = self.best.credible_value - before
+        return gained > self.solver.tol * self._total_gain()
 
     def _total_gain(self) -> float:
-        gained = float(self.best.value) - self.history.entries["value"][0]
-        return self.gained_on_part + gained
+        return self.gained_on_part + self.best.credible_value - self.first_value
 
     def _shortfall(self, name: str, limit: int) -> str:
         if not limit:

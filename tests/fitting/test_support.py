@@ -43,6 +43,67 @@ def test_of_few_states_five_rows_are_enough_and_none_is_never():
     assert (prior[:, 2] == NEVER).all()
 
 
+def test_candidates_between_others_are_supported_if_they_were_taken():
+    rows = np.array([15, 240, 6, 0, 39])
+    states = np.random.default_rng(0).normal(size=(rows.sum(), 1))
+    codes = np.repeat(np.arange(5), rows)
+    np.random.default_rng(1).shuffle(codes)
+
+    def supported(order, candidates):
+        rng = np.random.RandomState(0)
+        place = np.argsort(order)
+        if candidates is not None:
+            candidates = candidates[order]
+        support = ActionSupport(0.2).fit(
+            states, place[codes], 5, False, rng, candidates=candidates
+        )
+        assert support.leaf_rows_ == len(states)
+        return (support.log_prior(states[:1]) > NEVER / 2)[0][place]
+
+    # Under a fifth of the likeliest, and under twenty rows: not as labels.
+    assert_array_equal(supported(np.arange(5), None), rows >= 20)
+    # 3.6 % of the rows are on either side of all; one was never taken.
+    doses = np.array([0.0, 1.0, 2.0, 3.0, 4.0])[:, None]
+    for order in (np.arange(5), np.array([3, 0, 4, 1, 2])):
+        assert_array_equal(supported(order, doses), rows > 0)
+    # Of two columns both count: nobody takes much of both.
+    corner = np.array([[0.0, 0.0], [1.0, 1.0], [1.0, 0.0], [9.0, 9.0], [0.0, 1.0]])
+    expected = (rows > 0) & (corner.max(axis=1) < 9.0)
+    assert_array_equal(supported(np.arange(5), corner), expected)
+
+
+def test_a_share_of_doses_at_random_is_enough_to_leave_a_logger_that_does_harm():
+    """x' = x + 0.4 a, costs x²; seven of ten doses push x away from zero."""
+    rng, x, columns = np.random.default_rng(0), np.linspace(-1.5, 1.5, 60), []
+
+    def after(x, a):
+        return np.clip(x + 0.4 * a + 0.05 * rng.normal(size=len(x)), -3, 3)
+
+    for _ in range(30):
+        a = np.clip(0.5 * x + 0.05 * rng.normal(size=60), -1, 1)
+        a = np.where(rng.random(60) < 0.3, rng.uniform(-1, 1, 60), a)
+        columns.append((x, a, -(x**2), after(x, a)))
+        x = columns[-1][3]
+    stacked = np.stack([np.stack(each) for each in columns], axis=2)  # (4, 60, 30)
+    state, action, reward, following = stacked.reshape(4, -1)
+    log = Transitions(
+        state[:, None],
+        action,
+        reward,
+        following[:, None],
+        episode=np.repeat(np.arange(60), 30),
+        step=np.tile(np.arange(30), 60),
+    )
+    policy = estimator(
+        discount=0.95, action_type="continuous", support=0.2, lam=10.0
+    ).fit(log)
+    x = y = np.linspace(-1.5, 1.5, 60)
+    for _ in range(10):
+        x = after(x, np.ravel(policy.predict(x[:, None])))
+        y = after(y, np.clip(0.5 * y, -1, 1))
+    assert np.abs(x).mean() < 0.4 * np.abs(y).mean()
+
+
 def rare_drug(n=1500, at_random=True, seed=0):
     """A drug for 4 % of the patients, of all or of the older half, and the patients."""
     rng = np.random.default_rng(seed)

@@ -510,6 +510,35 @@ def test_what_is_returned_is_the_best_that_was_seen(seed, leader_gradient, lam):
     )
 
 
+def test_a_v_that_rewards_do_not_allow_counts_as_far_below_the_highest():
+    sums = lstd(process_rows(0), 0.9)
+    at = solver_of().evaluate(sums, uniform_theta(sums))
+    v = float(at.value)
+    assert at.is_possible
+    assert at.credible_value == v
+    sums.highest = v
+    assert at.is_possible
+    sums.highest = v - 0.5
+    assert not at.is_possible
+    assert at.credible_value == pytest.approx(v - 1.0)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("leader_gradient", ["total", "individual"])
+def test_a_search_that_begins_above_what_rewards_allow_goes_down(seed, leader_gradient):
+    sums = lstd(process_rows(seed), 0.9)
+    start = uniform_theta(sums)
+    solver = solver_of(lam=10.0, leader_gradient=leader_gradient)
+    sums.highest = float(solver.evaluate(sums, start).value) - 0.2
+    result = solver.solve(sums, start)
+    values = np.array(result.history.entries["value"])
+    assert values[1] < values[0]
+    # The best is the nearest to the highest, from either side.
+    distance = np.abs(values - sums.highest)
+    assert abs(result.value - sums.highest) == pytest.approx(distance.min())
+    assert distance.min() < distance[0]
+
+
 def test_the_last_point_is_not_the_best_for_its_own_sake():
     """Some climb above must have lost its best point, or the test of it is idle."""
     lost = 0
@@ -682,6 +711,14 @@ def test_a_history_in_other_units_moves_values_and_nothing_else():
 
 
 # ------------------------------------------------------------------- long logs
+
+
+def test_a_part_of_a_log_has_the_highest_v_of_the_whole():
+    sums = lstd(process_rows(0, n=500), 0.9)
+    sums.highest = 3.0
+    part = sums.subsample(100)
+    assert part is not sums
+    assert part.highest == 3.0
 
 
 def test_a_short_log_is_its_own_part():
