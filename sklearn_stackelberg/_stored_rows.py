@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -74,12 +74,68 @@ class StoredRows:
         return StoredRows(self.table, index, self.owner, self.template)
 
 
+class ComputedRows:
+    """Rows of numbers (N, d), in double precision, that are made where they are read.
+
+    ``read`` gives those at some places, (k, d). numpy reads all of them where it is
+    given one.
+    """
+
+    ndim, dtype = 2, np.dtype(np.float64)
+
+    def __init__(
+        self, read: Callable[[Index], Floats], n_rows: int, n_columns: int
+    ) -> None:
+        self._read, self.shape = read, (n_rows, n_columns)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, tuple):
+            some = self.at(np.arange(len(self))[key[0]])
+            parts = [some[batch][:, key[1]] for batch in row_batches(some)]
+            return np.concatenate(parts)
+        if isinstance(key, slice):
+            key = np.arange(*key.indices(len(self)))
+        elif key.dtype == bool:
+            key = np.flatnonzero(key)
+        return self._read(key)
+
+    def __array__(
+        self, dtype: np.dtype[Any] | None = None, copy: bool | None = None
+    ) -> NDArray[Any]:
+        return np.asarray(self[:], dtype=dtype)
+
+    def at(self, index: Index) -> ComputedRows:
+        """Rows at places among these."""
+        return ComputedRows(
+            lambda some: self._read(index[some]), len(index), self.shape[1]
+        )
+
+    def beside(self, columns: Floats) -> ComputedRows:
+        """These with more columns, (N, c), behind them."""
+        return ComputedRows(
+            lambda some: np.hstack([self._read(some), columns[some]]),
+            len(self),
+            self.shape[1] + columns.shape[1],
+        )
+
+    def mapped(
+        self, function: Callable[[Floats], Floats], n_columns: int
+    ) -> ComputedRows:
+        """What a function makes of some rows, of all of them."""
+        return ComputedRows(
+            lambda some: function(self._read(some)), len(self), n_columns
+        )
+
+
 def _is_one_piece(index: Index) -> bool:
     whole: bool = index[-1] - index[0] == len(index) - 1
     return whole and bool((np.diff(index) == 1).all())
 
 
-def row_batches(rows: Floats | StoredRows) -> Iterator[slice]:
+def row_batches(rows: Floats | StoredRows | ComputedRows) -> Iterator[slice]:
     """Slices of rows, each of which may be held as float64 beside the rest."""
     width = math.prod(rows.shape[1:])
     at_once = max(1, _BATCH_BYTES // (8 * max(1, width)))

@@ -509,6 +509,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         if isinstance(fit, _fitting.ClosedFormFit):
             # Its conditions cost a few evaluations more; on samples more than the fit.
             fitted.attributes["equilibrium_"] = fit.equilibrium(result.state, lam)
+        fit.release()
         evaluation = fit.evaluator(fitted.policy)
         before = self._training_rows if one_pass and state is not None else None
         training_rows = TrainingRows.of(log, before)

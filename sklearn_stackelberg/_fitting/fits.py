@@ -176,6 +176,11 @@ class Fit(ABC):
             steps=problem.units.steps,
         )
 
+    def release(self) -> None:
+        """Let go of the solver's features: the evaluator makes its own."""
+        self.__dict__.pop("solver_problem", None)
+        self.players.release()
+
     def reconstruction(self, fitted: Fitted) -> dict[str, object]:
         """All that an estimator needs to predict and to score."""
         return fitted.attributes | {

@@ -228,6 +228,10 @@ class Players(ABC):
             )
         return self._tables[id(inputs)]
 
+    def release(self) -> None:
+        """Let go of the tables, which are made anew where they are read again."""
+        self._tables = {}
+
     def _on_cpu(self, inputs: StateInputs) -> FeatureRows:
         """The same, for what is measured of a few rows wherever they lie."""
         table = self._table(inputs)

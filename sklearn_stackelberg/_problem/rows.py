@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from tempfile import TemporaryFile
+from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
@@ -32,6 +34,9 @@ TABLE_BYTES = 2**30
 
 # How much larger a table may be on a GPU, and how much of it is moved there at once.
 _GPU_TABLE, _MOVED_BYTES = 8, 2**28
+
+# Tables up to this size are held, wherever the states lie.
+_HELD_BYTES = 2**25
 
 
 class Rows(NamedTuple):
@@ -131,10 +136,12 @@ def feature_rows(
     table_bytes: int = TABLE_BYTES,
     itemsize: int = 8,
     device: str = "cpu",
+    folder: str | None = None,
 ) -> FeatureRows:
     """Features by index: from a table if it is small enough, else computed anew.
 
-    A ``device`` has its own memory, where the table may be eight times larger.
+    A ``device`` has its own memory, where the table may be eight times larger; in a
+    ``folder`` a table that is not short is a file, which goes with it.
     """
     on_cpu = device == "cpu"
     if len(states) * n_features * itemsize > table_bytes * (
@@ -142,7 +149,12 @@ def feature_rows(
     ):
         return ComputedFeatures(transform, states, device)
     if on_cpu:
-        table = _filled(transform, states, n_features)
+        if len(states) * n_features * itemsize <= _HELD_BYTES:
+            folder = None
+        try:
+            table = _filled(transform, states, n_features, folder)
+        except OSError:  # a full disk
+            return ComputedFeatures(transform, states, device)
     else:
         # In parts, so that the computer's memory never holds all of it.
         parts = gen_batches(
@@ -154,10 +166,15 @@ def feature_rows(
 
 
 def _filled(
-    transform: Callable[[Floats], Floats], states: Floats, n_features: int
+    transform: Callable[[Floats], Floats],
+    states: Floats,
+    n_features: int,
+    folder: str | None,
 ) -> Tensor:
     """Features of all states, made by as many threads as torch has."""
     batches = list(row_batches(states))
+    if folder is not None:
+        return _filed(transform, states, n_features, batches, folder)
     if len(batches) == 1:
         return torch.from_numpy(transform(states))
     first = torch.from_numpy(transform(states[batches[0]]))
@@ -169,6 +186,31 @@ def _filled(
 
     list(map_blocks(fill, batches[1:]))
     return table
+
+
+def _filed(
+    transform: Callable[[Floats], Floats],
+    states: Floats,
+    n_features: int,
+    batches: list[slice],
+    folder: str,
+) -> Tensor:
+    """The same in a file without a name, of which no more is held than is read."""
+    lock = Lock()
+    dtype = transform(states[:1]).dtype
+    with TemporaryFile(dir=folder) as file:
+
+        def fill(some: slice) -> None:
+            part = transform(states[some])
+            with lock:
+                file.seek(some.start * n_features * dtype.itemsize)
+                file.write(part.data)
+
+        list(map_blocks(fill, batches))
+        file.flush()
+        # torch warns of what cannot be written to; nothing is.
+        shape = len(states), n_features
+        return torch.from_numpy(np.memmap(file, dtype, "c", shape=shape))
 
 
 def weigh(features: Tensor, weight: Floats | None, index: Index) -> Tensor:

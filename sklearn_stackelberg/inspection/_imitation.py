@@ -108,7 +108,7 @@ class Imitation:
         self._evaluation = HoldoutEvaluation(log, discount, steps=steps)
         self.fit: FittedQ = self._evaluation.fit(policy)
         self.data: EvaluationData = self.fit.data
-        self.columns = columns(self.data.states)  # (N, k)
+        self.columns = columns(np.asarray(self.data.states))  # (N, k)
         self.is_flat = log.action.ndim == 1
         self._sums = 0.5 * self._logged + 0.5 * self._visits(self.fit)
 
@@ -117,7 +117,7 @@ class Imitation:
         """What the policy does in each state: a column, (N,), or numbers, (N, p)."""
         if not self.data.is_continuous:
             return self.data.probabilities.argmax(axis=1)
-        states = like(self.data.log.state, self.data.states)
+        states = like(self.data.log.state, np.asarray(self.data.states))
         width = self.data.nodes.shape[2]
         return action_nodes(self._policy, states, width, greedy=True)[0][:, 0]
 

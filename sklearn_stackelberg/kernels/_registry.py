@@ -16,6 +16,8 @@ from sklearn.gaussian_process.kernels import Kernel
 from sklearn.metrics.pairwise import pairwise_kernels
 from torch import Tensor
 
+from .._stored_rows import row_batches
+
 # Written out, so that a record of a kernel imports none of ours.
 Floats = NDArray[np.floating]
 
@@ -240,7 +242,8 @@ def refuse_negative(kernel: object, rows: Floats) -> None:
     """
     if not (isinstance(kernel, str) and kernel == "chi2"):
         return
-    if (columns := np.flatnonzero((rows < 0).any(axis=0))).size:
+    negative = [(rows[some] < 0).any(axis=0) for some in row_batches(rows)]
+    if (columns := np.flatnonzero(np.any(negative, axis=0))).size:
         raise ValueError(
             "kernel='chi2' is for numbers that are not negative, such as counts; there "
             f"are negative ones in the columns {columns.tolist()} of the states (and "

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from .._action_scale import ActionScale
 from .._numpy_state import NumpyState
+from .._stored_rows import ComputedRows
 from .._typing import Floats
 from ._nystroem import KernelFeatures, in_batches
 from ._registry import BoundKernel, kernel_names, record_of
@@ -230,6 +233,8 @@ class StateActionFeatures(KernelFeatures):
 
     def _pairs(self, states: Floats, actions: Floats) -> Floats:
         actions = self.action_scale_.transform(actions)
+        if isinstance(states, ComputedRows):
+            return cast(Floats, states.beside(actions))
         return np.concatenate([states, actions], axis=1)
 
 

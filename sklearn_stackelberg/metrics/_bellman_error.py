@@ -8,6 +8,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .._stored_rows import row_batches
 from .._typing import Floats, RandomStateLike
 from ..kernels._registry import KernelLike
 from ._data import EvaluationData
@@ -41,8 +42,10 @@ def td_residual_of(
 
 def _of_states(data: EvaluationData, q_function: QFunction) -> tuple[Floats, Floats]:
     """V of the states, (N,), and Q of the logged rows, (n,)."""
-    given = q_function(like(data.log.state, data.states))
-    q = _finite(given, data.probabilities.shape, f"{data.n_actions} actions")
+    q = np.empty(data.probabilities.shape)
+    for some in row_batches(data.states):
+        given = q_function(like(data.log.state, data.states[some]))
+        q[some] = _finite(given, q[some].shape, f"{data.n_actions} actions")
     value = (q * data.probabilities).sum(axis=1)
     return value, q[data.state_index, data.codes]
 
@@ -71,7 +74,10 @@ def _of_pairs(data: EvaluationData, q_function: QFunction) -> tuple[Floats, Floa
         weights = data.probabilities[batch]
         q = q_of(states, actions).reshape(weights.shape)
         value[batch] = (weights * q).sum(axis=1)
-    return value, q_of(data.state, data.actions)
+    logged = [
+        q_of(data.state[some], data.actions[some]) for some in row_batches(data.state)
+    ]
+    return value, np.concatenate(logged)
 
 
 class PairSums(NamedTuple):

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import gen_batches
 
+from .._stored_rows import ComputedRows
 from .._typing import Floats, Index
 from ..transitions._discounting import carried, return_range
 from ..transitions._linking import encode, places_in_time
@@ -45,7 +46,8 @@ class EvaluationData:
     weight: Floats  # (n,), sums to 1
     total: float  # rows that they count as, the sum of the weights as given
     # States and next states, each once where a next state is the next row's state.
-    states: Floats  # (N, d)
+    # Numbers of rows times columns, or times features, are never held: read by batches.
+    states: ComputedRows  # (N, d)
     state_index: Index  # (n,), where each row's state is in ``states``
     next_index: Index  # (n,), and its next state
     probabilities: Floats  # (N, A), π(a | s), or the weights of a continuous policy's
@@ -100,8 +102,18 @@ class EvaluationData:
 
     @property
     def state(self) -> Floats:
-        """The logged states, (n, d)."""
-        return self.states[self.state_index]
+        """The logged states, (n, d), read where they are asked for."""
+        return cast(Floats, self.states.at(self.state_index))
+
+    @property
+    def next_state(self) -> Floats:
+        """The states that they led to, (n, d)."""
+        return cast(Floats, self.states.at(self.next_index))
+
+    @property
+    def pairs(self) -> Floats:
+        """The logged states with the actions behind them, (n, d + p)."""
+        return cast(Floats, self.states.at(self.state_index).beside(self.actions))
 
     def anchored(self, discount: float, steps: StepAnchor | None) -> Self:
         """Values measured from what a log, perhaps another one, returns from steps on.
@@ -125,7 +137,7 @@ class EvaluationData:
         step[self.next_index] = self.log.step + 1
         # Last, so that a state that is also the next one has its own row's.
         step[self.state_index] = self.log.step
-        states = np.column_stack([self.states, step])
+        states = self.states.beside(step[:, None])
         return replace(self.anchored(discount, steps), states=states)
 
     @cached_property
@@ -221,9 +233,7 @@ class EvaluationData:
 
     @cached_property
     def _equal(self) -> EqualEpisodes | None:
-        return equal_episodes(
-            self.log, self.episode, self.state, self.states[self.next_index]
-        )
+        return equal_episodes(self.log, self.episode, self.state, self.next_state)
 
     @cached_property
     def joined(self) -> EvaluationData:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -96,6 +96,17 @@ class EvaluationFeatures(ABC):
         return out
 
 
+def _table(
+    data: EvaluationData,
+    transform: Callable[[Any], Floats],
+    states: Any,  # what it is a function of: states, or their places
+    n_features: int,
+) -> FeatureRows:
+    """Features by index; in a file where the states of the log are in one."""
+    folder = getattr(getattr(data.log.state, "owner", None), "path", None)
+    return feature_rows(transform, states, n_features, folder=folder)
+
+
 def evaluation_features(
     data: EvaluationData, kernel_features: FeatureMap
 ) -> EvaluationFeatures:
@@ -130,7 +141,7 @@ class DiscreteFeatures(EvaluationFeatures):
         m = kernel_features.n_features_out_
         # Eq. (11) of docs/game.md: φ(s, a) = e_a ⊗ φ(s), so that w has a w_a by action.
         super().__init__(data, kernel_features, (data.n_actions, m))
-        self._phi = phi or feature_rows(kernel_features.transform, data.states, m)
+        self._phi = phi or _table(data, kernel_features.transform, data.states, m)
 
     def phi(self, index: Index) -> Floats:
         """φ of states, (k, m)."""
@@ -299,10 +310,10 @@ class ContinuousFeatures(EvaluationFeatures):
                 return kernel_features.transform(states[place], actions[row[place]])
 
             places: NDArray[Any] = np.arange(data.state_index.max() + 1)
-            logged = feature_rows(logged_features, places, m)
+            logged = _table(data, logged_features, places, m)
         self._logged = logged
         every: NDArray[Any] = np.arange(len(data.states))
-        self._mean = mean or feature_rows(self._average, every, m)
+        self._mean = mean or _table(data, self._average, every, m)
 
     def logged(self, rows: RowsLike) -> Floats:
         return self._logged(self.data.state_index[rows]).numpy()

@@ -13,7 +13,7 @@ from sklearn.base import clone
 from .._linalg import LinearSystem, iterated
 from .._typing import Floats, Index
 from .._validation import check_table_size
-from ..kernels._columns import are_finite
+from ..kernels._columns import are_finite, distinct_rows, which_row
 from . import _jackknife as jackknife
 from ._data import EvaluationData, batches
 from ._estimate import effective_size, spread, summed, within
@@ -222,17 +222,18 @@ class FittedQ:
         if data.n_actions == 1 and not data.is_continuous:
             return 0.0
         # Of continuous actions, too, where they can be counted.
-        counted = np.hstack([data.state, data.actions]) if data.is_continuous else None
-        finite = data.state if counted is None else counted
-        if not are_finite(finite, _MOST_STATES):
+        counted = data.pairs if data.is_continuous else data.state
+        if not are_finite(counted, _MOST_STATES):
             return 0.0
+        known = distinct_rows(data.state)
+        assert known is not None
         limits = data.q_range(self.system.discount)
         after = np.clip(self.state_values, *limits)[data.next_index]
         return thin_pairs_variance(
             data.weight * self.ratio,
             data.reward + self.system.carried * after,
             self.residual,
-            data.state,
+            which_row(known, data.state),
             data.actions,
         )
 
@@ -299,7 +300,7 @@ def regressed_q(
     reported = data if held_out is None else held_out
     # Not every regressor takes weights: those of once are not passed.
     rows = np.repeat(np.arange(len(data)), 1 if times is None else times)
-    given = np.hstack([data.state, data.actions])[rows]
+    given = np.asarray(data.pairs)[rows]
     low, high = data.q_range(discount)
     carried = data.carried(discount)
     q = np.full(data.probabilities.shape, data.mean_return(discount))
@@ -318,7 +319,7 @@ def regressed_q(
     if not reported.is_continuous:
         return value, q[reported.state_index, reported.codes]
     # Continuous logged actions are hardly ever among the nodes.
-    logged = fitted.predict(np.hstack([reported.state, reported.actions]))
+    logged = fitted.predict(np.asarray(reported.pairs))
     return value, np.asarray(logged, dtype=float).ravel().clip(low, high)
 
 

@@ -181,8 +181,8 @@ def _with_kernel(
         return settings
     carried = data.carried(discount)
     kernel = choose_kernel(
-        data.state,
-        data.states[data.next_index],
+        np.asarray(data.state),
+        np.asarray(data.next_state),
         data.codes,
         data.reward - (1.0 - carried) * data.mean_return(discount),
         carried,

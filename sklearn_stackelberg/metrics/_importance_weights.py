@@ -14,7 +14,7 @@ from sklearn.utils import check_random_state
 from .._typing import Floats, Index, RandomStateLike
 from .._validation import check_rules, integer
 from ..transitions._checks import rows_text
-from ..transitions._tables import Log
+from ..transitions._tables import Log, is_frame, named
 from ._data import EvaluationData
 from ._estimate import clustered_error, effective_size
 from ._features import FeatureMap
@@ -52,8 +52,8 @@ def _propensities(
         states = features.transform(data.state)
         # Weak shrinkage, of features of unit length; a probability needs three digits.
         model = LogisticRegression(C=10.0, tol=1e-3, max_iter=1000)
-    elif hasattr(states, "columns"):
-        states = like(states, data.state)
+    elif is_frame(named(states)):
+        states = like(states, np.asarray(data.state))
     fold = episode_folds(data, n_folds, random_state)
     out = np.empty(len(data))
     for number in range(n_folds):

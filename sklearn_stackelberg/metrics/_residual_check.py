@@ -15,7 +15,7 @@ from scipy.stats import norm
 from .._sampling import fixed_sample
 from .._typing import Floats, Index
 from ..transitions._linking import places_in_time
-from ..transitions._tables import column_names, is_frame
+from ..transitions._tables import column_names, is_frame, named
 from ._data import EvaluationData, batches
 from ._fitted_q import FittedQ
 
@@ -185,8 +185,7 @@ def _of_row_before(
 ) -> list[Carried]:
     """Correlations with columns of the row before, given the row's state and action."""
     data, features = fit.data, fit.system.features
-    names, columns = _columns(data, residual)
-    earlier = columns[before]  # (k, c)
+    names, earlier = _columns(data, residual, before)  # (k, c)
     weight = data.weight[rows] / data.weight[rows].sum()
     least = _ROUNDING**2 * (weight @ earlier**2)
     earlier = earlier - weight @ earlier
@@ -213,20 +212,22 @@ def _of_row_before(
     return sorted(found, key=lambda one: -abs(one.z))
 
 
-def _columns(data: EvaluationData, residual: Floats) -> tuple[list[str], Floats]:
-    """What a row may hand on to the next one, by name, (n, c)."""
+def _columns(
+    data: EvaluationData, residual: Floats, rows: Index
+) -> tuple[list[str], Floats]:
+    """What rows may hand on to the next ones, by name, (k, c)."""
     names = ["the residual", "the reward"]
-    parts = [residual, data.log.reward]
+    parts = [residual[rows], data.log.reward[rows], data.actions[rows]]
     if data.is_continuous:
         names += [f"action column {j}" for j in range(data.actions.shape[1])]
     else:
         labels = np.asarray(getattr(data.policy, "classes_")).tolist()  # noqa: B009
         names += [f"action {label!r}" for label in labels]
     n_columns = data.log.n_features
-    states = data.state[:, :n_columns]  # without the step of `by_steps`
-    state = data.log.state
+    parts.append(data.state[rows][:, :n_columns])  # without the step of `by_steps`
+    state = named(data.log.state)
     if is_frame(state):
         names += [f"the state's {name!r}" for name in column_names(state)]
     else:
         names += [f"state column {j}" for j in range(n_columns)]
-    return names, np.column_stack([*parts, data.actions, states])
+    return names, np.column_stack(parts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 from numpy.random import RandomState
@@ -12,8 +12,14 @@ from sklearn.utils import check_random_state
 
 from .._action_scale import ActionScale
 from .._linalg import held_out_errors
+from .._stored_rows import ComputedRows
 from .._typing import Floats, Index
-from ..kernels._columns import center_and_spread, length_scales
+from ..kernels._columns import (
+    center_and_spread,
+    distinct_rows,
+    length_scales,
+    which_row,
+)
 from ..kernels._nystroem import LandmarkFeatures
 from ..kernels._state_action import StateActionFeatures
 from ._data import EvaluationData
@@ -115,7 +121,11 @@ class PairFeatures(StateActionFeatures):
             self._fit(pairs, states.shape[1])
         pairs = self._pairs(states, actions)
         self.place_, self.spread_ = center_and_spread(pairs)
-        raw = self._quadratic(pairs)
+        raw = self._quadratic(pairs[:1])
+        if isinstance(pairs, ComputedRows):
+            raw = pairs.mapped(self._quadratic, raw.shape[1])
+        else:
+            raw = self._quadratic(pairs)
         self.means_, self.scales_ = center_and_spread(raw)
         self.n_features_out_ += 1 + raw.shape[1]
         return self
@@ -191,9 +201,11 @@ def states_are_alike(
 
 def _share_never_logged(data: EvaluationData) -> float:
     """Probability that the policy takes a pair without a row, where rows lead to."""
-    _, place = np.unique(data.states, axis=0, return_inverse=True)
-    place = place.ravel()
-    logged = np.zeros((place.max() + 1, data.n_actions), dtype=bool)
+    states = cast(Floats, data.states)
+    known = distinct_rows(states)
+    assert known is not None
+    place = which_row(known, states)
+    logged = np.zeros((len(known), data.n_actions), dtype=bool)
     logged[place[data.state_index], data.codes] = True
     reached = data.weight * ~data.log.terminated
     if not reached.any():
@@ -220,10 +232,11 @@ def _error_of_states(
     ridge: float,
 ) -> Floats:
     """Held-out squares of a regression for each action, of each target, (c,)."""
-    z, total = features.transform(data.state), np.zeros(targets.shape[1])
+    total = np.zeros(targets.shape[1])
     for action in range(data.n_actions):
         rows = np.flatnonzero(data.codes == action)
-        of_folds = held_out_errors(z[rows], targets[rows], fold[rows], [ridge])
+        z = features.transform(data.state[rows])
+        of_folds = held_out_errors(z, targets[rows], fold[rows], [ridge])
         total += of_folds[0]
     return total
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import check_array
 
-from .._problem.rows import index_states
+from .._stored_rows import ComputedRows, StoredRows, row_batches
 from .._typing import Flags, Floats, Index
 from ..transitions._actions import (
     action_type,
@@ -19,7 +19,15 @@ from ..transitions._actions import (
     refuse_masks,
 )
 from ..transitions._checks import rows_text
-from ..transitions._tables import Log, States, frame_like, is_frame, shared_next_rows
+from ..transitions._tables import (
+    Log,
+    States,
+    frame_like,
+    is_frame,
+    named,
+    shared_next_rows,
+    take_rows,
+)
 from ..transitions._words import refuse_words
 from ._data import EvaluationData, as_numbers
 
@@ -54,16 +62,7 @@ def tabulate_policy(
     probable action, or what `predict` of a continuous policy returns.
     """
     weight = np.ones(len(log)) if log.weight is None else log.weight
-    refuse_words(log.state)
-    state = check_array(log.state, dtype=np.float64, input_name="state")
-    after = check_array(
-        log.next_or_own_state(), dtype=np.float64, input_name="next_state"
-    )
-    # In a log in order nearly every next state is the next row's state: half the work.
-    shared = shared_next_rows(state, after, log)
-    states, state_index, next_index = index_states(state, after, shared)
-    # A policy that was fitted on a DataFrame finds its columns by name.
-    seen = like(log.state, states)
+    states, state_index, next_index = _table_of(log)
     rows = np.arange(len(log)) if rows is None else rows
     if is_continuous(policy):
         refuse_masks(log.available, "policy's")
@@ -76,12 +75,25 @@ def tabulate_policy(
         check_action_names(getattr(policy, "action_names_", None), log.action_names)
         codes, classes = np.empty(0, dtype=np.intp), None
         p = as_numbers(log.action).shape[1]
-        nodes, probabilities = action_nodes(policy, seen, p, greedy)
+        found = [
+            action_nodes(policy, like(log.state, states[some]), p, greedy)
+            for some in row_batches(states)
+        ]
+        nodes, probabilities = map(_joined, zip(*found, strict=True))
     else:
         classes = np.asarray(policy.classes_)
         codes = codes_of(log.action, classes)
         available = masks_at(log, classes, state_index, next_index, len(states))
-        probabilities = probabilities_of(policy, seen, available)
+        probabilities = np.concatenate(
+            [
+                probabilities_of(
+                    policy,
+                    like(log.state, states[some]),
+                    None if available is None else available[some],
+                )
+                for some in row_batches(states)
+            ]
+        )
         if available is not None:
             impossible = np.any((probabilities > _ROUNDING) & ~available, axis=1)
             _refuse_impossible(impossible[state_index] | impossible[next_index], rows)
@@ -110,13 +122,54 @@ def tabulate_policy(
     return data
 
 
+def _table_of(log: Log) -> tuple[ComputedRows, Index, Index]:
+    """States and next states, and where each row's state and next state are."""
+    refuse_words(log.state)
+    # Any: tables that are read row by row, or arrays.
+    state: Any = log.state
+    after: Any = log.next_or_own_state()
+    if not isinstance(state, StoredRows):
+        # As precise as they are given: what is read of them is in double precision.
+        kinds = [np.float64, np.float32]
+        state = check_array(state, dtype=kinds, input_name="state")
+        after = check_array(after, dtype=kinds, input_name="next_state")
+    # In a log in order nearly every next state is the next row's state: half the work.
+    shared = shared_next_rows(state, after, log)
+    n, alone = len(state), np.flatnonzero(shared < 0)
+    next_index = shared.astype(np.intp)
+    next_index[alone] = n + np.arange(len(alone))
+    loose = take_rows(after, alone)
+
+    def read(places: Index) -> Floats:
+        out = np.empty((len(places), state.shape[1]))
+        own = places < n
+        if own.all():
+            out[:] = state[places]
+        else:
+            out[own], out[~own] = state[places[own]], loose[places[~own] - n]
+        return out
+
+    states = ComputedRows(read, n + len(alone), state.shape[1])
+    return states, np.arange(n), next_index
+
+
+def _joined(parts: Sequence[Floats]) -> Floats:
+    """Arrays one below the other; what is the same in all rows is kept once."""
+    first = parts[0][:1]
+    if all(part.strides[0] == 0 and (part[:1] == first).all() for part in parts):
+        return np.broadcast_to(first[0], (sum(map(len, parts)), *first.shape[1:]))
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
 def is_continuous(policy: object) -> bool:
     """Whether a policy's actions are numbers that may lie in between."""
     return hasattr(policy, "action_nodes") and not hasattr(policy, "classes_")
 
 
 def like(template: States, values: Floats) -> States:
-    """Values with the columns of a DataFrame, where the log's states are one."""
+    """Values with the columns of a DataFrame, where the log's states are of one."""
+    # A policy that was fitted on a DataFrame finds its columns by name.
+    template = named(template)
     return frame_like(template, values) if is_frame(template) else values
 
 

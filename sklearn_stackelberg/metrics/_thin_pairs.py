@@ -15,17 +15,16 @@ _PRIOR_ROWS = 2.0
 
 
 def thin_pairs_variance(
-    mass: Floats, target: Floats, residual: Floats, state: Floats, action: Floats
+    mass: Floats, target: Floats, residual: Floats, place: Index, action: Floats
 ) -> float:
     """What is to be added to a variance for pairs of a state and an action of few rows.
 
     Σ_g d_g² (s̃_g² − s_g²)₊ / m_g over pairs g of m_g rows, d_g the sum of their
     ``mass`` p_i ω_i, s_g² the variance of their ``target`` r + γ V(s'). Two rows of the
     same outcome have none, whatever they might have had: s̃² is a mean of m_g times s²
-    and a few times that of the state, Eq. (75) of docs/evaluation.md. All are (n,), but
-    for states (n, d) and actions (n, p).
+    and a few times that of the state, Eq. (75) of docs/evaluation.md. All are (n,), as
+    the ``place`` of a row's state among the distinct ones, but for actions (n, p).
     """
-    place = _codes(state)[1]
     first, pair = _codes(np.column_stack([place, action]))
     of_state = _shrunk(place, target, float(np.mean(residual**2)))
     m, own = _variances(pair, target)

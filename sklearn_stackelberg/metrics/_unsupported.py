@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
-from sklearn.linear_model import LinearRegression
 from sklearn.utils import check_random_state
 
 from .._action_scale import ActionScale
 from .._fitting.support import ActionRange, ActionSupport
+from .._stored_rows import row_batches
 from .._typing import Flags, Floats, Index
+from ..kernels._columns import center_and_spread
 from ._data import EvaluationData, batches
 from ._features import DiscreteFeatures, EvaluationFeatures, node_batches
 from ._fitted_q import FittedQSystem
@@ -84,8 +86,10 @@ def unsupported_actions(system: FittedQSystem) -> Flags:
     few = data.joined
     weight = few.row_weight if few.has_weights else None
     support.fit(few.state, few.codes, few.n_actions, False, rng, weight)
-    found = support.counts(data.states)
-    out = found < _NEVER * found.max(axis=1, keepdims=True)
+    out = np.empty(data.probabilities.shape, dtype=bool)
+    for some in row_batches(data.states):
+        found = support.counts(data.states[some])
+        out[some] = found < _NEVER * found.max(axis=1, keepdims=True)
     # What was done was possible, whatever the forest makes of it.
     out[data.state_index, data.codes] = False
     return out
@@ -98,13 +102,10 @@ def _out_of_range(data: EvaluationData) -> Flags:
     logged = scale.transform(few.actions)
     # Ranges are of what is left of a line: a leaf's states differ, and a logger that
     # follows them has less of a range in each than in all.
-    line = LinearRegression().fit(few.state, logged)
-
-    def trend(states: Floats) -> Floats:
-        return line.predict(states).reshape(len(states), -1)
-
+    trend = _fit_line(few.state, logged)
+    beside = [trend(few.state[some]) for some in row_batches(few.state)]
     support = ActionRange(_DENSITY, n_rows=_ROWS)
-    support.fit(few.state, logged - trend(few.state), check_random_state(0))
+    support.fit(few.state, logged - np.concatenate(beside), check_random_state(0))
     out = np.zeros(data.probabilities.shape, dtype=bool)
     for batch in batches(len(out)):
         states = data.states[batch]
@@ -113,6 +114,19 @@ def _out_of_range(data: EvaluationData) -> Flags:
         rest = scale.transform(data.nodes[batch]) - trend(states)[:, None, :]
         out[batch] = ((rest < low - reach) | (rest > high + reach)).any(axis=2)
     return out
+
+
+def _fit_line(states: Floats, targets: Floats) -> Callable[[Floats], Floats]:
+    """Least squares with an intercept, (k, d) to (k, p), of states read by batches."""
+    center, middle = center_and_spread(states)[0], targets.mean(axis=0)
+    d = len(center)
+    rows: Floats = np.empty((0, d + len(middle)))
+    for some in row_batches(states):
+        more = np.hstack([states[some] - center, targets[some] - middle])
+        # R of a QR decomposition has the least squares of all rows so far.
+        rows = np.asarray(np.linalg.qr(np.vstack([rows, more]), mode="r"))
+    slopes = np.linalg.lstsq(rows[:, :d], rows[:, d:], rcond=None)[0]
+    return lambda some: middle + (some - center) @ slopes
 
 
 def support_counts(features: EvaluationFeatures) -> Floats:

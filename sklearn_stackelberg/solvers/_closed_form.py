@@ -243,7 +243,9 @@ class _Search:
             # took 17 evaluations of a million rows, for 1 % of the gain.
             self.gained_on_part = search._total_gain()
             self.interrupted = search.interrupted
-            self.visit(search.best.theta)
+            theta = search.best.theta
+            del search, part
+            self.visit(theta)
             if stopped:
                 raise _Stopped
         if self.max_iter > 0:

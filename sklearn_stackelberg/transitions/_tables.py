@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import issparse
 
-from .._stored_rows import StoredRows
+from .._stored_rows import StoredRows, row_batches
 
 if TYPE_CHECKING:
     from typing_extensions import TypeIs  # of typing from Python 3.13 on
@@ -402,7 +402,12 @@ def shared_next_rows(
     """
     state, next_state = comparable(state), comparable(next_state)
     next_row = np.full(len(state), -1, dtype=np.intp)
-    same = rows_equal(next_state[:-1], state[1:])
+    if isinstance(state, StoredRows) and isinstance(next_state, StoredRows):
+        same = next_state.index[:-1] == state.index[1:]
+    else:
+        same = np.empty(max(0, len(state) - 1), dtype=bool)
+        for some in row_batches(state[1:]):
+            same[some] = rows_equal(next_state[:-1][some], state[1:][some])
     if log is not None and log.available is not None:
         assert log.next_available is not None
         same &= rows_equal(log.next_available[:-1], log.available[1:])
