@@ -25,7 +25,8 @@ from ._validation import check_level
 from .metrics._training_rows import TrainingRows, warn_of_training_rows
 from .transitions._as_transitions import weighted_log_of
 from .transitions._episodes import EpisodeView
-from .transitions._tables import AvailableRule, collected, named
+from .transitions._parts import by_parts
+from .transitions._tables import AvailableRule, collected, in_memory, named
 from .transitions._transitions import Transitions
 from .transitions._usage import say_what_is_used
 from .transitions._words import refuse_words
@@ -525,13 +526,10 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
             self.__dict__.pop(name, None)
         self.__dict__.update(fitted.attributes)
         self._fitted_policy, self._state = fitted.policy, result.state
-        self._training_rows = training_rows
-        self.action_type_ = actions.type
+        self._training_rows, self.action_type_ = training_rows, actions.type
         self.reward_scale_, self.anchor_ = problem.scale, problem.anchor
-        self.design_effect_ = fit.players.design_effect
-        self.evaluation_ = evaluation
-        self.lam_ = lam
-        self.lower_bound_ = bound
+        self.design_effect_, self.evaluation_ = fit.players.design_effect, evaluation
+        self.lam_, self.lower_bound_ = lam, bound
         self.policy_value_, excess = problem.return_of(float(found.value))
         self.shrinkage_ = found.shrinkage * problem.unit
         self.pessimism_ = found.pessimism * problem.unit + self.shrinkage_ + excess
@@ -601,13 +599,17 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         finish(result.fitted)
         return lam, result, bound
 
+    @by_parts
     def predict(self, X: Log, available: Available = None) -> NDArray[Any]:
         """The most probable action in each state; a Gaussian's median.
 
         Parameters
         ----------
         X : array-like or DataFrame of shape (n, n_features), or Transitions
-            States, or a log whose states are taken.
+            States, or a log whose states are taken. Also a dataset or a stream of Arrow
+            or the path of Parquet files, read part by part, or a Dask DataFrame, of
+            which the result is a Dask array, not computed yet; of these, the columns
+            that the policy was fitted with.
         available : array-like or DataFrame of bool of shape (n, n_actions), or \
                 callable, default=None
             Which actions can be taken, the others having probability 0: columns in the
@@ -628,6 +630,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         states, masks = self._inputs(X, available)
         return self._fitted_policy.predict(states, **masks)
 
+    @by_parts
     def predict_proba(self, X: Log, available: Available = None) -> Floats:
         """Probability of every action in each state.
 
@@ -671,6 +674,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         check_is_fitted(self)
         return self._fitted_policy.action_nodes(self._states(X))
 
+    @by_parts
     def q_values(
         self, X: Log, action: ArrayLike | None = None, return_std: bool = False
     ) -> Floats | tuple[Floats, Floats]:
@@ -696,7 +700,6 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
             Only if `return_std`.
         """
         check_is_fitted(self)
-        X = collected(X)
         states = self._states(X)
         if not return_std:
             return self._fitted_policy.q_values(states, action)
@@ -704,6 +707,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         return _fitting.q_with_std(self._fitted_policy, uncertainty, states, action)
 
     @available_if(_is_discrete)
+    @by_parts
     def predict_set(
         self, X: Log, confidence_level: float = 0.95, available: Available = None
     ) -> Flags:
@@ -865,6 +869,6 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         """Checked states, (n, d)."""
         if isinstance(X, (Transitions, EpisodeView)):
             X = (X.transitions if isinstance(X, EpisodeView) else X).state
-        X = collected(X)
+        X = in_memory(collected(X))
         refuse_words(X, "X")
         return validate_data(self, X, dtype=np.float64, reset=False)

@@ -42,7 +42,7 @@ from .continuous_players import ContinuousPlayers
 from .discrete_players import DiscretePlayers
 from .fitted_policy import Fitted, FittedPolicy
 from .hyperparameters import FunctionClass, Hyperparameters, is_network
-from .made_by import described, settings_of
+from .made_by import described, refuse_other_settings, settings_of
 from .players import Players, resolve_device
 from .state_inputs import PlayerInputs
 from .support import ActionRange, ActionSupport
@@ -308,18 +308,6 @@ class StochasticFit(Fit):
         )
 
 
-def _refuse_other_settings(hp: Hyperparameters, state: FitState) -> None:
-    now = settings_of(hp)
-    changed = [name for name, words in state.settings.items() if now[name] != words]
-    if changed:
-        differences = [f"{n}={now[n]} (was {state.settings[n]})" for n in changed]
-        raise ValueError(
-            f"The last fit is gone on with, and its features, actions and precision "
-            f"stay; since then {' and '.join(differences)} was set. Set it back, or "
-            "set warm_start=False and call fit to begin anew."
-        )
-
-
 _NAMED: dict[str, type[ClosedForm] | type[Stochastic]] = {
     "closed_form": ClosedForm,
     "stochastic": Stochastic,
@@ -368,7 +356,7 @@ def make_fit(
             f"solver={hp.solver!r} made. Set warm_start=False to begin anew."
         )
     if state is not None:
-        _refuse_other_settings(hp, state)
+        refuse_other_settings(hp, state.settings)
     # What a solver needs decides, and not its class: it need not be one of ours.
     kind = ClosedFormFit if solver.needs == "linear" else StochasticFit
     return kind(hp, solver.resolve(spec), problem, actions, state)

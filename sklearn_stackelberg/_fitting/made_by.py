@@ -58,3 +58,16 @@ def described(function_class: FunctionClass) -> str:
 
 def _name_of(function: Callable[..., object]) -> str:
     return getattr(function, "__qualname__", type(function).__name__)
+
+
+def refuse_other_settings(hp: Hyperparameters, before: dict[str, str]) -> None:
+    """Refuse to go on from a fit with settings that only a first fit reads."""
+    now = settings_of(hp)
+    changed = [name for name, words in before.items() if now[name] != words]
+    if changed:
+        differences = [f"{n}={now[n]} (was {before[n]})" for n in changed]
+        raise ValueError(
+            f"The last fit is gone on with, and its features, actions and precision "
+            f"stay; since then {' and '.join(differences)} was set. Set it back, or "
+            "set warm_start=False and call fit to begin anew."
+        )

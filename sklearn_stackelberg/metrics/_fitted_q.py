@@ -13,7 +13,7 @@ from sklearn.base import clone
 from .._linalg import LinearSystem, iterated
 from .._typing import Floats, Index
 from .._validation import check_table_size
-from ..kernels._columns import are_finite, distinct_rows, which_row
+from ..kernels._columns import are_finite
 from . import _jackknife as jackknife
 from ._data import EvaluationData, batches
 from ._estimate import effective_size, spread, summed, within
@@ -225,15 +225,13 @@ class FittedQ:
         counted = data.pairs if data.is_continuous else data.state
         if not are_finite(counted, _MOST_STATES):
             return 0.0
-        known = distinct_rows(data.state)
-        assert known is not None
         limits = data.q_range(self.system.discount)
         after = np.clip(self.state_values, *limits)[data.next_index]
         return thin_pairs_variance(
             data.weight * self.ratio,
             data.reward + self.system.carried * after,
             self.residual,
-            which_row(known, data.state),
+            data.state,
             data.actions,
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .._typing import Floats, Index
+from ..kernels._columns import distinct_rows, which_row
 from ._estimate import spread
 
 # Rows that the spread of all actions in a state counts as beside those of one action,
@@ -15,16 +16,19 @@ _PRIOR_ROWS = 2.0
 
 
 def thin_pairs_variance(
-    mass: Floats, target: Floats, residual: Floats, place: Index, action: Floats
+    mass: Floats, target: Floats, residual: Floats, state: Floats, action: Floats
 ) -> float:
     """What is to be added to a variance for pairs of a state and an action of few rows.
 
     Σ_g d_g² (s̃_g² − s_g²)₊ / m_g over pairs g of m_g rows, d_g the sum of their
     ``mass`` p_i ω_i, s_g² the variance of their ``target`` r + γ V(s'). Two rows of the
     same outcome have none, whatever they might have had: s̃² is a mean of m_g times s²
-    and a few times that of the state, Eq. (75) of docs/evaluation.md. All are (n,), as
-    the ``place`` of a row's state among the distinct ones, but for actions (n, p).
+    and a few times that of the state, Eq. (75) of docs/evaluation.md. All are (n,), but
+    for states (n, d), of which there are few, and actions (n, p).
     """
+    known = distinct_rows(state)
+    assert known is not None
+    place = which_row(known, state)
     first, pair = _codes(np.column_stack([place, action]))
     of_state = _shrunk(place, target, float(np.mean(residual**2)))
     m, own = _variances(pair, target)

@@ -37,7 +37,7 @@ Source = str | os.PathLike[str] | Blocks | Iterable[Frame] | Any
 def read_blocks(source: Source, columns: list[Hashable]) -> Iterator[Frame]:
     """The parts of a table, in order, with these columns at least."""
     if isinstance(source, (str, os.PathLike)):
-        source = _dataset(os.fspath(source))
+        source = open_dataset(os.fspath(source))
     if hasattr(source, "scanner") and hasattr(source, "schema"):
         yield from _scan(source, columns)
     elif hasattr(source, "npartitions") and hasattr(source, "get_partition"):
@@ -63,7 +63,8 @@ def read_blocks(source: Source, columns: list[Hashable]) -> Iterator[Frame]:
         )
 
 
-def _dataset(path: str) -> Any:
+def open_dataset(path: str) -> Any:
+    """Parquet, in a file or in a folder of them."""
     try:
         import pyarrow.dataset as ds
     except ModuleNotFoundError as error:

@@ -318,6 +318,14 @@ def named(states: States) -> States:
     return states if template is None else template
 
 
+def in_memory(states: Any) -> Any:
+    """Of states in a file an array or a DataFrame; all others as they are."""
+    if not isinstance(states, StoredRows):
+        return states
+    template, values = named(cast(Any, states)), np.asarray(states)
+    return frame_like(template, values) if is_frame(template) else values
+
+
 def with_column(table: States, name: str, values: AnyArray) -> States:
     """A table with one more column, the last."""
     if is_pandas(table):

@@ -153,7 +153,7 @@ def test_features_that_are_never_in_memory_give_the_same_policy(monkeypatch):
 
     table = make_table(60)
     memory = fit(Transitions.from_frame(table, **ROLES))
-    monkeypatch.setattr(rows.feature_rows, "__defaults__", (0, 8, "cpu"))
+    monkeypatch.setattr(rows.feature_rows, "__defaults__", (0, 8, "cpu", None))
     monkeypatch.setattr(_lstd_discrete, "_GATHERED_BYTES", 0)
     stored = fit(Transitions.from_blocks(cut(table, 13), **ROLES))
     x = table[["x", "y"]]
