@@ -20,7 +20,7 @@ from ._tables import (
 )
 
 # Bytes of a table that are read at once, as float64, and the rows that this may be.
-_BLOCK_BYTES, _FEWEST_ROWS, _MOST_ROWS = 2**25, 2**10, 2**18
+_BLOCK_BYTES, _FEWEST_ROWS, _MOST_ROWS = 2**24, 2**10, 2**18
 
 
 class Blocks(Protocol):
@@ -29,6 +29,9 @@ class Blocks(Protocol):
     def __len__(self) -> int: ...
     def read(self, i: int, /) -> Frame: ...
 
+
+# Of a column of Parquet that are read at once.
+_BUFFER_BYTES = 2**16
 
 # Any: a dataset or a stream of Arrow, a Dask DataFrame, or DataFrames of any library.
 Source = str | os.PathLike[str] | Blocks | Iterable[Frame] | Any
@@ -82,23 +85,17 @@ def _scan(dataset: Any, columns: list[Hashable]) -> Iterator[Frame]:
     # Ends that are not used are refused by their names.
     some = [n for n in names if n in columns or looks_like_an_end(n)]
     rows = _BLOCK_BYTES // (8 * len(some))
-    settings: dict[str, Any] = {}
+    at_once = min(max(rows, _FEWEST_ROWS), _MOST_ROWS)
     kind = getattr(dataset, "format", None)  # a union of datasets has none
-    if getattr(kind, "default_extname", "") == "parquet":
-        # Whole files are held otherwise.
-        import pyarrow.dataset as ds
-
-        settings["fragment_scan_options"] = ds.ParquetFragmentScanOptions(
-            pre_buffer=False, use_buffered_stream=True
+    is_parquet = getattr(kind, "default_extname", "") == "parquet"
+    # What was asked for of a dataset, such as a filter, its own scanner alone knows;
+    # that reads up to a gigabyte ahead.
+    if is_parquet and not getattr(dataset, "_scan_options", None):
+        batches = _read_parquet(dataset, some, at_once)
+    else:
+        batches = dataset.to_batches(
+            columns=some, batch_size=at_once, batch_readahead=1, fragment_readahead=1
         )
-    batches = dataset.to_batches(
-        columns=some,
-        batch_size=min(max(rows, _FEWEST_ROWS), _MOST_ROWS),
-        # Read ahead by one: the default holds 64 of them.
-        batch_readahead=1,
-        fragment_readahead=1,
-        **settings,
-    )
     held: list[Any] = []
     for batch in batches:
         held.append(batch)
@@ -110,6 +107,32 @@ def _scan(dataset: Any, columns: list[Hashable]) -> Iterator[Frame]:
             pa.default_memory_pool().release_unused()
     if held:
         yield pa.Table.from_batches(held)
+
+
+def _read_parquet(dataset: Any, columns: list[str], at_once: int) -> Iterator[Any]:
+    """Batches of all files, of which no more is read than the next one."""
+    import pyarrow as pa
+    import pyarrow.dataset as ds
+    import pyarrow.parquet as pq
+
+    schema = pa.schema([dataset.schema.field(name) for name in columns])
+    for fragment in dataset.get_fragments():
+        keys = ds.get_partition_keys(fragment.partition_expression)
+        groups = [group.id for group in fragment.row_groups]
+        # Else whole groups of rows are held.
+        settings = {"pre_buffer": False, "buffer_size": _BUFFER_BYTES}
+        with pq.ParquetFile(fragment.open(), **settings) as file:
+            own = [name for name in columns if name in file.schema_arrow.names]
+            for batch in file.iter_batches(at_once, groups, own):
+                arrays = [
+                    batch.column(field.name).cast(field.type)
+                    if field.name in own
+                    else pa.repeat(
+                        pa.scalar(keys.get(field.name), field.type), len(batch)
+                    )
+                    for field in schema
+                ]
+                yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 def one_table(tables: list[Frame]) -> Frame:
