@@ -130,6 +130,11 @@ class ComputedRows:
         )
 
 
+def folder_of(rows: object) -> str | None:
+    """The folder of the file that rows are stored in, which goes with it."""
+    return getattr(getattr(rows, "owner", None), "path", None)
+
+
 def _is_one_piece(index: Index) -> bool:
     whole: bool = index[-1] - index[0] == len(index) - 1
     return whole and bool((np.diff(index) == 1).all())

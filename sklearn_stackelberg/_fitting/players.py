@@ -23,6 +23,7 @@ from .._problem.dataset import OfflineProblem
 from .._problem.design_effect import design_effect, most_features
 from .._problem.rows import TABLE_BYTES, FeatureRows, feature_rows
 from .._sampling import fixed_sample
+from .._stored_rows import folder_of
 from .._typing import Floats, Index
 from ..kernels._columns import are_finite
 from ..networks import MLP, build_network
@@ -224,7 +225,13 @@ class Players(ABC):
             states, width = self.problem.states, inputs.n_features_out_
             size = np.dtype(self.hp.dtype).itemsize
             self._tables[id(inputs)] = feature_rows(
-                inputs.transform, states, width, self.table_bytes, size, self.device
+                inputs.transform,
+                states,
+                width,
+                self.table_bytes,
+                size,
+                self.device,
+                folder_of(self.problem.log.state),
             )
         return self._tables[id(inputs)]
 

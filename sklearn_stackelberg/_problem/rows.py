@@ -36,7 +36,7 @@ TABLE_BYTES = 2**30
 _GPU_TABLE, _MOVED_BYTES = 8, 2**28
 
 # Tables up to this size are held, wherever the states lie.
-_HELD_BYTES = 2**25
+HELD_BYTES = 2**25
 
 
 class Rows(NamedTuple):
@@ -119,6 +119,7 @@ class ComputedFeatures:
     transform: Callable[[Floats], Floats]
     states: Floats
     device: str
+    folder: str | None = None  # where a table may lie
 
     def __call__(self, index: Index) -> Tensor:
         # Of many columns the states themselves take more memory than their features.
@@ -127,6 +128,11 @@ class ComputedFeatures:
         if len(parts) != 1:
             parts = [np.concatenate(parts)] if parts else [self.transform(rows[:])]
         return torch.from_numpy(parts[0]).to(self.device)
+
+    def table(self, index: Index, n_features: int) -> Tensor | None:
+        """Those at an index, to be kept; None where a disk is full."""
+        rows = StoredRows(self.states, index)
+        return _filled(self.transform, rows, n_features, self.folder)
 
 
 def feature_rows(
@@ -147,14 +153,13 @@ def feature_rows(
     if len(states) * n_features * itemsize > table_bytes * (
         1 if on_cpu else _GPU_TABLE
     ):
-        return ComputedFeatures(transform, states, device)
+        return ComputedFeatures(transform, states, device, folder)
     if on_cpu:
-        if len(states) * n_features * itemsize <= _HELD_BYTES:
-            folder = None
-        try:
-            table = _filled(transform, states, n_features, folder)
-        except OSError:  # a full disk
+        short = len(states) * n_features * itemsize <= HELD_BYTES
+        filled = _filled(transform, states, n_features, None if short else folder)
+        if filled is None:
             return ComputedFeatures(transform, states, device)
+        table = filled
     else:
         # In parts, so that the computer's memory never holds all of it.
         parts = gen_batches(
@@ -167,16 +172,19 @@ def feature_rows(
 
 def _filled(
     transform: Callable[[Floats], Floats],
-    states: Floats,
+    states: Floats | StoredRows,
     n_features: int,
     folder: str | None,
-) -> Tensor:
+) -> Tensor | None:
     """Features of all states, made by as many threads as torch has."""
     batches = list(row_batches(states))
     if folder is not None:
-        return _filed(transform, states, n_features, batches, folder)
-    if len(batches) == 1:
-        return torch.from_numpy(transform(states))
+        try:
+            return _filed(transform, states, n_features, batches, folder)
+        except OSError:
+            return None
+    if len(batches) <= 1:
+        return torch.from_numpy(transform(states[:]))
     first = torch.from_numpy(transform(states[batches[0]]))
     table = first.new_empty(len(states), n_features)
     table[batches[0]] = first
@@ -190,7 +198,7 @@ def _filled(
 
 def _filed(
     transform: Callable[[Floats], Floats],
-    states: Floats,
+    states: Floats | StoredRows,
     n_features: int,
     batches: list[slice],
     folder: str,

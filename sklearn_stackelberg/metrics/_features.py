@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sklearn.utils import gen_batches
 
 from .._problem.rows import FeatureRows, feature_rows
+from .._stored_rows import folder_of
 from .._typing import Floats, Index
 from ._data import EvaluationData, batches
 
@@ -103,7 +104,7 @@ def _table(
     n_features: int,
 ) -> FeatureRows:
     """Features by index; in a file where the states of the log are in one."""
-    folder = getattr(getattr(data.log.state, "owner", None), "path", None)
+    folder = folder_of(data.log.state)
     return feature_rows(transform, states, n_features, folder=folder)
 
 

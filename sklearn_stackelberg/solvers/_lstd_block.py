@@ -67,7 +67,7 @@ class BlockPart(NamedTuple):
         return BlockPart(
             rows._replace(state=state, next_state=next_state, initial=initial),
             self.share,
-            replace(features, states=features.states[own]),
+            replace(features, states=features.states[own], folder=None),
             None if prior is None else prior[torch.from_numpy(own)],
         )
 
@@ -126,7 +126,7 @@ class DiscreteBlock:
             parts = rows.state, rows.next_state[continued], rows.initial
             self._states = np.unique(np.concatenate(parts))
             if settings.keeps_table:
-                self._table = features(self._states)
+                self._table = features.table(self._states, self.n_features)
         self._chunks = [
             self._chunk(action, index, placed[index])
             for action, index in self._by_action(free)

@@ -13,6 +13,7 @@ executor; what comes out, and θ, are on the CPU, where the small system is solv
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import cached_property, partial
 
 import numpy as np
@@ -22,6 +23,7 @@ from torch import Tensor
 from .._executor import LOCAL, active_executor, one_torch_thread
 from .._linalg import LinearSystem
 from .._problem.rows import (
+    HELD_BYTES,
     TABLE_BYTES,
     ComputedFeatures,
     FeatureRows,
@@ -99,6 +101,12 @@ class DiscreteLSTD(LSTDSystem):
         chunk, spread = _GPU_CHUNK if on_gpu else _CPU_CHUNK
         row = self.n_features * self.dtype.itemsize
         n_initial = len(rows.initial)
+        n_states = 2 * self.n + n_initial
+        computed = isinstance(features, ComputedFeatures)
+        if isinstance(features, ComputedFeatures):
+            n_states = min(n_states, len(features.states))
+            if n_states * row <= HELD_BYTES:
+                features = replace(features, folder=None)
         # A GPU is busy with one block at a time.
         n_blocks = 1 if on_gpu else count_blocks(self.n, n_actions, self.n_features)
         share = rows.initial_share
@@ -107,11 +115,11 @@ class DiscreteLSTD(LSTDSystem):
             for part, places in split_rows(rows, n_blocks)
         ]
         # One block has nothing to share out, and a table of features stays where it is.
-        shared_out = n_blocks > 1 and isinstance(features, ComputedFeatures)
+        shared_out = n_blocks > 1 and computed
         self._executor = active_executor.get() if shared_out else LOCAL
-        n_states = 2 * self.n + n_initial
-        if isinstance(features, ComputedFeatures):
-            n_states = min(n_states, len(features.states))
+        keeps_table = self._executor.keeps_features or n_states * row <= TABLE_BYTES
+        # A block's own table is as good as features of its rows, one by one.
+        gathered = 0 if computed and keeps_table else _GATHERED_BYTES
         settings = BlockSettings(
             n_actions,
             self.n_features,
@@ -121,9 +129,9 @@ class DiscreteLSTD(LSTDSystem):
             self.total,
             chunk_rows or chunk,
             spread,
-            keeps_table=self._executor.keeps_features or n_states * row <= TABLE_BYTES,
-            keeps_features=2 * self.n * row <= _GATHERED_BYTES,
-            keeps_initial=(2 * self.n + n_initial) * row <= _GATHERED_BYTES,
+            keeps_table=keeps_table,
+            keeps_features=2 * self.n * row <= gathered,
+            keeps_initial=(2 * self.n + n_initial) * row <= gathered,
             may_settle=log_prior is not None and 8 * size**2 <= _MATRIX_BYTES,
             # Few rows are summed otherwise, without chunks.
             places_initial=not self.has_few_rows,

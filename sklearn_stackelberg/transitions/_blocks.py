@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Hashable, Iterable, Iterator, Sized
 from typing import Any, Protocol, cast
 
@@ -103,8 +104,7 @@ def _scan(dataset: Any, columns: list[Hashable]) -> Iterator[Frame]:
         if sum(map(len, held)) >= rows:
             yield pa.Table.from_batches(held)
             held = []
-            # What is free is kept for later, and may be more than what is used.
-            pa.default_memory_pool().release_unused()
+            release_unused()
     if held:
         yield pa.Table.from_batches(held)
 
@@ -133,6 +133,13 @@ def _read_parquet(dataset: Any, columns: list[str], at_once: int) -> Iterator[An
                     for field in schema
                 ]
                 yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def release_unused() -> None:
+    """Let go of what Arrow keeps for later, which may be more than what it uses."""
+    # Of other sources it may not be there.
+    if "pyarrow" in sys.modules:
+        sys.modules["pyarrow"].default_memory_pool().release_unused()
 
 
 def one_table(tables: list[Frame]) -> Frame:

@@ -18,7 +18,14 @@ from numpy.typing import NDArray
 from sklearn.utils import check_array
 
 from .._stored_rows import StoredRows
-from ._blocks import Source, one_table, read_blocks, take_slice, whole_episodes
+from ._blocks import (
+    Source,
+    one_table,
+    read_blocks,
+    release_unused,
+    take_slice,
+    whole_episodes,
+)
 from ._chains import NoTransitions
 from ._refusals import rows_text
 from ._tables import AnyArray, Frame, Index, Log, is_frame, listed, used_next_rows
@@ -106,6 +113,7 @@ class FromBlocks:
         make = partial(log.from_frame, episode=episode, **columns)
         parts = read_blocks(blocks, needed)
         found: Self = _store_blocks(parts, make, log.concatenate, episode, folder)
+        release_unused()
         return found
 
 
