@@ -15,7 +15,7 @@ Index = NDArray[np.intp]
 Floats = NDArray[np.floating]
 
 # Bytes of a table that are held as float64 at once.
-_BATCH_BYTES = 2**25
+_BATCH_BYTES = 2**23
 
 
 class StoredRows:

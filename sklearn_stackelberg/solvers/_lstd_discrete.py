@@ -12,9 +12,11 @@ executor; what comes out, and θ, are on the CPU, where the small system is solv
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -110,7 +112,7 @@ class DiscreteLSTD(LSTDSystem):
         # A GPU is busy with one block at a time.
         n_blocks = 1 if on_gpu else count_blocks(self.n, n_actions, self.n_features)
         share = rows.initial_share
-        parts = [
+        self._parts = [
             BlockPart(part, share[places], features, log_prior)
             for part, places in split_rows(rows, n_blocks)
         ]
@@ -120,7 +122,7 @@ class DiscreteLSTD(LSTDSystem):
         keeps_table = self._executor.keeps_features or n_states * row <= TABLE_BYTES
         # A block's own table is as good as features of its rows, one by one.
         gathered = 0 if computed and keeps_table else _GATHERED_BYTES
-        settings = BlockSettings(
+        self._settings = BlockSettings(
             n_actions,
             self.n_features,
             self.dtype,
@@ -132,17 +134,25 @@ class DiscreteLSTD(LSTDSystem):
             keeps_table=keeps_table,
             keeps_features=2 * self.n * row <= gathered,
             keeps_initial=(2 * self.n + n_initial) * row <= gathered,
-            may_settle=log_prior is not None and 8 * size**2 <= _MATRIX_BYTES,
+            may_settle=log_prior is not None and self.is_small,
             # Few rows are summed otherwise, without chunks.
             places_initial=not self.has_few_rows,
         )
 
-        make = partial(DiscreteBlock, settings=settings)
-        # As in the search that follows.
-        is_small = 8 * size**2 <= _MATRIX_BYTES
-        with one_torch_thread() if is_small else nullcontext():
-            self.blocks = self._executor.place(make, parts)
-            self._sum_fixed()
+    @property
+    def is_small(self) -> bool:
+        return 8 * (self.n_actions * self.n_features) ** 2 <= _MATRIX_BYTES
+
+    @cached_property
+    def blocks(self) -> Sequence[Any]:
+        # Not before they are summed: a search begins on a part of the log.
+        make = partial(DiscreteBlock, settings=self._settings)
+        with self._threads():
+            return self._executor.place(make, self._parts)
+
+    def _threads(self) -> AbstractContextManager[None]:
+        # As in the search.
+        return one_torch_thread() if self.is_small else nullcontext()
 
     def on_rows(self, rows: Rows) -> DiscreteLSTD:
         numbers = self.n_actions, self.discount, self.ridge, self._chunk_rows
@@ -167,8 +177,17 @@ class DiscreteLSTD(LSTDSystem):
             self.total,
         )
 
-    def _sum_fixed(self) -> None:
-        """What θ does not move: c; by block ZᵀΦ/n + ρI, −γ Zᵀ(1 − terminated)Φ'/n."""
+    @property
+    def c(self) -> Tensor:  # type: ignore[override]
+        return self._fixed[3]
+
+    @cached_property
+    def _fixed(self) -> tuple[Tensor, ...]:
+        """What θ does not move, see `DiscreteBlock.fixed_sums`; with a ridge, and c."""
+        with self._threads():
+            return self._sum_fixed()
+
+    def _sum_fixed(self) -> tuple[Tensor, ...]:
         actions, m = self.n_actions, self.n_features
         if self.has_few_rows:
             # The blocks are never formed.
@@ -179,14 +198,13 @@ class DiscreteLSTD(LSTDSystem):
             given = torch.as_tensor(paid, dtype=torch.float64)
             for action, block in few.blocks:
                 reward[action] = few.z[block].T @ given[block]
-            self.c = (reward / self.total).ravel()
-            self._fixed_b = self.blocks[0].fixed_b()
-            return
+            nothing = torch.empty(0)
+            c, b = (reward / self.total).ravel(), self.blocks[0].fixed_b()
+            return nothing, nothing, nothing, c, b
         found = self._executor.tree_sum("fixed_sums", self.blocks)
-        gram, self._following, settled, reward, self._fixed_b = found
-        self._settled = settled if settled.any() else None
+        gram, following, settled, reward, b = found
         prior = self.ridge * torch.eye(m, dtype=torch.float64, device=gram.device)
-        self._gram, self.c = gram + prior, reward.ravel().cpu()  # (A m,)
+        return gram + prior, following, settled, reward.ravel().cpu(), b
 
     def weights(self, flat: Tensor) -> Tensor:
         return flat.reshape(self.n_actions, -1).T
@@ -218,18 +236,19 @@ class DiscreteLSTD(LSTDSystem):
 
     def __call__(self, theta: Tensor) -> LinearSystem:
         actions, m = self.n_actions, self.n_features
+        gram, following, settled, c, fixed_b = self._fixed
         if self.has_few_rows:
-            b = self._fixed_b + self.blocks[0].initial_sums(theta)
-            return LinearSystem(self._few_rows(theta), self._values_at(b), self.c)
+            b = fixed_b + self.blocks[0].initial_sums(theta)
+            return LinearSystem(self._few_rows(theta), self._values_at(b), c)
         M, b = self._executor.tree_sum("sums", self.blocks, theta)
-        M[:, :, -1] = self._following - M[:, :, :-1].sum(dim=2)
-        if self._settled is not None:
-            M += self._settled
+        M[:, :, -1] = following - M[:, :, :-1].sum(dim=2)
+        if settled.any():
+            M += settled
         # ZᵀΦ has blocks on the diagonal alone: a row's z and φ share their action.
         for action in range(actions):
-            M[action, :, action] += self._gram[action]
+            M[action, :, action] += gram[action]
         M = M.view(actions * m, actions * m).cpu()
-        return LinearSystem(M, self._values_at(self._fixed_b + b), self.c)
+        return LinearSystem(M, self._values_at(fixed_b + b), c)
 
     def _values_at(self, b: Tensor) -> Tensor:
         """b(θ) of sums over the initial states, (A m,)."""
