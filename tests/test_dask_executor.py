@@ -168,7 +168,9 @@ def make_system(client, transform=None):
     if client is None:
         return DiscreteLSTD(rows, features, 3, 0.9, log_prior=prior)
     with parallel_config(backend="dask", client=client), executor_of_joblib():
-        return DiscreteLSTD(rows, features, 3, 0.9, log_prior=prior)
+        system = DiscreteLSTD(rows, features, 3, 0.9, log_prior=prior)
+        assert len(system.c)  # blocks are placed where they are first summed
+        return system
 
 
 def figures(system):

@@ -24,7 +24,7 @@ import numpy as np
 from benchmarks.environment import run_module
 from benchmarks.report import Rows, markdown
 
-LIMIT, TIMES = 768 * 2**20, 5
+LIMIT, TIMES = 896 * 2**20, 5
 N_COLUMNS, N_ACTIONS, LENGTH, N_LANDMARKS = 500, 4, 50, 50
 GROUPS = Path("/sys/fs/cgroup/memory")
 ROLES = {
@@ -128,10 +128,9 @@ def fit(how: str, path: str) -> dict[str, Any]:
     from sklearn_stackelberg import StackelbergPolicyEstimator, Transitions
 
     start = time.process_time(), time.perf_counter()
-    if how == "blocks":
-        log = Transitions.from_blocks(path, folder=os.path.dirname(path), **ROLES)
-    else:
-        log = Transitions.from_frame(path, **ROLES)
+    log = Transitions.from_blocks(path, folder=os.path.dirname(path), **ROLES)
+    if how == "memory":
+        log = log.with_states(np.asarray(log.state), np.asarray(log.next_state))
     read = time.process_time() - start[0]
     policy = StackelbergPolicyEstimator(
         discount=0.9,
@@ -145,10 +144,10 @@ def fit(how: str, path: str) -> dict[str, Any]:
     ).fit(log)
     used = resource.getrusage(resource.RUSAGE_SELF)
     states = np.random.default_rng(1).normal(size=(500, N_COLUMNS))
-    frame = _named(states)
+    X = _named(states) if how == "blocks" else states.astype(np.float32)
     return {
-        "q": policy.q_values(frame).tolist(),
-        "probabilities": policy.predict_proba(frame).tolist(),
+        "q": policy.q_values(X).tolist(),
+        "probabilities": policy.predict_proba(X).tolist(),
         "value": policy.policy_value_,
         "read_seconds": read,
         "cpu_seconds": time.process_time() - start[0],

@@ -110,8 +110,10 @@ def test_features_of_a_state_are_computed_once_or_once_in_a_pass(
     system = DiscreteLSTD(rows, ComputedFeatures(transform, values, "cpu"), 3, 0.9)
     # Blocks share the state between them; one state alone shows how many features.
     once = 301 + len(system.blocks) - 1
+    asked_of_blocks = sum(asked)
+    assert len(system.c)
     if kept:
-        assert sum(asked) == 1 + once
+        assert sum(asked) == asked_of_blocks == 1 + once
     asked.clear()
     system(random_theta(system))
     assert sum(asked) == (0 if kept else once)
