@@ -94,7 +94,8 @@ class ComputedRows:
     def __getitem__(self, key: Any) -> Any:
         if isinstance(key, tuple):
             some = self.at(np.arange(len(self))[key[0]])
-            parts = [some[batch][:, key[1]] for batch in row_batches(some)]
+            # Copies: of a view the other columns would be held.
+            parts = [some[batch][:, key[1]].copy() for batch in row_batches(some)]
             return np.concatenate(parts)
         if isinstance(key, slice):
             key = np.arange(*key.indices(len(self)))

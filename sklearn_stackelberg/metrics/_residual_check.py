@@ -187,8 +187,9 @@ def _of_row_before(
     data, features = fit.data, fit.system.features
     names, earlier = _columns(data, residual, before)  # (k, c)
     weight = data.weight[rows] / data.weight[rows].sum()
-    least = _ROUNDING**2 * (weight @ earlier**2)
-    earlier = earlier - weight @ earlier
+    # In place, and without squares of all: of many columns it is a large table.
+    least = _ROUNDING**2 * _mean_squares(weight, earlier)
+    earlier -= weight @ earlier
     # Eq. (78) of docs/game.md, a generalised covariance measure: of the earlier column
     # only what the state and the action do not say, so that a bend of Q that the
     # features cannot follow is not taken for memory.
@@ -201,15 +202,21 @@ def _of_row_before(
     coefficients = np.linalg.solve(gram, crossed)
     for batch in batches(len(rows)):
         earlier[batch] -= features.times(rows[batch], coefficients)
-    left = weight @ earlier**2
+    left = _mean_squares(weight, earlier)
     # Also what the state and the action say to the last digit.
     earlier[:, left <= least] = 0.0
     own = weight * residual[rows]
-    z = _ratio_of_sums(data, rows, own[:, None] * earlier)
     size = np.sqrt((weight @ residual[rows] ** 2) * left)
-    correlation = np.divide(own @ earlier, size, out=np.zeros(len(z)), where=size > 0)
+    with_own, none = own @ earlier, np.zeros(len(size))
+    correlation = np.divide(with_own, size, out=none, where=size > 0)
+    earlier *= own[:, None]
+    z = _ratio_of_sums(data, rows, earlier)
     found = map(Carried, names, correlation.tolist(), z.tolist())
     return sorted(found, key=lambda one: -abs(one.z))
+
+
+def _mean_squares(weight: Floats, columns: Floats) -> Floats:
+    return np.einsum("i,ij,ij->j", weight, columns, columns)
 
 
 def _columns(
