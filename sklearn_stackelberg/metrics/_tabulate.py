@@ -138,7 +138,10 @@ def _table_of(log: Log) -> tuple[ComputedRows, Index, Index]:
     n, alone = len(state), np.flatnonzero(shared < 0)
     next_index = shared.astype(np.intp)
     next_index[alone] = n + np.arange(len(alone))
-    loose = take_rows(after, alone)
+    # A copy of few, so that the others can go.
+    loose, at = after, alone
+    if 2 * len(alone) < n:
+        loose, at = take_rows(after, alone), np.arange(len(alone))
 
     def read(places: Index) -> Floats:
         out = np.empty((len(places), state.shape[1]))
@@ -146,7 +149,7 @@ def _table_of(log: Log) -> tuple[ComputedRows, Index, Index]:
         if own.all():
             out[:] = state[places]
         else:
-            out[own], out[~own] = state[places[own]], loose[places[~own] - n]
+            out[own], out[~own] = state[places[own]], loose[at[places[~own] - n]]
         return out
 
     states = ComputedRows(read, n + len(alone), state.shape[1])
