@@ -502,6 +502,8 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         # stacklevel=3: the line that called fit or partial_fit is named.
         for text in filter(None, (*problem.notes, note)):
             warnings.warn(text, UserWarning, stacklevel=3)
+        before = self._training_rows if one_pass and state is not None else None
+        training_rows = TrainingRows.of(log, before)
         fit = _fitting.make_fit(hp, problem, actions, state)
         if one_pass and isinstance(fit, _fitting.StochasticFit):
             fit.one_pass()
@@ -512,9 +514,6 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
             fitted.attributes["equilibrium_"] = fit.equilibrium(result.state, lam)
         fit.release()
         evaluation = fit.evaluator(fitted.policy)
-        before = self._training_rows if one_pass and state is not None else None
-        training_rows = TrainingRows.of(log, before)
-
         # One pass was not meant to get there, so that it has left nothing undone.
         for text in filter(None, (found.diverged, "" if one_pass else found.shortfall)):
             warnings.warn(text, ConvergenceWarning, stacklevel=3)
