@@ -145,4 +145,5 @@ def row_batches(rows: Floats | StoredRows | ComputedRows) -> Iterator[slice]:
     """Slices of rows, each of which may be held as float64 beside the rest."""
     width = math.prod(rows.shape[1:])
     at_once = max(1, _BATCH_BYTES // (8 * max(1, width)))
-    return gen_batches(len(rows), at_once)
+    # Of no rows scikit-learn 1.9 makes no batches, but an error.
+    return gen_batches(len(rows), at_once) if len(rows) else iter(())
