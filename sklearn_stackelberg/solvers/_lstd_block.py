@@ -185,8 +185,15 @@ class DiscreteBlock:
         """How features are read in one pass over the block."""
         if self._states is None:
             return self.features
-        table = self.features(self._states) if self._table is None else self._table
-        return lambda index: table[torch.from_numpy(index)]
+        states, table = self._states, self._table
+
+        def read(index: Index) -> Tensor:
+            nonlocal table
+            # Not where all that is read was gathered before.
+            table = self.features(states) if table is None else table
+            return table[torch.from_numpy(index)]
+
+        return read
 
     def _column(self, values: Floats) -> Tensor:
         """Values of rows beside their features, (k, 1)."""
@@ -248,6 +255,8 @@ class DiscreteBlock:
         for chunk, z, after in self._read(read):
             following[chunk.action] += z.T @ (after * chunk.weight)
         settled, b = self._sum_settled(read), self.fixed_b(read)
+        if self._gathered is not None and self.settings.keeps_initial:
+            self._table = None
         return gram / n, following, settled, reward / n, b
 
     def fixed_b(self, read: FeatureRows | None = None) -> Tensor:

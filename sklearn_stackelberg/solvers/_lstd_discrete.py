@@ -104,7 +104,6 @@ class DiscreteLSTD(LSTDSystem):
         row = self.n_features * self.dtype.itemsize
         n_initial = len(rows.initial)
         n_states = 2 * self.n + n_initial
-        computed = isinstance(features, ComputedFeatures)
         if isinstance(features, ComputedFeatures):
             n_states = min(n_states, len(features.states))
             if n_states * row <= HELD_BYTES:
@@ -117,11 +116,8 @@ class DiscreteLSTD(LSTDSystem):
             for part, places in split_rows(rows, n_blocks)
         ]
         # One block has nothing to share out, and a table of features stays where it is.
-        shared_out = n_blocks > 1 and computed
+        shared_out = n_blocks > 1 and isinstance(features, ComputedFeatures)
         self._executor = active_executor.get() if shared_out else LOCAL
-        keeps_table = self._executor.keeps_features or n_states * row <= TABLE_BYTES
-        # A block's own table is as good as features of its rows, one by one.
-        gathered = 0 if computed and keeps_table else _GATHERED_BYTES
         self._settings = BlockSettings(
             n_actions,
             self.n_features,
@@ -131,9 +127,9 @@ class DiscreteLSTD(LSTDSystem):
             self.total,
             chunk_rows or chunk,
             spread,
-            keeps_table=keeps_table,
-            keeps_features=2 * self.n * row <= gathered,
-            keeps_initial=(2 * self.n + n_initial) * row <= gathered,
+            keeps_table=self._executor.keeps_features or n_states * row <= TABLE_BYTES,
+            keeps_features=2 * self.n * row <= _GATHERED_BYTES,
+            keeps_initial=(2 * self.n + n_initial) * row <= _GATHERED_BYTES,
             may_settle=log_prior is not None and self.is_small,
             # Few rows are summed otherwise, without chunks.
             places_initial=not self.has_few_rows,

@@ -281,9 +281,7 @@ def test_chunks_tables_and_gathering_change_nothing(
         features=feature_rows(features.transform, states, m, table_bytes)
     )
     chunked = lstd(again, 0.9, 0.1, chunk_rows=chunk_rows)
-    # A block that has a table of its own needs no more.
-    own = gathered and table_bytes > 0
-    assert (chunked.blocks[0]._gathered is not None) == own
+    assert (chunked.blocks[0]._gathered is not None) == gathered
     theta = random_theta(whole, seed)
     a, b = (solver_of().evaluate(sums, theta) for sums in (whole, chunked))
     tight = {"rtol": 1e-10, "atol": 1e-12}
