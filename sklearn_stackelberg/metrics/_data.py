@@ -19,8 +19,8 @@ from ..transitions._step_anchor import StepAnchor
 from ..transitions._tables import Log
 from ..transitions._weights import EqualEpisodes, equal_episodes
 
-# Rows that are held at once: with a thousand features, 8 MiB.
-BATCH_ROWS = 1024
+# Rows that are held at once: with a thousand features, 32 MiB.
+BATCH_ROWS = 4096
 
 
 # Rows that one trajectory is cut into blocks from: fewer make no ten blocks of some

@@ -22,7 +22,8 @@ def row_groups(pieces: Index) -> Iterator[Index]:
     ends = np.cumsum(np.bincount(pieces))
     start = 0
     while start < len(order):
-        reach = np.searchsorted(ends, start + _data.BATCH_ROWS, side="right")
+        # Of each, several numbers for each feature are held.
+        reach = np.searchsorted(ends, start + _data.BATCH_ROWS // 4, side="right")
         # At least one piece, however long.
         end = ends[max(reach - 1, np.searchsorted(ends, start, side="right"))]
         yield order[start:end]
