@@ -64,7 +64,8 @@ class StoredRows:
     ) -> NDArray[Any]:
         if copy is False:
             raise ValueError("Rows that are stored in a file can only be copied.")
-        return np.array(self[:], dtype=dtype)
+        # A copy as it is.
+        return np.asarray(self[:], dtype=dtype)
 
     def take(self, rows: Index | slice) -> StoredRows:
         return self.at(self.index[rows])
