@@ -142,6 +142,7 @@ def _evaluate(timed: Timed, spent: Callable[[], dict[str, float]]) -> dict[str, 
     start = time.process_time()
     rows = problem.rows(np.asarray(problem.log.action))
     system = DiscreteLSTD(rows, computed, N_ACTIONS, 0.99)
+    assert len(system.c)  # blocks are placed where they are first summed
     set_up = {"here": time.process_time() - start, "tasks": spent()}
 
     size = features.n_features_out_, N_ACTIONS
