@@ -123,14 +123,6 @@ class ComputedRows:
             self.shape[1] + columns.shape[1],
         )
 
-    def mapped(
-        self, function: Callable[[Floats], Floats], n_columns: int
-    ) -> ComputedRows:
-        """What a function makes of some rows, of all of them."""
-        return ComputedRows(
-            lambda some: function(self._read(some)), len(self), n_columns
-        )
-
 
 def folder_of(rows: object) -> str | None:
     """The folder of the file that rows are stored in, which goes with it."""

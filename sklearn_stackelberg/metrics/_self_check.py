@@ -121,13 +121,10 @@ class PairFeatures(StateActionFeatures):
             self._fit(pairs, states.shape[1])
         pairs = self._pairs(states, actions)
         self.place_, self.spread_ = center_and_spread(pairs)
-        raw = self._quadratic(pairs[:1])
-        if isinstance(pairs, ComputedRows):
-            raw = pairs.mapped(self._quadratic, raw.shape[1])
-        else:
-            raw = self._quadratic(pairs)
-        self.means_, self.scales_ = center_and_spread(raw)
-        self.n_features_out_ += 1 + raw.shape[1]
+        width = self._quadratic(pairs[:1]).shape[1]
+        raw = ComputedRows(lambda i: self._quadratic(pairs[i]), len(pairs), width)
+        self.means_, self.scales_ = center_and_spread(cast(Floats, raw))
+        self.n_features_out_ += 1 + width
         return self
 
     @property
