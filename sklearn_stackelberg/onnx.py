@@ -18,12 +18,7 @@ from ._fitting.fitted_policy import (
     LinearFunction,
     SupportedLogits,
 )
-from ._fitting.support import (
-    ENOUGH,
-    ENOUGH_IN_LEAF,
-    ActionSupport,
-    tail_share,
-)
+from ._fitting.support import ENOUGH, ENOUGH_IN_LEAF, ActionSupport
 from ._forest import Forest
 from ._typing import Floats
 from .estimator import StackelbergPolicyEstimator
@@ -336,21 +331,20 @@ class _Graph:
         least = self("Min", least, self.of(float(enough)))
         supported = self("GreaterOrEqual", found, least)
         if support.sides_ is not None:
-            between = self._between(support, support.sides_, found)
-            supported = self("Or", supported, between)
+            supported = self("Or", supported, self._between(support, found))
         supported = self("And", supported, self("Greater", found, self.of(0.0)))
         share = self("Div", self("Where", supported, found, largest), largest)
         return self("Where", supported, self("Log", share), self.of(float(NEVER)))
 
-    def _between(self, support: ActionSupport, sides: Floats, found: str) -> str:
+    def _between(self, support: ActionSupport, found: str) -> str:
         """Whether enough of the actions are on both sides, (n, n_actions)."""
-        shape = np.array([-1, sides.shape[1] // len(sides), len(sides)])
-        beyond = self("MatMul", found, self.of(sides))
-        beyond = self("Reshape", beyond, self.of(shape))
-        least = self("ReduceMin", beyond, self.of(np.array([1])), keepdims=0)
-        total = self("ReduceSum", found, self.of(np.array([1])), keepdims=1)
-        tail = self("Mul", total, self.of(tail_share(support.threshold)))
-        return self("GreaterOrEqual", least, tail)
+        second = self.of(np.array([1]))
+        shape = self.of(np.array([0, -1, support.n_actions_]))
+        beyond = self("MatMul", found, self.of(support.sides_))
+        beyond = self("Reshape", beyond, shape)
+        least = self("ReduceMin", beyond, second, keepdims=0)
+        total = self("ReduceSum", found, second, keepdims=1)
+        return self("GreaterOrEqual", least, self("Mul", total, self.of(support.tail)))
 
     def _shares(self, support: ActionSupport, states: str) -> str:
         """The forest's shares of the actions, (n, n_actions)."""

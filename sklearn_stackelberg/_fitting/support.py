@@ -127,6 +127,11 @@ class ActionSupport:
         self.forest_, self.codes_ = Forest(forest), forest.classes_
         return self
 
+    @property
+    def tail(self) -> float:
+        """The least share on either side of a candidate that is between others."""
+        return tail_share(self.threshold)
+
     def with_threshold(self, threshold: float) -> ActionSupport:
         """The same estimate of π̂_b, held to another threshold."""
         other = copy.copy(self)
@@ -181,7 +186,7 @@ class ActionSupport:
         if self.sides_ is not None:
             # Eq. (81) of docs/game.md.
             beyond = (found @ self.sides_).reshape(len(found), -1, found.shape[1])
-            tail = tail_share(self.threshold) * found.sum(axis=1, keepdims=True)
+            tail = self.tail * found.sum(axis=1, keepdims=True)
             supported |= beyond.min(axis=1) >= tail
         supported &= found > 0.0
         share = np.where(supported, found, largest) / largest
