@@ -59,7 +59,9 @@ def by_parts(method: Method) -> Method:
                     f"{len(value):,} rows were given beside {n:,} states; one for each "
                     "was expected."
                 )
-        if found and isinstance(found[0], tuple):
+        if not found:
+            raise ValueError("X holds no rows; at least one state was expected.")
+        if isinstance(found[0], tuple):
             return tuple(map(np.concatenate, zip(*found, strict=True)))
         return np.concatenate(found)
 

@@ -126,3 +126,9 @@ def test_a_policy_without_names_takes_all_columns(table, tmp_path):
     given = source("path", table[["x", "y"]], tmp_path)
     with pytest.warns(UserWarning, match="fitted without feature names"):
         assert_array_equal(policy.predict(given), policy.predict(x))
+
+
+def test_no_rows_are_said(table, policy, tmp_path):
+    table[["x", "y"]].head(0).to_parquet(tmp_path / "none.parquet")
+    with pytest.raises(ValueError, match="X holds no rows"):
+        policy.predict(tmp_path / "none.parquet")
