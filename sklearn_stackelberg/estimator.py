@@ -151,8 +151,9 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         from the log, takes it at least so many times as often as its likeliest action;
         where states are few, five rows of the state are enough. The policy starts at
         that estimate. Larger stays nearer to the log; 0 allows every action everywhere,
-        which can be better where a log covers all of them. A Gaussian policy is held to
-        the range of what was logged near the state.
+        which can be better where a log covers all of them. Of continuous actions a
+        candidate between others that are taken near the state needs to be taken at all,
+        and a Gaussian policy is held to the range of what was logged there.
     deterministic : bool, default=True
         Whether the fitted policy always takes the action that `predict` returns, so
         that `predict_proba`, `sample`, `score` and every estimate of `metrics` are of
