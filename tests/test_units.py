@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from sklearn_stackelberg import StackelbergPolicyEstimator, Transitions
+from sklearn_stackelberg._problem.dataset import OfflineProblem
 from sklearn_stackelberg._problem.design_effect import design_effect
 from sklearn_stackelberg.inspection import coverage_report
 from sklearn_stackelberg.kernels._registry import KERNELS
@@ -53,6 +54,19 @@ def fitted(log, **params):
     return StackelbergPolicyEstimator(discount=DISCOUNT, random_state=0, **params).fit(
         log
     )
+
+
+@pytest.mark.parametrize("constant", [0.0, 1000.0])
+def test_the_highest_v_is_that_of_the_largest_return(constant):
+    log = shifted(ring(), constant)
+    problem = OfflineProblem.from_log(log, discount=DISCOUNT, initial_states="first")
+    most, excess = problem.return_of(problem.highest)
+    assert most == pytest.approx(log.reward.max() / (1 - DISCOUNT), rel=1e-9)
+    assert excess == pytest.approx(0.0, abs=1e-9 * abs(most))
+    assert problem.return_of(problem.highest + 1.0)[1] > 0.0
+    # A constant of the rewards moves what can be reached as it moves the average.
+    plain = OfflineProblem.from_log(ring(), discount=DISCOUNT, initial_states="first")
+    assert problem.highest == pytest.approx(plain.highest, rel=1e-9)
 
 
 SOLVERS = [
