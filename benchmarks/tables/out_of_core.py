@@ -120,7 +120,7 @@ def fit(how: str, path: str) -> dict[str, Any]:
     start = time.process_time(), time.perf_counter()
     log = Transitions.from_blocks(path, folder=os.path.dirname(path), **ROLES)
     if how == "memory":
-        log = log.with_states(np.asarray(log.state), np.asarray(log.next_state))
+        log = _held(log)
     read = time.process_time() - start[0]
     policy = StackelbergPolicyEstimator(
         discount=0.9,
@@ -144,6 +144,17 @@ def fit(how: str, path: str) -> dict[str, Any]:
         "seconds": time.perf_counter() - start[1],
         "resident_peak": 1024 * used.ru_maxrss,
     }
+
+
+def _held(log: Any) -> Any:
+    """The log with states in memory, one array for both ends of a row."""
+    states = np.empty((len(log) + 1, N_COLUMNS), np.float32)
+    for first in range(0, len(log), 10_000):
+        some = slice(first, min(first + 10_000, len(log)))
+        states[some] = log.state[some]
+    # The row behind one that ends an episode is another's, and counts for nothing.
+    states[-1] = states[-2]
+    return log.with_states(states[:-1], states[1:])
 
 
 def _named(states: np.ndarray) -> Any:
