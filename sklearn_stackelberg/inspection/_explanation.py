@@ -385,8 +385,13 @@ def action_text(action: object) -> str:
 
 
 def with_error(estimate: OffPolicyEstimate) -> str:
-    """A value, its standard error and its interval."""
-    numbers = estimate.value, estimate.standard_error, *estimate.confidence_interval
-    value, error, low, high = shown(numbers, estimate.standard_error)
+    """A value, its standard error and its interval, and why that is long."""
+    spread, bias = estimate.standard_error, estimate.bias_bound
+    numbers = estimate.value, spread, *estimate.confidence_interval, bias
+    value, error, low, high, unknown = shown(numbers, spread)
+    why = f"; up to {unknown} is after actions that the log does not support"
     level = f"{100 * estimate.confidence_level:g} %"
-    return f"{value} ± {error} ({level} interval [{low}, {high}])"
+    return (
+        f"{value} ± {error} ({level} interval [{low}, {high}]"
+        f"{why if bias > spread else ''})"
+    )

@@ -221,7 +221,8 @@ def check_steps(
         if bad.any():
             raise ValueError(
                 f"{name} is not a whole number at {rows_text(bad, rows)}; integers "
-                "were expected, because the next state is looked for at step + 1."
+                "were expected, because the next state is looked for at step + 1. Of "
+                "times say the unit: Transitions.from_frame(..., step_unit=7), say."
             )
     elif vector.dtype.kind not in "iu":
         raise ValueError(f"{name} has dtype {vector.dtype}; integers were expected.")
