@@ -107,14 +107,18 @@ class OfflineProblem:
         # v is of Q less its anchor, in scaled rewards: docs/game.md, "The players".
         # A Q-function can leave what returns can be; what is reported does not.
         value = self.initial_anchor + v * self.unit
-        held = float(np.clip(value, *return_range(self.log, self.discount)))
+        held = float(np.clip(value, *self._returns))
         return held, value - held
 
     @property
     def highest(self) -> float:
         """The v of the largest return that rewards allow."""
-        most = return_range(self.log, self.discount)[1]
-        return (most - self.initial_anchor) / self.unit
+        return (self._returns[1] - self.initial_anchor) / self.unit
+
+    @cached_property
+    def _returns(self) -> tuple[float, float]:
+        """The least and the largest return that rewards allow."""
+        return return_range(self.log, self.discount)
 
     @property
     def state(self) -> Floats:

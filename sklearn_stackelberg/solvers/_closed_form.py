@@ -212,7 +212,7 @@ class _Search:
         self.n_iter = 0
         self.gained_on_part = 0.0
         self.first_value = np.nan
-        self.is_lost = False  # no v was possible yet
+        self.is_lost = True  # no v was possible yet
         self.interrupted = ""
 
     def run(self, theta: Tensor) -> tuple[str, bool]:
@@ -264,7 +264,7 @@ class _Search:
         best = getattr(self, "best", None)
         value = response.credible_value
         if best is None:
-            self.first_value, self.is_lost = value, not response.is_possible
+            self.first_value = value
         if best is None or value > best.credible_value:
             self.best = response
         self.is_lost &= not response.is_possible
