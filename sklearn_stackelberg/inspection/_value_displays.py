@@ -85,6 +85,8 @@ class ValueDisplay(Display):
             rows = [row for row in estimates.rows if row.estimate is not None]
             levels, at_once = {estimates.confidence_level}, estimates.simultaneous
             other = getattr(estimates, "baseline", None) or "logger"
+        if not rows:
+            raise ValueError("No estimates were given; at least one was expected.")
         first = next((row.difference for row in rows if row.difference), None)
         if difference:
             rows = [row for row in rows if row.difference]

@@ -41,7 +41,9 @@ def by_parts(method: Method) -> Method:
                     "not cut as its partitions are. Give a callable of states, or call "
                     f"{method.__name__} for each partition."
                 )
-            X = X if names is None else X[[*names]]
+            if names is not None:
+                check_known([*X.columns], [*names])
+                X = X[[*names]]
             return X.map_partitions(getattr(self, method.__name__), *args, **given)
         parts = _parts_of(X, names)
         if parts is None:

@@ -345,3 +345,8 @@ def test_a_report_of_coverage_is_a_table_of_its_heaviest_rows():
     assert "&lt;i&gt;" in html
     assert html.count('<p class="warning">') == len(report.warnings) > 0
     assert str(report).split("\n")[0] in html
+
+
+def test_no_estimates_are_no_picture():
+    with pytest.raises(ValueError, match="No estimates were given"):
+        ValueDisplay.from_estimates({})

@@ -132,3 +132,10 @@ def test_no_rows_are_said(table, policy, tmp_path):
     table[["x", "y"]].head(0).to_parquet(tmp_path / "none.parquet")
     with pytest.raises(ValueError, match="X holds no rows"):
         policy.predict(tmp_path / "none.parquet")
+
+
+def test_a_dask_table_without_a_column_is_refused_at_once(table, policy):
+    dd = pytest.importorskip("dask.dataframe", reason="tables of Dask")
+    short = dd.from_pandas(table[["x", "dose"]], npartitions=2)
+    with pytest.raises(ValueError, match="'y'"):
+        policy.predict(short)
