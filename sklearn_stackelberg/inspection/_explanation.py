@@ -18,7 +18,7 @@ from .._typing import AnyArray, Flags, Floats, RandomStateLike
 from .._validation import check_level, check_rules, integer
 from ..metrics._cross_fitted import SharedEvaluation, Splitter
 from ..metrics._differences import ValueDifference, difference
-from ..metrics._estimate import OffPolicyEstimate, shown
+from ..metrics._estimate import OffPolicyEstimate, with_error
 from ..metrics._tabulate import action_nodes, like, probabilities_of
 from ..metrics._training_rows import warn_of_training_rows
 from ..transitions._actions import masks_of
@@ -382,16 +382,3 @@ def action_text(action: object) -> str:
     if isinstance(action, tuple):
         return f"({', '.join(action_text(one) for one in action)})"
     return f"{action:.4g}" if isinstance(action, float) else repr(action)
-
-
-def with_error(estimate: OffPolicyEstimate) -> str:
-    """A value, its standard error and its interval, and why that is long."""
-    spread, bias = estimate.standard_error, estimate.bias_bound
-    numbers = estimate.value, spread, *estimate.confidence_interval, bias
-    value, error, low, high, unknown = shown(numbers, spread)
-    why = f"; up to {unknown} is after actions that the log does not support"
-    level = f"{100 * estimate.confidence_level:g} %"
-    return (
-        f"{value} ± {error} ({level} interval [{low}, {high}]"
-        f"{why if bias > spread else ''})"
-    )

@@ -18,16 +18,12 @@ from .._typing import RandomStateLike
 from ..metrics._cross_fitted import Splitter
 from ..metrics._data import as_numbers
 from ..metrics._differences import ValueDifference, value_difference
+from ..metrics._estimate import with_error
 from ..metrics._lower_bound import LowerBound
 from ..metrics._tabulate import action_nodes, is_continuous, like
 from ._coverage import CoverageReport, coverage_report, percent
 from ._displays import CoverageDisplay
-from ._explanation import (
-    PolicyExplanation,
-    action_text,
-    explain_policy,
-    with_error,
-)
+from ._explanation import PolicyExplanation, action_text, explain_policy
 from ._page import Section, page_html, page_markdown, section_html, written
 from ._policy_displays import decisions
 from ._rule_columns import ExplainedLog, discount_of

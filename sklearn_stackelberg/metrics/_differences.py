@@ -45,6 +45,8 @@ class ValueDifference(OffPolicyEstimate):
     policy: OffPolicyEstimate = field(kw_only=True, repr=False)
     baseline: OffPolicyEstimate = field(kw_only=True, repr=False)
 
+    _noun = "difference"
+
     @property
     def lift(self) -> OffPolicyEstimate:
         """The policy's value over the baseline's, 1 where they are worth the same.

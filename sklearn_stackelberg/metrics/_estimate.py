@@ -123,6 +123,8 @@ class OffPolicyEstimate:
     limits: Limits = field(default=_NO_LIMITS, repr=False)
     left_out: Floats | None = field(default=None, compare=False, repr=False)
 
+    _noun = "value"  # what the number is called where it is shown
+
     @property
     def degrees_of_freedom(self) -> float:
         """As many as the contributions' spread is known by.
@@ -335,33 +337,35 @@ class OffPolicyEstimate:
         return float(self.value)
 
     def __str__(self) -> str:
-        value, error, low, high, bias = self._shown()
+        value, error, *_ = self._shown()
         doubt = f", without a standard error ({self.error_method})"
         if np.isfinite(self.standard_error):
-            level = f"{100 * self.confidence_level:g} % interval [{low}, {high}]"
-            doubt = f" ± {error} (standard error by {self.error_method}), {level}"
-        if self.bias_bound > 0:
-            doubt += (
-                f", up to {bias} of it because the log does not support what the "
-                "policy does"
-            )
-            if self.rests_on_no_data:
-                doubt += ": it rests on no data"
-        return (
-            f"{self.method}: value {value}{doubt}; effective sample size "
-            f"{self._size_shown()}."
-        )
+            doubt = f" ± {error} (standard error by {self.error_method})"
+        parts = [f"{self.method}: {self._noun} {value}{doubt}", *self._reach()]
+        return f"{', '.join(parts)}; effective sample size {self._size_shown()}."
 
     def _repr_html_(self) -> str:
         value, error, low, high, bias = self._shown()
         rows = {
-            "value": value,
+            self._noun: value,
             "standard error": error,
             f"{100 * self.confidence_level:g} % interval": f"[{low}, {high}]",
             "bias bound": bias if self.bias_bound > 0 else "0",
             "effective sample size": self._size_shown(),
         }
         return html_table((), rows.items(), self.method)
+
+    def _reach(self) -> list[str]:
+        """The interval in words, and what of it no number of rows would end."""
+        _, _, low, high, bias = self._shown()
+        found = []
+        if np.isfinite(self.standard_error):
+            found = [f"{100 * self.confidence_level:g} % interval [{low}, {high}]"]
+        if self.bias_bound > 0 and bias.strip("0.,"):
+            why = "because of actions that the log does not support"
+            doubt = ": it rests on no data" if self.rests_on_no_data else ""
+            found.append(f"up to {bias} of it {why}{doubt}")
+        return found
 
     def _shown(self) -> list[str]:
         numbers = self.value, self.standard_error, *self.confidence_interval
@@ -372,6 +376,14 @@ class OffPolicyEstimate:
         whole = self.n_transitions if rows else self.n_episodes
         size = self.effective_sample_size
         return f"{size:,.1f} of {whole:,} {self.effective_unit}"
+
+
+def with_error(estimate: OffPolicyEstimate) -> str:
+    """What ``str`` says of a value, without how it was computed."""
+    value, error, *_ = estimate._shown()
+    doubt = f" ± {error}" if np.isfinite(estimate.standard_error) else ""
+    reach = estimate._reach() or ["without a standard error"]
+    return f"{value}{doubt} ({', '.join(reach)})"
 
 
 def interval(estimate: OffPolicyEstimate, quantile: float) -> Limits:

@@ -15,13 +15,8 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from sklearn_stackelberg import EpisodeKFold, Transitions
 from sklearn_stackelberg.inspection import explain_policy
-from sklearn_stackelberg.inspection._explanation import with_error
 from sklearn_stackelberg.inspection._rule_tree import rounded
-from sklearn_stackelberg.metrics import (
-    OffPolicyEstimate,
-    doubly_robust_value,
-    fitted_q_value,
-)
+from sklearn_stackelberg.metrics import doubly_robust_value, fitted_q_value
 
 pytestmark = ignore_convergence
 
@@ -366,15 +361,3 @@ def test_the_training_log_is_warned_of():
     with pytest.warns(UserWarning, match="was learned from") as caught:
         explained(policy, log, max_depth=1)
     assert caught[0].filename == __file__
-
-
-@pytest.mark.parametrize("bias_bound", [0.0, 0.5, 3.0])
-def test_what_makes_an_interval_long_is_said(bias_bound):
-    estimate = OffPolicyEstimate(
-        2.0, 1.0, 40.0, 50, 200, "Fitted-Q", "bootstrap", bias_bound=bias_bound
-    )
-    low, high = estimate.confidence_interval
-    assert high - low > 2 * bias_bound
-    text = with_error(estimate)
-    assert text.startswith("2.0 ± 1.0 (95 % interval [")
-    assert ("up to 3.0 is after actions that the log" in text) == (bias_bound > 1.0)

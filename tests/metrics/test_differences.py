@@ -28,7 +28,7 @@ from sklearn_stackelberg.metrics import (
     logged_value,
     value_difference,
 )
-from sklearn_stackelberg.metrics._estimate import freedom
+from sklearn_stackelberg.metrics._estimate import freedom, with_error
 from sklearn_stackelberg.metrics._simultaneous import simultaneous_quantile
 
 EVERY = [
@@ -281,11 +281,18 @@ def test_intervals_stay_inside_the_limits():
 
 
 def test_bias_is_shown_apart():
-    text = "up to 0.70 of it because the log does not support"
+    text = "up to 0.70 of it because of actions that the log does not support"
     shown = estimate_of(psi=np.eye(30)[0], bias_bound=0.7)
-    assert text in str(shown)
-    assert text not in str(replace(shown, bias_bound=0.0))
+    for words in (str, with_error):
+        assert text in words(shown)
+        assert "up to" not in words(replace(shown, bias_bound=0.0))
+        assert "up to" not in words(replace(shown, bias_bound=1e-12))
+    # Without how either was found, a sentence of both is one.
+    _, _, interval = str(shown).partition(", 95 %")
+    assert interval.partition(";")[0] in with_error(shown)
+    assert "(without a" in with_error(replace(shown, standard_error=np.nan, bias_bound=0))
     html = replace(shown, method="a < b")._repr_html_()
+    assert "<th>value</th>" in html
     assert "<caption>a &lt; b</caption>" in html
     assert "<th>95 % interval</th><td>[" in html
 
@@ -376,6 +383,9 @@ def test_the_difference_of_a_bandit_is_the_textbooks():
     separate = np.hypot(found.policy.standard_error, found.baseline.standard_error)
     assert found.standard_error < 0.8 * separate
     assert_allclose(found.lift.value, found.policy.value / found.baseline.value)
+    assert ": difference " in str(found)
+    assert "<th>difference</th>" in found._repr_html_()
+    assert ": value " in str(found.policy)
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
