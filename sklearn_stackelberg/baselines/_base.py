@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .._typing import AnyArray, Flags, Floats, Index, RandomStateLike
 from .._validation import check_discount
-from ..transitions._actions import action_type, masks_of, read_mask
+from ..transitions._actions import action_type, given_mask, masks_of
 from ..transitions._as_transitions import LogOrStates, weighted_log_of
 from ..transitions._discounting import carried
 from ..transitions._linking import places_in_time
@@ -184,19 +184,11 @@ class DiscreteBaseline(Baseline):
         -------
         ndarray of shape (n, n_actions)
         """
-        scores, mask = self._scores(self._states(X)), self._mask(X, available)
+        scores = self._scores(self._states(X))
+        mask = given_mask(X, available, self.classes_)
         if mask is not None:
             scores = np.where(mask, scores, -np.inf)
         return np.eye(len(self.classes_))[scores.argmax(axis=1)]
-
-    def _mask(self, X: LogOrStates, available: ArrayLike | None) -> Flags | None:
-        if available is not None:
-            mask, labels = read_mask(available, self.classes_)
-            return mask[:, np.searchsorted(labels, self.classes_)]
-        if isinstance(X, Transitions):
-            masks = masks_of(X, self.classes_)
-            return None if masks is None else masks[0]
-        return None
 
 
 class ContinuousBaseline(Baseline):

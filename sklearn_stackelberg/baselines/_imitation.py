@@ -10,6 +10,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from .._typing import Floats, RandomStateLike
+from ..transitions._actions import given_mask
 from ..transitions._as_transitions import LogOrStates
 from ..transitions._transitions import Transitions
 from ._base import ContinuousBaseline, DiscreteBaseline, Rows, seed_of, weights_for
@@ -71,7 +72,8 @@ class BehaviourCloning(DiscreteBaseline):
         -------
         ndarray of shape (n, n_actions)
         """
-        states, mask = self._states(X), self._mask(X, available)
+        states = self._states(X)
+        mask = given_mask(X, available, self.classes_)
         found: Floats = self.classifier_.predict_proba(states)
         if mask is None:
             return found

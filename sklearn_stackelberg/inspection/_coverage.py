@@ -105,8 +105,8 @@ def coverage_report(
     >>> report = coverage_report(policy, log, discount=0.0, greedy=True, n_rows=3)
     >>> print(report)
     Coverage by 120 logged rows.
-    The policy's value of 0.9998 rests on as much as 60.0 rows (50 %) of equal weight.
-    The 3 heaviest rows carry 5 % of its weight.
+    The policy's value rests on as much as 60.0 rows (50 %) of equal weight. The 3
+    heaviest rows carry 5 % of its weight.
     Of what the policy would do, 0 % was never logged near the state where it would do
     it (at the logged states: 0 %). The log accounts for 100 % of its discounted visits.
     Up to 0 % of its value, after actions that the log does not support, is unknown.
@@ -146,6 +146,7 @@ def coverage_report(
     # but for what is lost. A walk that leaves the log adds to neither side, and one
     # that the smooth ratios count twice adds twice: both are not accounted for.
     stops = data.weight * fit.ratio @ (1.0 - carried)
+    share, (low, high) = unsupported_share(fit.system), data.return_range(discount)
     report = CoverageReport(
         value=fit.value,
         row=data.rows,
@@ -160,7 +161,8 @@ def coverage_report(
         share_unseen=float(visits @ unseen / visits.sum()),
         share_unseen_logged=float(data.weight @ unseen[data.state_index]),
         share_followed=max(0.0, 1.0 - abs(1.0 - float(stops))),
-        unsupported_share=unsupported_share(fit.system),
+        unsupported_share=share,
+        bias_bound=share * (high - low),
         residuals=residual_check(fit),
         warnings=[],
     )
@@ -262,8 +264,11 @@ class CoverageReport:
         well. The rest of the value is not from the log.
     unsupported_share : float
         Discounted probability that the policy comes to take an action that the log does
-        not support where it is taken: times the range of returns it is the
-        ``bias_bound`` of estimates on this log, from which on nothing is known.
+        not support where it is taken, from which on nothing is known.
+    bias_bound : float
+        That times the range of returns: how far the value may be off, as `metrics` add
+        it to their intervals. By trees of the logged actions, so that it need not go
+        with ``share_unseen``, which counts rows.
     residuals : ResidualCheck or None
         Whether what the fitted Q leaves of the Bellman equation, r + γ V(s') − Q(s, a)
         by the other episodes, still follows from the step (``step_share`` of its
@@ -289,6 +294,7 @@ class CoverageReport:
     share_unseen_logged: float
     share_followed: float
     unsupported_share: float
+    bias_bound: float
     residuals: ResidualCheck | None
     warnings: list[str]
 
@@ -333,16 +339,17 @@ class CoverageReport:
         if episodes:
             carry = percent(sum(episode["share"] for episode in self.top_episodes))
             heavy += f", the {len(self.top_episodes)} heaviest episodes {carry}"
+        share, bias = percent(self.unsupported_share), self.bias_bound
+        bound = "" if share == "0 %" else f" (a bias bound of {bias:.3g})"
         lines = [
             f"Coverage by {self.n_rows:,} logged rows{inside}.",
-            f"The policy's value of {self.value:.4g} rests on as much as {rests} of "
-            f"equal weight. {heavy}.",
+            f"The policy's value rests on as much as {rests} of equal weight. {heavy}.",
             f"Of what the policy would do, {percent(self.share_unseen)} was never "
             "logged near the state where it would do it (at the logged states: "
             f"{percent(self.share_unseen_logged)}). The log accounts for "
             f"{percent(self.share_followed)} of its discounted visits.",
-            f"Up to {percent(self.unsupported_share)} of its value, after actions "
-            "that the log does not support, is unknown.",
+            f"Up to {share} of its value, after actions that the log does not support, "
+            f"is unknown{bound}.",
         ]
         return "\n".join([*lines, *(f"Warning: {text}" for text in self.warnings)])
 

@@ -17,6 +17,7 @@ from .._html import html_table
 from .._typing import AnyArray, Flags, Floats, RandomStateLike
 from .._validation import check_level, check_rules, integer
 from ..metrics._cross_fitted import SharedEvaluation, Splitter
+from ..metrics._data import as_numbers
 from ..metrics._differences import ValueDifference, difference
 from ..metrics._estimate import OffPolicyEstimate, with_error
 from ..metrics._tabulate import action_nodes, like, probabilities_of
@@ -33,6 +34,9 @@ _DEPTH = 4
 
 # Continuous actions agree that differ by no more than this share of the logged range.
 _NEAR = 0.1
+
+# Actions that a rule names for rows where its own is not available.
+_OTHERS = 3
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,9 @@ class Rule:
     advantage : float
         How much more the action is worth there than what was logged, in units of
         discounted return, if the policy is followed from then on.
+    otherwise : tuple
+        What is done in the rows where masks do not let the action be taken, the first
+        that can be.
     """
 
     conditions: tuple[str, ...]
@@ -66,13 +73,23 @@ class Rule:
     share_logged: float
     share_agreeing: float
     advantage: float
+    otherwise: tuple[Any, ...] = ()
+
+    @property
+    def taken(self) -> str:
+        """What is done, as it reads in a sentence."""
+        if not self.otherwise:
+            return action_text(self.action)
+        others = " or ".join(map(action_text, self.otherwise[:_OTHERS]))
+        more = len(self.otherwise) > _OTHERS
+        return (
+            f"{action_text(self.action)} where available, otherwise {others}"
+            f"{' or another' if more else ''}"
+        )
 
     def __str__(self) -> str:
         where = f"if {' and '.join(self.conditions)}: " if self.conditions else ""
-        return (
-            f"{where}take {action_text(self.action)} ({self.n_rows:,} rows, "
-            f"{percent(self.share)})"
-        )
+        return f"{where}take {self.taken} ({self.n_rows:,} rows, {percent(self.share)})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +112,10 @@ class PolicyExplanation:
         The policy's value less the tree's, episode by episode.
     agreement : float
         Share of the logged states in which the tree decides as the policy does.
+    fold_agreement : tuple of float
+        Of each of the trees that ``value`` and ``loss`` are of, the share of the logged
+        states in which it decides as ``tree_``: where that is small, so is what the two
+        say of ``tree_``.
     depths : tuple of dict
         What was tried: ``depth``, ``loss``, and the loss's ``standard_error``.
     n_rows, n_episodes : int
@@ -108,6 +129,7 @@ class PolicyExplanation:
     full_value: OffPolicyEstimate
     loss: ValueDifference
     agreement: float
+    fold_agreement: tuple[float, ...]
     depths: tuple[dict[str, float], ...]
     n_rows: int
     n_episodes: int
@@ -128,13 +150,39 @@ class PolicyExplanation:
         -------
         str
         """
-        n = len(self.rules)
-        rules = f"A tree of depth {self.depth}, {n} rule{'s' * (n != 1)}"
         return (
-            f"{rules}: it decides as the policy in {percent(self.agreement)} of "
-            f"{self.n_rows:,} logged states.\n"
-            f"Held-out value of the tree {with_error(self.value)}, of the policy "
-            f"{with_error(self.full_value)}; the tree loses {with_error(self.loss)}."
+            f"{self.likeness()}\n{self.cost()}\nHeld-out value of these trees "
+            f"{with_error(self.value)}, of the policy on the same folds "
+            f"{with_error(self.full_value)}."
+        )
+
+    def likeness(self) -> str:
+        """How far the tree decides as the policy, in a sentence.
+
+        Returns
+        -------
+        str
+        """
+        n = len(self.rules)
+        return (
+            f"A tree of depth {self.depth}, {n} rule{'s' * (n != 1)}: it decides as "
+            f"the policy in {percent(self.agreement)} of {self.n_rows:,} logged states."
+        )
+
+    def cost(self) -> str:
+        """What the tree loses or gains beside the policy, in a sentence.
+
+        Returns
+        -------
+        str
+        """
+        loses = self.loss.value >= 0.0
+        alike = float(np.mean(self.fold_agreement))
+        return (
+            f"Beside the policy it {'loses' if loses else 'gains'} "
+            f"{with_error(self.loss if loses else -self.loss)}, by "
+            f"{len(self.fold_agreement)} trees, each grown without the fold that it is "
+            f"evaluated on, which decide as this one in {percent(alike)} of the states."
         )
 
     def __str__(self) -> str:
@@ -160,7 +208,7 @@ class PolicyExplanation:
         return heads, tuple(
             (
                 " and ".join(rule.conditions) or "always",
-                action_text(rule.action),
+                rule.taken,
                 f"{rule.n_rows:,}",
                 percent(rule.share),
                 percent(rule.share_logged),
@@ -284,6 +332,7 @@ def explain_policy(
         imitation = Imitation(log.policy, log.seen, gamma, log.find)
         tree = imitation.tree(depths[place], seed)
         rules, agreement = _rules(log, imitation, tree)
+        alike = tuple(_share_alike(log, tree, trees[place]) for trees in found)
     return PolicyExplanation(
         tree_=Pipeline([("columns", log.columns), ("tree", tree)]),
         depth=tree.rules_.depth,
@@ -292,6 +341,7 @@ def explain_policy(
         full_value=full,
         loss=losses[place],
         agreement=agreement,
+        fold_agreement=alike,
         depths=tuple(
             {"depth": depth, "loss": loss.value, "standard_error": loss.standard_error}
             for depth, loss in zip(depths, losses, strict=True)
@@ -340,15 +390,17 @@ def _rules(
         own = weight[inside]
         # Of a part of a long log the tree was grown, and a leaf may have no row left.
         total = float(own.sum()) or 1.0
+        action, *otherwise = tree.actions_of(int(node), done[inside])
         rules.append(
             Rule(
                 tuple(conditions[int(node)]),
-                tree.action_of(int(node)),
+                action,
                 len(inside),
                 float(own.sum() / weight.sum()),
                 float(own @ same_as_logged[inside] / total),
                 float(own @ same_as_policy[inside] / total),
                 float(own @ more[inside] / total),
+                tuple(otherwise),
             )
         )
     return tuple(rules), float(weight @ same_as_policy / weight.sum())
@@ -358,23 +410,39 @@ def _compared(log: ExplainedLog, tree: TreePolicy) -> tuple[AnyArray, Flags, Fla
     """What a tree does in each row, and whether the logger, and the policy, did it."""
     seen, policy = log.seen, log.policy
     states = like(seen.state, np.asarray(seen.state, dtype=np.float64))
+    done = _done(log, tree)
     if isinstance(tree, DiscreteTreePolicy):
-        mask = None
-        if seen.available is not None:
-            masks = masks_of(seen, tree.classes_)
-            mask = None if masks is None else masks[0]
-        codes = tree.codes(log.numbers, mask)
-        decided = probabilities_of(policy, states, mask).argmax(axis=1)
-        return codes, tree.classes_[codes] == seen.action, codes == decided
-    amount = tree.action_nodes(log.numbers)[0][:, 0]
-    logged = np.asarray(seen.action, dtype=np.float64).reshape(len(seen), -1)
+        decided = probabilities_of(policy, states, _mask(log, tree)).argmax(axis=1)
+        return done, tree.classes_[done] == seen.action, done == decided
+    logged = as_numbers(seen.action)
     decided = action_nodes(policy, states, logged.shape[1], greedy=True)[0][:, 0]
+    return done, _near(logged, done, logged), _near(logged, done, decided)
+
+
+def _share_alike(log: ExplainedLog, tree: TreePolicy, other: TreePolicy) -> float:
+    """The share of the logged states in which two trees decide alike."""
+    one, two = _done(log, tree), _done(log, other)
+    same = one == two
+    if not isinstance(tree, DiscreteTreePolicy):
+        same = _near(as_numbers(log.seen.action), one, two)
+    return float(np.average(same, weights=log.seen.weight))
+
+
+def _done(log: ExplainedLog, tree: TreePolicy) -> AnyArray:
+    """What a tree does in each row: a column of its actions, (n,), or numbers."""
+    if isinstance(tree, DiscreteTreePolicy):
+        return tree.codes(log.numbers, _mask(log, tree))
+    return tree.action_nodes(log.numbers)[0][:, 0]
+
+
+def _mask(log: ExplainedLog, tree: DiscreteTreePolicy) -> Flags | None:
+    masks = masks_of(log.seen, tree.classes_)
+    return None if masks is None else masks[0]
+
+
+def _near(logged: Floats, one: Floats, other: Floats) -> Flags:
     low, high = np.quantile(logged, [0.05, 0.95], axis=0)
-
-    def near(other: Floats) -> Flags:
-        return (np.abs(amount - other) <= _NEAR * (high - low) + 1e-12).all(axis=1)
-
-    return amount, near(logged), near(decided)
+    return (np.abs(one - other) <= _NEAR * (high - low) + 1e-12).all(axis=1)
 
 
 def action_text(action: object) -> str:

@@ -111,6 +111,7 @@ def report(
     max_depth: int | None = None,
     cv: int | Splitter = 5,
     feature_names: list[str] | None = None,
+    sample_weight: ArrayLike | None = None,
     confidence_level: float = 0.95,
     random_state: RandomStateLike = 0,
 ) -> PolicyReport:
@@ -131,7 +132,7 @@ def report(
     discount : float, default=None
         γ, in [0, 1]. None is the policy's own.
     title : str, default="Report on a policy"
-    max_depth, cv, feature_names
+    max_depth, cv, feature_names, sample_weight
         As in `explain_policy`.
     confidence_level : float, default=0.95
         Of all intervals, in (0, 1).
@@ -165,9 +166,13 @@ def report(
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        log = ExplainedLog.of(policy, X, y, None, feature_names)
+        log = ExplainedLog.of(policy, X, y, sample_weight, feature_names)
         gamma = discount_of(log.policy, discount)
-        common: dict[str, Any] = {"discount": gamma, "random_state": random_state}
+        common: dict[str, Any] = {
+            "discount": gamma,
+            "sample_weight": sample_weight,
+            "random_state": random_state,
+        }
         level: dict[str, Any] = {"confidence_level": confidence_level}
         explanation = explain_policy(
             policy,
@@ -189,7 +194,7 @@ def report(
         _the_log(log),
         _the_tree(explanation),
         _the_actions(log),
-        _the_value(explanation, difference, bound),
+        _the_value(explanation.loss, difference, bound),
         Section(
             "What the log supports",
             str(coverage).split("\nWarning: ")[0],
@@ -213,7 +218,7 @@ def _in_short(
         f"Value of the policy: {with_error(difference.policy)}.",
         f"What was logged is worth {with_error(difference.baseline)}.",
         f"The difference is {with_error(difference)}, p = {p:.2g}.",
-        explanation.summary(),
+        f"{explanation.likeness()} {explanation.cost()}",
     ]
     if bound is not None:
         text.append(f"Lower bound of the policy's value: {bound.value:.4g}.")
@@ -285,8 +290,8 @@ def _the_actions(log: ExplainedLog) -> Section:
 def _the_tree(explanation: PolicyExplanation) -> Section:
     return Section(
         "What it does, in rules",
-        f"{explanation.summary()}\nWorth more: than what was logged in the same rows, "
-        "if the policy is followed from then on.",
+        f"{explanation.likeness()}\n{explanation.cost()}\nWorth more: than what was "
+        "logged in the same rows, if the policy is followed from then on.",
         *explanation.table(),
         pictures=(
             _picture(PolicyTreeDisplay.from_explanation, explanation, "the tree"),
@@ -295,15 +300,13 @@ def _the_tree(explanation: PolicyExplanation) -> Section:
 
 
 def _the_value(
-    explanation: PolicyExplanation, difference: ValueDifference, bound: Any
+    loss: ValueDifference, difference: ValueDifference, bound: Any
 ) -> Section:
     named = {
         "the policy": difference.policy,
         "the logger": difference.baseline,
         "the policy less the logger": difference,
-        "the tree": explanation.value,
-        "the policy, on the tree's folds": explanation.full_value,
-        "the policy less the tree": explanation.loss,
+        "the policy less the tree": loss,
     }
     lines = [
         (

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_array
 
-from .._typing import AnyArray, Flags, Floats, Index
+from .._typing import AnyArray, Floats, Index
+from ..transitions._actions import given_mask
+from ..transitions._transitions import Transitions
 from ._rule_columns import RuleColumn
 
 LEAF = -1
@@ -137,8 +140,9 @@ class _TreePolicy(BaseEstimator):
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "rules_")
 
-    def _leaf(self, X: Any) -> Index:  # columns, in a table or in none
-        return self.rules_.apply(check_array(X, dtype=np.float64))
+    def _leaf(self, X: Any) -> Index:  # columns in a table or in none, or a log of them
+        columns = X.state if isinstance(X, Transitions) else X
+        return self.rules_.apply(check_array(columns, dtype=np.float64))
 
 
 class DiscreteTreePolicy(_TreePolicy):
@@ -153,21 +157,28 @@ class DiscreteTreePolicy(_TreePolicy):
         new.rules_, new.cost_, new.classes_ = rules, cost, classes
         return new
 
-    def action_of(self, node: int) -> object:
-        """What is done in a leaf, as Python has it."""
-        return self.classes_[[self.cost_[node].argmin()]].tolist()[0]
+    def actions_of(self, node: int, done: Index) -> list[object]:
+        """What was done in rows of a leaf, the best first, as Python has it.
 
-    def codes(self, X: Any, available: Flags | None = None) -> Index:
+        Without any row what the leaf is for.
+        """
+        best = np.argsort(self.cost_[node], kind="stable")
+        some = best[np.isin(best, done)] if len(done) else best[:1]
+        found: list[object] = self.classes_[some].tolist()
+        return found
+
+    def codes(self, X: Any, available: ArrayLike | None = None) -> Index:
         cost = self.cost_[self._leaf(X)]
-        if available is not None:
-            cost = np.where(np.asarray(available, dtype=bool), cost, np.inf)
+        mask = given_mask(X, available, self.classes_)
+        if mask is not None:
+            cost = np.where(mask, cost, np.inf)
         return cost.argmin(axis=1)
 
-    def predict(self, X: Any, available: Flags | None = None) -> AnyArray:
-        """The action of each row's leaf, (n,)."""
+    def predict(self, X: Any, available: ArrayLike | None = None) -> AnyArray:
+        """The action of each row's leaf, (n,), of those that are available."""
         return self.classes_[self.codes(X, available)]
 
-    def predict_proba(self, X: Any, available: Flags | None = None) -> Floats:
+    def predict_proba(self, X: Any, available: ArrayLike | None = None) -> Floats:
         """1 for what `predict` returns, (n, A)."""
         return np.eye(len(self.classes_))[self.codes(X, available)]
 
@@ -184,10 +195,10 @@ class ContinuousTreePolicy(_TreePolicy):
         new.rules_, new.amount_, new.is_flat_ = rules, amount, is_flat
         return new
 
-    def action_of(self, node: int) -> object:
+    def actions_of(self, node: int, done: AnyArray) -> list[object]:
         """What is done in a leaf, as Python has it."""
         amount = self.amount_[node].tolist()
-        return amount[0] if self.is_flat_ else tuple(amount)
+        return [amount[0] if self.is_flat_ else tuple(amount)]
 
     def predict(self, X: Any) -> Floats:
         """The amount of each row's leaf, (n,) or (n, p)."""

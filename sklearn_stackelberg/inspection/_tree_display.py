@@ -123,18 +123,19 @@ class PolicyTreeDisplay(Display):
         columns = self.explanation.tree_[0].columns_
         rules = dict(zip(tree.leaves.tolist(), self.explanation.rules, strict=True))
         x, y = tree.levels().astype(float), -_places(tree)
-        actions = sorted({action_text(rule.action) for rule in rules.values()})
+        actions = sorted({rule.taken for rule in rules.values()})
         self.texts_ = []
         for node in range(len(x)):
             box: dict[str, Any] = {"boxstyle": "round,pad=0.4", "ec": "0.3", "lw": 0.8}
             if tree.left[node] == LEAF:
                 rule = rules[node]
-                action = action_text(rule.action)
                 # More actions than colours go round: the words tell them apart.
-                box["fc"] = FILLS[actions.index(action) % len(FILLS)]
+                box["fc"] = FILLS[actions.index(rule.taken) % len(FILLS)]
+                others = map(action_text, rule.otherwise)
+                masked = f"or {_short(' or '.join(others))}\n" if rule.otherwise else ""
                 text = (
-                    f"take {_short(action)}: {rule.advantage:+.2g} vs. logged\n"
-                    f"{rule.n_rows:,} rows, {percent(rule.share)}"
+                    f"take {_short(action_text(rule.action))}: {rule.advantage:+.2g} "
+                    f"vs. logged\n{masked}{rule.n_rows:,} rows, {percent(rule.share)}"
                 )
             else:
                 j, at = int(tree.feature[node]), float(tree.threshold[node])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -336,6 +336,17 @@ def masks_of(log: Log, classes: AnyArray) -> tuple[Flags, Flags] | None:
     named = {"available": log.available, "next_available": log.next_available}
     masks = [of_classes(m, labels, classes, name) for name, m in named.items()]
     return masks[0], masks[1]
+
+
+def given_mask(
+    X: object, available: ArrayLike | None, classes: AnyArray
+) -> Flags | None:
+    """Which actions of a policy can be taken, (n, A): as given, or by a log."""
+    if available is not None:
+        mask, labels = read_mask(available, classes)
+        return of_classes(mask, labels, classes, "available")
+    masks = masks_of(cast(Log, X), classes) if hasattr(X, "available_actions") else None
+    return None if masks is None else masks[0]
 
 
 def of_classes(mask: Flags, labels: AnyArray, classes: AnyArray, name: str) -> Flags:

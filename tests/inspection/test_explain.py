@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,6 +19,7 @@ from sklearn_stackelberg import EpisodeKFold, Transitions
 from sklearn_stackelberg.inspection import explain_policy
 from sklearn_stackelberg.inspection._rule_tree import rounded
 from sklearn_stackelberg.metrics import doubly_robust_value, fitted_q_value
+from sklearn_stackelberg.metrics._differences import difference
 
 pytestmark = ignore_convergence
 
@@ -120,6 +123,7 @@ def test_figures_of_the_rules(found):
     # Right is worth 1 more than wrong, and the logger was right in a third.
     assert first.advantage == pytest.approx(2 / 3, abs=0.15)
     assert found.n_episodes == 60
+    assert found.fold_agreement == (1.0, 1.0)
 
 
 def test_a_shorter_tree_is_said_to_lose_what_it_loses():
@@ -130,6 +134,12 @@ def test_a_shorter_tree_is_said_to_lose_what_it_loses():
     assert 0.5 < found.loss.value / (1.94 * wrong) < 1.5
     assert found.loss.p_value() < 0.01
     assert 0.15 < wrong < 0.35
+    assert "Beside the policy it loses 0." in str(found)
+    better = replace(found, loss=difference(found.value, found.full_value))
+    assert "Beside the policy it gains 0." in str(better)
+    assert_array_equal(
+        found.tree_.predict(ward_log()), found.tree_.predict(ward_log().state)
+    )
 
 
 def test_round_thresholds_part_the_same_rows():
@@ -292,7 +302,7 @@ def test_amounts_that_are_a_tree_are_recovered(p):
 def test_actions_that_are_not_available_are_not_taken():
     log = ward_log(40)
     mask = np.ones((len(log), 3), dtype=bool)
-    mask[log.state[:, 2] > 4, 0] = False
+    mask[np.arange(len(log)), log.state[:, 2].astype(int) % 3] = False
     mask[np.arange(len(log)), np.searchsorted(["high", "low", "none"], log.action)] = 1
     masked = Transitions(
         log.state,
@@ -310,6 +320,23 @@ def test_actions_that_are_not_available_are_not_taken():
     tree = found.tree_[-1]
     chosen = tree.predict(found.tree_[:-1].transform(masked.state), available=mask)
     assert mask[np.arange(len(log)), np.searchsorted(tree.classes_, chosen)].all()
+    # Of the log, as any policy.
+    assert_array_equal(found.tree_.predict(masked), chosen)
+    assert_array_equal(
+        found.tree_.predict_proba(masked).argmax(1), tree.codes(log, mask)
+    )
+    named = pd.DataFrame(mask, columns=tree.classes_)[["none", "low", "high"]]
+    assert_array_equal(found.tree_.predict(masked.state, available=named), chosen)
+    # A rule names what is done in its rows, and nothing else.
+    leaf = tree.rules_.apply(masked.state)
+    for node, rule in zip(tree.rules_.leaves, found.rules, strict=True):
+        assert {rule.action, *rule.otherwise} == {*chosen[leaf == node]}
+        words = f"take {rule.action!r}"
+        if rule.otherwise:
+            words += f" where available, otherwise {rule.otherwise[0]!r}"
+        assert f"{words} (" in str(rule)
+    assert "where available" in found.to_text()
+    assert "where available" in found._repr_html_()
 
 
 # ------------------------------------------------------------------ refusals

@@ -129,6 +129,20 @@ def test_warnings_are_in_the_report_and_nowhere_else():
     assert "<h2>Warnings</h2>" in found._repr_html_()
 
 
+def test_weights_are_repetition():
+    log, weight = drug_log(60), np.arange(60) % 3
+    policy = estimator(discount=0.0, lam=10.0).fit(drug_log(60, seed=1))
+    rows = np.repeat(np.arange(60), weight)
+    copies = log[rows]
+    copies.episode = np.arange(len(rows))  # each on its own
+    one = report(policy, log, cv=2, max_depth=1, sample_weight=weight)
+    other = report(policy, copies, cv=2, max_depth=1)
+    assert_allclose(one.difference.value, other.difference.value, rtol=1e-6)
+    assert_allclose(one.coverage.share_unseen, other.coverage.share_unseen)
+    of_actions = [page.sections[3].lines for page in (one, other)]
+    assert of_actions[0] == of_actions[1]
+
+
 def test_the_same_page_twice():
     opened = pyplot.get_fignums()  # by examples, perhaps
     log = drug_log(60)

@@ -290,7 +290,8 @@ def test_bias_is_shown_apart():
     # Without how either was found, a sentence of both is one.
     _, _, interval = str(shown).partition(", 95 %")
     assert interval.partition(";")[0] in with_error(shown)
-    assert "(without a" in with_error(replace(shown, standard_error=np.nan, bias_bound=0))
+    unknown = replace(shown, standard_error=np.nan, bias_bound=0.0)
+    assert with_error(unknown).endswith(" (without a standard error)")
     html = replace(shown, method="a < b")._repr_html_()
     assert "<th>value</th>" in html
     assert "<caption>a &lt; b</caption>" in html

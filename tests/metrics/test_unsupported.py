@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose
 
 from sklearn_stackelberg import Transitions
 from sklearn_stackelberg.inspection import coverage_report
+from sklearn_stackelberg.metrics import fitted_q_value
 from sklearn_stackelberg.metrics._features import ContinuousFeatures
 from sklearn_stackelberg.metrics._holdout import fitted_q
 from sklearn_stackelberg.metrics._prepare import prepare_evaluation
@@ -158,6 +159,10 @@ def test_the_report_says_it_and_warns():
         report = coverage_report(policy, log, discount=0.0, min_effective_rows=0)
     expected = unsupported_share(fit_of(policy, log, 0.0).system)
     assert report.unsupported_share == expected
+    # The bias bound of an interval is that of the report, to the last digit.
+    value = fitted_q_value(policy, log, discount=0.0)
+    assert report.bias_bound == value.bias_bound > 0.0
+    assert f"(a bias bound of {value.bias_bound:.3g})" in str(report)
     said = f"Up to {100 * expected:.0f} % of its value, after actions that the log"
     assert said in str(report)
     settings = {"discount": 0.0, "min_effective_rows": 0, "max_unsupported": 0.6}
