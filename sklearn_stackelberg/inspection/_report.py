@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from .._typing import RandomStateLike
 from ..metrics._cross_fitted import Splitter
 from ..metrics._data import as_numbers
-from ..metrics._differences import ValueDifference, value_difference
+from ..metrics._differences import ValueDifference, difference, value_difference
 from ..metrics._estimate import with_error
 from ..metrics._lower_bound import LowerBound
 from ..metrics._tabulate import action_nodes, is_continuous, like
@@ -184,17 +184,17 @@ def report(
             **common,
             **level,
         )
-        difference = value_difference(policy, X, y, **common, **level)
+        better = value_difference(policy, X, y, **common, **level)
         coverage = coverage_report(policy, X, y, **common)
     # Several of the functions say the same of the same log.
     said = tuple(dict.fromkeys(str(one.message) for one in caught))
     bound = getattr(log.policy, "lower_bound_", None)
     sections = (
-        _in_short(explanation, difference, bound, said),
+        _in_short(explanation, better, bound, said),
         _the_log(log),
         _the_tree(explanation),
         _the_actions(log),
-        _the_value(explanation.loss, difference, bound),
+        _the_value(explanation, better, bound),
         Section(
             "What the log supports",
             str(coverage).split("\nWarning: ")[0],
@@ -204,7 +204,7 @@ def report(
         _the_policy(policy, log, gamma),
         _the_software(random_state),
     )
-    return PolicyReport(title, sections, explanation, difference, coverage, bound, said)
+    return PolicyReport(title, sections, explanation, better, coverage, bound, said)
 
 
 def _in_short(
@@ -300,13 +300,15 @@ def _the_tree(explanation: PolicyExplanation) -> Section:
 
 
 def _the_value(
-    loss: ValueDifference, difference: ValueDifference, bound: Any
+    explanation: PolicyExplanation, found: ValueDifference, bound: Any
 ) -> Section:
     named = {
-        "the policy": difference.policy,
-        "the logger": difference.baseline,
-        "the policy less the logger": difference,
-        "the policy less the tree": loss,
+        "the policy": found.policy,
+        "the logger": found.baseline,
+        "the policy less the logger": found,
+        "the tree less the policy": difference(
+            explanation.value, explanation.full_value
+        ),
     }
     lines = [
         (
@@ -319,7 +321,7 @@ def _the_value(
     ]
     if bound is not None:
         lines.append(("lower bound of the policy", f"{bound.value:.4g}", "", ""))
-    how = difference.policy
+    how = found.policy
     text = (
         f"In units of discounted return. {how.method}. Standard errors by "
         f"{how.error_method}."

@@ -131,8 +131,8 @@ class PolicyTreeDisplay(Display):
                 rule = rules[node]
                 # More actions than colours go round: the words tell them apart.
                 box["fc"] = FILLS[actions.index(rule.taken) % len(FILLS)]
-                others = map(action_text, rule.otherwise)
-                masked = f"or {_short(' or '.join(others))}\n" if rule.otherwise else ""
+                others = " or ".join(map(action_text, rule.otherwise))
+                masked = f"otherwise {_short(others)}\n" if others else ""
                 text = (
                     f"take {_short(action_text(rule.action))}: {rule.advantage:+.2g} "
                     f"vs. logged\n{masked}{rule.n_rows:,} rows, {percent(rule.share)}"
