@@ -10,7 +10,7 @@ from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import check_random_state
 
 from .._typing import AnyArray, Flags, Floats, Index, RandomStateLike
 from .._validation import check_rules, integer, positive
@@ -25,7 +25,16 @@ from ..transitions._checks import (
 )
 from ..transitions._decision_table import find_columns, is_table
 from ..transitions._linking import Places, places_in_time
+from ..transitions._tables import (
+    States,
+    check_states,
+    column_names,
+    is_frame,
+    take_rows,
+    with_column,
+)
 from ..transitions._transitions import Transitions
+from ..transitions._words import plain_column, refuse_words
 
 # A probability of staying is raised to this: no row shall stand for a hundred.
 _SMALLEST = 0.01
@@ -55,7 +64,7 @@ def censoring_weights(
     Parameters
     ----------
     X : Transitions, or array-like or DataFrame of shape (n, d)
-        A log, or states, as numbers.
+        A log, or states.
     y : DataFrame or structured array of shape (n,), default=None
         With states: the decision table, with a column ``censored``, True at decisions
         whose outcome is not known because the episode was lost there.
@@ -65,7 +74,11 @@ def censoring_weights(
         as well.
     classifier : classifier, default=None
         Foretells who stays, from the states, beside the action (one column for each of
-        discrete actions). None is a logistic regression on standardised columns.
+        discrete actions). None is a logistic regression on standardised columns. Beside
+        states in a DataFrame the action is in columns ``action_0``, ..., and the next
+        state in ``next_`` and their names, so that a pipeline can encode its columns:
+        ``make_column_transformer((OneHotEncoder(), ["sex"]), remainder="passthrough")``
+        at its head.
     stabilized : bool, default=False
         Whether to multiply by the share of all rows at risk at step u that stayed: less
         spread between early and late steps. Late rows then count for too little beside
@@ -88,7 +101,7 @@ def censoring_weights(
     ------
     ValueError
         If nothing says who was lost, if that contradicts the rows, or if states are not
-        numbers.
+        numbers and no classifier is given.
 
     References
     ----------
@@ -123,7 +136,10 @@ def censoring_weights(
     ratio = np.ones(len(risks.lost))
     if not stayed.all():
         folds = _folds(risks.places.episode[rows], n_folds, random_state)
-        ratio[rows] = 1.0 / _foretold(classifier, risks.given[rows], stayed, folds)
+        given = take_rows(risks.given, rows)
+        if classifier is None:
+            refuse_words(given, "X")
+        ratio[rows] = 1.0 / _foretold(classifier, given, stayed, folds)
     if stabilized:
         share = np.bincount(place, stayed) / np.maximum(np.bincount(place), 1)
         # Where nobody stayed there is no row that this would be a weight of.
@@ -142,7 +158,7 @@ class _Risks(NamedTuple):
 
     at_risk: Flags  # (n,)
     lost: Flags  # (n,)
-    given: Floats  # what staying is foretold from, (n, k)
+    given: States  # what staying is foretold from, (n, k)
     places: Places
     whole: bool  # whether a row is known where its episode is lost
 
@@ -164,8 +180,16 @@ def _of_log(log: Transitions, y: object, censored: ArrayLike | None) -> _Risks:
             f"censored is True at {rows_text(bad)}, which are not the last of an "
             "episode that goes on: behind them nothing was lost."
         )
-    states = np.hstack([_numbers(log.state), _numbers(log.next_or_own_state())])
-    given = np.hstack([states, _action_columns(log.action)])
+    given, after = log.state, log.next_or_own_state()
+    names = column_names(given) if is_frame(given) else range(given.shape[1])
+    given = _beside(
+        given,
+        {
+            f"next_{name}": np.asarray(plain_column(after, j))
+            for j, name in enumerate(names)
+        }
+        | _named(_action_columns(log.action)),
+    )
     # Who is cut without being lost, as by the end of a study, was at no risk there.
     return _Risks(~log.terminated & (~last | lost), lost, given, places, True)
 
@@ -182,7 +206,7 @@ def _of_table(X: ArrayLike, y: object, censored: ArrayLike | None) -> _Risks:
             "y has no column 'censored', which is True at decisions whose outcome is "
             "not known because the episode was lost there."
         )
-    states = _numbers(X)
+    states = check_states(X, "X")
     check_same_length({"X": len(states), "y": len(y)})
     chain = chain_rows(columns)
     at_risk = chain.censored.copy()
@@ -191,16 +215,30 @@ def _of_table(X: ArrayLike, y: object, censored: ArrayLike | None) -> _Risks:
     taken = _action_columns(columns["action"].read(check_actions, rows))
     actions = np.zeros((len(states), taken.shape[1]))
     actions[rows] = taken
-    given = np.hstack([states, actions])
+    given = _beside(states, _named(actions))
     places = places_in_time(len(states), chain.episode, chain.step)
     return _Risks(at_risk, chain.censored, given, places, False)
 
 
-def _numbers(states: object) -> Floats:
-    # What is missing is the classifier's to take or to refuse.
-    return check_array(
-        states, dtype=np.float64, ensure_all_finite=False, input_name="X"
-    )
+def _beside(states: States, others: dict[str, AnyArray]) -> States:
+    """States with more columns, in a table if they are in one."""
+    if not is_frame(states):
+        # Of text numpy would make text of the numbers beside it.
+        text = states.dtype.kind in "US"
+        states = states.astype(object) if text else states
+        return np.column_stack([states, *others.values()])
+    if clash := [name for name in column_names(states) if name in others]:
+        raise ValueError(
+            f"X has the columns {clash}, whose names are those of columns that staying "
+            "is foretold from as well. Rename them."
+        )
+    for name, values in others.items():
+        states = with_column(states, name, values)
+    return states
+
+
+def _named(actions: Floats) -> dict[str, AnyArray]:
+    return {f"action_{j}": column for j, column in enumerate(actions.T)}
 
 
 def _action_columns(action: AnyArray) -> Floats:
@@ -222,7 +260,7 @@ def _folds(
 
 
 def _foretold(
-    classifier: Any, given: Floats, stayed: Flags, folds: Index | None
+    classifier: Any, given: States, stayed: Flags, folds: Index | None
 ) -> Floats:
     """P(stay) of the rows at risk, (k,)."""
     if classifier is None:
@@ -237,8 +275,10 @@ def _foretold(
         if stayed[rest].all():
             out[held] = 1.0
             continue
-        fitted = clone(classifier).fit(given[rest], stayed[rest])
-        found = fitted.predict_proba(given[held]) @ fitted.classes_.astype(float)
+        inside, outside = np.flatnonzero(held), np.flatnonzero(rest)
+        fitted = clone(classifier).fit(take_rows(given, outside), stayed[rest])
+        found = fitted.predict_proba(take_rows(given, inside))
+        found = found @ fitted.classes_.astype(float)
         out[held] = np.maximum(found, _SMALLEST)
     return out
 

@@ -7,7 +7,11 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.compose import make_column_transformer
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
 from sklearn.tree import DecisionTreeClassifier
 
 from benchmarks.tables.censoring import LOGGER, TARGET, loss, true_value, visits
@@ -82,6 +86,49 @@ def test_of_finite_states_weights_count_those_who_began():
     assert logged_value(X, y, discount=0.0).value < state.mean() - 0.1
 
 
+@pytest.mark.parametrize("library", ["pandas", "polars", None])
+def test_a_pipeline_encodes_its_columns(library):
+    rng = np.random.default_rng(0)
+    ill, age = rng.integers(2, size=300), rng.normal(size=300)
+    y = pd.DataFrame({"action": rng.choice(["a", "b"], 300), "reward": 1.0})
+    y["censored"] = rng.random(300) < 0.1 + 0.4 * ill
+    y["reward"] = y["reward"].where(~y["censored"])
+    words = np.where(ill, "ill", "well")
+    X = np.column_stack([words, age.astype(object)])
+    columns = [0]
+    if library is not None:
+        frames = pytest.importorskip(library)
+        X, columns = frames.DataFrame({"state": words, "age": age}), ["state"]
+    encode = OneHotEncoder(drop=["well"], sparse_output=False), columns
+    model = LogisticRegression(C=10.0)
+    classifier = make_pipeline(
+        make_column_transformer(encode, remainder="passthrough"), model
+    )
+    found = censoring_weights(X, y, classifier=classifier)
+    numbers = np.column_stack([ill, age])
+    assert_allclose(found, censoring_weights(numbers, y, classifier=model), rtol=1e-4)
+    with pytest.raises(ValueError, match="holds text that is no number"):
+        censoring_weights(X, y)
+    # Of a log staying is foretold from the next states, too.
+    episode, step = np.divmod(np.arange(300), 2)
+    given = {"action": y["action"], "reward": np.ones(300), "terminated": [False] * 300}
+    given |= {"episode": episode, "step": step}
+    lost = (step == 1) & (ill == 1)
+    columns = ["state", "next_state"] if library else [0, 2]
+    encode = OneHotEncoder(drop=["well", "well"], sparse_output=False), columns
+    classifier = make_pipeline(
+        make_column_transformer(encode, remainder="passthrough"), model
+    )
+    weights = [
+        censoring_weights(
+            Transitions(states, next_state=states, **given), censored=lost, classifier=c
+        )
+        for states, c in ((X, classifier), (numbers, model))
+    ]
+    assert_allclose(*weights, rtol=1e-4)
+    assert weights[0].max() > 1.0
+
+
 def test_nobody_lost_weighs_all_alike():
     X, y = visits(0, 50, lossy=False)
     assert_array_equal(censoring_weights(X, y), np.ones(len(X)))
@@ -135,6 +182,11 @@ def with_(**columns):
         ),
         ((as_transitions(*small()),), {"censored": [True]}, "1"),
         (small(), {"clip": -1.0}, "clip must be"),
+        (
+            (pd.DataFrame(small()[0], columns=["action_0"]), small()[1]),
+            {},
+            "Rename them",
+        ),
         (small(), {"n_folds": 1}, "n_folds must be"),
     ],
 )
