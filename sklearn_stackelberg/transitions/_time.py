@@ -65,6 +65,8 @@ def number_times(columns: dict[str, Column], unit: StepUnit) -> dict[str, Column
             f"step_unit={unit!r} was given {what}; it says in what unit the times in "
             "the column step= are, whose differences are the durations."
         )
+    if "episode" not in columns:
+        return columns  # refused where rows are linked, as all steps without one are
     episode = columns["episode"].read(check_episodes)
     time = _read_times(columns["step"], unit)
     codes = encode(episode)

@@ -470,7 +470,7 @@ class Transitions(FromBlocks, Log):
         state: str | Sequence[str],
         action: str | Sequence[str],
         reward: str,
-        episode: str,
+        episode: str | None = None,
         step: str | None = None,
         terminated: str | None = None,
         truncated: str | None = None,
@@ -499,8 +499,11 @@ class Transitions(FromBlocks, Log):
             row to row in every episode may be a countdown: such a table is refused.
         state, action : str or list of str
             Columns of the state, and of the action, which may be several numbers.
-        reward, episode : str
-            Columns of the action's reward and the episode's name.
+        reward : str
+            Column of the action's reward.
+        episode : str, default=None
+            Column of the episode's name. None means that each row is a decision of its
+            own, after which nothing follows: learn from them with ``discount=0``.
         truncated : str, default=None
             Column that says where an episode was cut, such as Gymnasium's ``truncated``
             or D4RL's ``timeouts``: what follows there is another episode, but for a row

@@ -222,6 +222,14 @@ def test_without_episode_each_row_is_an_episode():
         assert_array_equal(getattr(log, name), getattr(expected, name))
     assert log.state is log.next_state is states
     assert_identical(as_transitions(states, y.assign(terminated=1)), log)
+    roles = {"state": "x", "action": "action", "reward": "reward"}
+    read = Transitions.from_frame(y.assign(x=states), **roles)
+    assert_identical(read.with_states(states, states), log)
+    timed = y.assign(x=states, day=[0, 7, 14])
+    with pytest.raises(ValueError, match="was given without an episode column"):
+        Transitions.from_frame(timed, **roles, step="day", step_unit=7)
+    with pytest.warns(UserWarning, match=r"no column 'episode'.*discount=0\.9 has no"):
+        estimator(discount=0.9).fit(read)
     holes, rows = as_transitions(
         states, y.assign(action=["a", None, "b"]), return_rows=True
     )
