@@ -130,10 +130,11 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         ``"relevance"`` makes columns longer along which a Q-function of 5,000 rows is
         linear or constant, and is the median but for ``"rbf"`` with discrete actions. A
         number is a multiple of the median, so that a search may try [0.5, 1.0, 2.0] on
-        any log; an array has a length for each column, in its unit. Continuous actions
-        have the median, unless an array has their lengths behind those of the states.
-        Without lengths of their own ``"rbf"`` and ``"laplacian"`` compare doses that
-        span decades by their logarithm.
+        any log, and is ignored by other named kernels, so that it may try these too; an
+        array has a length for each column, in its unit. Continuous actions have the
+        median, unless an array has their lengths behind those of the states. Without
+        lengths of their own ``"rbf"`` and ``"laplacian"`` compare doses that span
+        decades by their logarithm.
     kernel_params : dict, default=None
         The kernel's other parameters, such as ``{"degree": 2}``.
     n_components : int or None, default=200

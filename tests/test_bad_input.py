@@ -177,7 +177,10 @@ def test_parameters_at_the_edge_of_their_range(name, value):
     [
         (dict(kernel="sigmoid"), "'sigmoid' cannot be used.*positive semi-definite"),
         (dict(kernel="additive_chi2"), "'additive_chi2' cannot be used.*use 'chi2'"),
-        (dict(kernel="linear"), "kernel='linear' has no bandwidth.*leave|Leave"),
+        (
+            dict(kernel="linear", bandwidth=[1.0, 2.0]),
+            "kernel='linear' has no bandwidth.*leave|Leave",
+        ),
         (dict(kernel=DotProduct(), bandwidth=2.0), "has no bandwidth"),
         (dict(kernel_params={"gamma": 2.0}), "gamma=2.0 and bandwidth=1.0"),
         (dict(bandwidth=[1.0, 2.0, 3.0]), r"shape \(3,\), but the states have 2 col"),

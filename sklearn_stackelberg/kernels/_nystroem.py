@@ -136,7 +136,10 @@ class KernelFeatures:
             self.kernel_params or {},
         )
         record, is_median = record_of(kernel), isinstance(bandwidth, str)
-        if record.metric is None and not is_median:
+        # A named one ignores a multiple, so that a grid of kernels and bandwidths may
+        # be a product. Lengths are meant, and a callable may have some of its own.
+        is_ignored = isinstance(kernel, str) and np.ndim(bandwidth) == 0
+        if record.metric is None and not is_median and not is_ignored:
             raise ValueError(
                 f"kernel={kernel!r} has no bandwidth, but bandwidth={bandwidth!r} was "
                 "given. Leave bandwidth='median', which such kernels ignore, or set "

@@ -341,11 +341,21 @@ def test_gamma_is_given_once(kernel):
 
 
 @pytest.mark.parametrize("kernel", HAVE_NONE, ids=kernel_id)
-def test_kernels_without_a_bandwidth_refuse_a_number_and_ignore_the_median(kernel):
+def test_kernels_without_a_bandwidth_ignore_multiples_and_refuse_lengths(kernel):
     states = kernel_states(kernel, np.random.default_rng(0))
-    assert fit(kernel, states).bandwidth_ is None
-    with pytest.raises(ValueError, match=r"has no bandwidth.*'rbf'"):
-        fit(kernel, states, bandwidth=1.0)
+    plain = fit(kernel, states)
+    assert plain.bandwidth_ is None
+    lengths = [np.ones(states.shape[1])]
+    if isinstance(kernel, str):
+        # So that a grid of kernels and bandwidths may be a product.
+        given = fit(kernel, states, bandwidth=2.0)
+        assert given.bandwidth_ is None
+        assert_array_equal(given.transform(states), plain.transform(states))
+    else:
+        lengths.append(2.0)
+    for bandwidth in lengths:
+        with pytest.raises(ValueError, match=r"has no bandwidth.*'rbf'"):
+            fit(kernel, states, bandwidth=bandwidth)
 
 
 def test_kernel_params_reach_the_kernel():

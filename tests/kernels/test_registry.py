@@ -81,7 +81,7 @@ def test_messages_list_an_added_kernel(added):
     with pytest.raises(ValueError, match="'bad' cannot be used: it is bad"):
         check_kernel("bad")
     with pytest.raises(ValueError, match=r"a bandwidth is for .*'matern32', 'quadrat"):
-        LandmarkFeatures("linear", bandwidth=1.0).fit(states)
+        LandmarkFeatures("linear", bandwidth=[1.0, 1.0]).fit(states)
     pairs = StateActionFeatures("quadratic").fit(states, states)
     with pytest.raises(ValueError, match=r"Use one of .*'matern32', 'poly'"):
         pairs.check_differentiable()

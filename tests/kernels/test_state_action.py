@@ -195,7 +195,7 @@ def test_lengths_of_the_states_leave_the_actions_to_the_median():
     with pytest.raises(ValueError, match=r"states have 2 columns and the actions 1"):
         fit("rbf", states, actions, bandwidth=[0.1] * 4)
     with pytest.raises(ValueError, match="has no bandwidth"):
-        fit("linear", states, actions, bandwidth=1.0)
+        fit("linear", states, actions, bandwidth=[1.0, 1.0])
 
 
 def test_the_units_of_an_action_change_no_kernel():
