@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
+from typing import NoReturn
 
 import numpy as np
+from numpy.linalg import LinAlgError
 from scipy.linalg import cho_factor, cho_solve
 from sklearn.base import RegressorMixin, clone
 from sklearn.ensemble import ExtraTreesRegressor
+from sklearn.exceptions import ConvergenceWarning
 
 from .._typing import Floats, RandomStateLike
 from .._validation import check_rules, check_table_size, integer, non_negative, positive
@@ -15,6 +19,13 @@ from ._base import DiscreteBaseline, Rows, n_looks_ahead, seed_of, weights_for
 from ._features import StandardisedNystroem
 
 _QFunction = Callable[[Floats], Floats]
+
+# A Q so many times larger than rewards allow has no digit of them left: regressions
+# that reach beyond their rows multiply their errors from one to the next.
+_DIVERGED = 1_000.0
+
+# Squares of what is larger are infinite, and regressors compute such.
+_OVERFLOWS = 1e150
 
 
 class FittedQIteration(DiscreteBaseline):
@@ -84,11 +95,41 @@ class FittedQIteration(DiscreteBaseline):
         q = regress(_seeded(regressor, seed * 1_000), rows, rows.reward)
         for iteration in range(1, n):
             target = rows.reward + rows.carried * rows.best_next(q(rows.next_state))
+            _refuse_divergence(target, iteration, "another regressor")
             q = regress(_seeded(regressor, seed * 1_000 + iteration), rows, target)
         self._q = q
 
     def _scores(self, states: Floats) -> Floats:
         return self._q(states)
+
+
+def _refuse_divergence(target: Floats, step: int, remedy: str) -> None:
+    # NaN compares as False.
+    if not np.abs(target).max() < _OVERFLOWS:
+        raise ValueError(
+            f"Fitted Q iteration diverged: after {step} regressions Q has passed "
+            f"{_OVERFLOWS:g}. Set {remedy} or a smaller discount."
+        )
+
+
+def _warn_of_divergence(target: Floats, rows: Rows, step: int, remedy: str) -> None:
+    """Warn of targets of a regression that no rewards of so many steps add up to."""
+    largest, size = float(np.abs(rows.reward).max()), float(np.abs(target).max())
+    if size > _DIVERGED * (step + 1) * largest:
+        warnings.warn(
+            f"Fitted Q iteration diverged: after {step} regressions Q is as large as "
+            f"{size:.2g}, and rewards are no larger than {largest:.2g}. Set {remedy} "
+            "or a smaller discount.",
+            ConvergenceWarning,
+            stacklevel=6,  # the line that called `fit`
+        )
+
+
+def _refuse_singular(ridge: float, error: Exception) -> NoReturn:
+    raise ValueError(
+        f"The log does not determine Q with ridge={ridge:g}: the equations are "
+        "singular. Set a larger ridge, such as 1e-5, or fewer n_components."
+    ) from error
 
 
 def _seeded(regressor: RegressorMixin, seed: int) -> RegressorMixin:
@@ -256,10 +297,15 @@ class KernelFittedQIteration(_KernelBaseline):
         own = [np.flatnonzero(rows.code == a) for a in range(rows.n_actions)]
         logged = [now[r] * root[r, None] for r in own]
         penalty = self.ridge * (root @ root) * np.eye(now.shape[1])
-        factors = [cho_factor(block.T @ block + penalty) for block in logged]
+        try:
+            factors = [cho_factor(block.T @ block + penalty) for block in logged]
+        except LinAlgError as error:
+            _refuse_singular(self.ridge, error)
         weights = np.zeros((now.shape[1], rows.n_actions))
-        for _ in range(self.n_iterations):
+        remedy = f"a larger ridge than {self.ridge:g}, a larger bandwidth"
+        for iteration in range(self.n_iterations):
             target = rows.reward + rows.carried * rows.best_next(after @ weights)
+            _refuse_divergence(target, iteration, remedy)
             updated = np.column_stack(
                 [
                     cho_solve(factor, block.T @ (root[r] * target[r]))
@@ -270,6 +316,7 @@ class KernelFittedQIteration(_KernelBaseline):
             weights = updated
             if change < 1e-6 * max(1.0, np.abs(weights).max()):
                 break
+        _warn_of_divergence(target, rows, iteration, remedy)
         return weights
 
 
@@ -338,7 +385,7 @@ class LSPI(_KernelBaseline):
             base[block, block] += now[own].T @ now[own]
             target[block] = now[own].T @ (root * rows.reward)[own]
         # The first policy is the greedy one of the rewards alone.
-        weights = np.linalg.solve(base, target).reshape(n_actions, m).T
+        weights = self._solved(base, target).reshape(n_actions, m).T
         chosen = np.full(len(now), -1)
         for _ in range(self.n_iterations):
             greedy = _argmax(after @ weights, rows)
@@ -352,8 +399,14 @@ class LSPI(_KernelBaseline):
                     matrix[a * m : (a + 1) * m, b * m : (b + 1) * m] -= (
                         now[both].T @ later[both]
                     )
-            weights = np.linalg.solve(matrix, target).reshape(n_actions, m).T
+            weights = self._solved(matrix, target).reshape(n_actions, m).T
         return weights
+
+    def _solved(self, matrix: Floats, target: Floats) -> Floats:
+        try:
+            return np.linalg.solve(matrix, target)
+        except LinAlgError as error:
+            _refuse_singular(self.ridge, error)
 
 
 def _argmax(q: Floats, rows: Rows) -> Floats:

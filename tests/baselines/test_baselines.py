@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import clone
-from sklearn.linear_model import LogisticRegression
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -213,6 +214,30 @@ def test_pipelines_frames_and_names():
 def test_bad_parameters(method, message):
     with pytest.raises(ValueError, match=message):
         method.fit(one_step())
+
+
+def away(scale, n=40):
+    """Rows of which each leads further from all that were logged."""
+    rng = np.random.default_rng(0)
+    state = rng.normal(size=(n, 4))
+    return Transitions(
+        state, rng.integers(2, size=n), rng.normal(size=n), scale * state, np.zeros(n)
+    )
+
+
+def test_what_diverges_is_said_in_our_words():
+    with pytest.warns(ConvergenceWarning, match=r"diverged.*a larger ridge") as caught:
+        KernelFittedQIteration(n_iterations=40, random_state=0).fit(away(1.5))
+    assert caught[0].filename == __file__
+    with pytest.raises(ValueError, match=r"diverged.*passed 1e\+150.*than 1e-09"):
+        KernelFittedQIteration(ridge=1e-9, n_iterations=600, random_state=0).fit(
+            away(3.0)
+        )
+    with pytest.raises(ValueError, match=r"diverged.*another regressor"):
+        FittedQIteration(Ridge(1e-9), n_iterations=500).fit(away(1e4))
+    for method in (KernelFittedQIteration, LSPI):
+        with pytest.raises(ValueError, match=r"singular\. Set a larger ridge"):
+            method(ridge=0.0, random_state=0, n_components=3).fit(one_step(4))
 
 
 def test_actions_of_several_numbers_are_refused():
