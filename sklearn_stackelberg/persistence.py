@@ -269,7 +269,8 @@ def _check_format(path: Path, data: bytes) -> None:
     if about["version"] != __version__:
         warnings.warn(
             f"Another version saved this policy: {wrote}, and {__version__} opens it, "
-            "whose policies may differ. Compare a few predictions before use.",
+            "whose policies may differ. Compare a few predictions before use. "
+            "[pitfalls: other-version]",
             stacklevel=3,
         )
 

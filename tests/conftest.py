@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import pkgutil
+import sys
+import warnings
 
 import pytest
 from hypothesis import settings
@@ -38,6 +40,22 @@ def _shrink(patch):
         "sklearn_stackelberg.equilibrium.measure_equilibrium"
     )
     patch.setitem(measure.__kwdefaults__, "lanczos_steps", 2)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def codes_of_warnings():
+    """Whatever the package warns of has a code of docs/pitfalls.md."""
+    warn = warnings.warn
+
+    def coded(message, category=None, stacklevel=1, source=None, **settings):
+        module = sys._getframe(1).f_globals.get("__name__", "")
+        if module.startswith("sklearn_stackelberg."):
+            assert "[pitfalls: " in str(message), message
+        warn(message, category, stacklevel + 1, source, **settings)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(warnings, "warn", coded)
+        yield
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -99,22 +99,31 @@ def test_every_warning_class_is_among_the_pitfalls():
     assert not [name for name in defined if f"## `{name}`" not in PITFALLS]
 
 
-def test_first_words_of_warnings_are_those_of_the_package():
-    quoted = [
-        [part for part in text.split("...") if part.strip()]
-        for text in re.findall(r'"([^"]+)"', PITFALLS)
-        if text[0] in "." or text[0].isupper()
+CODED = re.compile(r"`([a-z-]+)` \"([^\"]+)\"")
+
+
+def test_first_words_and_codes_of_warnings_are_those_of_the_package():
+    # A text is a literal, or several of which an expression is made.
+    said = [
+        " ".join(texts(node))
+        for tree in sources()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant | ast.JoinedStr)
     ]
-    assert len(quoted) > 20
-    said = {text for tree in sources() for text in texts(tree)}
-    for parts in quoted:
-        for part in parts:
-            assert any(part.strip() in text for text in said), part
+    listed = CODED.findall(PITFALLS)
+    assert len({code for code, _ in listed}) == len(listed) > 20
+    for code, words in listed:
+        parts = [part.strip() for part in words.split("...") if part.strip()]
+        found = [text for text in said if all(part in text for part in parts)]
+        assert any(f"[pitfalls: {code}]" in text for text in found), (code, words)
+    used = {code for text in said for code in re.findall(r"\[pitfalls: (.*?)\]", text)}
+    assert used == {code for code, _ in listed}
 
 
-def test_every_warning_that_is_written_out_is_among_the_pitfalls():
+def test_every_warning_that_is_written_out_has_a_code():
+    # Those that are made elsewhere are looked at as they come, see conftest.py.
     warned = [
-        texts(node.args[0])[0]
+        " ".join(texts(node.args[0]))
         for tree in sources()
         for node in ast.walk(tree)
         if isinstance(node, ast.Call)
@@ -122,9 +131,7 @@ def test_every_warning_that_is_written_out_is_among_the_pitfalls():
         and isinstance(node.args[0], ast.Constant | ast.JoinedStr)
     ]
     assert len(warned) > 5
-    for text in warned:
-        words = " ".join(text.rstrip(":").split()[:2]).rstrip(":")
-        assert f'"{words}' in PITFALLS, text
+    assert not [text for text in warned if "[pitfalls: " not in text]
 
 
 # The picture of which_setting.md

@@ -162,7 +162,7 @@ class OfflineProblem:
                 notes = (
                     "No logged row is the first of its episode, so all states serve as "
                     "initial. Give is_initial, or episode and step, to Transitions, or "
-                    "set initial_states='all'.",
+                    "set initial_states='all'. [pitfalls: no-first-row]",
                 )
         refuse_endless(log, discount)
         gamma = row_discount(log, discount)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import NoReturn
 
 import numpy as np
 from numpy.linalg import LinAlgError
@@ -119,17 +118,10 @@ def _warn_of_divergence(target: Floats, rows: Rows, step: int, remedy: str) -> N
         warnings.warn(
             f"Fitted Q iteration diverged: after {step} regressions Q is as large as "
             f"{size:.2g}, and rewards are no larger than {largest:.2g}. Set {remedy} "
-            "or a smaller discount.",
+            "or a smaller discount. [pitfalls: fitted-q-diverged]",
             ConvergenceWarning,
             stacklevel=6,  # the line that called `fit`
         )
-
-
-def _refuse_singular(ridge: float, error: Exception) -> NoReturn:
-    raise ValueError(
-        f"The log does not determine Q with ridge={ridge:g}: the equations are "
-        "singular. Set a larger ridge, such as 1e-5, or fewer n_components."
-    ) from error
 
 
 def _seeded(regressor: RegressorMixin, seed: int) -> RegressorMixin:
@@ -234,7 +226,13 @@ class _KernelBaseline(DiscreteBaseline):
         after = self._features(rows.next_state)
         # Rows that count k times: both sides of the equations by the root of k.
         root = np.ones(len(now)) if rows.weight is None else np.sqrt(rows.weight)
-        self._weights = self._solve(rows, now, after, root)
+        try:
+            self._weights = self._solve(rows, now, after, root)
+        except LinAlgError as error:
+            raise ValueError(
+                f"The log does not determine Q with ridge={self.ridge:g}: equations are "
+                "singular. Set a larger ridge, such as 1e-5, or fewer n_components."
+            ) from error
 
     def _solve(self, rows: Rows, now: Floats, after: Floats, root: Floats) -> Floats:
         raise NotImplementedError
@@ -297,10 +295,7 @@ class KernelFittedQIteration(_KernelBaseline):
         own = [np.flatnonzero(rows.code == a) for a in range(rows.n_actions)]
         logged = [now[r] * root[r, None] for r in own]
         penalty = self.ridge * (root @ root) * np.eye(now.shape[1])
-        try:
-            factors = [cho_factor(block.T @ block + penalty) for block in logged]
-        except LinAlgError as error:
-            _refuse_singular(self.ridge, error)
+        factors = [cho_factor(block.T @ block + penalty) for block in logged]
         weights = np.zeros((now.shape[1], rows.n_actions))
         remedy = f"a larger ridge than {self.ridge:g}, a larger bandwidth"
         for iteration in range(self.n_iterations):
@@ -385,7 +380,7 @@ class LSPI(_KernelBaseline):
             base[block, block] += now[own].T @ now[own]
             target[block] = now[own].T @ (root * rows.reward)[own]
         # The first policy is the greedy one of the rewards alone.
-        weights = self._solved(base, target).reshape(n_actions, m).T
+        weights = np.linalg.solve(base, target).reshape(n_actions, m).T
         chosen = np.full(len(now), -1)
         for _ in range(self.n_iterations):
             greedy = _argmax(after @ weights, rows)
@@ -399,14 +394,8 @@ class LSPI(_KernelBaseline):
                     matrix[a * m : (a + 1) * m, b * m : (b + 1) * m] -= (
                         now[both].T @ later[both]
                     )
-            weights = self._solved(matrix, target).reshape(n_actions, m).T
+            weights = np.linalg.solve(matrix, target).reshape(n_actions, m).T
         return weights
-
-    def _solved(self, matrix: Floats, target: Floats) -> Floats:
-        try:
-            return np.linalg.solve(matrix, target)
-        except LinAlgError as error:
-            _refuse_singular(self.ridge, error)
 
 
 def _argmax(q: Floats, rows: Rows) -> Floats:

@@ -361,7 +361,8 @@ def coverage_warnings(report: CoverageReport, limits: dict[str, float]) -> list[
     if not report.top_rows:
         return [
             "The value rests on no row: the log holds nothing of what the policy does "
-            "from the initial states on. Evaluate a policy nearer to the logged one."
+            "from the initial states on. Evaluate a policy nearer to the logged one. "
+            "[pitfalls: no-rows]"
         ]
     few_rows = rows < limits["min_effective_rows"]
     if few_rows or (
@@ -377,20 +378,21 @@ def coverage_warnings(report: CoverageReport, limits: dict[str, float]) -> list[
             f"as much as {counts} of equal weight, where at least {expected} were "
             f"expected. The heaviest rows: {named}. What they show may be chance: look "
             "at them, log more of their kind, or evaluate a policy nearer to the "
-            "logged one (a smaller lam)."
+            "logged one (a smaller lam). [pitfalls: few-rows]"
         )
     if report.unsupported_share > limits["max_unsupported"]:
         out.append(
             f"{percent(report.unsupported_share)} of the policy's value is after "
             "actions that the log does not support where they would be taken, and "
             "may be anything. Evaluate a policy nearer to the logged one (a smaller "
-            "lam, or support > 0)."
+            "lam, or support > 0). [pitfalls: unsupported]"
         )
     if report.share_followed < limits["min_followed"]:
         out.append(
             f"The logged rows account for {percent(report.share_followed)} of the "
             "policy's discounted visits: it soon leaves for what was never logged. "
-            "Evaluate a policy nearer to the logged one (a smaller lam)."
+            "Evaluate a policy nearer to the logged one (a smaller lam). "
+            "[pitfalls: leaves-log]"
         )
     return out
 

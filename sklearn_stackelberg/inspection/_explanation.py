@@ -151,38 +151,9 @@ class PolicyExplanation:
         str
         """
         return (
-            f"{self.likeness()}\n{self.cost()}\nHeld-out value of these trees "
+            f"{likeness(self)}\n{cost(self)}\nHeld-out value of these trees "
             f"{with_error(self.value)}, of the policy on the same folds "
             f"{with_error(self.full_value)}."
-        )
-
-    def likeness(self) -> str:
-        """How far the tree decides as the policy, in a sentence.
-
-        Returns
-        -------
-        str
-        """
-        n = len(self.rules)
-        return (
-            f"A tree of depth {self.depth}, {n} rule{'s' * (n != 1)}: it decides as "
-            f"the policy in {percent(self.agreement)} of {self.n_rows:,} logged states."
-        )
-
-    def cost(self) -> str:
-        """What the tree loses or gains beside the policy, in a sentence.
-
-        Returns
-        -------
-        str
-        """
-        loses = self.loss.value >= 0.0
-        alike = float(np.mean(self.fold_agreement))
-        return (
-            f"Beside the policy it {'loses' if loses else 'gains'} "
-            f"{with_error(self.loss if loses else -self.loss)}, by "
-            f"{len(self.fold_agreement)} trees, each grown without the fold that it is "
-            f"evaluated on, which decide as this one in {percent(alike)} of the states."
         )
 
     def __str__(self) -> str:
@@ -443,6 +414,27 @@ def _mask(log: ExplainedLog, tree: DiscreteTreePolicy) -> Flags | None:
 def _near(logged: Floats, one: Floats, other: Floats) -> Flags:
     low, high = np.quantile(logged, [0.05, 0.95], axis=0)
     return (np.abs(one - other) <= _NEAR * (high - low) + 1e-12).all(axis=1)
+
+
+def likeness(found: PolicyExplanation) -> str:
+    """How far a tree decides as the policy, in a sentence."""
+    n = len(found.rules)
+    return (
+        f"A tree of depth {found.depth}, {n} rule{'s' * (n != 1)}: it decides as the "
+        f"policy in {percent(found.agreement)} of {found.n_rows:,} logged states."
+    )
+
+
+def cost(found: PolicyExplanation) -> str:
+    """What a tree loses or gains beside the policy, in a sentence."""
+    loses = found.loss.value >= 0.0
+    alike = percent(float(np.mean(found.fold_agreement)))
+    return (
+        f"Beside the policy it {'loses' if loses else 'gains'} "
+        f"{with_error(found.loss if loses else -found.loss)}, by "
+        f"{len(found.fold_agreement)} trees, each grown without the fold that it is "
+        f"evaluated on, which decide as this one in {alike} of the states."
+    )
 
 
 def action_text(action: object) -> str:

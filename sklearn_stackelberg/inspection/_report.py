@@ -23,7 +23,13 @@ from ..metrics._lower_bound import LowerBound
 from ..metrics._tabulate import action_nodes, is_continuous, like
 from ._coverage import CoverageReport, coverage_report, percent
 from ._displays import CoverageDisplay
-from ._explanation import PolicyExplanation, action_text, explain_policy
+from ._explanation import (
+    PolicyExplanation,
+    action_text,
+    cost,
+    explain_policy,
+    likeness,
+)
 from ._page import Section, page_html, page_markdown, section_html, written
 from ._policy_displays import decisions
 from ._rule_columns import ExplainedLog, discount_of
@@ -218,7 +224,7 @@ def _in_short(
         f"Value of the policy: {with_error(difference.policy)}.",
         f"What was logged is worth {with_error(difference.baseline)}.",
         f"The difference is {with_error(difference)}, p = {p:.2g}.",
-        f"{explanation.likeness()} {explanation.cost()}",
+        f"{likeness(explanation)} {cost(explanation)}",
     ]
     if bound is not None:
         text.append(f"Lower bound of the policy's value: {bound.value:.4g}.")
@@ -290,7 +296,7 @@ def _the_actions(log: ExplainedLog) -> Section:
 def _the_tree(explanation: PolicyExplanation) -> Section:
     return Section(
         "What it does, in rules",
-        f"{explanation.likeness()}\n{explanation.cost()}\nWorth more: than what was "
+        f"{likeness(explanation)}\n{cost(explanation)}\nWorth more: than what was "
         "logged in the same rows, if the policy is followed from then on.",
         *explanation.table(),
         pictures=(

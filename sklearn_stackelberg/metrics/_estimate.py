@@ -211,7 +211,7 @@ class OffPolicyEstimate:
                 f"The value to divide by, {other.value:.4g}, is less than "
                 f"{_LEAST_DENOMINATOR:g} of its standard errors "
                 f"({other.standard_error:.2g}) from zero: the interval of a ratio to "
-                "it is too short. Subtract the two instead.",
+                "it is too short. Subtract the two instead. [pitfalls: near-zero]",
                 UserWarning,
                 stacklevel=2,
             )

@@ -136,7 +136,7 @@ def weight_notes(
             f"{effective_episodes:.1f} episodes of {data.n_episodes:,}; under "
             f"{_FEWEST_EFFECTIVE} the standard error and the interval are too small. "
             "Evaluate a policy nearer to the logged one, or use doubly_robust_value "
-            "with ratios='density'."
+            "with ratios='density'. [pitfalls: few-weights]"
         )
     mean = float(data.weight @ step_ratio)
     influence = data.weight * (step_ratio - mean)
@@ -149,7 +149,7 @@ def weight_notes(
             f"{mean:.3g} ± {error:.2g} where 1 was expected: the propensities b are "
             "not those by which the actions were logged, or the policy takes actions "
             "that the log never holds in such states. Check the propensities, or "
-            "leave them out to have them estimated."
+            "leave them out to have them estimated. [pitfalls: weights-off]"
         )
     return tuple(notes)
 

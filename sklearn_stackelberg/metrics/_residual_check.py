@@ -99,7 +99,7 @@ class ResidualCheck(NamedTuple):
                 "Q leaves of the Bellman equation: the states do not say all that "
                 "matters (the time of day? the stage of a treatment?), and the value "
                 "may be biased, however long the log is. Add the step, or what it "
-                "stands for, to the states."
+                "stands for, to the states. [pitfalls: hidden-step]"
             )
         if (one := self.of_row_before) is not None:
             out.append(
@@ -109,7 +109,7 @@ class ResidualCheck(NamedTuple):
                 "something that lasts, and the value may be biased, however long the "
                 "log is: add what is known of it, or the history "
                 "(preprocessing.HistoryStates). Or Q cannot follow the values: try a "
-                "larger n_components."
+                "larger n_components. [pitfalls: hidden-past]"
             )
         return [HiddenStateWarning(text) for text in out]
 

@@ -159,7 +159,7 @@ def warn_of_training_rows(policy: object, log: Log) -> None:
         "was fitted to, and its standard error does not say so. Evaluate on held-out "
         "episodes: train, test = next(EpisodeKFold(5).split(log)), or "
         "cross_val_score(policy, log, cv=EpisodeKFold(5)); of one long episode, by "
-        "BlockKFold.",
+        "BlockKFold. [pitfalls: training-rows]",
         TrainingRowsWarning,
         stacklevel=4,
     )

@@ -91,7 +91,7 @@ class _Scorer:
             # the dicts of other folds.
             warnings.warn(
                 "A policy could not be evaluated, and all of its figures are NaN: "
-                f"{error}",
+                f"{error} [pitfalls: not-evaluated]",
                 UserWarning,
                 stacklevel=2,
             )

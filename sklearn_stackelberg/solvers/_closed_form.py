@@ -368,5 +368,5 @@ class _Search:
             f"The policy's value was still moving (by {recent:.3g} over the last "
             f"{min(_PATIENCE, len(values) - 1)} evaluations, at {values[-1]:.3g} in "
             f"scaled rewards) when {name}={limit} ended the fit. Raise {name}, raise "
-            "tol, or raise beta."
+            "tol, or raise beta. [pitfalls: still-moving]"
         )

@@ -264,7 +264,7 @@ def _result(run: StochasticRun, solver: Stochastic) -> SolverResult:
         shortfall = (
             f"The policy's value had not stood still (tol={solver.tol:g}) when "
             f"max_iter={solver.max_iter} iterations ended the fit. Raise max_iter, or "
-            "raise tol."
+            "raise tol. [pitfalls: not-still]"
         )
     if is_cut:
         run.restore(run.last_point)
@@ -277,7 +277,8 @@ def _result(run: StochasticRun, solver: Stochastic) -> SolverResult:
         unanswered = (
             "The Q-function did not reach its best response to the policy: no step "
             "lowered its objective, so that policy_value_ may be too high. Raise "
-            f"beta={run.objectives.beta:g} or batch_size={solver.batch_size}."
+            f"beta={run.objectives.beta:g} or batch_size={solver.batch_size}. "
+            "[pitfalls: no-best-response]"
         )
         shortfall = f"{shortfall} {unanswered}".strip()
     run.restore(best.at)

@@ -265,7 +265,8 @@ class StochasticRun:
             what, remedy = found
             self.diverged = (
                 f"{what}: the fit was given up in iteration {self.iteration}, and what "
-                f"it had in iteration {self.last_finite.iteration} is kept. {remedy}"
+                f"it had in iteration {self.last_finite.iteration} is kept. {remedy} "
+                "[pitfalls: given-up]"
             )
 
     def _stands_still(self) -> bool:

@@ -64,7 +64,8 @@ def action_type(action: NDArray[Any], given: str = "auto") -> tuple[str, str]:
             f"The logged actions are {len(distinct):,} different whole numbers from "
             f"{distinct[0]:g} to {distinct[-1]:g}, and are taken as discrete: nothing "
             "follows from one for its neighbours. If they are measured, as doses are, "
-            "set action_type='continuous'; 'discrete' ends this warning."
+            "set action_type='continuous'; 'discrete' ends this warning. "
+            "[pitfalls: many-labels]"
         )
     return ("discrete" if _few(distinct, action) else "continuous"), ""
 
@@ -91,7 +92,7 @@ def _type_of_vectors(action: NDArray[Any], given: str) -> tuple[str, str]:
         f"{action.shape[1]} {'whole ' * bool(whole)}numbers, and are taken as "
         "continuous: what lies between them counts as possible. If each is a choice of "
         f"its own, log their numbers, which are discrete ({numbered}); "
-        "action_type='continuous' ends this warning."
+        "action_type='continuous' ends this warning. [pitfalls: combinations]"
     )
 
 

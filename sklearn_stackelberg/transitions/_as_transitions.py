@@ -183,7 +183,8 @@ def _imitation(state: States, y: ArrayLike) -> Transitions:
     warnings.warn(
         "y holds actions without rewards, so every logged action is taken as a success "
         "(reward 1, episodes of one step): this is pessimistic imitation. To learn "
-        "from rewards, pass a Transitions, or a table with action and reward as y.",
+        "from rewards, pass a Transitions, or a table with action and reward as y. "
+        "[pitfalls: no-rewards]",
         UserWarning,
         stacklevel=4,
     )
@@ -203,7 +204,7 @@ def _warn_of_gaps(left_out: dict[str, int], stacklevel: int) -> None:
         "one by one (KFold, train_test_split, resample). "
         f"Then the same {CUT_EPISODES_HARM} Split by episodes: cv=EpisodeKFold(5). "
         "(BlockKFold leaves such gaps in a table by intention; it leaves none in a "
-        "Transitions.)",
+        "Transitions.) [pitfalls: gaps]",
         UserWarning,
         stacklevel=stacklevel + 1,
     )

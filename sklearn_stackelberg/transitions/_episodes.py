@@ -337,7 +337,8 @@ def warn_of_cut_episodes(
         "train_test_split, resample, log[rows]). "
         f"Then the same {CUT_EPISODES_HARM} Split and draw by episodes: "
         "cv=EpisodeKFold(5), or log.episodes in place of log; one long episode by "
-        "time: cv=BlockKFold(5). (Reported once for each log.)",
+        "time: cv=BlockKFold(5). (Reported once for each log.) "
+        "[pitfalls: cut-episodes]",
         UserWarning,
         stacklevel=stacklevel + 1,
     )

@@ -119,7 +119,7 @@ def write_minari(log: Log, dataset_id: str, **settings: Any) -> Any:
         lost.append("the names of the columns")
     if lost:
         warnings.warn(
-            f"Minari has no place for {', '.join(lost)}: left out.",
+            f"Minari has no place for {', '.join(lost)}: left out. [pitfalls: minari]",
             UserWarning,
             stacklevel=3,
         )

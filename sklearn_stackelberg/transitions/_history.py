@@ -251,7 +251,7 @@ def warn_of_broken_histories(previous: Previous, stacklevel: int) -> None:
         f"At {previous.n_broken:,} of {n:,} rows the history starts anew inside an "
         "episode, because the row at step - 1 is not there, has no action, or is "
         "terminated. Make the history of the whole log before rows are drawn from it, "
-        "or draw whole episodes (EpisodeKFold).",
+        "or draw whole episodes (EpisodeKFold). [pitfalls: broken-history]",
         UserWarning,
         stacklevel=stacklevel + 1,
     )

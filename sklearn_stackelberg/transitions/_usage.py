@@ -82,7 +82,8 @@ def use_of_rows(log: Log, lost: Lost | None) -> str:
     return (
         f"Of {n:,} rows with an action {len(log):,} ({100 * len(log) / n:.0f} %) are "
         f"used, with {100 * (1.0 - share):.0f} % of the rewards (of the sum of their "
-        f"absolute values): {reasons}. {advice} (Reported once for each log.)"
+        f"absolute values): {reasons}. {advice} (Reported once for each log.) "
+        "[pitfalls: rows-left-out]"
     )
 
 
@@ -112,7 +113,7 @@ def say_what_is_used(log: ReadLog, discount: float, stacklevel: int) -> None:
             f"step, after which nothing follows, and discount={discount:g} has no "
             "effect: what an action brings later is not learned. If rows follow one "
             "another, add the columns 'episode' and 'step'. If they do not, set "
-            "discount=0, or add a column 'terminated' of True.",
+            "discount=0, or add a column 'terminated' of True. [pitfalls: no-episodes]",
             UserWarning,
             stacklevel=stacklevel + 1,
         )
