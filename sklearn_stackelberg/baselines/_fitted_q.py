@@ -230,7 +230,7 @@ class _KernelBaseline(DiscreteBaseline):
             self._weights = self._solve(rows, now, after, root)
         except LinAlgError as error:
             raise ValueError(
-                f"The log does not determine Q with ridge={self.ridge:g}: equations are "
+                f"The log does not determine Q with ridge={self.ridge:g}: a matrix is "
                 "singular. Set a larger ridge, such as 1e-5, or fewer n_components."
             ) from error
 

@@ -8,6 +8,7 @@ from ._decisions import (
 )
 from ._displays import CoverageDisplay, TuningDisplay
 from ._explanation import PolicyExplanation, explain_policy
+from ._frozen_policy import FrozenPolicy
 from ._policy_displays import PolicyDisplay
 from ._report import PolicyReport, report
 from ._tree_display import PolicyTreeDisplay
@@ -18,6 +19,7 @@ __all__ = [
     "CoverageReport",
     "DecisionExplanation",
     "DecisionExplanations",
+    "FrozenPolicy",
     "HistoryDisplay",
     "PolicyDisplay",
     "PolicyExplanation",

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 
@@ -22,6 +23,7 @@ from ..metrics._differences import ValueDifference, difference
 from ..metrics._estimate import OffPolicyEstimate, with_error
 from ..metrics._tabulate import action_nodes, like, probabilities_of
 from ..metrics._training_rows import warn_of_training_rows
+from ..preprocessing._on_states import OnStates
 from ..transitions._actions import masks_of
 from ..transitions._time import refuse_endless
 from ._coverage import percent
@@ -80,12 +82,10 @@ class Rule:
         """What is done, as it reads in a sentence."""
         if not self.otherwise:
             return action_text(self.action)
-        others = " or ".join(map(action_text, self.otherwise[:_OTHERS]))
-        more = len(self.otherwise) > _OTHERS
-        return (
-            f"{action_text(self.action)} where available, otherwise {others}"
-            f"{' or another' if more else ''}"
-        )
+        others = [*map(action_text, self.otherwise[:_OTHERS])]
+        others += ["another"] * (len(self.otherwise) > _OTHERS)
+        where = f"{action_text(self.action)} where available"
+        return f"{where}, otherwise {' or '.join(others)}"
 
     def __str__(self) -> str:
         where = f"if {' and '.join(self.conditions)}: " if self.conditions else ""
@@ -151,7 +151,7 @@ class PolicyExplanation:
         str
         """
         return (
-            f"{likeness(self)}\n{cost(self)}\nHeld-out value of these trees "
+            f"{in_words(self)}\nHeld-out value of these trees "
             f"{with_error(self.value)}, of the policy on the same folds "
             f"{with_error(self.full_value)}."
         )
@@ -302,10 +302,11 @@ def explain_policy(
         place = _shortest(losses)
         imitation = Imitation(log.policy, log.seen, gamma, log.find)
         tree = imitation.tree(depths[place], seed)
+        columns = OnStates(FrozenEstimator(log.columns)).fit(log.given)
         rules, agreement = _rules(log, imitation, tree)
         alike = tuple(_share_alike(log, tree, trees[place]) for trees in found)
     return PolicyExplanation(
-        tree_=Pipeline([("columns", log.columns), ("tree", tree)]),
+        tree_=Pipeline([("columns", columns), ("tree", tree)]),
         depth=tree.rules_.depth,
         rules=rules,
         value=values[place],
@@ -416,20 +417,13 @@ def _near(logged: Floats, one: Floats, other: Floats) -> Flags:
     return (np.abs(one - other) <= _NEAR * (high - low) + 1e-12).all(axis=1)
 
 
-def likeness(found: PolicyExplanation) -> str:
-    """How far a tree decides as the policy, in a sentence."""
-    n = len(found.rules)
-    return (
-        f"A tree of depth {found.depth}, {n} rule{'s' * (n != 1)}: it decides as the "
-        f"policy in {percent(found.agreement)} of {found.n_rows:,} logged states."
-    )
-
-
-def cost(found: PolicyExplanation) -> str:
-    """What a tree loses or gains beside the policy, in a sentence."""
-    loses = found.loss.value >= 0.0
+def in_words(found: PolicyExplanation) -> str:
+    """How far a tree decides as the policy, and what it loses or gains beside it."""
+    n, loses = len(found.rules), found.loss.value >= 0.0
     alike = percent(float(np.mean(found.fold_agreement)))
     return (
+        f"A tree of depth {found.depth}, {n} rule{'s' * (n != 1)}: it decides as the "
+        f"policy in {percent(found.agreement)} of {found.n_rows:,} logged states.\n"
         f"Beside the policy it {'loses' if loses else 'gains'} "
         f"{with_error(found.loss if loses else -found.loss)}, by "
         f"{len(found.fold_agreement)} trees, each grown without the fold that it is "

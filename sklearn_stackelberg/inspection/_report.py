@@ -23,13 +23,7 @@ from ..metrics._lower_bound import LowerBound
 from ..metrics._tabulate import action_nodes, is_continuous, like
 from ._coverage import CoverageReport, coverage_report, percent
 from ._displays import CoverageDisplay
-from ._explanation import (
-    PolicyExplanation,
-    action_text,
-    cost,
-    explain_policy,
-    likeness,
-)
+from ._explanation import PolicyExplanation, action_text, explain_policy, in_words
 from ._page import Section, page_html, page_markdown, section_html, written
 from ._policy_displays import decisions
 from ._rule_columns import ExplainedLog, discount_of
@@ -224,7 +218,7 @@ def _in_short(
         f"Value of the policy: {with_error(difference.policy)}.",
         f"What was logged is worth {with_error(difference.baseline)}.",
         f"The difference is {with_error(difference)}, p = {p:.2g}.",
-        f"{likeness(explanation)} {cost(explanation)}",
+        in_words(explanation),
     ]
     if bound is not None:
         text.append(f"Lower bound of the policy's value: {bound.value:.4g}.")
@@ -296,7 +290,7 @@ def _the_actions(log: ExplainedLog) -> Section:
 def _the_tree(explanation: PolicyExplanation) -> Section:
     return Section(
         "What it does, in rules",
-        f"{likeness(explanation)}\n{cost(explanation)}\nWorth more: than what was "
+        f"{in_words(explanation)}\nWorth more: than what was "
         "logged in the same rows, if the policy is followed from then on.",
         *explanation.table(),
         pictures=(

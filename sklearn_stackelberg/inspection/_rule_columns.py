@@ -15,8 +15,7 @@ from .._typing import AnyArray, Flags, Floats
 from .._validation import check_discount
 from ..metrics._prepare import unwrap
 from ..metrics._tabulate import AnyPolicy
-from ..transitions._as_transitions import as_transitions, given_log
-from ..transitions._episodes import EpisodeView
+from ..transitions._as_transitions import as_transitions
 from ..transitions._tables import States, collected, column_names, is_frame
 from ..transitions._transitions import Transitions
 from ..transitions._weights import weighted_log
@@ -52,17 +51,12 @@ class RuleColumn(NamedTuple):
         return f"{low:.12g} < {self.name} <= {high:.12g}"
 
 
-# auto_wrap_output_keys: a log has no container to be put in, as of `OnStates`.
-class RuleColumns(  # type: ignore[call-arg] # scikit-learn has no type information
-    TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
-):
+class RuleColumns(TransformerMixin, BaseEstimator):
     """The columns of states as people know them, made numbers.
 
     Text is one column for each word, missing numbers are the median, with a column that
-    says where they were missing. Of a log, those of its states and next states.
+    says where they were missing.
     """
-
-    _transforms_logs = True
 
     def fit(
         self, X: States, y: object = None, names: Sequence[str] | None = None
@@ -83,16 +77,8 @@ class RuleColumns(  # type: ignore[call-arg] # scikit-learn has no type informat
             self.columns_ += _described(table_column(X, j), j, name)
         return self
 
-    # Any: a log of any kind, or states of any library.
-    def transform(self, X: Any) -> Any:
+    def transform(self, X: States) -> Floats:
         """Numbers, (n, k)."""
-        if isinstance(X, (Transitions, EpisodeView)):
-            log = given_log(X)
-            after = self._numbers(log.next_or_own_state())
-            return log.with_states(self._numbers(log.state), after)
-        return self._numbers(X)
-
-    def _numbers(self, X: States) -> Floats:
         check_is_fitted(self)
         X = collected(X)
         validate_data(self, X, reset=False, skip_check_array=True)

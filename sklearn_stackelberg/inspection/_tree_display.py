@@ -120,7 +120,7 @@ class PolicyTreeDisplay(Display):
 
     def _draw(self, ax: Axes) -> None:
         tree: RuleTree = self.explanation.tree_[-1].rules_
-        columns = self.explanation.tree_[0].columns_
+        columns = self.explanation.tree_[0].transformer_.columns_
         rules = dict(zip(tree.leaves.tolist(), self.explanation.rules, strict=True))
         x, y = tree.levels().astype(float), -_places(tree)
         actions = sorted({rule.taken for rule in rules.values()})

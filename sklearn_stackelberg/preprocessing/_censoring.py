@@ -180,16 +180,7 @@ def _of_log(log: Transitions, y: object, censored: ArrayLike | None) -> _Risks:
             f"censored is True at {rows_text(bad)}, which are not the last of an "
             "episode that goes on: behind them nothing was lost."
         )
-    given, after = log.state, log.next_or_own_state()
-    names = column_names(given) if is_frame(given) else range(given.shape[1])
-    given = _beside(
-        given,
-        {
-            f"next_{name}": np.asarray(plain_column(after, j))
-            for j, name in enumerate(names)
-        }
-        | _named(_action_columns(log.action)),
-    )
+    given = _beside(log.state, _action_columns(log.action), log.next_or_own_state())
     # Who is cut without being lost, as by the end of a study, was at no risk there.
     return _Risks(~log.terminated & (~last | lost), lost, given, places, True)
 
@@ -215,19 +206,25 @@ def _of_table(X: ArrayLike, y: object, censored: ArrayLike | None) -> _Risks:
     taken = _action_columns(columns["action"].read(check_actions, rows))
     actions = np.zeros((len(states), taken.shape[1]))
     actions[rows] = taken
-    given = _beside(states, _named(actions))
+    given = _beside(states, actions)
     places = places_in_time(len(states), chain.episode, chain.step)
     return _Risks(at_risk, chain.censored, given, places, False)
 
 
-def _beside(states: States, others: dict[str, AnyArray]) -> States:
-    """States with more columns, in a table if they are in one."""
+def _beside(states: States, actions: Floats, after: States | None = None) -> States:
+    """States with more columns behind them, in a table if they are in one."""
+    known = column_names(states) if is_frame(states) else range(states.shape[1])
+    others: dict[str, AnyArray] = {}
+    if after is not None:
+        for j, name in enumerate(known):
+            others[f"next_{name}"] = np.asarray(plain_column(after, j))
+    others |= {f"action_{j}": column for j, column in enumerate(actions.T)}
     if not is_frame(states):
         # Of text numpy would make text of the numbers beside it.
         text = states.dtype.kind in "US"
         states = states.astype(object) if text else states
         return np.column_stack([states, *others.values()])
-    if clash := [name for name in column_names(states) if name in others]:
+    if clash := [name for name in known if name in others]:
         raise ValueError(
             f"X has the columns {clash}, whose names are those of columns that staying "
             "is foretold from as well. Rename them."
@@ -235,10 +232,6 @@ def _beside(states: States, others: dict[str, AnyArray]) -> States:
     for name, values in others.items():
         states = with_column(states, name, values)
     return states
-
-
-def _named(actions: Floats) -> dict[str, AnyArray]:
-    return {f"action_{j}": column for j, column in enumerate(actions.T)}
 
 
 def _action_columns(action: AnyArray) -> Floats:
