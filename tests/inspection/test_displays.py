@@ -9,15 +9,18 @@ from _logs import changed, dose_log, estimator, ignore_convergence, walk_log
 from matplotlib import pyplot
 from matplotlib.figure import Figure
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import is_classifier
 from sklearn.compose import make_column_transformer
 from sklearn.dummy import DummyClassifier
 from sklearn.impute import SimpleImputer
+from sklearn.inspection import PartialDependenceDisplay, partial_dependence
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
 from sklearn_stackelberg import Transitions
 from sklearn_stackelberg.benchmark import compare_methods
 from sklearn_stackelberg.inspection import (
+    FrozenPolicy,
     HistoryDisplay,
     PolicyDisplay,
     TuningDisplay,
@@ -328,6 +331,41 @@ def test_a_history_is_drawn_as_it_is(walk):
     drawn(HistoryDisplay.from_estimator(policy, "cg_residual"))
     with pytest.raises(ValueError, match=r"has no history of 'loss'; it has \['value'"):
         HistoryDisplay.from_estimator(policy, "loss")
+
+
+# ---------------------------------------------------------------- scikit-learn's
+
+
+def test_partial_dependence_is_how_often_an_action_is_chosen(walk):
+    log, policy = walk
+    frozen, states = FrozenPolicy(policy), log.state.astype(float)
+    settings = {"grid_resolution": 4, "kind": "average"}
+    found = partial_dependence(frozen, states, [0], **settings)
+    for value, *shares in zip(found["grid_values"][0], *found["average"], strict=True):
+        moved = states.copy()
+        moved.isetitem(0, np.full(len(moved), value))
+        done = policy.predict(moved)
+        assert_allclose(shares, [(done == one).mean() for one in policy.classes_])
+    assert not is_classifier(policy)  # or searches would split rows by class
+    assert fitted_q_value(frozen, log, discount=0.9) == fitted_q_value(
+        policy, log, discount=0.9
+    )
+    # Of all rows a column's decisions, by a pipeline as well.
+    display = PartialDependenceDisplay.from_estimator(
+        FrozenPolicy(make_pipeline("passthrough", policy)), states, [0], target=1
+    )
+    assert display.pd_results[0]["average"].max() <= 1.0
+
+
+def test_partial_dependence_of_amounts_is_their_mean():
+    log = dose_log(60)
+    policy = estimator(discount=0.0).fit(log)
+    found = partial_dependence(
+        FrozenPolicy(policy), log.state, [0], grid_resolution=3, kind="average"
+    )
+    moved = np.array(log.state)
+    moved[:, 0] = found["grid_values"][0][1]
+    assert_allclose(found["average"][0, 1], policy.predict(moved).mean())
 
 
 # ---------------------------------------------------------------- notebooks
