@@ -147,12 +147,14 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
     initial_states : {"first", "all"}, default="all"
         Where the value is counted from: the first state of each episode, as in [1]_, or
         every logged state, which steadies the learning where logs are short.
-    support : float, default=0.2
+    support : float or "auto", default="auto"
         In [0, 1). An action is taken only where the policy that logged, as estimated
         from the log, takes it at least so many times as often as its likeliest action;
         where states are few, five rows of the state are enough. The policy starts at
         that estimate. Larger stays nearer to the log; 0 allows every action everywhere,
-        which can be better where a log covers all of them. Of continuous actions a
+        which can be better where a log covers all of them. ``"auto"`` is 0.2, or 0.01
+        where that is worth over a tenth more even at a tenth of λ, as of a bad logger
+        who tries other actions now and then; of networks 0.2. Of continuous actions a
         candidate between others that are taken near the state needs to be taken at all,
         and a Gaussian policy is held to the range of what was logged there.
     deterministic : bool, default=True
@@ -252,6 +254,8 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         its errors, and no lower than the least that rewards add up to. Counted from
         the log's first states, as `metrics` do, whatever `initial_states` is.
         ``docs/lower_bound.md`` says what it promises.
+    support_ : float
+        What `support` came to.
     bandwidth_ : ndarray of shape (n_features_in_,) or None
         The length scale of each column, those of continuous actions behind those of the
         states; None for kernels without one.
@@ -344,7 +348,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         n_components: int | None = 200,
         linear_terms: bool = True,
         initial_states: str = "all",
-        support: float = 0.2,
+        support: float | str = "auto",
         deterministic: bool = True,
         q_function: FunctionClass = "kernel",
         policy: FunctionClass = "kernel",
@@ -510,7 +514,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         if one_pass and isinstance(fit, _fitting.StochasticFit):
             fit.one_pass()
         lam, result, bound = self._solve(fit, X, y)
-        fitted, found = result.fitted, result.found
+        fit, fitted, found = result.fit, result.fitted, result.found
         if isinstance(fit, _fitting.ClosedFormFit):
             # Its conditions cost a few evaluations more; on samples more than the fit.
             fitted.attributes["equilibrium_"] = fit.equilibrium(result.state, lam)
@@ -531,6 +535,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         self.reward_scale_, self.anchor_ = problem.scale, problem.anchor
         self.design_effect_, self.evaluation_ = fit.players.design_effect, evaluation
         self.lam_, self.lower_bound_ = lam, bound
+        self.support_ = fit.players.least_support
         self.policy_value_, excess = problem.return_of(float(found.value))
         self.shrinkage_ = found.shrinkage * problem.unit
         self.pessimism_ = found.pessimism * problem.unit + self.shrinkage_ + excess

@@ -85,8 +85,8 @@ class ContinuousPlayers(Players):
             candidates = distribution.exact.numpy()
             codes = nearest_candidates(self.action, candidates)
             support = self._fit_support(codes, len(candidates), rng, candidates)
-        elif isinstance(distribution, SquashedGaussian) and hp.support:
-            support = ActionRange(hp.support).fit(state, self.action, rng)
+        elif isinstance(distribution, SquashedGaussian) and hp.least_support:
+            support = ActionRange(hp.least_support).fit(state, self.action, rng)
         return PlayerInputs(policy, q_function, embedded, distribution, seed, support)
 
     @cached_property

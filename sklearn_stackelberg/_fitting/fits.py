@@ -46,6 +46,7 @@ from .made_by import described, refuse_other_settings, settings_of
 from .players import Players, resolve_device
 from .state_inputs import PlayerInputs
 from .support import ActionRange, ActionSupport
+from .wider_support import widest_worthwhile
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,8 +70,9 @@ class FitState(NumpyState):
 
 @dataclass(frozen=True, eq=False)
 class FitResult:
-    """A policy and its Q-function on states, and how they were found."""
+    """A policy and its Q-function on states, how they were found, and by which fit."""
 
+    fit: Fit
     fitted: Fitted
     found: SolverResult
     state: FitState
@@ -108,13 +110,25 @@ class Fit(ABC):
         keeps_interrupted: bool = False,
     ) -> FitResult:
         """Solve at one λ; what an interrupt has left is returned, or let go of."""
-        found = self.solver.solve(
-            self.solver_problem,
+        return self.result(self.search(lam, observe), keeps_interrupted)
+
+    def search(
+        self,
+        lam: float,
+        observe: Observer | None = None,
+        problem: LSTDSystem | None = None,
+    ) -> SolverResult:
+        """What the solver finds, of all rows unless a problem of some is given."""
+        return self.solver.solve(
+            problem or self.solver_problem,
             self.state.solver_state if self.state else self._start(),
             lam=self.weight(lam),
             beta=self.beta,
             observe=observe,
         )
+
+    def result(self, found: SolverResult, keeps_interrupted: bool = False) -> FitResult:
+        """What a solver has found, on states."""
         if found.interrupted and not keeps_interrupted:
             raise KeyboardInterrupt
         state = FitState(
@@ -128,7 +142,8 @@ class Fit(ABC):
             made_by=self.made_by,
             settings=settings_of(self.hp),
         )
-        return FitResult(self.fitted(found.policy, found.q_function), found, state)
+        fitted = self.fitted(found.policy, found.q_function)
+        return FitResult(self, fitted, found, state)
 
     def part(self, rows: Index) -> Fit:
         """The same of some rows of the log, from the start and in their own units."""
@@ -223,7 +238,8 @@ class ClosedFormFit(Fit):
     ) -> FitResult:
         """As of `Fit`, the same to the bit whatever the number of threads."""
         with self._threads():
-            return super().solve(lam, observe, keeps_interrupted)
+            fit, found = widest_worthwhile(self, lam, observe)
+            return fit.result(found or fit.search(lam, observe), keeps_interrupted)
 
     def _threads(self) -> AbstractContextManager[None]:
         problem = self.solver_problem

@@ -70,7 +70,7 @@ class FoldFits:
     def solve(self, hp: Hyperparameters) -> Fitted:
         """What a fit of the training log leads to."""
         prepared = self.prepare(hp)
-        fit = prepared.fit.varied(hp, self._support_of(prepared, hp.support))
+        fit = prepared.fit.varied(hp, self._support_of(prepared, hp.least_support))
         prior = fit.players.log_prior
         same = prepared.found.setdefault((hp.lam, hp.beta, hp.ridge), [])
         for other, found in same:
@@ -121,7 +121,9 @@ class FoldFits:
             # Candidates of several columns are drawn behind the features.
             if _same_candidates(fit, before.fit):
                 return self._ready(fit, before.support)
-        support = hp.support if ranged else max(hp.support, self._first.support)
+        support = hp.least_support
+        if not ranged:
+            support = max(support, self._first.least_support)
         fit = make_fit(replace(hp, support=support), problem, actions)
         found = fit.players.inputs.support
         # All policies are asked for the same states, learned from or held out.
@@ -152,7 +154,7 @@ def _key(hp: Hyperparameters) -> tuple[str, ...]:
     key = features_key(hp)
     # The range of what is supported is made for its threshold.
     ranged = hp.action_distribution == "gaussian"
-    return (*key, str(hp.support)) if ranged else key
+    return (*key, str(hp.least_support)) if ranged else key
 
 
 def _same_candidates(one: Fit, other: Fit) -> bool:

@@ -32,6 +32,9 @@ from ..solvers._base import Solver
 
 FunctionClass = str | Factory
 
+# What ``support="auto"`` begins with.
+SUPPORT = 0.2
+
 
 @dataclass(frozen=True, eq=False)
 class Hyperparameters:
@@ -48,7 +51,7 @@ class Hyperparameters:
     n_components: int | None
     linear_terms: bool
     initial_states: str
-    support: float
+    support: float | str
     deterministic: bool
     q_function: FunctionClass
     policy: FunctionClass
@@ -86,6 +89,11 @@ class Hyperparameters:
         # without a ridge values run away where a log is thin.
         thin = action_type == "continuous" and not self.q_is_network
         return 1e-4 if thin else 0.0
+
+    @property
+    def least_support(self) -> float:
+        """The threshold of `support` that a fit begins with."""
+        return SUPPORT if isinstance(self.support, str) else float(self.support)
 
     @property
     def q_is_network(self) -> bool:
@@ -127,8 +135,8 @@ RULES: Mapping[str, Rule] = {
     ),
     "initial_states": one_of("first", "all"),
     "support": Rule(
-        "a number in [0, 1), where 0 allows every action",
-        lambda x: _is_real(x) and 0 <= x < 1,
+        "a number in [0, 1), where 0 allows every action, or 'auto'",
+        lambda x: x == "auto" if isinstance(x, str) else _is_real(x) and 0 <= x < 1,
     ),
     "action_type": one_of("auto", "discrete", "continuous"),
     # Read when it is checked: a policy class of the user's has its name by then.

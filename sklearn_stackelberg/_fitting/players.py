@@ -108,6 +108,12 @@ class Players(ABC):
         same_support = self.inputs.support is other.inputs.support
         return not (same_support and self.ridge == other.ridge)
 
+    @property
+    def least_support(self) -> float:
+        """The threshold of what the policy is held to; 0 where it is to nothing."""
+        support = self.inputs.support
+        return 0.0 if support is None else support.threshold
+
     @abstractmethod
     def _fit_inputs(self, rng: RandomState) -> PlayerInputs: ...
 
@@ -162,12 +168,12 @@ class Players(ABC):
         rng: RandomState,
         candidates: Floats | None = None,
     ) -> ActionSupport | None:
-        if not self.hp.support:
+        if not self.hp.least_support:
             return None
         states, weight = self.problem.state, self.problem.weight
         # Few enough to count the actions of each, however many features there are.
         finite = are_finite(states, None, self.rows.total)
-        return ActionSupport(self.hp.support).fit(
+        return ActionSupport(self.hp.least_support).fit(
             states, codes, n_actions, finite, rng, weight, candidates
         )
 

@@ -144,6 +144,11 @@ class ActionSupport:
         other._known = {}
         return other
 
+    def forget(self) -> ActionSupport:
+        """The same, that keeps nothing any longer."""
+        self._known = None
+        return self
+
     def counts(self, states: Floats) -> Floats:
         """Rows or their shares, (n, n_actions); equal where nothing was logged."""
         if self._known is None:

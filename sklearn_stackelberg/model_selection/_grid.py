@@ -89,7 +89,7 @@ class Grid:
         self.axes = (
             self._kernel_axis(kernels),
             self._bandwidth_axis(bandwidths),
-            _numbers("support", supports, hp.support),
+            _numbers("support", supports, hp.least_support),
             _numbers("lam", lams, lam),
             _numbers("beta", betas, hp.beta),
             _numbers("ridge", ridges, hp.ridge_for(action_type)),
