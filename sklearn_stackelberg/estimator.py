@@ -32,7 +32,7 @@ from .transitions._usage import say_what_is_used
 from .transitions._words import refuse_words
 
 if TYPE_CHECKING:
-    from ._fitting.fits import Fit, FitResult, FitState
+    from ._fitting.fit import Fit, FitResult, FitState
     from ._fitting.hyperparameters import FunctionClass, Hyperparameters
     from ._problem.dataset import OfflineProblem
     from .equilibrium import Equilibrium
@@ -534,8 +534,8 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         self._training_rows, self.action_type_ = training_rows, actions.type
         self.reward_scale_, self.anchor_ = problem.scale, problem.anchor
         self.design_effect_, self.evaluation_ = fit.players.design_effect, evaluation
-        self.lam_, self.lower_bound_ = lam, bound
-        self.support_ = fit.players.least_support
+        self.lam_, self.support_ = lam, fit.players.least_support
+        self.lower_bound_ = bound
         self.policy_value_, excess = problem.return_of(float(found.value))
         self.shrinkage_ = found.shrinkage * problem.unit
         self.pessimism_ = found.pessimism * problem.unit + self.shrinkage_ + excess

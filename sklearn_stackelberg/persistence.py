@@ -27,7 +27,7 @@ _ABOUT = "sklearn_stackelberg.json"
 
 _OURS = {
     "_action_scale": ["ActionScale"],
-    "_fitting.fits": ["FitState"],
+    "_fitting.fit": ["FitState"],
     "_fitting.fitted_policy": [
         "ActionDistribution",
         "ContinuousPolicy",

@@ -7,7 +7,7 @@ import warnings
 from .._typing import Index
 from ..metrics._lower_bound import LowerBound, highest_lower_bound
 from ..solvers._base import Observer
-from .fits import Fit, FitResult
+from .fit import Fit, FitResult
 from .fitted_policy import FittedPolicy
 
 # Weights that are tried: from one that hardly trusts the log to one that trusts it

@@ -18,7 +18,8 @@ from ..policies._candidates import CandidateSoftmax
 from ..solvers._base import SolverResult
 from ..transitions._discounting import return_range
 from ..transitions._transitions import Transitions
-from .fits import Fit, make_fit
+from .fit import Fit
+from .fits import make_fit
 from .fitted_policy import Fitted, FittedPolicy
 from .hyperparameters import Hyperparameters
 from .made_by import features_key

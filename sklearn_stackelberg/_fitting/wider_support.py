@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 
 from ..solvers._base import Observer, SolverResult
 from ..solvers._best_response import BestResponse, LSTDSystem
+from .fit import Fit
 from .support import ActionSupport
-
-if TYPE_CHECKING:
-    from .fits import Fit
 
 # The support that is tried beside the first, what is left of λ where it has to be worth
 # more than that, and by what share of v: by worst case over problems, docs/defaults.md.
