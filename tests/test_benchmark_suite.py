@@ -14,6 +14,7 @@ from benchmarks.__main__ import parse
 from benchmarks.families import progress
 from benchmarks.families.choose import ring
 from benchmarks.families.environments import FORCE, HILL, LANDER, TORQUE, Environment
+from benchmarks.families.explorers import Greenhouse, Line, Retention
 from benchmarks.families.glucose import Glucose
 from benchmarks.families.noise import MostlyNoise
 from benchmarks.families.problem import Finite
@@ -34,7 +35,10 @@ from benchmarks.suite.scores import (
 )
 from sklearn_stackelberg.benchmark._methods import Facts
 
-SIMULATED = (Tank(), Trial(), MostlyNoise())
+SIMULATED = (
+    *(Tank(), Trial(), MostlyNoise()),
+    *(Line(0.3), Greenhouse(), Retention()),
+)
 
 
 def short(environment, n_episodes=3):

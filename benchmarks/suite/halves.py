@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from benchmarks.families import CHOOSE, EVALUATE, Problem
 from benchmarks.families.environments import FORCE, HILL, LANDER, TORQUE
+from benchmarks.families.explorers import Greenhouse, Line, Retention
 from benchmarks.families.glucose import Glucose
 from benchmarks.families.icu_sepsis import IcuSepsis
 from benchmarks.families.noise import MostlyNoise
@@ -12,15 +13,25 @@ from benchmarks.families.trial import Trial
 
 HALVES: dict[str, tuple[Problem, ...]] = {
     # What earlier figures of `docs/benchmarks.md` were tuned by can only be here.
-    "choose": (*CHOOSE, TORQUE, FORCE, IcuSepsis()),
+    "choose": (
+        *CHOOSE,
+        TORQUE,
+        FORCE,
+        IcuSepsis(),
+        # To evaluate, until less support was tried on it.
+        Tank(),
+        Line(0.1),
+        Line(0.3),
+    ),
     "evaluate": (
         *EVALUATE,
         HILL,
         LANDER,
         Glucose("adult#003"),
         Trial(),
-        Tank(),
         MostlyNoise(),
+        Greenhouse(),
+        Retention(),
     ),
 }
 # Fewer logs than lie between them are ever made.
