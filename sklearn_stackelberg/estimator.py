@@ -534,8 +534,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         self._training_rows, self.action_type_ = training_rows, actions.type
         self.reward_scale_, self.anchor_ = problem.scale, problem.anchor
         self.design_effect_, self.evaluation_ = fit.players.design_effect, evaluation
-        self.lam_, self.support_ = lam, fit.players.least_support
-        self.lower_bound_ = bound
+        self.lam_, self.lower_bound_ = lam, bound
         self.policy_value_, excess = problem.return_of(float(found.value))
         self.shrinkage_ = found.shrinkage * problem.unit
         self.pessimism_ = found.pessimism * problem.unit + self.shrinkage_ + excess

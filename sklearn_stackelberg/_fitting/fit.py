@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Self
 
 from .._numpy_state import NumpyState
-from .._problem.action_space import Actions, DiscreteActions
+from .._problem.action_space import Actions
 from .._problem.dataset import OfflineProblem, RewardUnits
 from .._typing import Index
 from ..equilibrium import (
@@ -25,8 +27,6 @@ from ..solvers._base import (
 )
 from ..solvers._best_response import LSTDSystem
 from ..solvers._minibatch_game import MinibatchGame
-from .continuous_players import ContinuousPlayers
-from .discrete_players import DiscretePlayers
 from .fitted_policy import Fitted, FittedPolicy
 from .hyperparameters import Hyperparameters
 from .made_by import described, settings_of
@@ -64,6 +64,12 @@ class FitResult:
     state: FitState
 
 
+# Of discrete or of continuous actions.
+MakePlayers = Callable[
+    [Hyperparameters, OfflineProblem, Actions, bool, PlayerInputs | None], Players
+]
+
+
 class Fit(ABC):
     """A problem ready to be solved, from the start or on from an earlier fit."""
 
@@ -75,6 +81,7 @@ class Fit(ABC):
         solver: Solver,
         problem: OfflineProblem,
         actions: Actions,
+        make_players: MakePlayers,
         state: FitState | None = None,
     ) -> None:
         self.hp, self.solver, self.problem = hp, solver, problem
@@ -82,7 +89,8 @@ class Fit(ABC):
         # Compared by name: callables made anew for each fit are not equal.
         self.made_by = described(hp.q_function), described(hp.policy)
         inputs = state.inputs if state else None
-        self.players = _make_players(hp, problem, actions, self.linear, inputs)
+        self._make_players = make_players
+        self.players = make_players(hp, problem, actions, self.linear, inputs)
 
     @cached_property
     def solver_problem(self) -> LSTDSystem | MinibatchGame:
@@ -129,6 +137,7 @@ class Fit(ABC):
             settings=settings_of(self.hp),
         )
         fitted = self.fitted(found.policy, found.q_function)
+        fitted.attributes["support_"] = self.players.least_support
         return FitResult(self, fitted, found, state)
 
     def part(self, rows: Index) -> Fit:
@@ -140,11 +149,11 @@ class Fit(ABC):
             discount=problem.discount,
             initial_states=self.hp.initial_states,
         )
-        return type(self)(self.hp, self.solver, part, self.actions)
+        return type(self)(self.hp, self.solver, part, self.actions, self._make_players)
 
     def varied(
         self, hp: Hyperparameters, support: ActionSupport | ActionRange | None
-    ) -> Fit:
+    ) -> Self:
         """The same rows and features, for another β, ridge or support."""
         other = copy.copy(self)
         other.hp, other.players = hp, self.players.varied(hp, support)
@@ -204,22 +213,3 @@ class Fit(ABC):
     @abstractmethod
     def equilibrium(self, state: FitState, lam: float) -> Equilibrium:
         """The conditions of an equilibrium where a fit ended."""
-
-
-def _make_players(
-    hp: Hyperparameters,
-    problem: OfflineProblem,
-    actions: Actions,
-    linear: bool,
-    inputs: PlayerInputs | None,
-) -> Players:
-    if isinstance(actions, DiscreteActions):
-        return DiscretePlayers(hp, problem, actions, linear, inputs)
-    # q = φ(s)ᵀw₁ + a w₂: no state could move the best action.
-    if hp.q_function == "linear":
-        raise ValueError(
-            "q_function='linear' with continuous actions would be linear in the "
-            "action, whose best is then always one of the bounds. Use "
-            "q_function='kernel' (kernel='polynomial' for a curve), or 'mlp'."
-        )
-    return ContinuousPlayers(hp, problem, actions, linear, inputs)

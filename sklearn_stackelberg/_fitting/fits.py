@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from .._executor import one_torch_thread
-from .._problem.action_space import Actions
+from .._problem.action_space import Actions, DiscreteActions
 from .._problem.dataset import OfflineProblem
 from ..equilibrium import (
     Equilibrium,
@@ -22,19 +23,27 @@ from ..solvers._base import (
     Observer,
     ProblemSpec,
     Solver,
+    SolverResult,
     SolverState,
     Weights,
 )
-from ..solvers._best_response import LSTDSystem
+from ..solvers._best_response import BestResponse, LSTDSystem
 from ..solvers._closed_form import ClosedForm
 from ..solvers._minibatch_game import MinibatchGame
 from ..solvers._stochastic import Stochastic
+from .continuous_players import ContinuousPlayers
+from .discrete_players import DiscretePlayers
 from .fit import Fit, FitResult, FitState
 from .fitted_policy import Fitted
 from .hyperparameters import FunctionClass, Hyperparameters, is_network
 from .made_by import refuse_other_settings
-from .players import resolve_device
-from .wider_support import widest_worthwhile
+from .players import Players, resolve_device
+from .state_inputs import PlayerInputs
+from .support import ActionSupport
+
+# The support that is tried beside the first, what is left of λ where it has to be worth
+# more than that, and by what share of v: by worst case over problems, docs/defaults.md.
+_LESS_SUPPORT, _DOUBT, _MARGIN = 0.01, 0.1, 0.1
 
 
 class ClosedFormFit(Fit):
@@ -54,15 +63,56 @@ class ClosedFormFit(Fit):
         keeps_interrupted: bool = False,
     ) -> FitResult:
         """As of `Fit`, the same to the bit whatever the number of threads."""
-        with self._threads():
-            fit, found = widest_worthwhile(self, lam, observe)
+        support = self.players.inputs.support
+        wanted = self.hp.support == "auto" and self.state is None
+        if not wanted or not isinstance(support, ActionSupport):
+            with self._threads():
+                return super().solve(lam, observe, keeps_interrupted)
+        with support.counted_once(_LESS_SUPPORT) as less, self._threads():
+            fit, found = self._worthwhile(self.varied(self.hp, less), lam, observe)
             return fit.result(found or fit.search(lam, observe), keeps_interrupted)
 
+    def _worthwhile(
+        self, other: ClosedFormFit, lam: float, observe: Observer | None
+    ) -> tuple[ClosedFormFit, SolverResult | None]:
+        """A fit, of this and one with less support, and what it found on all rows.
+
+        The other, where its policy is worth more at a tenth of λ than this one's at λ:
+        what a bad logger does now and then may be far better than all it does often,
+        and what only looks better is worth little to a more pessimistic follower.
+        """
+        if _is_equal(self.players.log_prior, other.players.log_prior):
+            return self, None
+        mine, others = self._system.subsample(), other._system.subsample()
+        is_part = mine is not self._system
+        if is_part:
+            observe = None  # of the search on all rows alone
+        found = self.search(lam, observe, mine)
+        ended = found.stopped or found.interrupted
+        further = found if ended else other.search(lam, observe, others)
+        if ended or further.interrupted:
+            return self, replace(found, interrupted=further.interrupted)
+        # Eq. (82) of docs/game.md.
+        doubted = other._value_at(_DOUBT * lam, others, further)
+        value = max(self._value_at(x * lam, mine, found) for x in (_DOUBT, 1.0))
+        if doubted > value + _MARGIN * abs(value):
+            return other, None if is_part else further
+        return self, None if is_part else found
+
+    def _value_at(self, lam: float, system: LSTDSystem, found: SolverResult) -> float:
+        """v of a policy that was found at another λ."""
+        assert isinstance(found.policy, Tensor)
+        weight = self.weight(lam)
+        return BestResponse(system, found.policy, weight, self.beta).credible_value
+
+    @property
+    def _system(self) -> LSTDSystem:
+        assert isinstance(self.solver_problem, LSTDSystem)
+        return self.solver_problem
+
     def _threads(self) -> AbstractContextManager[None]:
-        problem = self.solver_problem
-        assert isinstance(problem, LSTDSystem)
         # A large M is worth all threads.
-        return one_torch_thread() if problem.is_small else nullcontext()
+        return one_torch_thread() if self._system.is_small else nullcontext()
 
     def _start(self) -> SolverState:
         return SolverState(self.players.start_weights())
@@ -74,11 +124,16 @@ class ClosedFormFit(Fit):
 
     def equilibrium(self, state: FitState, lam: float) -> Equilibrium:
         assert isinstance(state.policy, Tensor)
-        assert isinstance(self.solver_problem, LSTDSystem)
         with self._threads():
             return measure_equilibrium(
-                self.solver_problem, state.policy, lam=self.weight(lam), beta=self.beta
+                self._system, state.policy, lam=self.weight(lam), beta=self.beta
             )
+
+
+def _is_equal(one: Tensor | None, other: Tensor | None) -> bool:
+    assert one is not None
+    assert other is not None
+    return torch.equal(one, other)
 
 
 class StochasticFit(Fit):
@@ -192,7 +247,7 @@ def make_fit(
         refuse_other_settings(hp, state.settings)
     # What a solver needs decides, and not its class: it need not be one of ours.
     kind = ClosedFormFit if solver.needs == "linear" else StochasticFit
-    return kind(hp, solver.resolve(spec), problem, actions, state)
+    return kind(hp, solver.resolve(spec), problem, actions, _make_players, state)
 
 
 def has_one_pass(solver: str | Solver, *function_classes: FunctionClass) -> bool:
@@ -202,3 +257,22 @@ def has_one_pass(solver: str | Solver, *function_classes: FunctionClass) -> bool
     return hasattr(
         _NAMED.get(solver) if isinstance(solver, str) else solver, "one_pass"
     )
+
+
+def _make_players(
+    hp: Hyperparameters,
+    problem: OfflineProblem,
+    actions: Actions,
+    linear: bool,
+    inputs: PlayerInputs | None,
+) -> Players:
+    if isinstance(actions, DiscreteActions):
+        return DiscretePlayers(hp, problem, actions, linear, inputs)
+    # q = φ(s)ᵀw₁ + a w₂: no state could move the best action.
+    if hp.q_function == "linear":
+        raise ValueError(
+            "q_function='linear' with continuous actions would be linear in the "
+            "action, whose best is then always one of the bounds. Use "
+            "q_function='kernel' (kernel='polynomial' for a curve), or 'mlp'."
+        )
+    return ContinuousPlayers(hp, problem, actions, linear, inputs)

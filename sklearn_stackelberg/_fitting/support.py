@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from hashlib import blake2b
 
 import numpy as np
@@ -144,10 +146,16 @@ class ActionSupport:
         other._known = {}
         return other
 
-    def forget(self) -> ActionSupport:
-        """The same, that keeps nothing any longer."""
-        self._known = None
-        return self
+    @contextmanager
+    def counted_once(self, threshold: float) -> Iterator[ActionSupport]:
+        """The same, held to another threshold; no state is counted for each of both."""
+        self._known = {}
+        other = self.with_threshold(threshold)
+        try:
+            yield other
+        finally:
+            # A policy that remembered would grow by all that it is asked.
+            self._known = other._known = None
 
     def counts(self, states: Floats) -> Floats:
         """Rows or their shares, (n, n_actions); equal where nothing was logged."""

@@ -10,6 +10,7 @@ from numpy.testing import assert_array_equal
 from sklearn_stackelberg import Transitions
 from sklearn_stackelberg.solvers import Stochastic
 from sklearn_stackelberg.solvers import _best_response as best_response
+from sklearn_stackelberg.solvers import _closed_form as closed_form
 
 pytestmark = [ignore_convergence, pytest.mark.usefixtures("full_fits")]
 
@@ -124,3 +125,27 @@ def test_networks_begin_and_stay_at_a_fifth():
 def test_other_supports_are_refused(support):
     with pytest.raises(ValueError, match="support must be a number in"):
         fit(line(0.3), support=support)
+
+
+@pytest.mark.parametrize("part", [False, True])
+def test_an_interrupt_of_the_second_search_keeps_the_first(monkeypatch, part):
+    if part:
+        monkeypatch.setattr(best_response.LSTDSystem.subsample, "__defaults__", (200,))
+    log, calls, original = line(0.3), [], closed_form.BestResponse
+    alone = fit(log, support=0.2)
+    n_first = len(alone.history_["value"])
+
+    def call(*args):
+        calls.append(1)
+        # Of a part the first search has evaluations of its own number.
+        if len(calls) == (n_first + 3 if not part else 60):
+            raise KeyboardInterrupt
+        return original(*args)
+
+    monkeypatch.setattr(closed_form, "BestResponse", call)
+    policy = estimator(discount=0.9, n_components=50, random_state=0, support="auto")
+    with pytest.raises(KeyboardInterrupt, match="best policy so far is kept"):
+        policy.fit(log)
+    assert policy.support_ == 0.2
+    if not part:
+        assert_array_equal(policy.predict_proba(log), alone.predict_proba(log))
