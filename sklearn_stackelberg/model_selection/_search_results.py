@@ -86,6 +86,7 @@ _BEYOND = {
     ("bandwidth", "highest"): "larger bandwidths, which are smoother",
     ("bandwidth", "lowest"): "smaller bandwidths, and more n_components with them",
     ("support", "highest"): "larger supports, which stay nearer to the log",
+    ("support", "lowest"): "smaller supports, which leave the log further",
 }
 
 
