@@ -31,7 +31,11 @@ from sklearn_stackelberg._fitting.fold_fits import FoldFits
 from sklearn_stackelberg._fitting.hyperparameters import Hyperparameters
 from sklearn_stackelberg.datasets import FiniteMDP
 from sklearn_stackelberg.metrics import fitted_q_value
-from sklearn_stackelberg.model_selection import BlockKFold, FittedQScorer
+from sklearn_stackelberg.model_selection import (
+    BlockKFold,
+    FittedQScorer,
+    _search_results,
+)
 from sklearn_stackelberg.networks import MLP
 from sklearn_stackelberg.solvers import ClosedForm, Stochastic
 
@@ -233,6 +237,12 @@ def test_an_end_of_a_grid_is_said():
     assert found.grid_ends_.get("lam") in (None, "highest", "lowest")
     for name, end in found.grid_ends_.items():
         assert f"{name} ({end})" in found.summary_
+
+
+@pytest.mark.parametrize("end", ["lowest", "highest"])
+@pytest.mark.parametrize("name", ["lam", "beta", "ridge", "bandwidth", "support"])
+def test_every_end_of_a_grid_has_words(name, end):
+    assert _search_results._BEYOND[name, end]
 
 
 # ---------------------------------------------------------------- ways in
