@@ -43,7 +43,7 @@ from .support import ActionSupport
 
 # The support that is tried beside the first, what is left of λ where it has to be worth
 # more than that, and by what share of v: by worst case over problems, docs/defaults.md.
-_LESS_SUPPORT, _DOUBT, _MARGIN = 0.01, 0.1, 0.1
+_LESS_SUPPORT, _DOUBT, _MARGIN = 0.01, 0.3, 0.3
 
 
 class ClosedFormFit(Fit):
@@ -77,7 +77,7 @@ class ClosedFormFit(Fit):
     ) -> tuple[ClosedFormFit, SolverResult | None]:
         """A fit, of this and one with less support, and what it found on all rows.
 
-        The other, where its policy is worth more at a tenth of λ than this one's at λ:
+        The other, where its policy is worth more at 0.3 of λ than this one's at λ:
         what a bad logger does now and then may be far better than all it does often,
         and what only looks better is worth little to a more pessimistic follower.
         """
