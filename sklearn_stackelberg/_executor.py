@@ -5,10 +5,11 @@ Here by a loop or by threads; `_dask_executor` sums them on the workers of a cli
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import cache
 from itertools import repeat
@@ -141,6 +142,13 @@ def one_torch_thread() -> Iterator[None]:
 
 _pools: dict[int, ThreadPoolExecutor] = {}
 _pools_lock = Lock()
+
+
+def free_memory() -> None:
+    """Give the system what glibc keeps of what many threads have let go of."""
+    # Windows has no library of no name, and others no such function.
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def map_blocks(

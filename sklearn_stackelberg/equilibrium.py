@@ -83,7 +83,7 @@ def measure_equilibrium(
     def derivative(at: Tensor) -> Tensor:
         return BestResponse(part, at, lam, beta).total_derivative()
 
-    at = BestResponse(system, theta, lam, beta)
+    at = system.known(theta, lam, beta) or BestResponse(system, theta, lam, beta)
     M, b, c = at.system.M, at.system.b, at.system.c
     terms = [at.scale * (M.T @ (M @ at.flat_w)), at.scale * (M.T @ c), b]
     # The inverse's largest eigenvalue is one over the smallest, and Lanczos finds the

@@ -167,7 +167,8 @@ def feature_rows(
         )
         moved = [torch.from_numpy(transform(states[some])).to(device) for some in parts]
         table = torch.cat(moved)
-    return lambda index: table[torch.from_numpy(index).to(device)]
+    # Of a matrix's rows a fraction of what indexing by a tensor takes.
+    return lambda index: table.index_select(0, torch.from_numpy(index).to(device))
 
 
 def _filled(

@@ -87,7 +87,12 @@ def action_probabilities(
     features: Tensor, weight: Tensor, log_prior: Tensor | None = None
 ) -> Tensor:
     """π_θ(·|s), (n, n_actions), of features (n, m), weights (m, n_actions)."""
-    return softmax_of(features @ weight, log_prior)
+    return softmax_of(product(features, weight), log_prior)
+
+
+def product(left: Tensor, right: Tensor) -> Tensor:
+    """Of a matrix with one of few columns, which BLAS has faster of few rows."""
+    return (right.T @ left.T).T
 
 
 def softmax_of(logits: Tensor, log_prior: Tensor | None = None) -> Tensor:

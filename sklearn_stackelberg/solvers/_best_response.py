@@ -47,6 +47,8 @@ class LSTDSystem(ABC):
     c: Tensor
     # The largest v that rewards allow, where it is known.
     highest: float = np.inf
+    # Where a search on these rows has ended.
+    found: BestResponse | None = None
 
     def __init__(
         self, rows: Rows, discount: float, ridge: float, log_length: float | None
@@ -54,6 +56,13 @@ class LSTDSystem(ABC):
         self.rows, self.discount, self.ridge = rows, discount, ridge
         self.n, self.total = len(rows.state), rows.total
         self.log_length = log_length or self.total
+
+    def known(self, theta: Tensor, lam: float, beta: float) -> BestResponse | None:
+        """The best response to θ, if a search has ended there."""
+        if (found := self.found) and not found.is_released:
+            same = (found.lam, found.beta) == (lam, beta)
+            return found if same and torch.equal(found.theta, theta) else None
+        return None
 
     @property
     def is_small(self) -> bool:
@@ -194,6 +203,10 @@ class BestResponse:
 
     def total_derivative(self) -> Tensor:
         """D_θ v, shaped as θ."""
+        return self._total_derivative
+
+    @cached_property
+    def _total_derivative(self) -> Tensor:
         factors, gradient_b = moment_gradients(
             self.system.M, self.system.c, self.flat_w, self.adjoint, self.scale
         )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+import copy
+import weakref
+from typing import ClassVar, Literal, cast
 
 import numpy as np
 import torch
@@ -10,6 +12,7 @@ from scipy.optimize import minimize
 from sklearn.base import BaseEstimator, clone
 from torch import Tensor
 
+from .._executor import free_memory
 from .._typing import Floats
 from .._validation import check_rules
 from ._base import (
@@ -154,6 +157,9 @@ class ClosedForm(BaseEstimator):
         search = _Search(self, problem, lam, beta, observe)
         shortfall, stopped = search.run(start.policy)
         best = search.best
+        # Weak, or neither would go before all garbage does.
+        problem.found = found = copy.copy(best)
+        found.lstd = cast(LSTDSystem, weakref.proxy(problem))
         return SolverResult(
             policy=best.theta,
             q_function=best.w,
@@ -245,6 +251,7 @@ class _Search:
             self.interrupted = search.interrupted
             theta = search.best.theta
             del search, part
+            free_memory()
             self.visit(theta)
             if stopped:
                 raise _Stopped

@@ -18,12 +18,15 @@ from torch import Tensor
 from .._problem.rows import ComputedFeatures, FeatureRows, Rows, weigh
 from .._typing import Floats, Index
 from ..policies._base import NEVER
-from ..policies._softmax import action_probabilities, softmax_vjp
+from ..policies._softmax import action_probabilities, product, softmax_vjp
 from ..total_derivative import Factors
 
 # Share of the rows whose next state leaves no choice from which on their part of M is
 # kept.
 _SETTLED_SHARE = 0.05
+
+# Share of rows and next actions that are likely from which on all of them are summed.
+_DENSE_SHARE = 0.8
 
 
 class BlockSettings(NamedTuple):
@@ -37,7 +40,6 @@ class BlockSettings(NamedTuple):
     total: float  # Σ weight of all rows
     chunk_rows: int
     spread_columns: int  # of features times probabilities at once
-    keeps_table: bool  # of the features of its states
     keeps_features: bool  # of rows gathered once
     keeps_initial: bool
     may_settle: bool  # whether M is small enough for a part of it to be kept
@@ -49,13 +51,15 @@ class BlockPart(NamedTuple):
 
     ``features(index)`` gives φ of the states at ``index``, (k, m); ``log_prior`` is
     added to the policy's logits there, (N, A); ``share`` is of each initial state of
-    the rows, as a share of the whole log's.
+    the rows, as a share of the whole log's; ``keeps_table`` is of features that are
+    computed.
     """
 
     rows: Rows
     share: Floats
     features: FeatureRows
     log_prior: Tensor | None
+    keeps_table: bool
 
     def alone(self) -> BlockPart:
         """With a table of states of its own, of features computed anew."""
@@ -69,6 +73,7 @@ class BlockPart(NamedTuple):
             self.share,
             replace(features, states=features.states[own], folder=None),
             None if prior is None else prior[torch.from_numpy(own)],
+            self.keeps_table,
         )
 
 
@@ -96,7 +101,7 @@ class DiscreteBlock:
     """Sums over some rows and initial states, each a part of those of the log."""
 
     def __init__(self, part: BlockPart, settings: BlockSettings) -> None:
-        rows, share, features, self.log_prior = part
+        rows, share, features, self.log_prior, keeps_table = part
         self.settings, self.features, self.rows = settings, features, rows
         self.n_features, self.dtype = settings.n_features, settings.dtype
         self.device = settings.device
@@ -125,7 +130,7 @@ class DiscreteBlock:
             # Each state's features are computed once, or once in a pass over the block.
             parts = rows.state, rows.next_state[continued], rows.initial
             self._states = np.unique(np.concatenate(parts))
-            if settings.keeps_table:
+            if keeps_table:
                 self._table = features.table(self._states, self.n_features)
         self._chunks = [
             self._chunk(action, index, placed[index])
@@ -191,7 +196,7 @@ class DiscreteBlock:
             nonlocal table
             # Not where all that is read was gathered before.
             table = self.features(states) if table is None else table
-            return table[torch.from_numpy(index)]
+            return table.index_select(0, torch.from_numpy(index))
 
         return read
 
@@ -208,7 +213,7 @@ class DiscreteBlock:
         """What is added to the logits in states at an index, (k, A)."""
         if self.log_prior is None:
             return None
-        return self.log_prior[torch.from_numpy(index)].to(self.device)
+        return self.log_prior.index_select(0, torch.from_numpy(index)).to(self.device)
 
     def _by_action(self, which: Index) -> Iterator[tuple[int, Index]]:
         """Chunks of these rows that share their logged action."""
@@ -315,20 +320,39 @@ class DiscreteBlock:
             if chunk.initial is not None:
                 b += (probabilities * chunk.initial).T @ after
             share = probabilities * chunk.weight
-            for first in range(0, actions - 1, wide):
-                last = min(first + wide, actions - 1)
-                out = room[: len(z) * (last - first) * m].view(len(z), -1, m)
+            for first, last, some in self._spread(probabilities, wide):
+                left, right, part = z, after, share[:, first:last]
+                if some is not None:
+                    left, right, part = (
+                        of.index_select(0, some) for of in (left, right, part)
+                    )
+                out = room[: part.numel() * m].view(*part.shape, m)
                 spread = torch.mul(
-                    share[:, first:last, None],
-                    after[:, None, :],
+                    part[:, :, None],
+                    right[:, None, :],
                     out=None if share.requires_grad else out,
-                ).view(len(z), -1)  # (k, (last - first) m)
+                ).view(len(left), -1)  # (k, (last - first) m)
                 block = flat[chunk.action, :, first * m : last * m]
                 if self.dtype == block.dtype:
-                    block.addmm_(z.T, spread)
+                    block.addmm_(left.T, spread)
                 else:
-                    block += z.T @ spread
+                    block += left.T @ spread
         return M, b + self._initial_sums(theta, read)
+
+    def _spread(
+        self, probabilities: Tensor, wide: int
+    ) -> Iterator[tuple[int, int, Tensor | None]]:
+        """Next actions but the last, from one to another, and rows that take them.
+
+        None is all rows. A probability below rounding is part of the last action's.
+        """
+        likely = probabilities[:, :-1] > torch.finfo(self.dtype).eps
+        if int(likely.sum()) > _DENSE_SHARE * likely.numel():
+            for first in range(0, likely.shape[1], wide):
+                yield first, min(first + wide, likely.shape[1]), None
+            return
+        for action in likely.any(dim=0).nonzero()[:, 0].tolist():
+            yield action, action + 1, likely[:, action].nonzero()[:, 0]
 
     def initial_sums(self, theta: Tensor) -> Tensor:
         """b of initial states that no chunk holds, Eq. (14) of docs/game.md, (A, m)."""
@@ -358,9 +382,11 @@ class DiscreteBlock:
         is_kept = kept_at is not None and torch.equal(kept_at, given)
         read = self._pass()
         for number, (chunk, z, after) in enumerate(self._read(read)):
-            left = z @ torch.stack([x1[:, chunk.action], x2[:, chunk.action]], dim=1)
+            left = product(
+                z, torch.stack([x1[:, chunk.action], x2[:, chunk.action]], dim=1)
+            )
             left = left * chunk.weight
-            first, second, third = (after @ y).split(actions, dim=1)  # (k, A) each
+            first, second, third = product(after, y).split(actions, dim=1)  # (k, A)
             gradient = left[:, :1] * first + left[:, 1:] * second  # Eq. (26)
             if chunk.initial is not None:
                 gradient = gradient + chunk.initial * third
@@ -368,11 +394,11 @@ class DiscreteBlock:
                 probabilities = kept[number]
             else:
                 probabilities = action_probabilities(after, theta, chunk.prior)
-            total += after.T @ softmax_vjp(probabilities, gradient)
+            total += product(after.T, softmax_vjp(probabilities, gradient))
         for features, prior, share in self._read_initial(read):
             probabilities = action_probabilities(features, theta, prior)
-            gradient = share * (features @ weight)
-            total += features.T @ softmax_vjp(probabilities, gradient)
+            gradient = share * product(features, weight)
+            total += product(features.T, softmax_vjp(probabilities, gradient))
         return (total,)
 
     def __sizeof__(self) -> int:

@@ -62,6 +62,19 @@ _MANY_BLOCKS = 16
 _MATRIX_BYTES = 2**25
 
 
+# A table of features is held up to these bytes, and of a larger one this share: so much
+# of a pass is saved, and the rest is computed anew for a third of its time.
+_HELD_TABLE, _HELD_SHARE = 2**28, 1 / 3
+
+
+def _share_kept(features: FeatureRows, n_bytes: int) -> float:
+    """How much of a table of features is kept: all of it in a file, if not too long."""
+    most = float(TABLE_BYTES)
+    if isinstance(features, ComputedFeatures) and features.folder is None:
+        most = min(most, max(_HELD_TABLE, _HELD_SHARE * n_bytes))
+    return most / max(n_bytes, 1)
+
+
 def _doubled(features: FeatureRows) -> FeatureRows:
     return lambda index: features(index).double()
 
@@ -110,14 +123,18 @@ class DiscreteLSTD(LSTDSystem):
                 features = replace(features, folder=None)
         # A GPU is busy with one block at a time.
         n_blocks = 1 if on_gpu else count_blocks(self.n, n_actions, self.n_features)
-        share = rows.initial_share
-        self._parts = [
-            BlockPart(part, share[places], features, log_prior)
-            for part, places in split_rows(rows, n_blocks)
-        ]
         # One block has nothing to share out, and a table of features stays where it is.
         shared_out = n_blocks > 1 and isinstance(features, ComputedFeatures)
         self._executor = active_executor.get() if shared_out else LOCAL
+        n_kept = n_blocks * _share_kept(features, n_states * row)
+        if self._executor.keeps_features:
+            n_kept = n_blocks
+        share = rows.initial_share
+        # Blocks that are the quicker ones come last, when threads run out of others.
+        self._parts = [
+            BlockPart(part, share[places], features, log_prior, n_blocks - k <= n_kept)
+            for k, (part, places) in enumerate(split_rows(rows, n_blocks))
+        ]
         self._settings = BlockSettings(
             n_actions,
             self.n_features,
@@ -127,7 +144,6 @@ class DiscreteLSTD(LSTDSystem):
             self.total,
             chunk_rows or chunk,
             spread,
-            keeps_table=self._executor.keeps_features or n_states * row <= TABLE_BYTES,
             keeps_features=2 * self.n * row <= _GATHERED_BYTES,
             keeps_initial=(2 * self.n + n_initial) * row <= _GATHERED_BYTES,
             may_settle=log_prior is not None and self.is_small,
