@@ -797,7 +797,8 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like or DataFrame of shape (n, n_features), or Transitions
+        X
+            As in `predict`; a Dask DataFrame is read into memory.
         random_state : int, RandomState instance or None, default=None
         available
             As in `predict`.
@@ -807,8 +808,14 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         ndarray of shape (n,) or (n, n_action_columns)
             As `predict` returns them.
         """
-        states, masks = self._inputs(X, available)
         rng = check_random_state(random_state)
+        # A Dask DataFrame is gathered: its partitions would draw alike.
+        X = getattr(X, "compute", lambda: X)()
+        return self._sample(X, rng, available)
+
+    @by_parts
+    def _sample(self, X: Log, rng: RandomState, available: Available) -> NDArray[Any]:
+        states, masks = self._inputs(X, available)
         return self._fitted_policy.sample(states, rng, **masks)
 
     def score(

@@ -33,9 +33,8 @@ from ._registry import (
 # 16 MiB of Gram rows in float64, so that memory does not grow with the log.
 _BATCH_BYTES = 2**24
 
-# In single precision an eighth of that stays in a cache, where it is of most use:
-# scikit-learn's kernels in double precision cost more a call.
-_PARTS = {"float64": 1, "float32": 8}
+# Bytes for each of them: fewer rows stay in a cache, and cost more calls.
+_BYTES_EACH = {"float64": 8, "float32": 64}
 
 # A mean k(x, x) so near 1 is 1.
 _ROUNDING = 1e-6
@@ -174,9 +173,7 @@ class KernelFeatures:
         median = median_bandwidth(rows, record.metric, rng)
         return np.concatenate([lengths, median[n_states:]])
 
-    def _project(
-        self, rows: Floats, landmark_weights: Floats, out: Floats | None = None
-    ) -> Floats:
+    def _project(self, rows: Floats, landmark_weights: Floats) -> Floats:
         refuse_negative(self.kernel_, rows)
         kernel, landmarks = self.bound_kernel(), self.landmarks_
         weights = landmark_weights.astype(self.dtype, copy=False)
@@ -185,7 +182,7 @@ class KernelFeatures:
             return np.asarray(kernel(some, landmarks), dtype=self.dtype) @ weights
 
         width = weights.shape[1]
-        return in_batches(projected, rows, width, self.dtype, len(landmarks), out)
+        return in_batches(projected, rows, width, self.dtype, held=len(landmarks))
 
     def _similarity(self, rows: Floats) -> Floats:
         """k(x, x) / κ of rows, (n,): the features reach it at the landmarks alone."""
@@ -336,7 +333,7 @@ class LandmarkFeatures(KernelFeatures):
         out = np.empty((len(states), self.n_features_out_), dtype=self.dtype)
         # Beside one another as they are made: both and their copy are a lot of memory.
         for some in row_batches(out):
-            self._project(states[some], self.projection_, out[some, :width])
+            out[some, :width] = self._project(states[some], self.projection_)
             out[some, width:] = self.linear_.transform(states[some])
         return out
 
@@ -386,13 +383,12 @@ def in_batches(
     width: int,
     dtype: str,
     held: int | None = None,
-    out: Floats | None = None,
 ) -> Floats:
     """A function of rows, (n, width), that holds so many numbers of each at a time."""
-    out = np.empty((len(rows), width), dtype=dtype) if out is None else out
+    out = np.empty((len(rows), width), dtype=dtype)
     # Of some rows there is a number, of others a vector.
     held = max(width if held is None else held, 1, *rows.shape[1:])
-    at_once = max(1, _BATCH_BYTES // _PARTS[dtype] // (8 * held))
+    at_once = max(1, _BATCH_BYTES // (_BYTES_EACH[dtype] * held))
     for batch in gen_batches(len(rows), at_once):
         out[batch] = function(rows[batch])
     return out

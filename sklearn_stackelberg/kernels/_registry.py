@@ -81,39 +81,19 @@ def delta_kernel(X: ArrayLike, Y: ArrayLike | None = None) -> Floats:
     return (codes[: len(X), None] == codes[None, len(X) :]).astype(np.float64)
 
 
-def rbf_kernel(X: Floats, Y: Floats, gamma: float | None = None) -> Floats:
-    """exp(−γ |x − y|²): scikit-learn's, a third of its time in single precision.
-
-    Parameters
-    ----------
-    X : array of shape (n_x, d)
-    Y : array of shape (n_y, d)
-    gamma : float, default=None
-        None is 1 / d.
-
-    Returns
-    -------
-    array of shape (n_x, n_y)
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> float(rbf_kernel(np.zeros((1, 1)), np.ones((1, 1)), gamma=0.0)[0, 0])
-    1.0
-    """
+def _rbf_kernel(X: Floats, Y: Floats, gamma: float | None = None) -> Floats:
+    """scikit-learn's, a third of its time in single precision."""
     if X.dtype != np.float32:
-        # By joblib's active backend it would be computed a part of the columns at a
-        # time, which need not be equal to the bit.
-        return pairwise_kernels(X, Y, "rbf", gamma=gamma, n_jobs=1)
-    # −γ|x|² + 2γ xᵀy − γ|y|² in one product: its terms cancel, the exponent need not be
-    # as precise.
+        # As all others are computed, see `BoundKernel.function`.
+        return pairwise_kernels(X, Y, metric="rbf", gamma=gamma, n_jobs=1)
     gamma = 1.0 / X.shape[1] if gamma is None else gamma
     x, y = X.astype(np.float64), Y.astype(np.float64)
-    square, other = (-gamma * np.einsum("ij,ij->i", z, z)[:, None] for z in (x, y))
+    square, other = (-gamma * (z * z).sum(axis=1, keepdims=True) for z in (x, y))
+    # −γ|x|² + 2γ xᵀy − γ|y|² in one product. Its terms cancel, and so are in double.
     left = np.hstack([x, square, np.ones_like(square)])
     right = np.hstack([2.0 * gamma * y, np.ones_like(other), other])
-    out = (left @ right.T).astype(np.float32)
-    return np.exp(out, out=out)
+    exponent = (left @ right.T).astype(np.float32)
+    return np.exp(exponent, out=exponent)
 
 
 # Forms in torch, of x (..., q) and y (L, q); the formulas are scikit-learn's.
@@ -193,12 +173,7 @@ def _gamma(gamma: float | None, y: Tensor) -> float:
 # non-negative numbers never exceeds their cityblock distance, whose unit it has.
 KERNELS: dict[str, NamedKernel] = {
     "rbf": NamedKernel(
-        rbf,
-        "euclidean",
-        0.5,
-        is_stationary=True,
-        is_product=True,
-        function=rbf_kernel,
+        rbf, "euclidean", 0.5, is_stationary=True, is_product=True, function=_rbf_kernel
     ),
     "laplacian": NamedKernel(
         laplacian, "cityblock", 1.0, is_stationary=True, is_product=True

@@ -59,10 +59,10 @@ class LSTDSystem(ABC):
 
     def known(self, theta: Tensor, lam: float, beta: float) -> BestResponse | None:
         """The best response to θ, if a search has ended there."""
-        if (found := self.found) and not found.is_released:
-            same = (found.lam, found.beta) == (lam, beta)
-            return found if same and torch.equal(found.theta, theta) else None
-        return None
+        found = self.found
+        if found is None or found.is_released or (found.lam, found.beta) != (lam, beta):
+            return None
+        return found if torch.equal(found.theta, theta) else None
 
     @property
     def is_small(self) -> bool:

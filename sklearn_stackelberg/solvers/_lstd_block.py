@@ -323,20 +323,14 @@ class DiscreteBlock:
             for first, last, some in self._spread(probabilities, wide):
                 left, right, part = z, after, share[:, first:last]
                 if some is not None:
-                    left, right, part = (
-                        of.index_select(0, some) for of in (left, right, part)
-                    )
+                    left, right = z.index_select(0, some), after.index_select(0, some)
+                    part = part.index_select(0, some)
                 out = room[: part.numel() * m].view(*part.shape, m)
-                spread = torch.mul(
-                    part[:, :, None],
-                    right[:, None, :],
-                    out=None if share.requires_grad else out,
-                ).view(len(left), -1)  # (k, (last - first) m)
+                pair = part[:, :, None], right[:, None, :]
+                spread = torch.mul(*pair, out=None if share.requires_grad else out)
+                spread = spread.view(len(left), -1)  # (k, (last - first) m)
                 block = flat[chunk.action, :, first * m : last * m]
-                if self.dtype == block.dtype:
-                    block.addmm_(left.T, spread)
-                else:
-                    block += left.T @ spread
+                block += left.T @ spread
         return M, b + self._initial_sums(theta, read)
 
     def _spread(
@@ -382,10 +376,8 @@ class DiscreteBlock:
         is_kept = kept_at is not None and torch.equal(kept_at, given)
         read = self._pass()
         for number, (chunk, z, after) in enumerate(self._read(read)):
-            left = product(
-                z, torch.stack([x1[:, chunk.action], x2[:, chunk.action]], dim=1)
-            )
-            left = left * chunk.weight
+            own = torch.stack([x1[:, chunk.action], x2[:, chunk.action]], dim=1)
+            left = product(z, own) * chunk.weight
             first, second, third = product(after, y).split(actions, dim=1)  # (k, A)
             gradient = left[:, :1] * first + left[:, 1:] * second  # Eq. (26)
             if chunk.initial is not None:

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._executor import LOCAL, active_executor, one_torch_thread
+from .._executor import LOCAL, active_executor, free_memory, one_torch_thread
 from .._linalg import LinearSystem
 from .._problem.rows import (
     HELD_BYTES,
@@ -49,30 +49,21 @@ _CPU_CHUNK, _GPU_CHUNK = (512, 800), (2**16, 4_000)
 SMALL_SIZE = 500
 
 # Features of rows gathered once and kept, if all of them take no more than this.
-_GATHERED_BYTES = 2**29
+_GATHERED_BYTES = 2**28
+
+# Of a table of features in memory so many bytes are kept, or this share of a longer
+# one: to compute the rest anew is a third of a pass.
+_HELD_TABLE, _HELD_SHARE = 2e8, 0.25
 
 # Rows of a block, and of each action in it: a matrix of sums for every block costs a
 # few per cent of summing it, and 100,000 rows keep two threads busy to the end. Of long
 # logs blocks have more rows, and features of one are no large share of all memory.
 _BLOCK_ROWS, _BLOCK_ROWS_PER_ACTION, _LONG_BLOCK_ROWS = 2**14, 2**11, 2**16
-_MANY_BLOCKS = 16
+_MANY_BLOCKS = 24
 
 # Bytes of M up to which a log is summed in blocks, since several are held at once, and
 # up to which a part of it is kept.
 _MATRIX_BYTES = 2**25
-
-
-# A table of features is held up to these bytes, and of a larger one this share: so much
-# of a pass is saved, and the rest is computed anew for a third of its time.
-_HELD_TABLE, _HELD_SHARE = 2**28, 1 / 3
-
-
-def _share_kept(features: FeatureRows, n_bytes: int) -> float:
-    """How much of a table of features is kept: all of it in a file, if not too long."""
-    most = float(TABLE_BYTES)
-    if isinstance(features, ComputedFeatures) and features.folder is None:
-        most = min(most, max(_HELD_TABLE, _HELD_SHARE * n_bytes))
-    return most / max(n_bytes, 1)
 
 
 def _doubled(features: FeatureRows) -> FeatureRows:
@@ -126,9 +117,10 @@ class DiscreteLSTD(LSTDSystem):
         # One block has nothing to share out, and a table of features stays where it is.
         shared_out = n_blocks > 1 and isinstance(features, ComputedFeatures)
         self._executor = active_executor.get() if shared_out else LOCAL
-        n_kept = n_blocks * _share_kept(features, n_states * row)
-        if self._executor.keeps_features:
-            n_kept = n_blocks
+        kept = min(1.0, TABLE_BYTES / (n_states * row))
+        if isinstance(features, ComputedFeatures) and features.folder is None:
+            kept = min(kept, max(_HELD_SHARE, _HELD_TABLE / (n_states * row)))
+        n_kept = n_blocks * (1.0 if self._executor.keeps_features else kept)
         share = rows.initial_share
         # Blocks that are the quicker ones come last, when threads run out of others.
         self._parts = [
@@ -161,6 +153,13 @@ class DiscreteLSTD(LSTDSystem):
         make = partial(DiscreteBlock, settings=self._settings)
         with self._threads():
             return self._executor.place(make, self._parts)
+
+    def _tree_sum(self, method: str, *args: object) -> tuple[Tensor, ...]:
+        found = self._executor.tree_sum(method, self.blocks, *args)
+        # Threads have let go of features that would be most of all that is held.
+        if not all(part.keeps_table for part in self._parts):
+            free_memory()
+        return found
 
     def _threads(self) -> AbstractContextManager[None]:
         # As in the search.
@@ -213,7 +212,7 @@ class DiscreteLSTD(LSTDSystem):
             nothing = torch.empty(0)
             c, b = (reward / self.total).ravel(), self.blocks[0].fixed_b()
             return nothing, nothing, nothing, c, b
-        found = self._executor.tree_sum("fixed_sums", self.blocks)
+        found = self._tree_sum("fixed_sums")
         gram, following, settled, reward, b = found
         prior = self.ridge * torch.eye(m, dtype=torch.float64, device=gram.device)
         return gram + prior, following, settled, reward.ravel().cpu(), b
@@ -252,7 +251,7 @@ class DiscreteLSTD(LSTDSystem):
         if self.has_few_rows:
             b = fixed_b + self.blocks[0].initial_sums(theta)
             return LinearSystem(self._few_rows(theta), self._values_at(b), c)
-        M, b = self._executor.tree_sum("sums", self.blocks, theta)
+        M, b = self._tree_sum("sums", theta)
         M[:, :, -1] = following - M[:, :, :-1].sum(dim=2)
         if settled.any():
             M += settled
@@ -269,7 +268,7 @@ class DiscreteLSTD(LSTDSystem):
     def vjp(self, theta: Tensor, factors: Factors, gradient_b: Tensor) -> Tensor:
         """D_θ v, from ∂v/∂M = x1 y1ᵀ + x2 y2ᵀ and ∂v/∂b."""
         where = theta, factors, gradient_b
-        return self._executor.tree_sum("vjp", self.blocks, *where)[0].cpu()
+        return self._tree_sum("vjp", *where)[0].cpu()
 
 
 def split_rows(rows: Rows, n_blocks: int) -> list[tuple[Rows, Index]]:

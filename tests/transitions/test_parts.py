@@ -74,6 +74,25 @@ def test_parts_are_the_whole(kind, method, table, policy, tmp_path):
     assert_allclose_or_equal(found, getattr(policy, method)(table[["x", "y"]]))
 
 
+@pytest.mark.parametrize("kind", ["log", "path", "dask"])
+def test_what_is_drawn_in_parts_is_drawn_of_the_whole(kind, table, tmp_path):
+    states = table[["x", "y"]]
+    log = Transitions(states, table.dose, table.gain, states, np.ones(N))
+    drawing = StackelbergPolicyEstimator(
+        discount=0.0, n_components=10, deterministic=False, random_state=0
+    ).fit(log)
+    if kind == "dask":
+        dd = pytest.importorskip("dask.dataframe", reason="Dask is not installed")
+        given = dd.from_pandas(states, npartitions=3)
+    else:
+        given = source(kind, table, tmp_path)
+    if kind == "log":
+        states = pd.DataFrame(np.asarray(given.state), columns=["x", "y"])
+    expected = drawing.sample(states, random_state=0)
+    assert len(np.unique(expected)) == 2
+    assert_array_equal(drawing.sample(given, random_state=0), expected)
+
+
 def assert_allclose_or_equal(found, expected):
     if expected.dtype.kind == "f":
         assert_allclose(found, expected, rtol=1e-10)
