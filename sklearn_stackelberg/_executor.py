@@ -145,8 +145,7 @@ _pools_lock = Lock()
 
 
 def free_memory() -> None:
-    """Give the system what glibc keeps of what many threads have let go of."""
-    # Windows has no library of no name, and others no such function.
+    """Give the system what glibc, if it is there, keeps of what threads let go of."""
     with suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)
 

@@ -200,6 +200,17 @@ def test_the_followers_gradient_is_relative_to_its_terms(monkeypatch):
     assert norms[0] == pytest.approx(norms[1], rel=1e-3)
 
 
+def test_where_a_search_has_ended_nothing_is_evaluated_again():
+    dense = small(0)
+    sums, weights = dense.sums, {"lam": dense.lam, "beta": dense.beta}
+    theta = dense.solver.solve(sums, uniform_theta(sums)).policy
+    assert sums.known(theta, **weights) is not None
+    assert sums.known(theta, **weights | {"beta": 1.0}) is None
+    found = measure_equilibrium(sums, theta, **weights)
+    sums.found = None
+    assert measure_equilibrium(sums, theta, **weights) == found
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_a_converged_search_is_an_equilibrium(seed):
     dense = small(seed, beta=5.0)

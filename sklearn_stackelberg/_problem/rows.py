@@ -150,9 +150,8 @@ def feature_rows(
     ``folder`` a table that is not short is a file, which goes with it.
     """
     on_cpu = device == "cpu"
-    if len(states) * n_features * itemsize > table_bytes * (
-        1 if on_cpu else _GPU_TABLE
-    ):
+    most = table_bytes * (1 if on_cpu else _GPU_TABLE)
+    if len(states) * n_features * itemsize > most:
         return ComputedFeatures(transform, states, device, folder)
     if on_cpu:
         short = len(states) * n_features * itemsize <= HELD_BYTES
@@ -162,9 +161,8 @@ def feature_rows(
         table = filled
     else:
         # In parts, so that the computer's memory never holds all of it.
-        parts = gen_batches(
-            len(states), max(1, _MOVED_BYTES // (n_features * itemsize))
-        )
+        at_once = max(1, _MOVED_BYTES // (n_features * itemsize))
+        parts = gen_batches(len(states), at_once)
         moved = [torch.from_numpy(transform(states[some])).to(device) for some in parts]
         table = torch.cat(moved)
     # Of a matrix's rows a fraction of what indexing by a tensor takes.

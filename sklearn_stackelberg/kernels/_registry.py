@@ -84,7 +84,6 @@ def delta_kernel(X: ArrayLike, Y: ArrayLike | None = None) -> Floats:
 def _rbf_kernel(X: Floats, Y: Floats, gamma: float | None = None) -> Floats:
     """scikit-learn's, a third of its time in single precision."""
     if X.dtype != np.float32:
-        # As all others are computed, see `BoundKernel.function`.
         return pairwise_kernels(X, Y, metric="rbf", gamma=gamma, n_jobs=1)
     gamma = 1.0 / X.shape[1] if gamma is None else gamma
     x, y = X.astype(np.float64), Y.astype(np.float64)

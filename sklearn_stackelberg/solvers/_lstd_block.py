@@ -51,8 +51,7 @@ class BlockPart(NamedTuple):
 
     ``features(index)`` gives φ of the states at ``index``, (k, m); ``log_prior`` is
     added to the policy's logits there, (N, A); ``share`` is of each initial state of
-    the rows, as a share of the whole log's; ``keeps_table`` is of features that are
-    computed.
+    the rows, as a share of the whole log's; ``keeps_table``: of computed features.
     """
 
     rows: Rows
@@ -282,10 +281,8 @@ class DiscreteBlock:
         actions, m = self.settings.n_actions, self.n_features
         if not self.settings.may_settle:
             return self._zeros(0)
-        out, only = (
-            self._zeros(actions, m, actions, m),
-            np.full(len(self.rows.state), -1),
-        )
+        out = self._zeros(actions, m, actions, m)
+        only = np.full(len(self.rows.state), -1)
         only[self._settled] = self._only
         for action, index in self._by_action(self._settled):
             chunk = self._chunk(action, index, np.zeros(len(index)))
@@ -336,10 +333,8 @@ class DiscreteBlock:
     def _spread(
         self, probabilities: Tensor, wide: int
     ) -> Iterator[tuple[int, int, Tensor | None]]:
-        """Next actions but the last, from one to another, and rows that take them.
-
-        None is all rows. A probability below rounding is part of the last action's.
-        """
+        """Next actions but the last, from one to another, and rows that take them."""
+        # A probability below rounding is part of the last action's. None is all rows.
         likely = probabilities[:, :-1] > torch.finfo(self.dtype).eps
         if int(likely.sum()) > _DENSE_SHARE * likely.numel():
             for first in range(0, likely.shape[1], wide):

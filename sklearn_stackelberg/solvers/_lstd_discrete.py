@@ -51,8 +51,8 @@ SMALL_SIZE = 500
 # Features of rows gathered once and kept, if all of them take no more than this.
 _GATHERED_BYTES = 2**28
 
-# Of a table of features in memory so many bytes are kept, or this share of a longer
-# one: to compute the rest anew is a third of a pass.
+# Bytes of a table in memory that are kept, or share of a long one: the rest is a third
+# of a pass.
 _HELD_TABLE, _HELD_SHARE = 2e8, 0.25
 
 # Rows of a block, and of each action in it: a matrix of sums for every block costs a
@@ -117,10 +117,11 @@ class DiscreteLSTD(LSTDSystem):
         # One block has nothing to share out, and a table of features stays where it is.
         shared_out = n_blocks > 1 and isinstance(features, ComputedFeatures)
         self._executor = active_executor.get() if shared_out else LOCAL
-        kept = min(1.0, TABLE_BYTES / (n_states * row))
+        n_bytes = n_states * row
+        kept = TABLE_BYTES / n_bytes
         if isinstance(features, ComputedFeatures) and features.folder is None:
-            kept = min(kept, max(_HELD_SHARE, _HELD_TABLE / (n_states * row)))
-        n_kept = n_blocks * (1.0 if self._executor.keeps_features else kept)
+            kept = min(kept, max(_HELD_SHARE, _HELD_TABLE / n_bytes))
+        n_kept = n_blocks if self._executor.keeps_features else n_blocks * kept
         share = rows.initial_share
         # Blocks that are the quicker ones come last, when threads run out of others.
         self._parts = [
@@ -156,7 +157,7 @@ class DiscreteLSTD(LSTDSystem):
 
     def _tree_sum(self, method: str, *args: object) -> tuple[Tensor, ...]:
         found = self._executor.tree_sum(method, self.blocks, *args)
-        # Threads have let go of features that would be most of all that is held.
+        # Features of whole blocks were computed, and let go of.
         if not all(part.keeps_table for part in self._parts):
             free_memory()
         return found

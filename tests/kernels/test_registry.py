@@ -130,3 +130,16 @@ def test_the_estimator_takes_an_added_kernel_for_continuous_actions(
     doses = policy.predict(log.state[:10])
     assert ((doses >= low) & (doses <= high)).all()
     assert np.ptp(doses) > 0
+
+
+@pytest.mark.parametrize("gamma", [0.5, None])
+def test_the_rbf_kernel_is_scikit_learns_in_single_precision_too(gamma):
+    rng = np.random.default_rng(0)
+    x, y = (rng.normal(size=(n, 3)).astype(np.float32) for n in (50, 20))
+    expected = PAIRWISE_KERNEL_FUNCTIONS["rbf"](*map(np.float64, (x, y)), gamma=gamma)
+    found = KERNELS["rbf"].function(x, y, gamma=gamma)
+    assert found.dtype == np.float32
+    # An exponent of 10 is known to 1e-6.
+    assert_allclose(found, expected, rtol=1e-5)
+    found = KERNELS["rbf"].function(*map(np.float64, (x, y)), gamma=gamma)
+    assert_array_equal(found, expected)

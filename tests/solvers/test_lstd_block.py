@@ -20,6 +20,7 @@ from sklearn_stackelberg._executor import (
 )
 from sklearn_stackelberg._problem.rows import ComputedFeatures
 from sklearn_stackelberg.policies._base import NEVER
+from sklearn_stackelberg.solvers import _lstd_block as lstd_block
 from sklearn_stackelberg.solvers import _lstd_discrete as lstd_discrete
 from sklearn_stackelberg.solvers._best_response import BestResponse
 from sklearn_stackelberg.solvers._lstd_discrete import DiscreteLSTD, split_rows
@@ -117,6 +118,33 @@ def test_features_of_a_state_are_computed_once_or_once_in_a_pass(
     asked.clear()
     system(random_theta(system))
     assert sum(asked) == (0 if kept else once)
+
+
+@pytest.mark.parametrize("size", [1.0, 100.0])
+def test_unlikely_actions_add_nothing(size, monkeypatch):
+    found = []
+    for share in (-1.0, 2.0):  # all rows of an action, and those that take it
+        monkeypatch.setattr(lstd_block, "_DENSE_SHARE", share)
+        system = make_system()
+        at = BestResponse(system, size * random_theta(system), 2.0, 0.1)
+        found.append((at.system.M, at.total_derivative()))
+    for dense, sparse in zip(*found, strict=True):
+        assert_close(sparse, dense, **CLOSE)
+
+
+def test_which_blocks_keep_their_features_changes_no_bit(short_blocks, monkeypatch):
+    monkeypatch.setattr(lstd_discrete, "_GATHERED_BYTES", 0)
+    monkeypatch.setattr(lstd_discrete, "_HELD_TABLE", 0)
+    found = []
+    for share, n_kept in ((1.0, 7), (0.5, 3), (0.0, 0)):
+        monkeypatch.setattr(lstd_discrete, "_HELD_SHARE", share)
+        system = make_system(computed=True)
+        assert [part.keeps_table for part in system._parts].count(True) == n_kept
+        at = BestResponse(system, random_theta(system), 2.0, 0.1)
+        found.append((at.system.M, at.w, at.total_derivative()))
+    for one, *others in zip(*found, strict=True):
+        for other in others:
+            assert_array_equal(other, one)
 
 
 @pytest.mark.parametrize("n_threads", [2, 3, 5])
