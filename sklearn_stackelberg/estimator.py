@@ -754,10 +754,8 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         """
         check_level(confidence_level)
         states, masks = self._inputs(X, available)
-        uncertainty = self._known_evaluation().uncertainty
-        return _fitting.labels_not_worse(
-            self._fitted_policy, uncertainty, states, confidence_level, **masks
-        )
+        known = self._fitted_policy, self._known_evaluation().uncertainty
+        return _fitting.labels_not_worse(*known, states, confidence_level, **masks)
 
     @available_if(_is_continuous)
     def predict_interval(
@@ -781,11 +779,9 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         """
         check_level(confidence_level)
         states, _ = self._inputs(X, None)
-        policy, uncertainty = self._fitted_policy, self._known_evaluation().uncertainty
-        low, high = _fitting.range_not_worse(
-            policy, uncertainty, states, confidence_level
-        )
-        return policy.actions.as_logged(low), policy.actions.as_logged(high)
+        policy, known = self._fitted_policy, self._known_evaluation().uncertainty
+        ends = _fitting.range_not_worse(policy, known, states, confidence_level)
+        return policy.actions.as_logged(ends[0]), policy.actions.as_logged(ends[1])
 
     def sample(
         self,
