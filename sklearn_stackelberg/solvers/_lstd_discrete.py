@@ -49,7 +49,7 @@ _CPU_CHUNK, _GPU_CHUNK = (512, 800), (2**16, 4_000)
 SMALL_SIZE = 500
 
 # Features of rows gathered once and kept, if all of them take no more than this.
-_GATHERED_BYTES = 2**28
+_GATHERED_BYTES = 2**29
 
 # Bytes of a table in memory that are kept, or share of a long one: the rest is a third
 # of a pass.
@@ -118,9 +118,9 @@ class DiscreteLSTD(LSTDSystem):
         shared_out = n_blocks > 1 and isinstance(features, ComputedFeatures)
         self._executor = active_executor.get() if shared_out else LOCAL
         n_bytes = n_states * row
-        kept = TABLE_BYTES / n_bytes
+        kept = float(n_bytes <= TABLE_BYTES)
         if isinstance(features, ComputedFeatures) and features.folder is None:
-            kept = min(kept, max(_HELD_SHARE, _HELD_TABLE / n_bytes))
+            kept = min(TABLE_BYTES / n_bytes, max(_HELD_SHARE, _HELD_TABLE / n_bytes))
         n_kept = n_blocks if self._executor.keeps_features else n_blocks * kept
         share = rows.initial_share
         # Blocks that are the quicker ones come last, when threads run out of others.
