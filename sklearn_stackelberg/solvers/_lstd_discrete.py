@@ -51,9 +51,9 @@ SMALL_SIZE = 500
 # Features of rows gathered once and kept, if all of them take no more than this.
 _GATHERED_BYTES = 2**29
 
-# Bytes of a table in memory that are kept, or share of a long one: the rest is a third
-# of a pass.
-_HELD_TABLE, _HELD_SHARE = 2e8, 0.25
+# Bytes of a table in memory that are kept, and that are computed anew in each pass, of
+# about a second: of a longer one more is kept.
+_HELD_TABLE, _COMPUTED_TABLE = 2e8, 6.4e8
 
 # Rows of a block, and of each action in it: a matrix of sums for every block costs a
 # few per cent of summing it, and 100,000 rows keep two threads busy to the end. Of long
@@ -120,7 +120,8 @@ class DiscreteLSTD(LSTDSystem):
         n_bytes = n_states * row
         kept = float(n_bytes <= TABLE_BYTES)
         if isinstance(features, ComputedFeatures) and features.folder is None:
-            kept = min(TABLE_BYTES / n_bytes, max(_HELD_SHARE, _HELD_TABLE / n_bytes))
+            held = max(_HELD_TABLE, n_bytes - _COMPUTED_TABLE)
+            kept = min(TABLE_BYTES, held) / n_bytes
         n_kept = n_blocks if self._executor.keeps_features else n_blocks * kept
         share = rows.initial_share
         # Blocks that are the quicker ones come last, when threads run out of others.

@@ -136,8 +136,9 @@ def test_which_blocks_keep_their_features_changes_no_bit(short_blocks, monkeypat
     monkeypatch.setattr(lstd_discrete, "_GATHERED_BYTES", 0)
     monkeypatch.setattr(lstd_discrete, "_HELD_TABLE", 0)
     found = []
-    for share, n_kept in ((1.0, 7), (0.5, 3), (0.0, 0)):
-        monkeypatch.setattr(lstd_discrete, "_HELD_SHARE", share)
+    n_bytes = 120 * 3 * 8
+    for share, n_kept in ((0.0, 7), (0.5, 3), (1.0, 0)):
+        monkeypatch.setattr(lstd_discrete, "_COMPUTED_TABLE", share * n_bytes)
         system = make_system(computed=True)
         assert [part.keeps_table for part in system._parts].count(True) == n_kept
         at = BestResponse(system, random_theta(system), 2.0, 0.1)
