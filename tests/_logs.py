@@ -52,9 +52,9 @@ OF_SOLVERS = {*Stochastic().get_params()}
 ignore_imitation = pytest.mark.filterwarnings(
     "ignore:y holds actions without rewards:UserWarning"
 )
-# Of logs that are small, for what does not depend on their size.
+# Of logs that are small or cut, for what does not depend on it.
 ignore_few_episodes = pytest.mark.filterwarnings(
-    "ignore:The importance weights leave an effective:UserWarning"
+    "ignore:(The importance weights leave an effe|.* are cut, not termin):UserWarning"
 )
 ignore_convergence = pytest.mark.filterwarnings(
     "ignore::sklearn.exceptions.ConvergenceWarning"

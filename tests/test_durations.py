@@ -6,7 +6,14 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
-from _logs import changed, dose_log, estimator, ignore_convergence, walk_log
+from _logs import (
+    changed,
+    dose_log,
+    estimator,
+    ignore_convergence,
+    ignore_few_episodes,
+    walk_log,
+)
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.ensemble import ExtraTreesRegressor
 
@@ -20,6 +27,8 @@ from sklearn_stackelberg.metrics import (
     logged_value,
 )
 from sklearn_stackelberg.transitions._discounting import return_range, row_discount
+
+pytestmark = ignore_few_episodes
 
 LASTS = np.array([[1, 2], [3, 1], [2, 4]])  # of a decision, by state and action
 

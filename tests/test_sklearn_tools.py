@@ -17,7 +17,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
-from _logs import FIELDS, estimator, held_out_value, ignore_convergence
+from _logs import (
+    FIELDS,
+    estimator,
+    held_out_value,
+    ignore_convergence,
+    ignore_few_episodes,
+)
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.stats import loguniform
 from sklearn.base import clone
@@ -606,8 +612,7 @@ def test_nested_cross_validation(name):
 
 
 @both
-# Few episodes carry a weight: that it is warned of is tested elsewhere.
-@pytest.mark.filterwarnings("ignore:The importance weights leave:UserWarning")
+@ignore_few_episodes
 def test_a_search_is_a_policy_to_be_judged(name):
     route = ROUTES[name]
     search = GridSearchCV(route.pipeline, GRID, cv=FOLDS).fit(*route.data)

@@ -163,7 +163,9 @@ ESTIMATES = {
     "score": lambda policy, *a, discount, **k: policy.score(*a, **k),
     "coverage": coverage_report,
 }
-few = pytest.mark.filterwarnings("ignore:The (importance weights|value rests)")
+few = pytest.mark.filterwarnings(
+    "ignore:(The (importance weights|value rests)|.* are cut, not terminated)"
+)
 
 
 def number(found):

@@ -229,7 +229,8 @@ def compare_policies(
         other = values.get(baseline) if baseline is not None else None
         if baseline == "logger" and other is None:
             first = next(iter(policies.values()))
-            other = _of_all(value_of_logger(first, alone, **common), log, inside)
+            logged = value_of_logger(first, alone, estimator, **common)
+            other = _of_all(logged, log, inside)
         for name, value in values.items():
             less = None
             if other is not None and value is not other:

@@ -16,7 +16,7 @@ from ._doubly_robust import doubly_robust_value
 from ._estimate import OffPolicyEstimate, plain
 from ._fitted_q_value import fitted_q_value
 from ._importance import importance_sampling_value
-from ._logged_value import logged_value
+from ._logged_value import Logger, logged_value, without_actions
 from ._prepare import unwrap
 
 METRICS: dict[str, Callable[..., OffPolicyEstimate]] = {
@@ -126,7 +126,7 @@ def value_difference(
     common = {"discount": discount, "confidence_level": confidence_level}
     value = METRICS[estimator](policy, log, **common, **settings)
     if baseline == "logger":
-        other = value_of_logger(policy, log, **common)
+        other = value_of_logger(policy, log, estimator, **common)
     else:
         other = METRICS[estimator](baseline, log, **common, **settings)
     return difference(value, other)
@@ -141,8 +141,15 @@ def difference(
 
 
 def value_of_logger(
-    policy: object, log: Transitions, *, discount: float, confidence_level: float
+    policy: object, log: Transitions, estimator: str, **common: Any
 ) -> OffPolicyEstimate:
-    """`logged_value`, on states as the last step of a policy's pipeline sees them."""
+    """`logged_value`, on states as the last step of a policy's pipeline sees them.
+
+    With ``"importance"`` what it makes of weights of 1: what follows a cut end, which
+    it does not count, is no difference.
+    """
     seen = unwrap(policy, log)[1]
-    return logged_value(seen, discount=discount, confidence_level=confidence_level)
+    if estimator != "importance":
+        return logged_value(seen, **common)
+    found = importance_sampling_value(Logger(), without_actions(seen), **common)
+    return plain(found, method="Mean logged return")

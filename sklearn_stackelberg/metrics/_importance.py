@@ -10,6 +10,7 @@ from .._validation import check_rules, positive
 from ._data import EvaluationData
 from ._estimate import Figures, OffPolicyEstimate, spread
 from ._importance_weights import (
+    cut_notes,
     refuse_densities,
     step_ratios,
     weight_notes,
@@ -87,8 +88,9 @@ def importance_sampling_value(
     Warns
     -----
     UserWarning
-        If the effective sample size is under 20 and under half of the episodes, or if
-        the weights of one step do not average to 1, as those of right propensities do.
+        If the effective sample size is under 20 and under half of the episodes, if the
+        weights of one step do not average to 1, as those of right propensities do, or
+        if over 5 % of the discounted horizon comes after cut ends.
 
     Examples
     --------
@@ -133,7 +135,8 @@ def importance_sampling_value(
             "episodes",
             contributions=found.influence,
             limits=rows.return_range(data.log.reward, power),
-            notes=weight_notes(data, step_ratio, found.effective_sample_size),
+            notes=weight_notes(data, step_ratio, found.effective_sample_size)
+            + cut_notes(data, rows, discount),
         )
 
     return evaluate(

@@ -154,6 +154,26 @@ def weight_notes(
     return tuple(notes)
 
 
+def cut_notes(
+    data: EvaluationData, rows: EpisodeRows, discount: float
+) -> tuple[str, ...]:
+    """What to warn of: rewards after cut ends, which are counted as nothing."""
+    cut = rows.cut_ends(data)
+    after = discount ** rows.elapsed[cut] * data.carried(discount)[cut]
+    # γ^T of an episode that never ends is the share of its horizon that is not logged.
+    share = float(data.weight[cut] @ after / data.weight[rows.step == 0].sum())
+    # Of the logger, which has one action, it is said beside the policy's value.
+    if share <= _LARGEST_UNKNOWN_SHARE or data.n_actions == 1:
+        return ()
+    return (
+        f"{len(cut):,} of {data.n_episodes:,} episodes are cut, not terminated, and "
+        f"{100 * share:.0f} % of the discounted horizon comes after their last rows: "
+        "importance sampling counts nothing there, so that this is the value of the "
+        "logged steps alone. Use doubly_robust_value or fitted_q_value, or mark rows "
+        "that end an episode for good as terminated. [pitfalls: cut-ends]",
+    )
+
+
 @dataclass(frozen=True, eq=False)
 class EpisodeRows:
     """Where the rows of a log stand in its episodes."""
@@ -187,6 +207,11 @@ class EpisodeRows:
     def powers(self, discount: float) -> Floats:
         """γ^τ of the time τ before each row, (E, T), 0 where an episode has ended."""
         return self.spread(np.power(discount, self.elapsed))
+
+    def cut_ends(self, data: EvaluationData) -> Index:
+        """Last rows of episodes that do not end there."""
+        last = np.bincount(self.episode) - 1
+        return np.flatnonzero((self.step == last[self.episode]) & ~data.log.terminated)
 
     def return_range(self, reward: Floats, power: Floats) -> tuple[float, float]:
         """Where returns of as many steps must lie if rewards are no others."""

@@ -22,7 +22,7 @@ from ._importance_weights import EpisodeRows, whole_episodes
 from ._prepare import prepare_evaluation, reported
 
 
-class _Logger:
+class Logger:
     """The policy that logged: it does what was done, which is its only action."""
 
     classes_ = np.zeros(1, dtype=np.intp)
@@ -92,18 +92,19 @@ def logged_value(
         # Rows of a table that hold a state alone are no transitions.
         sample_weight = check_sample_weight(sample_weight, n_given(X, y, log))[rows]
     data = prepare_evaluation(
-        _Logger(), _without_actions(log), None, sample_weight=sample_weight
+        Logger(), without_actions(log), None, sample_weight=sample_weight
     )
     refuse_endless(data.log, discount)
     return reported(_figures(data, discount), data, confidence_level)
 
 
-def _without_actions(log: Transitions) -> Transitions:
+def without_actions(log: Transitions) -> Transitions:
     plain = log[:]
     plain.action = np.zeros(len(log), dtype=np.intp)
     plain.action_names = plain.available = plain.next_available = None
     plain.available_actions = None
     plain.__dict__.pop("available_rule", None)
+    plain.propensity = np.ones(len(log))
     return plain
 
 
@@ -129,7 +130,7 @@ def _figures(data: EvaluationData, discount: float) -> Figures:
     returns = summed(power * data.log.reward, rows.episode, n_episodes)
     influence: Floats = np.zeros(len(data))
     method = "Mean logged return"
-    cut = _cut_ends(data, rows)
+    cut = rows.cut_ends(data)
     if len(cut):
         method += ", and what follows a cut end by fitted-Q evaluation"
         fit = fitted_q(data, discount)
@@ -166,14 +167,6 @@ def _whole(data: EvaluationData) -> EpisodeRows | None:
         return whole_episodes(data)
     except ValueError:
         return None
-
-
-def _cut_ends(data: EvaluationData, rows: EpisodeRows) -> Index:
-    """Last rows of episodes that do not end there."""
-    last = np.zeros(rows.episode.max() + 1, dtype=np.intp)
-    np.maximum.at(last, rows.episode, rows.step)
-    at_end = rows.step == last[rows.episode]
-    return np.flatnonzero(at_end & ~data.log.terminated)
 
 
 def _influence_of_ends(fit: FittedQ, cut: Index, weight: Floats) -> Floats:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -403,11 +404,18 @@ def test_a_policy_is_its_own_baseline(estimator):
     assert_allclose(there.standard_error, back.standard_error)
 
 
-def test_the_logger_earns_what_was_logged():
-    """Importance sampling knows it exactly, so that nothing is left to test."""
-    found = value_difference(
-        Rule(logger), two_stages(), discount=0.9, estimator="importance"
-    )
+@pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
+def test_the_logger_earns_what_was_logged(share):
+    """Importance sampling knows it exactly, so that nothing is left to test.
+
+    Not where episodes are cut either: what follows it does not count, and says so.
+    """
+    log = two_stages()
+    log.terminated &= log.episode >= share * 300
+    settings = {"discount": 0.9, "estimator": "importance"}
+    said = f"{int(300 * share)} of 300 episodes are cut, .* {81 * share:.0f} % of the"
+    with pytest.warns(UserWarning, match=said) if share else nullcontext():
+        found = value_difference(Rule(logger), log, **settings)
     assert found.value == found.standard_error == 0.0
     assert found.p_value() == 1.0
 

@@ -41,6 +41,8 @@ from sklearn_stackelberg.metrics._holdout import fitted_q
 from sklearn_stackelberg.metrics._prepare import prepare_evaluation
 from sklearn_stackelberg.metrics._settings import QSettings, fit_features
 
+pytestmark = ignore_few_episodes
+
 METRICS = (fitted_q_value, importance_sampling_value, doubly_robust_value)
 FOUR = (*METRICS, bellman_error)
 
