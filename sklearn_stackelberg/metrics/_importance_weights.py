@@ -24,6 +24,10 @@ from ._tabulate import like
 # Estimated probabilities are raised to this: one row shall not stand for a thousand.
 SMALLEST_PROPENSITY = 1e-3
 
+# Of the regressions that estimate b; taken is what makes the actions of held-out
+# episodes likeliest. With 10 alone ratios of 400 rows were 1.3 on average.
+_SHRINKAGE = (0.1, 1.0, 10.0)
+
 
 def episode_folds(
     data: EvaluationData, n_folds: int, random_state: RandomStateLike
@@ -46,23 +50,25 @@ def _propensities(
     """Probabilities of the logged actions, (n,), and where they come from."""
     if model is None and data.log.propensity is not None:
         return np.asarray(data.log.propensity, dtype=float), "logged propensities"
-    states = data.log.state
+    states, models = data.log.state, [model]
     if model is None:
         features: FeatureMap = fit_features(data, QSettings(random_state=random_state))
         states = features.transform(data.state)
-        # Weak shrinkage, of features of unit length; a probability needs three digits.
-        model = LogisticRegression(C=10.0, tol=1e-3, max_iter=1000)
+        # Features are of unit length; a probability needs three digits.
+        models = [LogisticRegression(C=c, tol=1e-3, max_iter=1000) for c in _SHRINKAGE]
     elif is_frame(named(states)):
         states = like(states, np.asarray(data.state))
     fold = episode_folds(data, n_folds, random_state)
-    out = np.empty(len(data))
+    out = np.empty((len(models), len(data)))
     for number in range(n_folds):
         held = np.flatnonzero(fold == number)
         rest = np.flatnonzero(fold != number)
-        out[held] = _estimated(model, states, data, rest, held)
-    by = f"propensities estimated by {type(model).__name__} in {n_folds} folds"
+        for found, one in zip(out, models, strict=True):
+            found[held] = _estimated(one, states, data, rest, held)
+    by = f"propensities estimated by {type(models[0]).__name__} in {n_folds} folds"
     # Logged propensities are taken as they are: they are known.
-    return np.maximum(out, SMALLEST_PROPENSITY), by
+    out = np.maximum(out, SMALLEST_PROPENSITY)
+    return out[np.argmax(np.log(out) @ data.weight)], by
 
 
 def refuse_densities(data: EvaluationData) -> None:
@@ -148,8 +154,9 @@ def weight_notes(
             f"The importance weights of one step, π(a | s) / b(a | s), average "
             f"{mean:.3g} ± {error:.2g} where 1 was expected: the propensities b are "
             "not those by which the actions were logged, or the policy takes actions "
-            "that the log never holds in such states. Check the propensities, or "
-            "leave them out to have them estimated. [pitfalls: weights-off]"
+            "that the log never holds in such states. Check the propensities, leave "
+            "them out to have them estimated, or pass another propensity_model. "
+            "[pitfalls: weights-off]"
         )
     return tuple(notes)
 

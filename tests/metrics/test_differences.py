@@ -671,3 +671,12 @@ def test_few_effective_episodes_are_warned_of():
             metric(policy, X, y, discount=0.9, **settings)
     # Of a small log whose weights are even Student's t knows it.
     importance_sampling_value(Constant(0.5, 0.5), *rewards_below_zero(6), discount=0.9)
+
+
+def test_propensities_are_not_fitted_to_noise():
+    """Ratios to those that were estimated are 1 on average: no warning."""
+    rng = np.random.default_rng(1)
+    state = rng.normal(size=(300, 6))
+    action = (rng.random(300) < logger(state)).astype(int)
+    log = Transitions(state, action, action, state, np.ones(300, bool))
+    assert importance_sampling_value(Rule(steeper), log, discount=0.0).value > 0.4
