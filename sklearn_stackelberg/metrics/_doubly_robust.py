@@ -302,7 +302,7 @@ def doubly_robust_value(
                 data, fit, step_ratio, discount, weighted=weighted, clip=clip
             )
             source, unit = f"importance weights, {source}", "episodes"
-            notes = weight_notes(data, step_ratio, size)
+            notes = weight_notes(data, step_ratio, size, psi)
         source += f", clipped at {clip:g}" if clip is not None else ""
         return Figures(
             value,

@@ -89,9 +89,10 @@ def importance_sampling_value(
     Warns
     -----
     UserWarning
-        If the effective sample size is under 20 and under half of the episodes, if the
-        weights of one step do not average to 1, as those of right propensities do, or
-        if over 5 % of the discounted horizon comes after cut ends.
+        If the effective sample size, or that of what episodes contribute to the value,
+        is under 20 and under half of the episodes, if the weights of one step do not
+        average to 1, as those of right propensities do, or if over 5 % of the
+        discounted horizon comes after cut ends.
 
     Examples
     --------
@@ -136,7 +137,9 @@ def importance_sampling_value(
             "episodes",
             contributions=found.influence,
             limits=rows.return_range(data.log.reward, power),
-            notes=weight_notes(data, step_ratio, found.effective_sample_size)
+            notes=weight_notes(
+                data, step_ratio, found.effective_sample_size, found.influence
+            )
             + cut_notes(data, rows, discount),
         )
 

@@ -132,14 +132,19 @@ _MEAN_MARGIN, _MEAN_ERRORS = 0.1, 3.0
 
 
 def weight_notes(
-    data: EvaluationData, step_ratio: Floats, effective_episodes: float
+    data: EvaluationData, step_ratio: Floats, effective_episodes: float, psi: Floats
 ) -> tuple[str, ...]:
     """What to warn of: few effective episodes, and weights that do not average to 1."""
     notes = []
-    if effective_episodes < min(_FEWEST_EFFECTIVE, _EVEN * data.n_episodes):
+    # Weights may be even where rewards are rare, and few episodes have both.
+    effective, by = min(
+        (effective_episodes, "by their weights"),
+        (effective_size(np.abs(psi)), "by what each contributes to the value"),
+    )
+    if effective < min(_FEWEST_EFFECTIVE, _EVEN * data.n_episodes):
         notes.append(
             f"The importance weights leave an effective sample size of "
-            f"{effective_episodes:.1f} episodes of {data.n_episodes:,}; under "
+            f"{effective:.1f} episodes of {data.n_episodes:,}, {by}; under "
             f"{_FEWEST_EFFECTIVE} the standard error and the interval are too small. "
             "Evaluate a policy nearer to the logged one, or use doubly_robust_value "
             "with ratios='density'. [pitfalls: few-weights]"

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from _logs import changed, random_mdp
+from _logs import changed, ignore_few_episodes, random_mdp
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
@@ -647,6 +647,7 @@ def rewards_below_zero(n=60, propensity=0.5):
     return frame[["x"]], frame.drop(columns="x")
 
 
+@ignore_few_episodes
 @pytest.mark.parametrize("propensity", [1.0, 0.01])
 @pytest.mark.parametrize(("metric", "settings"), EVERY[2:])
 def test_wrong_propensities_are_named(propensity, metric, settings):
@@ -666,9 +667,13 @@ def test_few_effective_episodes_are_warned_of():
     policy = Rule(lambda s: np.where(s[:, 0] > 0, 0.9, 0.1))
     for metric, settings in EVERY[2:4]:
         with pytest.warns(
-            UserWarning, match=r"effective sample size of \d.* of 60; un"
+            UserWarning, match=r"effective sample size of \d.* of 60, by"
         ):
             metric(policy, X, y, discount=0.9, **settings)
+    # Even weights help little where rewards are rare.
+    log = changed(bandit(), reward=np.arange(300) < 4, propensity=np.full(300, 0.5))
+    with pytest.warns(UserWarning, match=r"size of 1\d.* of 300, by what each"):
+        importance_sampling_value(Constant(0.5, 0.5), log, discount=0.0)
     # Of a small log whose weights are even Student's t knows it.
     importance_sampling_value(Constant(0.5, 0.5), *rewards_below_zero(6), discount=0.9)
 
