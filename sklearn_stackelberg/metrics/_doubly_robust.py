@@ -22,8 +22,8 @@ from ._estimate import (
 from ._fitted_q import FittedQ, FittedQSystem, regressed_q
 from ._importance_weights import (
     episode_folds,
+    propensities,
     refuse_densities,
-    step_ratios,
     weight_notes,
     weighted_sum,
     whole_episodes,
@@ -279,9 +279,8 @@ def doubly_robust_value(
         if ratios == "importance":
             refuse_densities(data)
             whole_episodes(data)  # refused before anything is fitted
-            step_ratio, source = step_ratios(
-                data, propensity_model, folds, random_state
-            )
+            logger, source = propensities(data, propensity_model, folds, random_state)
+            step_ratio = data.logged_probability / logger
         notes: tuple[str | Warning, ...] = ()
         left_out = None
         features, chosen_ridge = choose_and_fit_features(data, discount, settings)
@@ -302,7 +301,7 @@ def doubly_robust_value(
                 data, fit, step_ratio, discount, weighted=weighted, clip=clip
             )
             source, unit = f"importance weights, {source}", "episodes"
-            notes = weight_notes(data, step_ratio, size, psi)
+            notes = weight_notes(data, logger, size, psi)
         source += f", clipped at {clip:g}" if clip is not None else ""
         return Figures(
             value,

@@ -11,8 +11,8 @@ from ._data import EvaluationData
 from ._estimate import Figures, OffPolicyEstimate, spread
 from ._importance_weights import (
     cut_notes,
+    propensities,
     refuse_densities,
-    step_ratios,
     weight_notes,
     weighted_sum,
     whole_episodes,
@@ -115,9 +115,9 @@ def importance_sampling_value(
         refuse_densities(data)
         # Refused first: estimating propensities may take long.
         rows = whole_episodes(data)
-        step_ratio, source = step_ratios(data, propensity_model, n_folds, random_state)
+        logger, source = propensities(data, propensity_model, n_folds, random_state)
         power = rows.powers(discount)
-        ratio = rows.cumulate(step_ratio, clip, power)
+        ratio = rows.cumulate(data.logged_probability / logger, clip, power)
         # Precup, Sutton and Singh (2000): per decision, what comes later weighs
         # nothing; by trajectory, every reward has the weight of the whole.
         if not per_decision:
@@ -138,7 +138,7 @@ def importance_sampling_value(
             contributions=found.influence,
             limits=rows.return_range(data.log.reward, power),
             notes=weight_notes(
-                data, step_ratio, found.effective_sample_size, found.influence
+                data, logger, found.effective_sample_size, found.influence
             )
             + cut_notes(data, rows, discount),
         )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import norm
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils import check_random_state
@@ -44,10 +45,10 @@ def episode_folds(
     return (drawn % n_folds)[data.distinct_pieces]
 
 
-def _propensities(
+def propensities(
     data: EvaluationData, model: object, n_folds: int, random_state: RandomStateLike
 ) -> tuple[Floats, str]:
-    """Probabilities of the logged actions, (n,), and where they come from."""
+    """b(a | s) of the logged actions, (n,), and where they come from."""
     if model is None and data.log.propensity is not None:
         return np.asarray(data.log.propensity, dtype=float), "logged propensities"
     states, models = data.log.state, [model]
@@ -79,14 +80,6 @@ def refuse_densities(data: EvaluationData) -> None:
             "continuous actions have densities. Use doubly_robust_value with "
             "ratios='density' (DoublyRobustScorer), or fitted_q_value (FittedQScorer)."
         )
-
-
-def step_ratios(
-    data: EvaluationData, model: object, n_folds: int, random_state: RandomStateLike
-) -> tuple[Floats, str]:
-    """π(a | s) / b(a | s) of the logged actions, (n,), and where b comes from."""
-    logger, source = _propensities(data, model, n_folds, random_state)
-    return data.logged_probability / logger, source
 
 
 # states: an array, or a DataFrame with names for the model.
@@ -127,12 +120,14 @@ _LARGEST_UNKNOWN_SHARE = 0.05
 _FEWEST_EFFECTIVE, _EVEN = 20, 0.5
 
 # The mean of π/b over logged rows is 1 whatever the policy, if b is right: this share
-# off it and as many standard errors, it is not.
-_MEAN_MARGIN, _MEAN_ERRORS = 0.1, 3.0
+# off it and as many standard errors, it is not. Of a coin it is 1 by any b near a coin,
+# so that each action is looked at, too, with this chance of a false alarm, in parts of
+# the log that are no less: of few rows a mean is not near normal.
+_MEAN_MARGIN, _MEAN_ERRORS, _CHANCE, _LEAST_PART = 0.1, 3.0, 0.001, 0.25
 
 
 def weight_notes(
-    data: EvaluationData, step_ratio: Floats, effective_episodes: float, psi: Floats
+    data: EvaluationData, logger: Floats, effective_episodes: float, psi: Floats
 ) -> tuple[str, ...]:
     """What to warn of: few effective episodes, and weights that do not average to 1."""
     notes = []
@@ -149,14 +144,18 @@ def weight_notes(
             "Evaluate a policy nearer to the logged one, or use doubly_robust_value "
             "with ratios='density'. [pitfalls: few-weights]"
         )
-    mean = float(data.weight @ step_ratio)
-    influence = data.weight * (step_ratio - mean)
+    ratio = data.logged_probability / logger
+    mean = float(data.weight @ ratio)
+    influence = data.weight * (ratio - mean)
     error = clustered_error(influence, data.episode, data.n_episodes)
     off = abs(mean - 1.0)
+    what = "π(a | s) / b(a | s)"
     # Of one episode there is no error, and nothing can be said.
-    if off > _MEAN_MARGIN and off > _MEAN_ERRORS * error:
+    if not (off > _MEAN_MARGIN and off > _MEAN_ERRORS * error):
+        what, mean, error = _too_often(data, logger)
+    if what:
         notes.append(
-            f"The importance weights of one step, π(a | s) / b(a | s), average "
+            f"The importance weights of one step, {what}, average "
             f"{mean:.3g} ± {error:.2g} where 1 was expected: the propensities b are "
             "not those by which the actions were logged, or the policy takes actions "
             "that the log never holds in such states. Check the propensities, leave "
@@ -164,6 +163,36 @@ def weight_notes(
             "[pitfalls: weights-off]"
         )
     return tuple(notes)
+
+
+def _too_often(data: EvaluationData, logger: Floats) -> tuple[str, float, float]:
+    """An action that is logged more often than its b says, its mean 1[a]/b and error.
+
+    Of all rows, or of those with a column above, or not above, its median. "" if none.
+    """
+    states, weight, k = np.asarray(data.state), data.weight, data.n_actions
+    above = [np.zeros(len(data), dtype=bool), *(states > np.median(states, axis=0)).T]
+    # Where b is right, 1[a]/b − 1 is unforeseeable, in an episode as between them; the
+    # mean is less than 1 where a is not always possible.
+    most = norm.isf(_CHANCE / (2 * k * len(above)))
+    for number, side in enumerate(above):
+        mass, square = (np.bincount(side, w, 2) for w in (weight, weight**2))
+        place = 2 * data.codes + side
+        first, cross, second = (
+            np.bincount(place, w, 2 * k).reshape(k, 2)
+            for w in (weight / logger, weight**2 / logger, (weight / logger) ** 2)
+        )
+        mean = first / np.maximum(mass, _LEAST_PART)  # (A, 2)
+        error = np.sqrt(second - 2 * mean * cross + mean**2 * square)
+        off = (mean - 1.0) * (mass >= _LEAST_PART)
+        for code, half in np.argwhere(
+            (off > _MEAN_MARGIN) & (off * mass > most * error)
+        ):
+            name = np.asarray(cast(Any, data.policy).classes_)[code : code + 1].tolist()
+            where = f" where column {number - 1} is {('low', 'high')[half]}"
+            what = f"1 / b(a | s) of action {name[0]!r}" + where * (number > 0)
+            return what, float(mean[code, half]), float((error / mass)[code, half])
+    return "", 1.0, 0.0
 
 
 def cut_notes(

@@ -685,3 +685,12 @@ def test_propensities_are_not_fitted_to_noise():
     action = (rng.random(300) < logger(state)).astype(int)
     log = Transitions(state, action, action, state, np.ones(300, bool))
     assert importance_sampling_value(Rule(steeper), log, discount=0.0).value > 0.4
+
+
+def test_propensities_that_ignore_the_state_are_named():
+    """A coin's, of a logger that is none: the mean weight of a coin is 1 with them."""
+    log = bandit(1500)
+    importance_sampling_value(Constant(0.5, 0.5), log, discount=0.0)
+    log = changed(log, propensity=np.full(1500, 0.5))
+    with pytest.warns(UserWarning, match=r"of action \d where column 0 is (low|high)"):
+        importance_sampling_value(Constant(0.5, 0.5), log, discount=0.0)

@@ -28,7 +28,7 @@ from sklearn_stackelberg.metrics import (
     fitted_q_value,
     importance_sampling_value,
 )
-from sklearn_stackelberg.metrics._importance_weights import step_ratios
+from sklearn_stackelberg.metrics._importance_weights import propensities
 from sklearn_stackelberg.metrics._prepare import prepare_evaluation, unwrap
 
 pytestmark = [ignore_convergence, ignore_few_episodes]
@@ -287,8 +287,8 @@ def test_estimated_propensities_are_of_what_could_be_taken():
             return np.full((len(X), 4), 0.25)
 
     data = prepare_evaluation(Restricted(*2 * [[0.25] * 4]), log)
-    ratio, _ = step_ratios(data, Uniform(), 5, 0)
-    assert_array_equal(ratio, 1.0)
+    logger, _ = propensities(data, Uniform(), 5, 0)
+    assert_array_equal(logger, 0.5)
 
 
 def test_coverage_does_not_count_what_is_never_available():
