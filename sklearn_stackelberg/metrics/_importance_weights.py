@@ -131,10 +131,12 @@ def weight_notes(
 ) -> tuple[str, ...]:
     """What to warn of: few effective episodes, and weights that do not average to 1."""
     notes = []
-    # Weights may be even where rewards are rare, and few episodes have both.
+    # Weights may be even where rewards are rare, and few episodes have both. Where none
+    # contributes, as of equal rewards, nothing is amiss.
+    contribute = effective_size(np.abs(psi)) or np.inf
     effective, by = min(
         (effective_episodes, "by their weights"),
-        (effective_size(np.abs(psi)), "by what each contributes to the value"),
+        (contribute, "by what each contributes to the value"),
     )
     if effective < min(_FEWEST_EFFECTIVE, _EVEN * data.n_episodes):
         notes.append(
