@@ -123,7 +123,7 @@ def hidden_state_notes(fit: FittedQ) -> tuple[HiddenStateWarning, ...]:
 def residual_check(fit: FittedQ) -> ResidualCheck | None:
     """Look for what is left in the residuals; None of a log without longer episodes."""
     data = fit.data
-    if data.log.episode is None or data.n_pieces < 3 or data.has_blocks:
+    if data.log.episode is None or data.n_pieces < 3:
         return None
     step, episode = data.log.step, data.episode
     if step is None:
@@ -137,17 +137,18 @@ def residual_check(fit: FittedQ) -> ResidualCheck | None:
     rows, before = rows[some], before[some]
     if not len(rows) or not np.isfinite(residual).all():
         return None
-    share, z = _of_steps(data, residual, step)
+    # Of one trajectory each step is there once, and says nothing of another.
+    share, z = (0.0, 0.0) if data.has_blocks else _of_steps(data, residual, step)
     return ResidualCheck(share, z, _of_row_before(fit, residual, rows, before))
 
 
 def _ratio_of_sums(data: EvaluationData, rows: Index | slice, values: Floats) -> Floats:
-    """Sums over all rows, in standard errors over episodes; 0 where nothing varies."""
-    of_episode = np.zeros((data.n_episodes, *values.shape[1:]))
-    np.add.at(of_episode, data.episode[rows], values)
-    size = np.sqrt((of_episode**2).sum(axis=0))
+    """Sums over all rows, in standard errors over pieces; 0 where nothing varies."""
+    of_piece = np.zeros((data.n_pieces, *values.shape[1:]))
+    np.add.at(of_piece, data.pieces[rows], values)
+    size = np.sqrt((of_piece**2).sum(axis=0))
     out: Floats = np.divide(
-        of_episode.sum(axis=0), size, out=np.zeros_like(size), where=size > 0
+        of_piece.sum(axis=0), size, out=np.zeros_like(size), where=size > 0
     )
     return out
 

@@ -120,6 +120,15 @@ def test_an_hour_that_matters_is_found_by_the_step():
     assert not check(logged(hour=2.0, shown=["sine", "cosine"])).steps_matter
 
 
+def test_one_trajectory_is_looked_at_in_blocks():
+    long = {"hour": 2.0, "n_episodes": 1, "length": 600}
+    hidden = check(logged(**long))
+    assert hidden.of_row_before is not None
+    # Of each step there is one row, which says nothing of another.
+    assert (hidden.step_share, hidden.steps_matter) == (0.0, False)
+    assert check(logged(**long, shown=["sine", "cosine"])).of_row_before is None
+
+
 def test_the_units_and_the_order_of_a_log_do_not_matter():
     log = logged(trait=1.0, hour=1.0, n_episodes=10)
     # Landmarks are drawn in the order of the rows, unless all are taken.
