@@ -229,7 +229,7 @@ def compare_policies(
         other = values.get(baseline) if baseline is not None else None
         if baseline == "logger" and other is None:
             first = next(iter(policies.values()))
-            logged = value_of_logger(first, alone, estimator, **common)
+            logged = value_of_logger(first, alone, estimator, of_policies, **common)
             other = _of_all(logged, log, inside)
         for name, value in values.items():
             less = None

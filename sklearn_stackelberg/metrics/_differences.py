@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -16,7 +16,7 @@ from ._doubly_robust import doubly_robust_value
 from ._estimate import OffPolicyEstimate, plain
 from ._fitted_q_value import fitted_q_value
 from ._importance import importance_sampling_value
-from ._logged_value import Logger, logged_value, without_actions
+from ._logged_value import Logger, goes_on, logged_value, without_actions
 from ._prepare import unwrap
 
 METRICS: dict[str, Callable[..., OffPolicyEstimate]] = {
@@ -80,8 +80,9 @@ def value_difference(
     policy, X, y, discount
         As in `fitted_q_value`.
     baseline : "logger" or policy, default="logger"
-        What to compare with: what was logged (`logged_value`), or another policy,
-        estimated as the first.
+        What to compare with: what was logged (`logged_value`; where episodes are cut,
+        the logger's value as `estimator` has it), or another policy, estimated as the
+        first.
     estimator : {"doubly_robust", "fitted_q", "importance"}, default="doubly_robust"
         Which of `doubly_robust_value`, `fitted_q_value` and
         `importance_sampling_value` estimates the policies.
@@ -126,7 +127,7 @@ def value_difference(
     common = {"discount": discount, "confidence_level": confidence_level}
     value = METRICS[estimator](policy, log, **common, **settings)
     if baseline == "logger":
-        other = value_of_logger(policy, log, estimator, **common)
+        other = value_of_logger(policy, log, estimator, settings, **common)
     else:
         other = METRICS[estimator](baseline, log, **common, **settings)
     return difference(value, other)
@@ -140,16 +141,29 @@ def difference(
     return ValueDifference(**vars(found), policy=policy, baseline=baseline)
 
 
+# Of a policy's settings, those that do not say what Q is made of.
+_SHARED = ("ratios", "weighted", "clip", "n_folds", "block_length", "random_state")
+
+
 def value_of_logger(
-    policy: object, log: Transitions, estimator: str, **common: Any
+    policy: object,
+    log: Transitions,
+    estimator: str,
+    settings: Mapping[str, Any],
+    **common: Any,
 ) -> OffPolicyEstimate:
     """`logged_value`, on states as the last step of a policy's pipeline sees them.
 
-    With ``"importance"`` what it makes of weights of 1: what follows a cut end, which
-    it does not count, is no difference.
+    Where episodes are cut, what follows is estimated, or left out, as that of the
+    policy is: two ways that differ in their bias would be a difference.
     """
     seen = unwrap(policy, log)[1]
-    if estimator != "importance":
-        return logged_value(seen, **common)
-    found = importance_sampling_value(Logger(), without_actions(seen), **common)
-    return plain(found, method="Mean logged return")
+    alone = without_actions(seen)
+    if estimator == "importance":
+        found = importance_sampling_value(Logger(), alone, **common)
+        return plain(found, method="Mean logged return")
+    if estimator == "doubly_robust" and goes_on(seen, common["discount"]):
+        shared = {name: settings[name] for name in _SHARED if name in settings}
+        found = doubly_robust_value(Logger(), alone, **common, **shared)
+        return plain(found, method=f"{found.method} of the logger")
+    return logged_value(seen, **common)

@@ -98,6 +98,15 @@ def logged_value(
     return reported(_figures(data, discount), data, confidence_level)
 
 
+def goes_on(log: Transitions, discount: float) -> bool:
+    """Whether whole episodes are cut, and the logger's value goes on after that."""
+    data = prepare_evaluation(Logger(), without_actions(log))
+    rows = _whole(data)
+    if rows is None:
+        return False
+    return bool(data.carried(discount)[rows.cut_ends(data)].any())
+
+
 def without_actions(log: Transitions) -> Transitions:
     plain = log[:]
     plain.action = np.zeros(len(log), dtype=np.intp)

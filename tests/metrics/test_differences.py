@@ -420,6 +420,19 @@ def test_the_logger_earns_what_was_logged(share):
     assert found.p_value() == 1.0
 
 
+@ignore_few_episodes
+@pytest.mark.parametrize("estimator", ESTIMATORS[1:])
+def test_a_logger_of_one_action_is_a_policy_of_one(estimator):
+    """What follows a cut end is estimated for both alike, or for none."""
+    log = Chain().log(400)
+    assert not log.terminated[log.step == log.step.max()].all()
+    log = changed(log, action=np.zeros(400, dtype=int), propensity=None)
+    only = Constant(1.0)
+    found = value_difference(only, log, discount=0.95, estimator=estimator)
+    assert found.value == pytest.approx(0.0, abs=1e-9)
+    assert found.standard_error == pytest.approx(0.0, abs=1e-9)
+
+
 def steeper(state):
     return 1.0 / (1.0 + np.exp(-2.0 * state[:, 0]))
 
