@@ -106,7 +106,7 @@ def test_a_chain_that_is_walked_blindly_is_worth_nothing():
 def test_problems_span_discounts_and_sizes():
     discounts = [problem.discount for problem in INSTALLED]
     sizes = [len(np.unique(logged(problem, 0).episode)) for problem in INSTALLED]
-    assert (min(discounts), max(discounts)) == (0.0, 0.99)
+    assert (min(discounts), max(discounts)) == (0.0, 1.0)
     assert (min(sizes), max(sizes)) == (15, 2_000)
     assert [p.name for p in by_name("noise, 2|chain")] == ["noise, 2 col.", "chain"]
     with pytest.raises(ValueError, match="No problem's name holds 'cheese'"):

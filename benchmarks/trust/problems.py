@@ -16,6 +16,7 @@ from benchmarks.families.choose import Thermostat, ring
 from benchmarks.families.evaluate import admission, stock_keeping
 from benchmarks.families.problem import Finite, Problem, Simulated
 from benchmarks.problems import frozen_lake
+from benchmarks.trust.added import Costs, Ending, Screening, Survival
 from benchmarks.trust.glucose import LOGGER, TARGET, GlucoseDays
 from benchmarks.trust.policies import (
     Array,
@@ -271,6 +272,41 @@ def _thermostat(name: str, n_observed: int) -> TrustProblem:
 _GLUCOSE = GlucoseDays("adult#003")
 _GLUCOSE_TRUTH = GlucoseDays("adult#003", 4_000)  # days, of which a log has 60
 
+# ---------------------------------------- added after the methods: see `trust.added`
+
+
+def _added(
+    process: Any, about: str, logits: Callable[[Array], list[Array]]
+) -> TrustProblem:
+    target = softmax(
+        lambda s: np.stack(logits(s), axis=1), len(process.logger.classes_)
+    )
+    return TrustProblem(process, process.logger, target, about)
+
+
+_ADDED = (
+    _added(
+        Costs(),
+        "500 rows, 3 actions, costs without a largest one",
+        lambda s: [s[:, 1], 0.0 * s[:, 0], 0.5 * s[:, 0]],
+    ),
+    _added(
+        Screening(),
+        "600 rows of a real table, an action of 4 %",
+        lambda s: [0.5 * s[:, 7] - 2.5, -0.5 - 0.8 * s[:, 0], 0.0 * s[:, 0]],
+    ),
+    _added(
+        Ending(),
+        "200 episodes of up to 12, no discount, 0 or 1 at the end",
+        lambda s: [0.0 * s[:, 0], -0.8 * s[:, 0]],
+    ),
+    _added(
+        Survival(),
+        "100 patients of 1 to 60 months",
+        lambda s: [0.0 * s[:, 0], 0.5 - 0.8 * s[:, 1]],
+    ),
+)
+
 PROBLEMS: tuple[TrustProblem, ...] = (
     *_ROWS,
     *_EPISODES,
@@ -302,6 +338,7 @@ PROBLEMS: tuple[TrustProblem, ...] = (
     # Markov process, so that a bias remains however long the log is.
     _thermostat("thermostat", 2),
     _thermostat("thermostat, hour shown", 3),
+    *_ADDED,
 )
 
 
