@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from .._linalg import LinearSystem
 from .._typing import Floats, Index
 from .._validation import check_discount, check_level
+from ..kernels._columns import are_finite
 from ..transitions._as_transitions import as_transitions
 from ..transitions._time import refuse_endless
 from ..transitions._transitions import Transitions
@@ -98,11 +99,19 @@ def logged_value(
     return reported(_figures(data, discount), data, confidence_level)
 
 
+# More states have too few rows each for a value of their own.
+_MOST_STATES = 200
+
+
 def goes_on(log: Transitions, discount: float) -> bool:
-    """Whether whole episodes are cut, and the logger's value goes on after that."""
+    """Whether whole episodes are cut, in states that are measured.
+
+    What follows is then of fitted values. Few states have one each, which is as good as
+    what was earned: of two queues the doubly robust one was worse.
+    """
     data = prepare_evaluation(Logger(), without_actions(log))
     rows = _whole(data)
-    if rows is None:
+    if rows is None or are_finite(data.state, _MOST_STATES):
         return False
     return bool(data.carried(discount)[rows.cut_ends(data)].any())
 

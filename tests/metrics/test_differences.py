@@ -424,9 +424,9 @@ def test_the_logger_earns_what_was_logged(share):
 @pytest.mark.parametrize("estimator", ESTIMATORS[1:])
 def test_a_logger_of_one_action_is_a_policy_of_one(estimator):
     """What follows a cut end is estimated for both alike, or for none."""
-    log = Chain().log(400)
-    assert not log.terminated[log.step == log.step.max()].all()
-    log = changed(log, action=np.zeros(400, dtype=int), propensity=None)
+    log = two_stages()
+    never = np.zeros(len(log), dtype=bool)
+    log = changed(log, action=never.astype(int), terminated=never, propensity=None)
     only = Constant(1.0)
     found = value_difference(only, log, discount=0.95, estimator=estimator)
     assert found.value == pytest.approx(0.0, abs=1e-9)
