@@ -183,7 +183,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
             default=None
         Actions to choose among, or how many: all that were logged, if they are no more;
         else quantiles of the logged actions where there is one column, k-means centres
-        where there are more. More are finer and cost as much more time. None is 9 or
+        where there are more. More are finer and cost as much more time. None is 17 or
         16. An array may hold any action in the bounds, as the extremes, which quantiles
         leave out.
     action_bounds : (low, high) or None, default=None

@@ -18,14 +18,14 @@ HALVES: dict[str, tuple[Problem, ...]] = {
         TORQUE,
         FORCE,
         IcuSepsis(),
-        # To evaluate, until less support was tried on it.
+        # To evaluate, until less support and more candidates were tried on them.
         Tank(),
+        HILL,
         Line(0.1),
         Line(0.3),
     ),
     "evaluate": (
         *EVALUATE,
-        HILL,
         LANDER,
         Glucose("adult#003"),
         Trial(),

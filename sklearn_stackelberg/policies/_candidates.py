@@ -17,7 +17,7 @@ from ._quadrature import Nodes, as_head, head_dtype
 
 # Candidates where the user asks for no number of them: in one dimension, and in more,
 # where the same number of cells leaves each of them wider.
-_LINE, _CENTRES = 9, 16
+_LINE, _CENTRES = 17, 16
 
 # Logged actions among which centres are found; more move them by little.
 _CENTRE_ROWS = 20_000
@@ -127,8 +127,8 @@ def choose_candidates(
         ones; in one dimension C logged actions that are quantiles, (j + 1/2) / C, of
         which a value that fills more than a share of 1 / C is one and the others are of
         what is left; in more the centres of C clusters of the logged actions (k-means).
-        Both lie where the log does. None is 9 in one dimension and 16 in more. An array
-        is taken as it is.
+        Both lie where the log does. None is 17 in one dimension and 16 in more. An
+        array is taken as it is.
     random_state : int, RandomState instance or None, default=None
         Starts the clusters.
 
