@@ -125,7 +125,7 @@ class ActionSupport:
         counted = None if weight is None else weight[chosen]
         leaf = self.leaf or _best_leaf(columns, taken, rng, counted)
         self.leaf_rows_ = min(leaf, len(chosen))
-        forest = _forest(_TREES, leaf, rng).fit(columns, taken, counted)
+        forest = _forest(_TREES, leaf, rng, columns, taken, counted)
         self.forest_, self.codes_ = Forest(forest), forest.classes_
         return self
 
@@ -216,16 +216,31 @@ def action_prior(
     return None if available is None else np.where(available, 0.0, NEVER)
 
 
-def _forest(trees: int, leaf: int, rng: RandomState) -> RandomForestClassifier:
+def _forest(
+    trees: int,
+    leaf: int,
+    rng: RandomState,
+    columns: Floats,
+    codes: Index,
+    weight: Floats | None,
+) -> RandomForestClassifier:
+    """Grown on rows, which count twice if they are fewer than two for each action.
+
+    Of so few scikit-learn warns that they may not be classes.
+    """
+    times = 1 + (2 * len(np.unique(codes)) > len(codes))
+    rows = np.tile(np.arange(len(codes)), times)
     # All columns are tried at each split: what is available often hangs on one. And
     # entropy parts actions that are rare from those that are never taken.
-    return RandomForestClassifier(
+    forest = RandomForestClassifier(
         trees,
-        min_samples_leaf=leaf,
+        min_samples_leaf=leaf * times,
         max_features=None,
         criterion="entropy",
         random_state=rng,
     )
+    counted = None if weight is None else weight[rows]
+    return forest.fit(columns[rows], codes[rows], counted)
 
 
 def _best_leaf(
@@ -246,8 +261,8 @@ def _best_leaf(
     share = np.bincount(codes[seen], weight[seen], n_actions) / weight[seen].sum()
     losses = {_FOREST_ROWS: loss(np.broadcast_to(share, (len(rows), n_actions)))}
     for leaf in _LEAVES:
-        forest = _forest(_TRIED_TREES, leaf, rng)
-        forest.fit(columns[seen], codes[seen], weight[seen])
+        given = columns[seen], codes[seen], weight[seen]
+        forest = _forest(_TRIED_TREES, leaf, rng, *given)
         found = np.zeros((len(rows), n_actions))
         found[:, forest.classes_] = Forest(forest).predict(columns[held])
         losses[leaf] = loss(found)

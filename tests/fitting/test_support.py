@@ -43,6 +43,15 @@ def test_of_few_states_five_rows_are_enough_and_none_is_never():
     assert (prior[:, 2] == NEVER).all()
 
 
+@pytest.mark.parametrize(("n", "n_actions"), [(60, 40), (30, 30), (200, 40)])
+def test_few_rows_of_many_actions_are_fitted_without_a_word(n, n_actions):
+    # Warnings are errors here, also scikit-learn's own.
+    rng = np.random.default_rng(0)
+    states, codes = rng.normal(size=(n, 2)), rng.integers(n_actions, size=n)
+    prior = support_of(states, codes, n_actions, False).log_prior(states)
+    assert (prior.max(axis=1) == 0.0).all()
+
+
 def test_candidates_between_others_are_supported_if_they_were_taken():
     rows = np.array([15, 240, 6, 0, 39])
     states = np.random.default_rng(0).normal(size=(rows.sum(), 1))
