@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from .._executor import one_torch_thread
 from .._problem.action_space import Actions, DiscreteActions
 from .._problem.dataset import OfflineProblem
+from .._sampling import fixed_sample
 from ..equilibrium import (
     Equilibrium,
     measure_equilibrium,
@@ -45,6 +46,9 @@ from .support import ActionSupport
 # more than that, and by what share of v: by worst case over problems, docs/defaults.md.
 _LESS_SUPPORT, _DOUBT, _MARGIN = 0.01, 0.3, 0.3
 
+# States in which it is looked up whether less support allows more.
+_SUPPORT_ROWS = 20_000
+
 
 class ClosedFormFit(Fit):
     """Of a solver that needs M(θ), b(θ) and c, and works on weights."""
@@ -68,12 +72,12 @@ class ClosedFormFit(Fit):
         if not wanted or not isinstance(support, ActionSupport):
             with self._threads():
                 return super().solve(lam, observe, keeps_interrupted)
-        with support.counted_once(_LESS_SUPPORT) as less, self._threads():
-            fit, found = self._worthwhile(self.varied(self.hp, less), lam, observe)
+        with self._threads():
+            fit, found = self._worthwhile(support, lam, observe)
             return fit.result(found or fit.search(lam, observe), keeps_interrupted)
 
     def _worthwhile(
-        self, other: ClosedFormFit, lam: float, observe: Observer | None
+        self, support: ActionSupport, lam: float, observe: Observer | None
     ) -> tuple[ClosedFormFit, SolverResult | None]:
         """A fit, of this and one with less support, and what it found on all rows.
 
@@ -81,8 +85,10 @@ class ClosedFormFit(Fit):
         what a bad logger does now and then may be far better than all it does often,
         and what only looks better is worth little to a more pessimistic follower.
         """
-        if _is_equal(self.players.log_prior, other.players.log_prior):
+        less = support.with_threshold(_LESS_SUPPORT)
+        if self._allows_as_much(support, less):
             return self, None
+        other = self.varied(self.hp, less)
         mine, others = self._system.subsample(), other._system.subsample()
         is_part = mine is not self._system
         if is_part:
@@ -98,6 +104,15 @@ class ClosedFormFit(Fit):
         if doubted > value + _MARGIN * abs(value):
             return other, None if is_part else further
         return self, None if is_part else found
+
+    def _allows_as_much(self, one: ActionSupport, other: ActionSupport) -> bool:
+        """Whether two supports are the same in logged states, some of them if many."""
+        index = fixed_sample(len(self.problem.states), _SUPPORT_ROWS)
+        masks = None
+        if isinstance(self.actions, DiscreteActions):
+            masks = self.problem.available(self.actions.classes)
+        given = self.problem.states[index], None if masks is None else masks[index]
+        return np.array_equal(one.log_prior(*given), other.log_prior(*given))
 
     def _value_at(self, lam: float, system: LSTDSystem, found: SolverResult) -> float:
         """v of a policy that was found at another λ."""
@@ -128,12 +143,6 @@ class ClosedFormFit(Fit):
             return measure_equilibrium(
                 self._system, state.policy, lam=self.weight(lam), beta=self.beta
             )
-
-
-def _is_equal(one: Tensor | None, other: Tensor | None) -> bool:
-    assert one is not None
-    assert other is not None
-    return torch.equal(one, other)
 
 
 class StochasticFit(Fit):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
 from hashlib import blake2b
 
 import numpy as np
@@ -145,17 +143,6 @@ class ActionSupport:
         other = copy.copy(self)
         other._known = {}
         return other
-
-    @contextmanager
-    def counted_once(self, threshold: float) -> Iterator[ActionSupport]:
-        """The same, held to another threshold; no state is counted for each of both."""
-        self._known = {}
-        other = self.with_threshold(threshold)
-        try:
-            yield other
-        finally:
-            # A policy that remembered would grow by all that it is asked.
-            self._known = other._known = None
 
     def counts(self, states: Floats) -> Floats:
         """Rows or their shares, (n, n_actions); equal where nothing was logged."""
