@@ -116,6 +116,10 @@ class ContinuousPlayers(Players):
         columns = torch.from_numpy(self._support(self.problem.states))
         return columns.to(getattr(torch, self.hp.dtype))
 
+    def prior_at(self, support: ActionSupport, some: slice | Index) -> Floats:
+        """What a support adds to the candidates' logits in some states, (k, C)."""
+        return support.log_prior(self.problem.states[some])
+
     def _supported(self, outputs: StateFunction) -> StateFunction:
         """Outputs of states, and what the log supports there."""
         support = self.inputs.support

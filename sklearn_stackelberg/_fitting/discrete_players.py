@@ -13,7 +13,7 @@ from .._executor import map_blocks
 from .._problem.action_space import DiscreteActions
 from .._problem.rows import TABLE_BYTES, FeatureRows
 from .._stored_rows import row_batches
-from .._typing import Floats, Index
+from .._typing import Flags, Floats, Index
 from .._validation import check_table_size
 from ..kernels._nystroem import LandmarkFeatures
 from ..policies._softmax import NetworkSoftmax, SoftmaxPolicy
@@ -108,19 +108,27 @@ class DiscretePlayers(Players):
     @cached_property
     def log_prior(self) -> Tensor | None:
         """What is added to the policy's logits in every state, (N, A); None if zero."""
-        available = self.problem.available(self.actions.classes)
-        if self._support is None and available is None:
+        if self._support is None and self._available is None:
             return None
         states = self.problem.states
         prior = self._zeros(len(states), self.n_actions)
 
         def fill(some: slice) -> None:
-            masks = None if available is None else available[some]
-            found = action_prior(self._support, states[some], masks)
-            prior[some] = torch.from_numpy(found)
+            prior[some] = torch.from_numpy(self.prior_at(self._support, some))
 
         list(map_blocks(fill, list(row_batches(states))))
         return prior
+
+    @cached_property
+    def _available(self) -> Flags | None:
+        return self.problem.available(self.actions.classes)
+
+    def prior_at(self, support: ActionSupport | None, some: slice | Index) -> Floats:
+        """What support and masks add to the policy's logits in some states, (k, A)."""
+        masks = None if self._available is None else self._available[some]
+        found = action_prior(support, self.problem.states[some], masks)
+        assert found is not None
+        return found
 
     @property
     def _counts_pairs(self) -> bool:

@@ -13,9 +13,7 @@ from .._numpy_state import NumpyState
 from .._problem.action_space import Actions
 from .._problem.dataset import OfflineProblem, RewardUnits
 from .._typing import Index
-from ..equilibrium import (
-    Equilibrium,
-)
+from ..equilibrium import Equilibrium
 from ..game import curvature
 from ..metrics._holdout import HoldoutEvaluator, fit_holdout_evaluator
 from ..solvers._base import (

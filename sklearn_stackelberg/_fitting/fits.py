@@ -67,17 +67,12 @@ class ClosedFormFit(Fit):
         keeps_interrupted: bool = False,
     ) -> FitResult:
         """As of `Fit`, the same to the bit whatever the number of threads."""
-        support = self.players.inputs.support
-        wanted = self.hp.support == "auto" and self.state is None
-        if not wanted or not isinstance(support, ActionSupport):
-            with self._threads():
-                return super().solve(lam, observe, keeps_interrupted)
         with self._threads():
-            fit, found = self._worthwhile(support, lam, observe)
+            fit, found = self._worthwhile(lam, observe)
             return fit.result(found or fit.search(lam, observe), keeps_interrupted)
 
     def _worthwhile(
-        self, support: ActionSupport, lam: float, observe: Observer | None
+        self, lam: float, observe: Observer | None
     ) -> tuple[ClosedFormFit, SolverResult | None]:
         """A fit, of this and one with less support, and what it found on all rows.
 
@@ -85,8 +80,15 @@ class ClosedFormFit(Fit):
         what a bad logger does now and then may be far better than all it does often,
         and what only looks better is worth little to a more pessimistic follower.
         """
+        support = self.players.inputs.support
+        wanted = self.hp.support == "auto" and self.state is None
+        if not wanted or not isinstance(support, ActionSupport):
+            return self, None
         less = support.with_threshold(_LESS_SUPPORT)
-        if self._allows_as_much(support, less):
+        # Of many states some show it.
+        some = fixed_sample(len(self.problem.states), _SUPPORT_ROWS)
+        usual, more = (self.players.prior_at(one, some) for one in (support, less))
+        if np.array_equal(usual, more):
             return self, None
         other = self.varied(self.hp, less)
         mine, others = self._system.subsample(), other._system.subsample()
@@ -104,15 +106,6 @@ class ClosedFormFit(Fit):
         if doubted > value + _MARGIN * abs(value):
             return other, None if is_part else further
         return self, None if is_part else found
-
-    def _allows_as_much(self, one: ActionSupport, other: ActionSupport) -> bool:
-        """Whether two supports are the same in logged states, some of them if many."""
-        index = fixed_sample(len(self.problem.states), _SUPPORT_ROWS)
-        masks = None
-        if isinstance(self.actions, DiscreteActions):
-            masks = self.problem.available(self.actions.classes)
-        given = self.problem.states[index], None if masks is None else masks[index]
-        return np.array_equal(one.log_prior(*given), other.log_prior(*given))
 
     def _value_at(self, lam: float, system: LSTDSystem, found: SolverResult) -> float:
         """v of a policy that was found at another λ."""

@@ -161,6 +161,10 @@ class Players(ABC):
     def log_prior(self) -> Tensor | None:
         """Columns behind the policy's inputs, of what the log supports in a state."""
 
+    @abstractmethod
+    def prior_at(self, support: ActionSupport, some: slice | Index) -> Floats:
+        """What a support adds to the policy's logits in some states, (k, A)."""
+
     def _fit_support(
         self,
         codes: Index,

@@ -162,7 +162,7 @@ def value_of_logger(
     if estimator == "importance":
         found = importance_sampling_value(Logger(), alone, **common)
         return plain(found, method="Mean logged return")
-    if estimator == "doubly_robust" and goes_on(seen, common["discount"]):
+    if estimator == "doubly_robust" and goes_on(alone, common["discount"]):
         shared = {name: settings[name] for name in _SHARED if name in settings}
         found = doubly_robust_value(Logger(), alone, **common, **shared)
         return plain(found, method=f"{found.method} of the logger")

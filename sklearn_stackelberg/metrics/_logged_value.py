@@ -104,12 +104,12 @@ _MOST_STATES = 200
 
 
 def goes_on(log: Transitions, discount: float) -> bool:
-    """Whether whole episodes are cut, in states that are measured.
+    """Whether whole episodes are cut, in states that are measured, without actions.
 
     What follows is then of fitted values. Few states have one each, which is as good as
     what was earned: of two queues the doubly robust one was worse.
     """
-    data = prepare_evaluation(Logger(), without_actions(log))
+    data = prepare_evaluation(Logger(), log)
     rows = _whole(data)
     if rows is None or are_finite(data.state, _MOST_STATES):
         return False
