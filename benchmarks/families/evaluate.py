@@ -13,10 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import poisson
 
-from benchmarks.families.problem import Array, Finite, Problem, Simulated, draw
+from benchmarks.families.problem import (
+    Array,
+    Finite,
+    Outcome,
+    Problem,
+    Simulated,
+    draw,
+    explore,
+)
 from sklearn_stackelberg.datasets import FiniteMDP
-
-Outcome = tuple[Array, Array, NDArray[np.bool_]]
 
 
 class MountainCar(Simulated):
@@ -40,9 +46,8 @@ class MountainCar(Simulated):
         return after, np.full(len(state), -1.0), position >= 0.5
 
     def behave(self, state: Array, rng: np.random.Generator) -> NDArray[Any]:
-        random = rng.random(len(state)) < 0.5
         along = np.where(state[:, 1] >= 0.0, 2, 0)
-        return np.where(random, rng.integers(3, size=len(state)), along)
+        return explore(rng, along, 0.5, 3)
 
     def best(self, state: Array, rng: np.random.Generator) -> NDArray[Any]:
         # A known controller of two curves in the plane of position and speed.
@@ -235,9 +240,7 @@ class Tutoring(Simulated):
         return after, reward, after[:, 4] == self.length
 
     def behave(self, state: Array, rng: np.random.Generator) -> NDArray[Any]:
-        random = rng.random(len(state)) < 0.5
-        least = state[:, :3].argmin(axis=1)
-        return np.where(random, rng.integers(4, size=len(state)), least)
+        return explore(rng, state[:, :3].argmin(axis=1), 0.5, 4)
 
     def best(self, state: Array, rng: np.random.Generator) -> NDArray[Any]:
         seen, tired = state[:, :3].clip(0.0, 1.0), state[:, 3]

@@ -7,9 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.families.problem import Array, Simulated
-
-Outcome = tuple[Array, Array, NDArray[np.bool_]]
+from benchmarks.families.problem import Array, Outcome, Simulated, explore
 
 
 class Line(Simulated):
@@ -39,9 +37,7 @@ class Line(Simulated):
         return np.abs(np.clip(wanted, -0.4, 0.4)[:, None] - self.PUSH).argmin(axis=1)
 
     def behave(self, state: Array, rng: np.random.Generator) -> NDArray[Any]:
-        random = rng.random(len(state)) < self.random
-        own = self._towards(0.32 * state[:, 0])
-        return np.where(random, rng.integers(5, size=len(state)), own)
+        return explore(rng, self._towards(0.32 * state[:, 0]), self.random, 5)
 
     def best(self, state: Array, rng: np.random.Generator) -> NDArray[Any]:
         return self._towards(-state[:, 0])
@@ -80,9 +76,7 @@ class Greenhouse(Simulated):
         return after, reward, np.zeros(len(state), dtype=bool)
 
     def behave(self, state: Array, rng: np.random.Generator) -> NDArray[Any]:
-        own = np.where(state[:, 0] < 26.0, 4, 0)
-        random = rng.random(len(state)) < 0.2
-        return np.where(random, rng.integers(6, size=len(state)), own)
+        return explore(rng, np.where(state[:, 0] < 26.0, 4, 0), 0.2, 6)
 
     def best(self, state: Array, rng: np.random.Generator) -> NDArray[Any]:
         inside, damp, _ = state.T
@@ -124,9 +118,7 @@ class Retention(Simulated):
         return np.column_stack([buys, bothered, age + 0.1]), reward, leaves
 
     def behave(self, state: Array, rng: np.random.Generator) -> NDArray[Any]:
-        own = np.where(state[:, 0] < 0.3, 3, 0)
-        random = rng.random(len(state)) < 0.1
-        return np.where(random, rng.integers(5, size=len(state)), own)
+        return explore(rng, np.where(state[:, 0] < 0.3, 3, 0), 0.1, 5)
 
     def best(self, state: Array, rng: np.random.Generator) -> NDArray[Any]:
         buys, bothered, _ = state.T

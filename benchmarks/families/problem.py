@@ -15,6 +15,7 @@ from sklearn_stackelberg import Transitions
 from sklearn_stackelberg.datasets import FiniteMDP
 
 Array = NDArray[np.float64]
+Outcome = tuple[Array, Array, NDArray[np.bool_]]
 Actor = Callable[[Array, np.random.Generator], NDArray[Any]]
 
 N_LOGS = 3  # seeds 0, 1, 2: of the logger's value where loggers differ by seed
@@ -275,3 +276,11 @@ def draw(rng: np.random.Generator, weights: Array) -> NDArray[np.intp]:
     """One column of each row of weights, by chance in their proportion."""
     reached = weights.cumsum(axis=1)
     return (reached <= rng.random((len(reached), 1)) * reached[:, -1:]).sum(axis=1)
+
+
+def explore(
+    rng: np.random.Generator, own: NDArray[Any], share: float, n_actions: int
+) -> NDArray[Any]:
+    """Actions of one's own, and anything in a share of the steps."""
+    random = rng.random(len(own)) < share
+    return np.where(random, rng.integers(n_actions, size=len(own)), own)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.families.problem import Array, Simulated
+from benchmarks.families.problem import Array, Outcome, Simulated, explore
 
 _MOVES = np.array([-0.2, -0.05, 0.0, 0.05, 0.2])
 # Of the reference: the best of 125 linear controllers, by roll-outs of other seeds.
@@ -35,7 +35,7 @@ class Tank(Simulated):
 
     def step(
         self, rng: np.random.Generator, state: Array, action: NDArray[Any]
-    ) -> tuple[Array, Array, NDArray[np.bool_]]:
+    ) -> Outcome:
         level, speed, _, demand = state.T
         speed = np.clip(speed + _MOVES[action.astype(int)], 0.0, 1.0)
         # A full tank pushes back.
@@ -55,8 +55,7 @@ class Tank(Simulated):
 
     def behave(self, state: Array, rng: np.random.Generator) -> NDArray[Any]:
         own = self._towards(state[:, 1], 0.5 + 0.2 * (6.0 - state[:, 0]))
-        random = rng.random(len(state)) < 0.4
-        return np.where(random, rng.integers(5, size=len(state)), own)
+        return explore(rng, own, 0.4, 5)
 
     def best(self, state: Array, rng: np.random.Generator) -> NDArray[Any]:
         level, speed, metered = state.T

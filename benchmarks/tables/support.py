@@ -88,9 +88,9 @@ def _rule(
     pairs: dict[tuple[str, int], dict[float, Any]], doubt: float, margin: float
 ) -> list[str]:
     """How often a rule takes less support, and what it gains; scores from −1 on."""
-    gains, taken, near_far = defaultdict(list), 0, SUPPORTS
+    gains, taken = defaultdict(list), 0
     for (name, _), two in pairs.items():
-        near, far = (two[support] for support in near_far)
+        near, far = (two[support] for support in SUPPORTS)
         value = max(near["values"]["1.0"], near["values"][str(doubt)])
         takes = far["values"][str(doubt)] > value + margin * abs(value)
         gain = max(far["score"], -1.0) - max(near["score"], -1.0)
@@ -98,7 +98,7 @@ def _rule(
         taken += takes
     means = {name: float(np.mean(found)) for name, found in gains.items()}
     worst = min(means, key=means.__getitem__)
-    log = min(((min(found), name) for name, found in gains.items()))
+    log = min((min(found), name) for name, found in gains.items())
     mean = f"{np.mean(list(means.values())):.3f}"
     return [
         *(f"{doubt:g}", f"{margin:g}", f"{taken} of {len(pairs)}", mean),

@@ -10,8 +10,9 @@ from scipy.special import expit
 from sklearn.datasets import load_breast_cancer
 from sklearn.preprocessing import scale
 
+from benchmarks.families.problem import Outcome
 from benchmarks.trust.policies import Array, Probabilities, softmax
-from benchmarks.trust.processes import Logged, Outcome
+from benchmarks.trust.processes import Logged
 from sklearn_stackelberg import Transitions
 
 

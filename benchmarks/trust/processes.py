@@ -8,12 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from benchmarks.families.problem import Finite, Simulated, draw
+from benchmarks.families.problem import Finite, Outcome, Simulated, draw
 from benchmarks.trust.policies import Array, Gaussian, Probabilities
 from sklearn_stackelberg import Transitions
 from sklearn_stackelberg.datasets import FiniteMDP
-
-Outcome = tuple[Array, Array, NDArray[np.bool_]]
 
 
 class Logged(Simulated):
