@@ -95,19 +95,20 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
     confidence_level : float, default=0.95
         In (0, 1), of the lower bound of ``lam="calibrated"`` alone. Larger puts it
         lower.
-    beta : float, default=0.1
+    beta : float or None, default=None
         β > 0, curvature of the Q-function's objective, in units of (1 − discount)².
         Larger draws Q to `anchor_` where the log is thin, as beta / (2 lam) rows more
         of each pair of state and action would, and makes it respond more smoothly to
-        the policy.
+        the policy. None is 1e-4 for continuous actions, whose best amount is where Q
+        bends, and 0.1 for discrete ones and for networks.
     ridge : float or None, default=None
         ρ >= 0: beside the n rows of the log, every direction of the features has ρ n
         rows after which the episode ends, worth `anchor_`. Larger draws the values
         there where the log is thin, as the ridge of fitted-Q evaluation does (the limit
         as λ grows). It can help where the log covers little (1e-4 is a good first try),
         but ``policy_value_`` is then no longer pessimistic. 0 is the game of [1]_. None
-        is 1e-4 for continuous actions, whose features are many for a log, and 0 for
-        discrete ones and for networks.
+        is 1e-4 for continuous actions, whose features are many for a log, and 0 where
+        every row ends its episode, for discrete actions and for networks.
     kernel : str, callable or Kernel, default="auto"
         Similarity of states: a name of `sklearn.metrics.pairwise.pairwise_kernels` with
         a positive semi-definite Gram matrix, ``"delta"`` for finite states (equal or
@@ -340,7 +341,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         discount: float = 0.99,
         lam: float | str = 10.0,
         confidence_level: float = 0.95,
-        beta: float = 0.1,
+        beta: float | None = None,
         ridge: float | None = None,
         kernel: str | Callable[..., ArrayLike] | Kernel = "auto",
         bandwidth: float | ArrayLike = "relevance",

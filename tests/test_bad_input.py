@@ -56,7 +56,7 @@ SOME = [number for number in NUMBERS if number is not None]
 BAD = {
     "discount": (r"discount must be a number in \[0, 1\]", [*NUMBERS, -0.1, 1.01, 2]),
     "lam": ("lam must be a positive finite number", [*NUMBERS, 0, -1.0, np.inf]),
-    "beta": ("beta must be a positive finite number", [*NUMBERS, 0.0, -1e-9, np.inf]),
+    "beta": ("beta must be a positive finite number", [*SOME, 0.0, -1e-9, np.inf]),
     "ridge": ("ridge must be a number >= 0 or None", [*SOME, -1e-9, np.inf]),
     "support": (r"support must be a number in \[0, 1\)", [*NUMBERS, -0.1, 1.0]),
     "tol": ("tol must be a number >= 0", [*NUMBERS, -1e-9, np.inf]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.families import CHOOSE, EVALUATE, Problem
+from benchmarks.families.amounts import Battery, Bids, Infusion, PatientDoses
 from benchmarks.families.environments import FORCE, HILL, LANDER, TORQUE
 from benchmarks.families.explorers import Greenhouse, Line, Retention
 from benchmarks.families.glucose import Glucose
@@ -23,6 +24,11 @@ HALVES: dict[str, tuple[Problem, ...]] = {
         HILL,
         Line(0.1),
         Line(0.3),
+        # By which `beta` of amounts was chosen.
+        PatientDoses(0.5, 0.6),
+        PatientDoses(0.9, 0.3),
+        Bids(),
+        Infusion(),
     ),
     "evaluate": (
         *EVALUATE,
@@ -32,6 +38,7 @@ HALVES: dict[str, tuple[Problem, ...]] = {
         MostlyNoise(),
         Greenhouse(),
         Retention(),
+        Battery(),
     ),
 }
 # Fewer logs than lie between them are ever made.

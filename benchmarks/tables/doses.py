@@ -7,22 +7,32 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from benchmarks import ours
-from benchmarks.dose_problems import CHOSEN_BY, KEPT_APART, DoseProblem, share
+from benchmarks import dose_problems, ours
+from benchmarks.dose_problems import DoseProblem, share
+from benchmarks.families import Problem, progress
+from benchmarks.families.amounts import Battery, Bids, Infusion, PatientDoses
 from benchmarks.report import Clock, Rows, markdown, setting_text
 
 N_LOGS = 2
 WANTED = 0.9
 SETTINGS: tuple[dict[str, Any], ...] = (
     {},
-    {"candidates": 5},
-    {"candidates": 15},
-    {"max_iter": 50},
-    {"support": 0.0},
+    {"beta": 0.1, "ridge": 1e-4},  # the defaults until 2026-11-27
+    *({"beta": beta} for beta in (1e-2, 1e-3, 1e-5, 1e-6)),
+    *({"ridge": ridge} for ridge in (0.0, 1e-5, 1e-4)),
+    {"lam": 3.0},
     {"lam": 30.0},
+    {"support": 0.0},
     {"action_distribution": "gaussian"},
-    {"action_distribution": "gaussian", "max_iter": 50},
 )
+CHOSEN_BY = (
+    *dose_problems.CHOSEN_BY,
+    PatientDoses(0.5, 0.6),
+    PatientDoses(0.9, 0.3),
+    Bids(),
+    Infusion(),
+)
+KEPT_APART = (*dose_problems.KEPT_APART, Battery())
 
 
 def run(rows: Rows, side: str = "both", seeds: int | None = None) -> str:
@@ -37,18 +47,26 @@ def run(rows: Rows, side: str = "both", seeds: int | None = None) -> str:
 
 
 def _fit(
-    problem: DoseProblem, seed: int, setting: Mapping[str, Any]
+    problem: DoseProblem | Problem, seed: int, setting: Mapping[str, Any]
 ) -> dict[str, float]:
     policy = ours.estimator(
         discount=problem.discount,
         action_type="continuous",
         random_state=0,
-        **{**problem.setting, **setting},
+        **{**_own(problem), **setting},
     )
     log = problem.log(seed)
     with Clock() as clock:
         policy.fit(log)
-    return {"score": share(problem, policy), **clock.row()}
+    if isinstance(problem, Problem):
+        score = progress(problem, problem.value(policy, seed))
+    else:
+        score = share(problem, policy)
+    return {"score": score, **clock.row()}
+
+
+def _own(problem: DoseProblem | Problem) -> dict[str, Any]:
+    return {} if isinstance(problem, Problem) else dict(problem.setting)
 
 
 def table(rows: Rows) -> str:
@@ -61,9 +79,9 @@ def table(rows: Rows) -> str:
         _part(rows, "Kept apart", KEPT_APART),
     ]
     settings = {
-        f"{name}": problem.setting
+        problem.name: own
         for problem in (*CHOSEN_BY, *KEPT_APART)
-        if problem.setting and (name := problem.name)
+        if (own := _own(problem))
     }
     if settings:
         named = "; ".join(f"{n}: {setting_text(s)}" for n, s in settings.items())
@@ -71,12 +89,12 @@ def table(rows: Rows) -> str:
     return "\n\n".join(text)
 
 
-def _part(rows: Rows, title: str, problems: tuple[DoseProblem, ...]) -> str:
+def _part(rows: Rows, title: str, problems: tuple[Any, ...]) -> str:
     lines = []
-    for setting in SETTINGS:
-        cells = [_cell(rows, problem.name, setting) for problem in problems]
-        lines.append([setting_text(setting), *cells])
-    return markdown([title, *(problem.name for problem in problems)], lines)
+    for problem in problems:
+        cells = [_cell(rows, problem.name, setting) for setting in SETTINGS]
+        lines.append([problem.name, *cells])
+    return markdown([title, *map(setting_text, SETTINGS)], lines)
 
 
 def _cell(rows: Rows, name: str, setting: Mapping[str, Any]) -> str:

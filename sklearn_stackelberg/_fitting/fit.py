@@ -171,7 +171,7 @@ class Fit(ABC):
     @property
     def beta(self) -> float:
         """The factor of |w|²/2 in F."""
-        return curvature(self.hp.beta, self.problem.row_discount)
+        return curvature(self.players.beta, self.problem.row_discount)
 
     def evaluator(self, policy: FittedPolicy) -> HoldoutEvaluator | None:
         """What `score` starts from; None where the log, a part, lacks actions."""

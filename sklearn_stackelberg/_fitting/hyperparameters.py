@@ -43,7 +43,7 @@ class Hyperparameters:
     discount: float
     lam: float | str
     confidence_level: float
-    beta: float
+    beta: float | None
     ridge: float | None
     kernel: str | Callable[..., Floats] | Kernel
     bandwidth: float | Floats | str
@@ -81,14 +81,24 @@ class Hyperparameters:
             check_kernel(params["kernel"])
         return cls(**{field.name: params[field.name] for field in fields(cls)})
 
-    def ridge_for(self, action_type: str) -> float:
+    def beta_for(self, action_type: str) -> float:
+        """β, a number where None stands for one."""
+        if self.beta is not None:
+            return float(self.beta)
+        # β holds back the directions of which the log has a share under (β / 2 λ n)^½.
+        # Of joint features of state and action these are those that Q bends along.
+        return 1e-4 if self._is_joint(action_type) else 0.1
+
+    def ridge_for(self, action_type: str, is_one_step: bool) -> float:
         """ρ, a number where None stands for one."""
         if self.ridge is not None:
             return float(self.ridge)
-        # Joint features of state and action are many for the rows that there are, and
-        # without a ridge values run away where a log is thin.
-        thin = action_type == "continuous" and not self.q_is_network
-        return 1e-4 if thin else 0.0
+        # Joint features are many for the rows that there are, and without a ridge
+        # values that follow from one another run away where a log is thin.
+        return 1e-4 if self._is_joint(action_type) and not is_one_step else 0.0
+
+    def _is_joint(self, action_type: str) -> bool:
+        return action_type == "continuous" and not self.q_is_network
 
     @property
     def least_support(self) -> float:
@@ -124,7 +134,7 @@ def _is_flag(value: object) -> bool:
 _LINES = integer(0)
 RULES: Mapping[str, Rule] = {
     "lam": positive("calibrated"),
-    "beta": positive(),
+    "beta": positive(None),
     "ridge": non_negative(None),
     "n_components": Rule(
         "an integer >= 1, or None for every distinct state", integer(1, None).holds

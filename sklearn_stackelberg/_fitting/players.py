@@ -30,6 +30,7 @@ from ..networks import MLP, build_network
 from ..q_functions import LinearQ
 from ..solvers._best_response import LSTDSystem
 from ..solvers._minibatch_game import MinibatchInputs
+from ..transitions._discounting import is_one_step
 from .fitted_policy import Fitted, StateInputs
 from .hyperparameters import FunctionClass, Hyperparameters
 from .state_inputs import PlayerInputs
@@ -82,9 +83,9 @@ class Players(ABC):
         linear: bool,
         inputs: PlayerInputs | None = None,
     ) -> None:
-        self.hp, self.problem, self.linear = hp, problem, linear
+        self.problem, self.linear = problem, linear
         self.actions, self.action = actions, actions.read(problem.log)
-        self.ridge = hp.ridge_for(actions.type)
+        self._set(hp)
         self.linear_q = not hp.q_is_network
         self.rows = problem.rows(self.action)
         self.inputs = inputs or self._fit_inputs(check_random_state(hp.random_state))
@@ -93,15 +94,21 @@ class Players(ABC):
     def varied(
         self, hp: Hyperparameters, support: ActionSupport | ActionRange | None
     ) -> Players:
-        """The same in the same features, with another ridge or support."""
+        """The same in the same features, with another β, ridge or support."""
         other = copy.copy(self)
-        other.hp, other.ridge = hp, hp.ridge_for(self.actions.type)
+        other._set(hp)
         other.inputs = replace(self.inputs, support=support)
         if support is not self.inputs.support:
             # What was computed of the support before.
             for name in ("log_prior", "_model"):
                 other.__dict__.pop(name, None)
         return other
+
+    def _set(self, hp: Hyperparameters) -> None:
+        self.hp, kind = hp, self.actions.type
+        self.beta = hp.beta_for(kind)
+        one_step = is_one_step(self.problem.log, self.problem.discount)
+        self.ridge = hp.ridge_for(kind, one_step)
 
     def is_other_system(self, other: Players) -> bool:
         """Whether M(θ), b(θ) or c differ from those of the other's, in its features."""

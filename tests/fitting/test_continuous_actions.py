@@ -16,7 +16,12 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_stackelberg import EpisodeKFold, OnStates, Transitions
+from sklearn_stackelberg import (
+    EpisodeKFold,
+    OnStates,
+    StackelbergPolicyEstimator,
+    Transitions,
+)
 from sklearn_stackelberg.metrics import fitted_q_value
 
 pytestmark = ignore_convergence
@@ -335,3 +340,51 @@ def test_questions_that_cannot_be_answered(log):
         policy.q_values(NEW, np.full(len(NEW), np.nan))
     with pytest.raises(ValueError, match="action must be one label"):
         estimator().fit(walk_log()).q_values(NEW, np.full(len(NEW), 7))
+
+
+def patients(n, rng):
+    """One dose each, right by the state, given by a logger that knows most of it."""
+    states = np.column_stack([rng.normal(size=(n, 2)), rng.binomial(2, 0.35, n)])
+    right = np.exp(3.0 + states @ [0.2, -0.2, -0.5])
+    given = right * rng.lognormal(0.0, 0.3, n)
+    return states, right, given
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_doses_are_no_worse_than_those_of_a_logger_that_knows_the_patient(seed):
+    rng = np.random.default_rng(seed)
+    states, right, given = patients(300, rng)
+    reward = -(np.log(given / right) ** 2) + rng.normal(0.0, 0.2, 300)
+    log = Transitions(states, given, reward, states, np.ones(300))
+    policy = StackelbergPolicyEstimator(
+        discount=0.0, action_type="continuous", random_state=0
+    )
+    fresh, best, logged = patients(2000, rng)
+    losses = [
+        np.mean(np.log(np.ravel(doses) / best) ** 2)
+        for doses in (policy.fit(log).predict(fresh), logged)
+    ]
+    assert losses[0] < losses[1]
+
+
+def test_settings_that_are_not_given_are_those_of_the_kind_of_problem():
+    rng = np.random.default_rng(3)
+    states, _, given = patients(60, rng)
+    ends = np.ones(60, dtype=bool)
+    goes_on = np.arange(60) % 6 < 5
+    cases = [
+        (given, ends, "continuous", {"beta": 1e-4, "ridge": 0.0}),
+        (given, ~goes_on, "continuous", {"beta": 1e-4, "ridge": 1e-4}),
+        (given > 15.0, ~goes_on, "discrete", {"beta": 0.1, "ridge": 0.0}),
+    ]
+    for action, terminated, kind, numbers in cases:
+        log = Transitions(states, action, given, states[::-1], terminated)
+        settings = {"discount": 0.9, "action_type": kind, "n_components": 10}
+        made = estimator(**settings, beta=None, ridge=None)
+        same = estimator(**settings, **numbers)
+        other = estimator(**settings, **numbers | {"beta": 0.01})
+        found, expected, else_ = (
+            each.fit(log).q_values(states) for each in (made, same, other)
+        )
+        assert_array_equal(found, expected)
+        assert not np.allclose(found, else_, rtol=1e-6)
