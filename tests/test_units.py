@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.testing import assert_array_equal
 
 from sklearn_stackelberg import StackelbergPolicyEstimator, Transitions
 from sklearn_stackelberg._problem.dataset import OfflineProblem
@@ -91,6 +92,20 @@ def test_a_constant_added_to_all_rewards_changes_no_action(kernel, solver):
             constant / (1.0 - DISCOUNT),
             atol=1e-6 * abs(constant) / (1.0 - DISCOUNT),
         )
+
+
+@pytest.mark.parametrize("action_type", ["discrete", "continuous"])
+def test_what_single_decisions_teach_does_not_hang_on_the_discount(action_type):
+    log = ring(terminated=np.ones(300, dtype=bool))
+    settings = {"action_type": action_type, "n_components": 20, "random_state": 0}
+    found = [
+        StackelbergPolicyEstimator(discount=discount, **settings).fit(log)
+        for discount in (0.0, 0.9, 1.0)
+    ]
+    for other in found[1:]:
+        assert_array_equal(other.q_values(STATES), found[0].q_values(STATES))
+        assert_array_equal(other.predict(STATES), found[0].predict(STATES))
+        assert other.policy_value_ == found[0].policy_value_
 
 
 def test_where_episodes_end_the_anchored_identity_is_exact():

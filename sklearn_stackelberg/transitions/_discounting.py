@@ -56,8 +56,11 @@ def is_one_step(log: TimedRows, discount: float) -> bool:
 def row_discount(log: TimedRows, discount: float) -> float:
     """γ̄, by which returns have the unit 1 / (1 − γ̄): the mean γ^d, below 1.
 
-    It is no nearer to 1 than makes the unit a hundred of the log's average episodes.
+    It is no nearer to 1 than makes the unit a hundred of the log's average episodes,
+    and 0 where nothing follows any row.
     """
+    if is_one_step(log, discount):
+        return 0.0
     mean = discount
     if log.duration is not None:
         # Nothing follows the end of an episode, whenever that is.
