@@ -72,6 +72,9 @@ class FoldFits:
         """What a fit of the training log leads to."""
         prepared = self.prepare(hp)
         fit = prepared.fit.varied(hp, self._support_of(prepared, hp.least_support))
+        if hp.support == "auto":
+            # Of two supports, the first of which others may share.
+            return fit.solve(float(hp.lam)).fitted
         prior = fit.players.log_prior
         same = prepared.found.setdefault((hp.lam, hp.beta, hp.ridge), [])
         for other, found in same:

@@ -80,7 +80,7 @@ class Grid:
         ridges: Sequence[float],
         kernels: Sequence[Any],
         bandwidths: Sequence[Any],
-        supports: Sequence[float],
+        supports: Sequence[float | str],
     ) -> None:
         self._hp, self._is_continuous = hp, is_continuous
         action_type = "continuous" if is_continuous else "discrete"
@@ -92,7 +92,7 @@ class Grid:
         self.axes = (
             self._kernel_axis(kernels),
             self._bandwidth_axis(bandwidths),
-            _numbers("support", supports, hp.least_support),
+            _numbers("support", supports, hp.support),
             _numbers("lam", lams, lam),
             _numbers("beta", betas, hp.beta_for(action_type)),
             _numbers("ridge", ridges, hp.ridge_for(action_type, is_one_step)),
@@ -110,7 +110,11 @@ class Grid:
     def largest_support(self, hp: Hyperparameters) -> Hyperparameters:
         """The start's hyperparameters with a number for λ, and the largest support."""
         own = replace(hp, **self.params(self.start))
-        return replace(own, support=self._axis("support").options[-1]["support"])
+        options = self._axis("support").options
+        return max(
+            (replace(own, **option) for option in options),
+            key=lambda one: one.least_support,
+        )
 
     def place(self, name: str) -> int:
         """Where an axis stands among them."""
@@ -237,15 +241,20 @@ class Grid:
         return Axis("bandwidth", options, start, len(unique))
 
 
-def _numbers(name: str, values: Sequence[float], own: float) -> Axis:
-    if isinstance(values, str) or not all(isinstance(v, Real) for v in values):
+def _numbers(name: str, values: Sequence[float | str], own: float | str) -> Axis:
+    word = "auto" if name == "support" else None
+    named = [word for value in (*values, own) if word and value == word][:1]
+    numbers = [value for value in values if value not in named]
+    if isinstance(values, str) or not all(isinstance(v, Real) for v in numbers):
         raise ValueError(
             f"{name}s must be a sequence of numbers that {name} is chosen among, got "
             f"{values!r}."
         )
-    ordered = sorted({*map(float, values), float(own)})
+    if own not in named:
+        numbers.append(own)
+    ordered = [*named, *sorted({float(value) for value in numbers})]
     options = tuple({name: value} for value in ordered)
-    return Axis(name, options, ordered.index(float(own)))
+    return Axis(name, options, ordered.index(own), len(named))
 
 
 def _has_lengths(kernel: Any) -> bool:

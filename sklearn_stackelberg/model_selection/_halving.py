@@ -19,9 +19,9 @@ from ._held_out import Outcome, Split
 # One in so many candidates goes on from a split to the next.
 _KEPT = 4
 
-# Standard errors by which the best must be better than the estimator's own setting,
-# which has been good on many problems.
-_CLEAR = 1.0
+# Standard errors that are taken off what a candidate's score is higher by than that of
+# the estimator's own setting, which has been good on many problems.
+_DOUBT = 2.0
 
 # Of scores: what policies that do the same differ by, for the rounding of sums.
 _ROUNDING = 1e-9
@@ -38,8 +38,8 @@ class Lead(NamedTuple):
     # a few splits the spread says little.
     error: float
 
-    def is_clear(self, n_errors: float) -> bool:
-        return self.mean > n_errors * self.error
+    def bound(self, n_errors: float) -> float:
+        return self.mean - n_errors * self.error
 
 
 class Halving:
@@ -71,17 +71,17 @@ class Halving:
 
     @property
     def chosen(self) -> Candidate:
-        """The best, or the estimator's own setting if that may be as good."""
+        """The one that is surest to be better than the estimator's own setting."""
         return self.choice(np.arange(len(self.splits)))
 
     def choice(self, places: Index) -> Candidate:
         """The same of some splits."""
-        finished = self.finished
-        best = max(finished, key=lambda c: self.scores(c)[places].mean())
-        start = self.grid.start
-        if start not in finished or self.lead(best, start, places).is_clear(_CLEAR):
-            return best
-        return start
+        finished, start = self.finished, self.grid.start
+        if start not in finished:
+            return max(finished, key=lambda c: self.scores(c)[places].mean())
+        # Of equal ones the first: its own, which is above itself by 0.
+        own_first = [start, *(c for c in finished if c != start)]
+        return max(own_first, key=lambda c: self.lead(c, start, places).bound(_DOUBT))
 
     def lead(
         self, one: Candidate, other: Candidate, places: Index | None = None

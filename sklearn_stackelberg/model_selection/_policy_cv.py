@@ -60,9 +60,9 @@ class StackelbergPolicyCV(MetaEstimatorMixin, BaseEstimator):
     estimator's own, at two levels of λ and ridge, then λ, β and ridge around the best,
     and onward where that helped. All are compared on the same splits; three of four are
     dropped after each. Those of the same features share them, the estimate of the
-    behaviour policy and the features that they are scored in. The best is chosen if its
-    score is higher than that of the estimator's own setting by more than a standard
-    error. ``docs/search.md`` says more.
+    behaviour policy and the features that they are scored in. Chosen is what is surest
+    to be better than the estimator's own setting: whose score is higher by the most,
+    less two standard errors. ``docs/search.md`` says more.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ class StackelbergPolicyCV(MetaEstimatorMixin, BaseEstimator):
         γ. None is the estimator's own, 0.99.
     lams, betas, ridges, supports : sequence of float
         What `lam`, `beta`, `ridge` and `support` are chosen among, > 0 or, for the last
-        two, >= 0.
+        two, >= 0; among `supports` may be ``"auto"``.
     kernels : sequence, default=("both", "local", "linear")
         ``"both"`` is the estimator's kernel with linear terms, ``"local"`` without, and
         ``"linear"`` functions linear in the standardised states; of continuous actions,
@@ -170,7 +170,7 @@ class StackelbergPolicyCV(MetaEstimatorMixin, BaseEstimator):
         ridges: Sequence[float] = (0.0, 1e-5, 1e-4, 1e-3),
         kernels: Sequence[Any] = ("both", "local", "linear"),
         bandwidths: Sequence[Any] = ("relevance", 0.5, 1.0, 2.0),
-        supports: Sequence[float] = (0.01, 0.2),
+        supports: Sequence[float | str] = ("auto", 0.01),
         cv: Any = None,
         scoring: Scorer | None = None,
         confidence_level: float = 0.95,

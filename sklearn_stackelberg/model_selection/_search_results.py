@@ -118,12 +118,19 @@ def in_words(halving: Halving, tuned: Tuned, value: SelectedValue | None) -> str
     others = [c for c in finished if c not in (chosen, start)]
     if others and chosen != start:
         differs = _text(_changed(grid.params(chosen), grid.params(others[0])))
-        sure = halving.lead(chosen, others[0]).is_clear(_SURE)
-        lines.append(
-            f"The next best, {differs}, is behind by "
-            f"{_lead(halving, chosen, others[0])}: "
-            + ("that is no noise." if sure else "which may be noise.")
-        )
+        lead = halving.lead(chosen, others[0])
+        if lead.mean < 0.0:
+            lines.append(
+                f"The highest score, of {differs}, is higher by "
+                f"{_lead(halving, others[0], chosen)}, and less sure to be better than "
+                "the estimator's own."
+            )
+        else:
+            noise = "is no noise" if lead.bound(_SURE) > 0.0 else "may be noise"
+            lines.append(
+                f"The next best, {differs}, is behind by "
+                f"{_lead(halving, chosen, others[0])}, which {noise}."
+            )
     lines.extend(_next(halving, chosen, n_failed))
     if value is not None:
         low, high = value.confidence_interval

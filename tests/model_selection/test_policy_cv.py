@@ -36,6 +36,10 @@ from sklearn_stackelberg.model_selection import (
     FittedQScorer,
     _search_results,
 )
+from sklearn_stackelberg.model_selection._grid import Grid
+from sklearn_stackelberg.model_selection._halving import Halving
+from sklearn_stackelberg.model_selection._held_out import Outcome
+from sklearn_stackelberg.model_selection._search_results import in_words
 from sklearn_stackelberg.networks import MLP
 from sklearn_stackelberg.solvers import ClosedForm, Stochastic
 
@@ -90,7 +94,7 @@ def test_scores_are_those_of_a_search_that_shares_nothing(fitted):
     for place, params in enumerate(results["params"]):
         # Behind features that were drawn otherwise, so is the forest of the support.
         own = params["bandwidth"] != 2.0 and params["q_function"] == "kernel"
-        if params["support"] > 0.0 and not own:
+        if params["support"] != 0.0 and not own:
             continue
         n_scored = results["n_splits_scored"][place]
         for k, (train, test) in enumerate(parts[:n_scored]):
@@ -98,7 +102,7 @@ def test_scores_are_those_of_a_search_that_shares_nothing(fitted):
             found = results[f"split{k}_test_score"][place]
             assert_allclose(found, alone, rtol=1e-8)
         compared.append((params["support"], params["q_function"]))
-    assert {*compared} == {(0.2, "kernel"), (0.0, "kernel")}
+    assert {*compared} == {("auto", "kernel"), (0.0, "kernel")}
     assert is_full(results).any()
 
 
@@ -134,11 +138,49 @@ def test_the_estimators_own_setting_is_tried_first_on_all_splits(fitted):
     assert not results["dropped"][0]
 
 
-def test_the_best_is_the_best_or_the_estimators_own(fitted):
+def scored(**scores):
+    """Halving of the estimator's own λ of 10 and others, by scores on three splits."""
+    lams = [float(name[1:]) for name in scores]
+    hp = Hyperparameters.from_estimator(policy(lam=10.0))
+    some = dict(betas=(), ridges=(), kernels=(), bandwidths=(), supports=())
+    grid = Grid(hp, False, False, lams=lams, **some)
+    halving = Halving(grid, [None] * 3, None, 0)
+    for lam, found in zip(lams, scores.values(), strict=True):
+        place = sorted(lams).index(lam)
+        candidate = grid.moved(grid.start, lam=place)
+        halving.found[candidate] = [Outcome(score, 0.0, 0.0) for score in found]
+    return grid, halving
+
+
+@pytest.mark.parametrize(
+    ("scores", "lam"),
+    [
+        # Higher, and as surely so as it is seldom.
+        (dict(_10=[1.0, 1.0, 1.0], _30=[1.1, 1.1, 1.1]), 30.0),
+        # Much higher, and by one split.
+        (dict(_10=[1.0, 1.0, 1.0], _30=[1.0, 1.0, 9.0]), 10.0),
+        (dict(_10=[1.0, 1.0, 1.0], _30=[1.0, 1.0, 9.0], _1=[1.1, 1.2, 1.1]), 1.0),
+        # Nothing else, or no score of its own.
+        (dict(_10=[1.0, 1.0, 1.0], _30=[1.0, 1.0, 1.0]), 10.0),
+        (dict(_10=[1.0, np.nan, 1.0], _30=[0.0, 0.5, 0.0], _1=[0.0, 0.1, 0.0]), 30.0),
+    ],
+)
+def test_what_is_surest_to_be_better_is_chosen(scores, lam):
+    grid, halving = scored(**scores)
+    assert grid.params(halving.chosen)["lam"] == lam
+
+
+def test_the_summary_names_a_higher_score_that_is_less_sure():
+    _, halving = scored(_10=[1, 1, 1], _30=[1, 1, 9], _1=[1.1, 1.2, 1.1])
+    words = in_words(halving, None, None)
+    assert "The highest score, of lam=30.0, is higher by 2.5" in words
+    assert "less sure to be better than the estimator's own" in words
+
+
+def test_the_results_are_of_what_was_chosen(fitted):
     results = fitted.cv_results_
     full = np.flatnonzero(is_full(results))
     best = full[np.argmax(results["mean_test_score"][full])]
-    assert fitted.best_index_ in (best, 0)
     assert results["rank_test_score"][best] == 1
     assert fitted.best_score_ == results["mean_test_score"][fitted.best_index_]
     assert fitted.best_params_ == results["params"][fitted.best_index_]
