@@ -23,6 +23,7 @@ SETTINGS: tuple[dict[str, Any], ...] = (
     {"lam": 3.0},
     {"lam": 30.0},
     {"support": 0.0},
+    {"max_iter": 50},
     {"action_distribution": "gaussian"},
 )
 CHOSEN_BY = (
