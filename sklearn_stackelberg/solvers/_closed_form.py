@@ -199,6 +199,10 @@ class _Stopped(Exception):
     """The observer has seen enough."""
 
 
+class _Arrived(Exception):
+    """What is left to gain is not worth an evaluation."""
+
+
 class _Search:
     """One run of the solver: where it is, and the best it has seen."""
 
@@ -323,24 +327,52 @@ class _Search:
             response = self.best
             if response.is_released or not torch.equal(theta, response.theta):
                 response = BestResponse(self.lstd, theta, self.lam, self.beta)
+                if self._foretells_nothing(response):
+                    self.record(response)
+                    raise _Arrived
             derivative = response.total_derivative()
             self.record(response, derivative)
             loss = (zero - response.credible_value) / unit
             uphill = derivative if response.is_possible else -derivative
             return loss, -uphill.numpy().ravel() / unit
 
-        found = minimize(
-            objective,
-            start.numpy().ravel(),
-            jac=True,
-            method="L-BFGS-B",
-            # A softmax that is nearly decided has a small gradient far from any
-            # maximum, so that gtol must not end the phase.
-            options={"maxiter": self.max_iter, "ftol": self.solver.tol, "gtol": 0.0},
-        )
-        self.n_iter += found.nit
+        def count(_: object) -> None:
+            self.n_iter += 1
+
+        try:
+            found = minimize(
+                objective,
+                start.numpy().ravel(),
+                jac=True,
+                method="L-BFGS-B",
+                callback=count,
+                # A softmax that is nearly decided has a small gradient far from any
+                # maximum, so that gtol must not end the phase.
+                options={
+                    "maxiter": self.max_iter,
+                    "ftol": self.solver.tol,
+                    "gtol": 0.0,
+                },
+            )
+        except _Arrived:
+            return ""
         # Status 1: L-BFGS-B ran out of iterations.
         return self._shortfall("max_iter", self.max_iter) if found.status == 1 else ""
+
+    def _foretells_nothing(self, tried: BestResponse) -> bool:
+        """Whether on the way to a worse point of a long log v gains less than tol.
+
+        By the parabola through both values with the slope at the best.
+        """
+        best, more = self.best, tried.credible_value - self.best.credible_value
+        few = not self.gained_on_part or best.is_released
+        if few or more > 0.0 or not tried.is_possible:
+            return False
+        slope = float((best.total_derivative() * (tried.theta - best.theta)).sum())
+        if slope <= 0.0:
+            return False
+        # Eq. (85) of docs/game.md.
+        return slope**2 / (4.0 * (slope - more)) < self.solver.tol * self._total_gain()
 
     def individual_phase(self) -> str:
         """Steps along ∂_θ v at fixed w, each as long as a mirror step."""

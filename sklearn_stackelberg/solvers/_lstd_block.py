@@ -240,7 +240,12 @@ class DiscreteBlock:
             index = self._initial[some]
             yield read(self._local(index)), self._prior(index), share[some]
 
-    def fixed_sums(self) -> tuple[Tensor, ...]:
+    def first_sums(self, theta: Tensor) -> tuple[Tensor, ...]:
+        """`fixed_sums` and `sums`, by one pass over the features."""
+        read = self._pass()
+        return (*self.fixed_sums(read), *self.sums(theta, read))
+
+    def fixed_sums(self, read: FeatureRows | None = None) -> tuple[Tensor, ...]:
         """What θ does not move.
 
         By block of M, ZᵀΦ/n and −γ Zᵀ(1 − terminated)Φ'/n of rows with a choice,
@@ -250,7 +255,7 @@ class DiscreteBlock:
         actions, m, n = self.settings.n_actions, self.n_features, self.settings.total
         gram, following = self._zeros(actions, m, m), self._zeros(actions, m, m)
         reward = self._zeros(actions, m)
-        read = self._pass()
+        read = read or self._pass()
         for action, index in self._by_action(np.arange(len(self.rows.state))):
             z = read(self._local(self.rows.state[index]))  # (k, m)
             weighted = weigh(z, self.rows.weight, index)
@@ -294,7 +299,9 @@ class DiscreteBlock:
                 out[action, :, other] += z[some].T @ after[some]
         return out
 
-    def sums(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+    def sums(
+        self, theta: Tensor, read: FeatureRows | None = None
+    ) -> tuple[Tensor, Tensor]:
         """What θ moves of M, (A, m, A, m), less its last action, and of b, (A, m)."""
         actions, m = self.settings.n_actions, self.n_features
         given, theta = theta, theta.to(self.device, self.dtype)
@@ -310,7 +317,7 @@ class DiscreteBlock:
         longest = max((len(chunk.state) for chunk in self._chunks), default=0)
         # One for all chunks: memory taken anew costs more than what is written there.
         room = torch.empty(longest * wide * m, dtype=self.dtype, device=self.device)
-        read = self._pass()
+        read = read or self._pass()
         for chunk, z, after in self._read(read):  # (k, m) each
             probabilities = action_probabilities(after, theta, chunk.prior)
             kept.append(probabilities)

@@ -214,10 +214,12 @@ class DiscreteLSTD(LSTDSystem):
             nothing = torch.empty(0)
             c, b = (reward / self.total).ravel(), self.blocks[0].fixed_b()
             return nothing, nothing, nothing, c, b
-        found = self._tree_sum("fixed_sums")
-        gram, following, settled, reward, b = found
-        prior = self.ridge * torch.eye(m, dtype=torch.float64, device=gram.device)
-        return gram + prior, following, settled, reward.ravel().cpu(), b
+        return self._with_ridge(*self._tree_sum("fixed_sums"))
+
+    def _with_ridge(self, gram: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
+        prior = self.ridge * torch.eye(self.n_features, dtype=torch.float64)
+        following, settled, reward, b = others
+        return gram + prior.to(gram), following, settled, reward.ravel().cpu(), b
 
     def weights(self, flat: Tensor) -> Tensor:
         return flat.reshape(self.n_actions, -1).T
@@ -249,11 +251,17 @@ class DiscreteLSTD(LSTDSystem):
 
     def __call__(self, theta: Tensor) -> LinearSystem:
         actions, m = self.n_actions, self.n_features
+        moved: tuple[Tensor, ...] = ()
+        if not self.has_few_rows and "_fixed" not in self.__dict__:
+            # Features that are not kept are computed once for both.
+            *fixed, M, b = self._tree_sum("first_sums", theta)
+            self.__dict__["_fixed"] = self._with_ridge(*fixed)
+            moved = M, b
         gram, following, settled, c, fixed_b = self._fixed
         if self.has_few_rows:
             b = fixed_b + self.blocks[0].initial_sums(theta)
             return LinearSystem(self._few_rows(theta), self._values_at(b), c)
-        M, b = self._tree_sum("sums", theta)
+        M, b = moved or self._tree_sum("sums", theta)
         M[:, :, -1] = following - M[:, :, :-1].sum(dim=2)
         if settled.any():
             M += settled
