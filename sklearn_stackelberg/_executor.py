@@ -150,6 +150,11 @@ def free_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
+def n_threads() -> int:
+    """As many as torch would use, or the fit that is under way may."""
+    return _threads_of_fit.get() or torch.get_num_threads()
+
+
 def map_blocks(
     function: Callable[[Item], Result], items: Sequence[Item]
 ) -> Iterator[Result]:
@@ -160,11 +165,10 @@ def map_blocks(
     by several need not be equal to the bit to that by one, and several that share busy
     cores wait for one another at the end of every product.
     """
-    n_threads = _threads_of_fit.get() or torch.get_num_threads()
     # Of one item the products have torch's threads: in a fit that is alone, one.
-    is_alone = n_threads == 1 or len(items) == 1
+    is_alone = n_threads() == 1 or len(items) == 1
     with one_blas_thread():
-        yield from (map if is_alone else _pool(n_threads).map)(function, items)
+        yield from (map if is_alone else _pool(n_threads()).map)(function, items)
 
 
 def tree_sum(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -173,16 +173,18 @@ class KernelFeatures:
         median = median_bandwidth(rows, record.metric, rng)
         return np.concatenate([lengths, median[n_states:]])
 
-    def _project(self, rows: Floats, landmark_weights: Floats) -> Floats:
+    def _project(
+        self, rows: Floats, landmark_weights: Floats, out: Floats | None = None
+    ) -> Floats:
         refuse_negative(self.kernel_, rows)
         kernel, landmarks = self.bound_kernel(), self.landmarks_
         weights = landmark_weights.astype(self.dtype, copy=False)
-
-        def projected(some: Floats) -> Floats:
-            return np.asarray(kernel(some, landmarks), dtype=self.dtype) @ weights
-
-        width = weights.shape[1]
-        return in_batches(projected, rows, width, self.dtype, held=len(landmarks))
+        if out is None:
+            out = np.empty((len(rows), weights.shape[1]), dtype=self.dtype)
+        for batch in _batches(rows, max(weights.shape[1], len(landmarks)), self.dtype):
+            gram = np.asarray(kernel(rows[batch], landmarks), dtype=self.dtype)
+            np.matmul(gram, weights, out=out[batch])
+        return out
 
     def _similarity(self, rows: Floats) -> Floats:
         """k(x, x) / κ of rows, (n,): the features reach it at the landmarks alone."""
@@ -333,7 +335,7 @@ class LandmarkFeatures(KernelFeatures):
         out = np.empty((len(states), self.n_features_out_), dtype=self.dtype)
         # Beside one another as they are made: both and their copy are a lot of memory.
         for some in row_batches(out):
-            out[some, :width] = self._project(states[some], self.projection_)
+            self._project(states[some], self.projection_, out[some, :width])
             out[some, width:] = self.linear_.transform(states[some])
         return out
 
@@ -378,20 +380,21 @@ class LandmarkFeatures(KernelFeatures):
 
 
 def in_batches(
-    function: Callable[[Floats], Floats],
-    rows: Floats,
-    width: int,
-    dtype: str,
-    held: int | None = None,
+    function: Callable[[Floats], Floats], rows: Floats, width: int, dtype: str
 ) -> Floats:
-    """A function of rows, (n, width), that holds so many numbers of each at a time."""
+    """A function of rows, (n, width), of as many at a time as may be held."""
     out = np.empty((len(rows), width), dtype=dtype)
-    # Of some rows there is a number, of others a vector.
-    held = max(width if held is None else held, 1, *rows.shape[1:])
-    at_once = max(1, _BATCH_BYTES // (_BYTES_EACH[dtype] * held))
-    for batch in gen_batches(len(rows), at_once):
+    for batch in _batches(rows, width, dtype):
         out[batch] = function(rows[batch])
     return out
+
+
+def _batches(rows: Floats, held: int, dtype: str) -> Iterator[slice]:
+    """Rows of each of which so many numbers are held at a time."""
+    # Of some rows there is a number, of others a vector.
+    held = max(held, 1, *rows.shape[1:])
+    at_once = max(1, _BATCH_BYTES // (_BYTES_EACH[dtype] * held))
+    return gen_batches(len(rows), at_once) if len(rows) else iter(())
 
 
 # Landmark directions below this share of the largest eigenvalue are dropped: dividing

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 
+from .._executor import map_blocks
 from .._linalg import LinearSystem, iterated
 from .._typing import Floats, Index
 from .._validation import check_table_size
@@ -88,10 +89,15 @@ class FittedQSystem:
         # 1 − γ of b: values here are returns, not averages.
         left = self.ridge / data.total * np.eye(features.size)
         right, start = np.zeros((2, features.size))
-        for batch in batches(len(data)):
+
+        def sums(batch: slice) -> tuple[Floats, Floats]:
             p = weight[batch]
-            left += features.moments(batch, p, self.carried[batch])
-            right += features.crossed(batch, p, self.reward[batch])
+            moments = features.moments(batch, p, self.carried[batch])
+            return moments, features.crossed(batch, p, self.reward[batch])
+
+        for moments, crossed in map_blocks(sums, list(batches(len(data)))):
+            left += moments
+            right += crossed
         for batch in batches(len(data.initial_state)):
             initial = data.initial_state[batch]
             start += features.weighted_mean(initial, start_weight[batch])
@@ -180,7 +186,8 @@ class FittedQ:
         # inverse needs that of M and of a matrix of the episode's own size.
         inverse = self.linear.solve(np.eye(self.weight.size))
         out = self.residual.copy()
-        for rows in jackknife.row_groups(data.pieces):
+
+        def leave_out(rows: Index) -> None:
             reached = system.features.times(rows, inverse.T)  # M⁻¹ z_i p_i
             reached *= data.weight[rows, None]
             difference = system.difference(rows)
@@ -188,12 +195,14 @@ class FittedQ:
                 out[rows] = jackknife.rows_without_themselves(
                     difference, reached, self.residual[rows]
                 )
-                continue
+                return
             cuts = np.flatnonzero(np.diff(data.pieces[rows])) + 1
             for own in np.split(np.arange(len(rows)), cuts):
                 out[rows[own]] = jackknife.without_itself(
                     difference[own], reached[own], self.residual[rows[own]]
                 )
+
+        list(map_blocks(leave_out, list(jackknife.row_groups(data.pieces))))
         return out
 
     @cached_property

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.random import RandomState
 
+from .._executor import one_blas_thread
 from .._typing import Floats
 from ..kernels._choice import choose_kernel
 from ..kernels._columns import are_finite
@@ -149,9 +150,11 @@ def fit_holdout_evaluator(
     if classes is not None and len(np.setdiff1d(classes, log.action)):
         return None
     evaluation = HoldoutEvaluation(log, discount, joined, steps)
-    fit = evaluation.fit(policy)
-    value = vars(evaluation.value(fit))
-    return HoldoutEvaluator(**value, uncertainty=QUncertainty.of(fit))
+    # Of matrices of a few hundred columns threads of BLAS wait for one another.
+    with one_blas_thread():
+        fit = evaluation.fit(policy)
+        value = vars(evaluation.value(fit))
+        return HoldoutEvaluator(**value, uncertainty=QUncertainty.of(fit))
 
 
 def _system(data: EvaluationData, discount: float) -> FittedQSystem:

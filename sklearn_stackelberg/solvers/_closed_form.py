@@ -371,7 +371,7 @@ class _Search:
         slope = float((best.total_derivative() * (tried.theta - best.theta)).sum())
         if slope <= 0.0:
             return False
-        # Eq. (85) of docs/game.md.
+        # Eq. (83) of docs/game.md.
         return slope**2 / (4.0 * (slope - more)) < self.solver.tol * self._total_gain()
 
     def individual_phase(self) -> str:

@@ -303,5 +303,7 @@ def count_blocks(n_rows: int, n_actions: int, n_features: int) -> int:
     if 8 * (n_actions * n_features) ** 2 > _MATRIX_BYTES:
         return 1
     many = max(1, n_rows // per_block)
+    # Of three blocks, two threads have one each and then one has the last.
+    many += many > 1 and many % 2
     long = max(per_block, _LONG_BLOCK_ROWS)
     return min(many, max(_MANY_BLOCKS, n_rows // long))

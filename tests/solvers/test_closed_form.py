@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -32,6 +33,7 @@ from sklearn_stackelberg.solvers import ClosedForm, ProblemSpec, SolverState
 from sklearn_stackelberg.solvers import _best_response as best_response
 from sklearn_stackelberg.solvers import _lstd_discrete as lstd_discrete
 from sklearn_stackelberg.solvers._base import History
+from sklearn_stackelberg.solvers._closed_form import _Search
 from sklearn_stackelberg.solvers._lstd_discrete import DiscreteLSTD
 
 EXACT = {"rtol": 1e-11, "atol": 1e-13}
@@ -752,6 +754,30 @@ def test_a_long_log_is_searched_on_a_part_and_evaluated_as_a_whole(monkeypatch):
     assert found.value == pytest.approx(on_the_whole, rel=1e-12)
     assert found.value == max(found.history.entries["value"])
     assert found.value == pytest.approx(direct.value, rel=0.02)
+
+
+@pytest.mark.parametrize(("slope", "bend"), [(0.5, 0.6), (0.1, 2.0), (0.1, 0.05)])
+@pytest.mark.parametrize("gained_on_part", [0.0, 1.0])
+def test_what_is_left_on_the_way_to_a_worse_point_is_foretold(
+    slope, bend, gained_on_part
+):
+    search = _Search(ClosedForm(tol=1e-2), None, 1.0, 1.0, None)
+    search.gained_on_part, search.first_value = gained_on_part, 0.0
+    derivative = torch.full((1,), slope)
+    search.best = SimpleNamespace(
+        credible_value=1.0,
+        is_released=False,
+        theta=torch.zeros(1),
+        total_derivative=lambda: derivative,
+    )
+    at_one = 1.0 + slope - bend
+    tried = SimpleNamespace(
+        credible_value=at_one, is_possible=True, theta=torch.ones(1)
+    )
+    # The most that v = 1 + slope t - bend t² gains, of what was gained on both.
+    worthless = slope**2 / (4 * bend) < 1e-2 * (1.0 + gained_on_part)
+    expected = gained_on_part > 0.0 and at_one <= 1.0 and worthless
+    assert search._foretells_nothing(tried) == expected
 
 
 @pytest.mark.parametrize("horizon", [10, 20, 50])

@@ -65,7 +65,7 @@ def test_sums_of_blocks_are_the_sums_of_all_rows(
     request.getfixturevalue("short_blocks")
     monkeypatch.setattr(lstd_discrete, "_GATHERED_BYTES", 0)
     blocks = make_system(**settings, computed=computed)
-    assert (len(whole.blocks), len(blocks.blocks)) == (1, 7)
+    assert (len(whole.blocks), len(blocks.blocks)) == (1, 8)
     theta = random_theta(whole)
     a, b = (BestResponse(system, theta, 2.0, 0.1) for system in (whole, blocks))
     for name in ("M", "b", "c"):
@@ -137,7 +137,7 @@ def test_which_blocks_keep_their_features_changes_no_bit(short_blocks, monkeypat
     monkeypatch.setattr(lstd_discrete, "_HELD_TABLE", 0)
     found = []
     n_bytes = 120 * 3 * 8
-    for share, n_kept in ((0.0, 7), (0.5, 3), (1.0, 0)):
+    for share, n_kept in ((0.0, 8), (0.5, 4), (1.0, 0)):
         monkeypatch.setattr(lstd_discrete, "_COMPUTED_TABLE", share * n_bytes)
         system = make_system(computed=True)
         assert [part.keeps_table for part in system._parts].count(True) == n_kept
