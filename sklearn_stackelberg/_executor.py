@@ -5,11 +5,10 @@ Here by a loop or by threads; `_dask_executor` sums them on the workers of a cli
 
 from __future__ import annotations
 
-import ctypes
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
 from itertools import repeat
@@ -142,12 +141,6 @@ def one_torch_thread() -> Iterator[None]:
 
 _pools: dict[int, ThreadPoolExecutor] = {}
 _pools_lock = Lock()
-
-
-def free_memory() -> None:
-    """Give the system what glibc, if it is there, keeps of what threads let go of."""
-    with suppress(AttributeError, OSError, TypeError):
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def n_threads() -> int:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
+import mmap
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -56,8 +59,11 @@ class StoredRows:
         # A slice that stands in one piece is one read.
         index = self.index[key]
         if isinstance(key, slice) and len(index) and _is_one_piece(index):
-            return np.array(self.table[index[0] : index[-1] + 1])
-        return np.asarray(self.table[index])
+            found = np.array(self.table[index[0] : index[-1] + 1])
+        else:
+            found = np.asarray(self.table[index])
+        _release_pages(self.table)
+        return found
 
     def __array__(
         self, dtype: np.dtype[Any] | None = None, copy: bool | None = None
@@ -127,6 +133,20 @@ class ComputedRows:
 def folder_of(rows: object) -> str | None:
     """The folder of the file that rows are stored in, which goes with it."""
     return getattr(getattr(rows, "owner", None), "path", None)
+
+
+def _release_pages(table: Floats) -> None:
+    """Let go of a file's pages, which count as memory of the process once read."""
+    mapped = getattr(table, "_mmap", None)
+    # Not every system can be told so.
+    if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)
+
+
+def free_memory() -> None:
+    """Give the system what glibc, if it is there, keeps of what threads let go of."""
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _is_one_piece(index: Index) -> bool:

@@ -41,7 +41,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
 ]
 
-N_ROWS, N_BLOCKS = 300, 7
+N_ROWS, N_BLOCKS = 300, 8
 
 
 # Port 0, any that is free: Dask warns where another cluster has its own.

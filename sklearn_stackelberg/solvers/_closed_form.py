@@ -12,7 +12,7 @@ from scipy.optimize import minimize
 from sklearn.base import BaseEstimator, clone
 from torch import Tensor
 
-from .._executor import free_memory
+from .._stored_rows import free_memory
 from .._typing import Floats
 from .._validation import check_rules
 from ._base import (

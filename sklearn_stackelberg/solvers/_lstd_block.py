@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -83,8 +83,6 @@ class _Chunk(NamedTuple):
     state: Index
     next_state: Index
     weight: Tensor  # −γ (1 − terminated) / n, times that of the row, (k, 1)
-
-    prior: Tensor | None  # of the policy's actions in the next states, (k, A)
     initial: Tensor | None  # shares of next states that are initial too, (k, 1)
 
     def read(self, features: FeatureRows) -> tuple[Tensor, Tensor]:
@@ -177,13 +175,15 @@ class DiscreteBlock:
             self._local(rows.state[index]),
             self._local(rows.next_state[index]),
             self._column(-carried / self.settings.total),
-            self._prior(rows.next_state[index]),
             self._column(initial) if initial.any() else None,
         )
 
     def _local(self, index: Index) -> Index:
         """Where a pass has the features of states."""
-        return index if self._states is None else np.searchsorted(self._states, index)
+        if self._states is None:
+            return index
+        # Half of it: of a long log each number that is kept of a row counts.
+        return cast(Index, np.searchsorted(self._states, index).astype(np.int32))
 
     def _pass(self) -> FeatureRows:
         """How features are read in one pass over the block."""
@@ -213,6 +213,13 @@ class DiscreteBlock:
         if self.log_prior is None:
             return None
         return self.log_prior.index_select(0, torch.from_numpy(index)).to(self.device)
+
+    def _probabilities(self, chunk: _Chunk, after: Tensor, theta: Tensor) -> Tensor:
+        """π(·|s') of the chunk's rows, (k, A)."""
+        states = chunk.next_state
+        if self.log_prior is not None and self._states is not None:
+            states = self._states[states]
+        return action_probabilities(after, theta, self._prior(states))
 
     def _by_action(self, which: Index) -> Iterator[tuple[int, Index]]:
         """Chunks of these rows that share their logged action."""
@@ -319,7 +326,7 @@ class DiscreteBlock:
         room = torch.empty(longest * wide * m, dtype=self.dtype, device=self.device)
         read = read or self._pass()
         for chunk, z, after in self._read(read):  # (k, m) each
-            probabilities = action_probabilities(after, theta, chunk.prior)
+            probabilities = self._probabilities(chunk, after, theta)
             kept.append(probabilities)
             if chunk.initial is not None:
                 b += (probabilities * chunk.initial).T @ after
@@ -387,7 +394,7 @@ class DiscreteBlock:
             if is_kept:
                 probabilities = kept[number]
             else:
-                probabilities = action_probabilities(after, theta, chunk.prior)
+                probabilities = self._probabilities(chunk, after, theta)
             total += product(after.T, softmax_vjp(probabilities, gradient))
         for features, prior, share in self._read_initial(read):
             probabilities = action_probabilities(features, theta, prior)

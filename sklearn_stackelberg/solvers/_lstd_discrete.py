@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._executor import LOCAL, active_executor, free_memory, one_torch_thread
+from .._executor import LOCAL, active_executor, one_torch_thread
 from .._linalg import LinearSystem
 from .._problem.rows import (
     HELD_BYTES,
@@ -33,6 +33,7 @@ from .._problem.rows import (
     abs_quantile,
 )
 from .._sampling import fixed_sample
+from .._stored_rows import free_memory
 from .._typing import Index
 from ..policies._base import NEVER, advantages
 from ..policies._softmax import softmax_of
@@ -153,6 +154,7 @@ class DiscreteLSTD(LSTDSystem):
     def blocks(self) -> Sequence[Any]:
         # Not before they are summed: a search begins on a part of the log.
         make = partial(DiscreteBlock, settings=self._settings)
+        free_memory()
         with self._threads():
             return self._executor.place(make, self._parts)
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import check_array
 
-from .._stored_rows import StoredRows
+from .._stored_rows import StoredRows, free_memory
 from ._blocks import (
     Source,
     one_table,
@@ -114,6 +114,7 @@ class FromBlocks:
         parts = read_blocks(blocks, needed)
         found: Self = _store_blocks(parts, make, log.concatenate, episode, folder)
         release_unused()
+        free_memory()
         return found
 
 
@@ -224,8 +225,10 @@ class _Store:
 
     def _checked(self, states: Any, name: str) -> NDArray[np.floating]:
         refuse_words(states, name)
+        # Of what has no types of numpy scikit-learn makes double precision.
+        plain = np.asarray(states)
         found = check_array(
-            states,
+            plain if plain.dtype.kind == "f" else states,
             dtype=[np.float64, np.float32],
             ensure_all_finite=False,
             input_name=name,
