@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
 from itertools import repeat
-from threading import Barrier, Lock
+from threading import Barrier, Lock, current_thread
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -139,6 +139,8 @@ def one_torch_thread() -> Iterator[None]:
                 torch.set_num_threads(_torch_before)
 
 
+_POOL = "sklearn_stackelberg"  # what its threads are called
+
 _pools: dict[int, ThreadPoolExecutor] = {}
 _pools_lock = Lock()
 
@@ -158,8 +160,9 @@ def map_blocks(
     by several need not be equal to the bit to that by one, and several that share busy
     cores wait for one another at the end of every product.
     """
-    # Of one item the products have torch's threads: in a fit that is alone, one.
-    is_alone = n_threads() == 1 or len(items) == 1
+    # Of one item the products have torch's threads: in a fit that is alone, one. And a
+    # thread of the pool that waited for others of it might wait for ever.
+    is_alone = n_threads() == 1 or len(items) == 1 or _is_of_pool()
     with one_blas_thread():
         yield from (map if is_alone else _pool(n_threads()).map)(function, items)
 
@@ -206,6 +209,10 @@ def add_to(left: tuple[Tensor, ...], right: tuple[Tensor, ...]) -> tuple[Tensor,
     return tuple(a + b if a.requires_grad else a.add_(b) for a, b in pairs)
 
 
+def _is_of_pool() -> bool:
+    return current_thread().name.startswith(_POOL)
+
+
 def _pool(n_threads: int) -> ThreadPoolExecutor:
     """Threads of one BLAS thread each, kept for the life of the process."""
     with _pools_lock:
@@ -215,7 +222,7 @@ def _pool(n_threads: int) -> ThreadPoolExecutor:
 
 
 def _start_pool(n_threads: int) -> ThreadPoolExecutor:
-    pool = ThreadPoolExecutor(n_threads, "sklearn_stackelberg")
+    pool = ThreadPoolExecutor(n_threads, _POOL)
     started = Barrier(n_threads)
 
     def limit() -> None:

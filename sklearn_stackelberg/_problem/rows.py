@@ -155,7 +155,8 @@ def feature_rows(
         return ComputedFeatures(transform, states, device, folder)
     if on_cpu:
         short = len(states) * n_features * itemsize <= HELD_BYTES
-        filled = _filled(transform, states, n_features, None if short else folder)
+        file = None if short else folder
+        filled = _filled(transform, states, n_features, file, n_features)
         if filled is None:
             return ComputedFeatures(transform, states, device)
         table = filled
@@ -174,9 +175,10 @@ def _filled(
     states: Floats | StoredRows,
     n_features: int,
     folder: str | None,
+    width: int | None = None,
 ) -> Tensor | None:
     """Features of all states, made by as many threads as torch has."""
-    batches = list(row_batches(states))
+    batches = list(row_batches(states, width))
     if folder is not None:
         try:
             return _filed(transform, states, n_features, batches, folder)

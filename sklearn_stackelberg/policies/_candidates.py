@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from sklearn.cluster import KMeans
 from torch import Tensor, nn
 
 from .._action_scale import ActionScale
@@ -170,6 +169,9 @@ def choose_candidates(
         return distinct.astype(float)
     if p == 1:
         return _quantiles(actions[:, 0].astype(float), count)[:, None]
+    # As long to import as a tenth of a short fit takes, which mostly needs no centres.
+    from sklearn.cluster import KMeans
+
     chosen = fixed_sample(len(actions), _CENTRE_ROWS)
     scale = ActionScale.of(actions)
     # Columns in units of their spread, so that no unit decides who is near whom.
