@@ -21,6 +21,9 @@ SIZES = (10_000, 100_000, 1_000_000)
 N_FEATURES, N_ACTIONS, N_LANDMARKS, N_THREADS = 8, 4, 200, 2
 EPISODE_LENGTH = 100
 
+# Rows that one thread is held against two on.
+ALONE = 100_000
+
 # Rows of which no next state is another row's state, and logs read in blocks.
 LOOSE, FROM_PARQUET = 1_000_000, (100_000, 1_000_000, 10_000_000)
 
@@ -37,6 +40,8 @@ def run(rows: Rows, side: str = "both", seeds: int | None = None) -> str:
         key = {"problem": f"{size} rows", "seed": 0, "method": "ours", "setting": {}}
         rows.once(key, partial(_in_process, size))
     if side != "peers":
+        key = {"problem": f"{ALONE} rows, one thread", "seed": 0, "method": "ours"}
+        rows.once(key | {"setting": {}}, partial(_in_process, ALONE, "one thread"))
         problem = f"{LOOSE} loose rows, rewards of noise"
         key = {"problem": problem, "seed": 0, "method": "ours", "setting": {}}
         rows.once(key, partial(_in_process, LOOSE, "loose"))
@@ -64,7 +69,7 @@ def _in_process(size: int, how: int | str = "linked") -> dict[str, Any]:
 
 
 def _run(how: str, size: int, given: int | str) -> dict[str, Any]:
-    n_threads = 1 if isinstance(given, int) else N_THREADS
+    n_threads = 1 if isinstance(given, int) or given == "one thread" else N_THREADS
     return run_module(__name__, how, size, given, n_threads=n_threads)
 
 
@@ -114,7 +119,7 @@ def read_log(how: str, size: int, given: str) -> Any:
         )
     if given == "loose":
         return loose_log(size)
-    return make_log(size, N_ACTIONS if given == "linked" else int(given))
+    return make_log(size, int(given) if given.isdigit() else N_ACTIONS)
 
 
 def make_log(size: int, n_actions: int = N_ACTIONS, seed: int = 0) -> Any:
@@ -156,7 +161,7 @@ def fit(how: str, size: int, given: str) -> dict[str, Any]:
 
     # Of many actions, given by their number.
     many = given.isdigit()
-    torch.set_num_threads(1 if many else N_THREADS)
+    torch.set_num_threads(1 if many or given == "one thread" else N_THREADS)
     from sklearn_stackelberg import StackelbergPolicyEstimator
     from sklearn_stackelberg.metrics import doubly_robust_value
 
