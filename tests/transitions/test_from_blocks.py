@@ -175,9 +175,14 @@ def test_a_fold_copies_no_states():
         assert_array_equal(fit(part).q_values(x), fit(expected[other[0]]).q_values(x))
 
 
-def test_single_precision_stays():
+@pytest.mark.parametrize("library", ["pandas", "pyarrow"])
+def test_single_precision_stays(library):
     table = make_table().astype({"x": "float32", "y": "float32"})
-    log = Transitions.from_blocks(cut(table, 9), **ROLES)
+    blocks = cut(table, 9)
+    if library == "pyarrow":
+        pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+        blocks = [pa.Table.from_pandas(block) for block in blocks]
+    log = Transitions.from_blocks(blocks, **ROLES)
     assert log.state.dtype == np.float32
     assert_same_log(log, Transitions.from_frame(table, **ROLES))
 
