@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
 from itertools import repeat
-from threading import Barrier, Lock, current_thread
+from threading import Barrier, Lock
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -139,15 +139,8 @@ def one_torch_thread() -> Iterator[None]:
                 torch.set_num_threads(_torch_before)
 
 
-_POOL = "sklearn_stackelberg"  # what its threads are called
-
 _pools: dict[int, ThreadPoolExecutor] = {}
 _pools_lock = Lock()
-
-
-def n_threads() -> int:
-    """As many as torch would use, or the fit that is under way may."""
-    return _threads_of_fit.get() or torch.get_num_threads()
 
 
 def map_blocks(
@@ -160,11 +153,11 @@ def map_blocks(
     by several need not be equal to the bit to that by one, and several that share busy
     cores wait for one another at the end of every product.
     """
-    # Of one item the products have torch's threads: in a fit that is alone, one. And a
-    # thread of the pool that waited for others of it might wait for ever.
-    is_alone = n_threads() == 1 or len(items) == 1 or _is_of_pool()
+    n_threads = _threads_of_fit.get() or torch.get_num_threads()
+    # Of one item the products have torch's threads: in a fit that is alone, one.
+    is_alone = n_threads == 1 or len(items) == 1
     with one_blas_thread():
-        yield from (map if is_alone else _pool(n_threads()).map)(function, items)
+        yield from (map if is_alone else _pool(n_threads).map)(function, items)
 
 
 def tree_sum(
@@ -209,10 +202,6 @@ def add_to(left: tuple[Tensor, ...], right: tuple[Tensor, ...]) -> tuple[Tensor,
     return tuple(a + b if a.requires_grad else a.add_(b) for a, b in pairs)
 
 
-def _is_of_pool() -> bool:
-    return current_thread().name.startswith(_POOL)
-
-
 def _pool(n_threads: int) -> ThreadPoolExecutor:
     """Threads of one BLAS thread each, kept for the life of the process."""
     with _pools_lock:
@@ -222,7 +211,7 @@ def _pool(n_threads: int) -> ThreadPoolExecutor:
 
 
 def _start_pool(n_threads: int) -> ThreadPoolExecutor:
-    pool = ThreadPoolExecutor(n_threads, _POOL)
+    pool = ThreadPoolExecutor(n_threads, "sklearn_stackelberg")
     started = Barrier(n_threads)
 
     def limit() -> None:

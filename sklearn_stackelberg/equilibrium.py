@@ -7,14 +7,13 @@ definite, since the follower minimises: Eqs. (43) and (44) of docs/game.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from ._executor import map_blocks
 from ._linalg import MatVec, conjugate_gradient, largest_eigenvalue
 from .solvers._best_response import BestResponse, LSTDSystem
 from .solvers._gauss_newton import BatchObjectives
@@ -80,7 +79,6 @@ def measure_equilibrium(
     ``lanczos_steps`` are products with D²_θ v, which is never formed.
     """
     part = system.subsample(_CURVATURE_ROWS)
-    _ = part.c  # summed once, before threads ask for it
 
     def derivative(at: Tensor) -> Tensor:
         return BestResponse(part, at, lam, beta).total_derivative()
@@ -96,9 +94,7 @@ def measure_equilibrium(
     return Equilibrium(
         leader_gradient_norm=float(at.total_derivative().norm()),
         leader_largest_curvature=largest_eigenvalue(
-            _differences(derivative, theta, system.dtype, map_blocks),
-            theta.numel(),
-            lanczos_steps,
+            _differences(derivative, theta, system.dtype), theta.numel(), lanczos_steps
         ),
         follower_gradient_norm=float(
             at.follower_gradient.norm() / sum(term.norm() for term in terms)
@@ -108,14 +104,11 @@ def measure_equilibrium(
 
 
 def _differences(
-    derivative: Callable[[Tensor], Tensor],
-    theta: Tensor,
-    dtype: torch.dtype,
-    each: Callable[..., Iterator[Tensor]] = map,
+    derivative: Callable[[Tensor], Tensor], theta: Tensor, dtype: torch.dtype
 ) -> MatVec:
     """Products with D²_θ v, on the CPU, by central differences of D_θ v.
 
-    Each costs two evaluations, which ``each`` maps, and is good to about ten digits.
+    Each costs two evaluations and is good to about ten digits.
     """
     # Where the error of the differences, of the step's square, meets that of rounding,
     # of one over it.
@@ -123,8 +116,8 @@ def _differences(
 
     def product(x: Tensor) -> Tensor:
         ahead = step * x.to(theta.device).reshape(theta.shape)
-        after, before = each(derivative, [theta + ahead, theta - ahead])
-        return (after - before).ravel().cpu() / (2.0 * step)
+        difference = derivative(theta + ahead) - derivative(theta - ahead)
+        return difference.ravel().cpu() / (2.0 * step)
 
     return product
 

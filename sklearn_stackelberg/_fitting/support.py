@@ -12,7 +12,6 @@ from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.metrics import pairwise_distances_argmin
 
 from .._action_scale import ActionScale
-from .._executor import n_threads
 from .._forest import Forest
 from .._sampling import fixed_sample
 from .._typing import Flags, Floats, Index
@@ -226,7 +225,6 @@ def _forest(
         max_features=None,
         criterion="entropy",
         random_state=rng,
-        n_jobs=n_threads(),
     )
     counted = None if weight is None else weight[rows]
     return forest.fit(columns[rows], codes[rows], counted)
@@ -280,7 +278,7 @@ class ActionRange:
         x = self.columns_.transform(states[chosen])
         targets = actions / center_and_spread(actions)[1]
         forest = RandomForestRegressor(
-            _TREES, min_samples_leaf=_RANGE_LEAF, random_state=rng, n_jobs=n_threads()
+            _TREES, min_samples_leaf=_RANGE_LEAF, random_state=rng
         ).fit(x, targets if targets.shape[1] > 1 else targets[:, 0])
         self.forest_ = Forest(forest)
         tail = tail_share(self.threshold)
