@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from tempfile import TemporaryFile
 from threading import Lock
 from typing import NamedTuple
@@ -133,6 +133,36 @@ class ComputedFeatures:
         """Those at an index, to be kept; None where a disk is full."""
         rows = StoredRows(self.states, index)
         return _filled(self.transform, rows, n_features, self.folder)
+
+
+class BlockPart(NamedTuple):
+    """The part of a log that a block sums.
+
+    ``features(index)`` gives φ of the states at ``index``, (k, m); ``log_prior`` is
+    added to the policy's logits there, (N, A); ``share`` is of each initial state of
+    the rows, as a share of the whole log's; ``keeps_table``: of computed features.
+    """
+
+    rows: Rows
+    share: Floats
+    features: FeatureRows
+    log_prior: Tensor | None
+    keeps_table: bool
+
+    def alone(self) -> BlockPart:
+        """With a table of states of its own, of features computed anew."""
+        features, rows, prior = self.features, self.rows, self.log_prior
+        assert isinstance(features, ComputedFeatures)
+        index = rows.state, rows.next_state, rows.initial
+        own = np.unique(np.concatenate(index))
+        state, next_state, initial = (np.searchsorted(own, one) for one in index)
+        return BlockPart(
+            rows._replace(state=state, next_state=next_state, initial=initial),
+            self.share,
+            replace(features, states=features.states[own], folder=None),
+            None if prior is None else prior[torch.from_numpy(own)],
+            self.keeps_table,
+        )
 
 
 def feature_rows(

@@ -8,14 +8,14 @@ is done where the features are, on a GPU if they lie there.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import NamedTuple, cast
 
 import numpy as np
 import torch
+from sklearn.utils import gen_batches
 from torch import Tensor
 
-from .._problem.rows import ComputedFeatures, FeatureRows, Rows, weigh
+from .._problem.rows import BlockPart, ComputedFeatures, FeatureRows, weigh
 from .._typing import Floats, Index
 from ..policies._base import NEVER
 from ..policies._softmax import action_probabilities, product, softmax_vjp
@@ -39,41 +39,12 @@ class BlockSettings(NamedTuple):
     discount: float
     total: float  # Σ weight of all rows
     chunk_rows: int
+    product_rows: int  # of them at once, in one product
     spread_columns: int  # of features times probabilities at once
     keeps_features: bool  # of rows gathered once
     keeps_initial: bool
     may_settle: bool  # whether M is small enough for a part of it to be kept
     places_initial: bool  # at rows that lead to them
-
-
-class BlockPart(NamedTuple):
-    """The part of a log that a block sums.
-
-    ``features(index)`` gives φ of the states at ``index``, (k, m); ``log_prior`` is
-    added to the policy's logits there, (N, A); ``share`` is of each initial state of
-    the rows, as a share of the whole log's; ``keeps_table``: of computed features.
-    """
-
-    rows: Rows
-    share: Floats
-    features: FeatureRows
-    log_prior: Tensor | None
-    keeps_table: bool
-
-    def alone(self) -> BlockPart:
-        """With a table of states of its own, of features computed anew."""
-        features, rows, prior = self.features, self.rows, self.log_prior
-        assert isinstance(features, ComputedFeatures)
-        index = rows.state, rows.next_state, rows.initial
-        own = np.unique(np.concatenate(index))
-        state, next_state, initial = (np.searchsorted(own, one) for one in index)
-        return BlockPart(
-            rows._replace(state=state, next_state=next_state, initial=initial),
-            self.share,
-            replace(features, states=features.states[own], folder=None),
-            None if prior is None else prior[torch.from_numpy(own)],
-            self.keeps_table,
-        )
 
 
 class _Chunk(NamedTuple):
@@ -266,10 +237,13 @@ class DiscreteBlock:
         for action, index in self._by_action(np.arange(len(self.rows.state))):
             z = read(self._local(self.rows.state[index]))  # (k, m)
             weighted = weigh(z, self.rows.weight, index)
-            gram[action] += weighted.T @ z
+            for piece in gen_batches(len(z), self.settings.product_rows):
+                gram[action] += weighted[piece].T @ z[piece]
             reward[action] += (weighted.T @ self._column(self.rows.reward[index]))[:, 0]
         for chunk, z, after in self._read(read):
-            following[chunk.action] += z.T @ (after * chunk.weight)
+            after = after * chunk.weight
+            for piece in gen_batches(len(z), self.settings.product_rows):
+                following[chunk.action] += z[piece].T @ after[piece]
         settled, b = self._sum_settled(read), self.fixed_b(read)
         if self._gathered is not None and self.settings.keeps_initial:
             self._table = None
@@ -302,8 +276,9 @@ class DiscreteBlock:
             after = after * chunk.weight
             for other in np.unique(only[index]):
                 mine = np.flatnonzero(only[index] == other)
-                some = torch.from_numpy(mine).to(self.device)
-                out[action, :, other] += z[some].T @ after[some]
+                for piece in gen_batches(len(mine), self.settings.product_rows):
+                    some = torch.from_numpy(mine[piece]).to(self.device)
+                    out[action, :, other] += z[some].T @ after[some]
         return out
 
     def sums(
@@ -321,7 +296,8 @@ class DiscreteBlock:
         kept: list[Tensor] = []
         self._kept = None if given.requires_grad else given, kept
         wide = min(max(1, self.settings.spread_columns // m), max(1, actions - 1))
-        longest = max((len(chunk.state) for chunk in self._chunks), default=0)
+        sizes = [len(chunk.state) for chunk in self._chunks]
+        longest = min(self.settings.product_rows, max(sizes, default=0))
         # One for all chunks: memory taken anew costs more than what is written there.
         room = torch.empty(longest * wide * m, dtype=self.dtype, device=self.device)
         read = read or self._pass()
@@ -332,8 +308,10 @@ class DiscreteBlock:
                 b += (probabilities * chunk.initial).T @ after
             share = probabilities * chunk.weight
             for first, last, some in self._spread(probabilities, wide):
-                left, right, part = z, after, share[:, first:last]
-                if some is not None:
+                part = share[:, first:last]
+                if isinstance(some, slice):
+                    left, right, part = z[some], after[some], part[some]
+                else:
                     left, right = z.index_select(0, some), after.index_select(0, some)
                     part = part.index_select(0, some)
                 out = room[: part.numel() * m].view(*part.shape, m)
@@ -346,16 +324,20 @@ class DiscreteBlock:
 
     def _spread(
         self, probabilities: Tensor, wide: int
-    ) -> Iterator[tuple[int, int, Tensor | None]]:
+    ) -> Iterator[tuple[int, int, Tensor | slice]]:
         """Next actions but the last, from one to another, and rows that take them."""
-        # A probability below rounding is part of the last action's. None is all rows.
+        size = self.settings.product_rows
+        # A probability below rounding is part of the last action's.
         likely = probabilities[:, :-1] > torch.finfo(self.dtype).eps
         if int(likely.sum()) > _DENSE_SHARE * likely.numel():
             for first in range(0, likely.shape[1], wide):
-                yield first, min(first + wide, likely.shape[1]), None
+                for piece in gen_batches(len(likely), size):
+                    yield first, min(first + wide, likely.shape[1]), piece
             return
         for action in likely.any(dim=0).nonzero()[:, 0].tolist():
-            yield action, action + 1, likely[:, action].nonzero()[:, 0]
+            some = likely[:, action].nonzero()[:, 0]
+            for piece in gen_batches(len(some), size):
+                yield action, action + 1, some[piece]
 
     def initial_sums(self, theta: Tensor) -> Tensor:
         """b of initial states that no chunk holds, Eq. (14) of docs/game.md, (A, m)."""

@@ -27,6 +27,7 @@ from .._linalg import LinearSystem
 from .._problem.rows import (
     HELD_BYTES,
     TABLE_BYTES,
+    BlockPart,
     ComputedFeatures,
     FeatureRows,
     Rows,
@@ -40,11 +41,12 @@ from ..policies._softmax import softmax_of
 from ..total_derivative import Factors
 from ._best_response import STEP_ROWS, LSTDSystem
 from ._few_rows import FewRows
-from ._lstd_block import BlockPart, BlockSettings, DiscreteBlock
+from ._lstd_block import BlockSettings, DiscreteBlock
 
-# Rows of a chunk, and columns of its features times probabilities at once: they stay in
-# a processor's cache, and a matrix product is still large. A GPU needs more to be busy.
-_CPU_CHUNK, _GPU_CHUNK = (512, 800), (2**16, 4_000)
+# Rows of a chunk, those of one product, and columns of its features times probabilities
+# at once: they stay in a processor's cache, and a matrix product is still large. Of
+# fewer rows in a chunk threads wait for the interpreter. A GPU needs more to be busy.
+_CPU_CHUNK, _GPU_CHUNK = (2048, 512, 800), (2**16, 2**16, 4_000)
 
 # Weights up to which M is formed, however few the rows: it costs next to nothing.
 SMALL_SIZE = 500
@@ -105,7 +107,7 @@ class DiscreteLSTD(LSTDSystem):
         size = n_actions * self.n_features
         # With a ridge, M has other directions than those of the rows.
         self.has_few_rows = max(self.n, SMALL_SIZE) <= size and ridge == 0.0
-        chunk, spread = _GPU_CHUNK if on_gpu else _CPU_CHUNK
+        chunk, product, spread = _GPU_CHUNK if on_gpu else _CPU_CHUNK
         row = self.n_features * self.dtype.itemsize
         n_initial = len(rows.initial)
         n_states = 2 * self.n + n_initial
@@ -138,6 +140,7 @@ class DiscreteLSTD(LSTDSystem):
             discount,
             self.total,
             chunk_rows or chunk,
+            chunk_rows or product,
             spread,
             keeps_features=2 * self.n * row <= _GATHERED_BYTES,
             keeps_initial=(2 * self.n + n_initial) * row <= _GATHERED_BYTES,
