@@ -154,14 +154,9 @@ def _is_one_piece(index: Index) -> bool:
     return whole and bool((np.diff(index) == 1).all())
 
 
-def row_batches(
-    rows: Floats | StoredRows | ComputedRows, width: int | None = None
-) -> Iterator[slice]:
-    """Slices of rows, each of which may be held as float64 beside the rest.
-
-    Of what has another ``width`` than they have, if one is given.
-    """
-    width = math.prod(rows.shape[1:]) if width is None else width
+def row_batches(rows: Floats | StoredRows | ComputedRows) -> Iterator[slice]:
+    """Slices of rows, each of which may be held as float64 beside the rest."""
+    width = math.prod(rows.shape[1:])
     at_once = max(1, _BATCH_BYTES // (8 * max(1, width)))
     # Of no rows scikit-learn 1.9 makes no batches, but an error.
     return gen_batches(len(rows), at_once) if len(rows) else iter(())

@@ -185,8 +185,7 @@ def feature_rows(
         return ComputedFeatures(transform, states, device, folder)
     if on_cpu:
         short = len(states) * n_features * itemsize <= HELD_BYTES
-        file = None if short else folder
-        filled = _filled(transform, states, n_features, file, n_features)
+        filled = _filled(transform, states, n_features, None if short else folder)
         if filled is None:
             return ComputedFeatures(transform, states, device)
         table = filled
@@ -205,10 +204,9 @@ def _filled(
     states: Floats | StoredRows,
     n_features: int,
     folder: str | None,
-    width: int | None = None,
 ) -> Tensor | None:
     """Features of all states, made by as many threads as torch has."""
-    batches = list(row_batches(states, width))
+    batches = list(row_batches(states))
     if folder is not None:
         try:
             return _filed(transform, states, n_features, batches, folder)

@@ -89,15 +89,10 @@ class FittedQSystem:
         # 1 − γ of b: values here are returns, not averages.
         left = self.ridge / data.total * np.eye(features.size)
         right, start = np.zeros((2, features.size))
-
-        def sums(batch: slice) -> tuple[Floats, Floats]:
+        for batch in batches(len(data)):
             p = weight[batch]
-            moments = features.moments(batch, p, self.carried[batch])
-            return moments, features.crossed(batch, p, self.reward[batch])
-
-        for moments, crossed in map_blocks(sums, list(batches(len(data)))):
-            left += moments
-            right += crossed
+            left += features.moments(batch, p, self.carried[batch])
+            right += features.crossed(batch, p, self.reward[batch])
         for batch in batches(len(data.initial_state)):
             initial = data.initial_state[batch]
             start += features.weighted_mean(initial, start_weight[batch])

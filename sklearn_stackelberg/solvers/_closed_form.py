@@ -339,21 +339,12 @@ class _Search:
         def count(_: object) -> None:
             self.n_iter += 1
 
+        # A softmax that is nearly decided has a small gradient far from any maximum, so
+        # that gtol must not end the phase.
+        options = {"maxiter": self.max_iter, "ftol": self.solver.tol, "gtol": 0.0}
+        settings = {"method": "L-BFGS-B", "callback": count, "options": options}
         try:
-            found = minimize(
-                objective,
-                start.numpy().ravel(),
-                jac=True,
-                method="L-BFGS-B",
-                callback=count,
-                # A softmax that is nearly decided has a small gradient far from any
-                # maximum, so that gtol must not end the phase.
-                options={
-                    "maxiter": self.max_iter,
-                    "ftol": self.solver.tol,
-                    "gtol": 0.0,
-                },
-            )
+            found = minimize(objective, start.numpy().ravel(), jac=True, **settings)
         except _Arrived:
             return ""
         # Status 1: L-BFGS-B ran out of iterations.
@@ -369,10 +360,9 @@ class _Search:
         if few or more > 0.0 or not tried.is_possible:
             return False
         slope = float((best.total_derivative() * (tried.theta - best.theta)).sum())
-        if slope <= 0.0:
-            return False
         # Eq. (83) of docs/game.md.
-        return slope**2 / (4.0 * (slope - more)) < self.solver.tol * self._total_gain()
+        foretold = slope**2 / (4.0 * (slope - more)) if slope > 0.0 else np.inf
+        return foretold < self.solver.tol * self._total_gain()
 
     def individual_phase(self) -> str:
         """Steps along ∂_θ v at fixed w, each as long as a mirror step."""

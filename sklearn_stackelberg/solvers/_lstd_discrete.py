@@ -256,17 +256,17 @@ class DiscreteLSTD(LSTDSystem):
 
     def __call__(self, theta: Tensor) -> LinearSystem:
         actions, m = self.n_actions, self.n_features
-        moved: tuple[Tensor, ...] = ()
-        if not self.has_few_rows and "_fixed" not in self.__dict__:
+        if self.has_few_rows:
+            c, fixed_b = self._fixed[3:]
+            b = fixed_b + self.blocks[0].initial_sums(theta)
+            return LinearSystem(self._few_rows(theta), self._values_at(b), c)
+        if "_fixed" in self.__dict__:
+            M, b = self._tree_sum("sums", theta)
+        else:
             # Features that are not kept are computed once for both.
             *fixed, M, b = self._tree_sum("first_sums", theta)
             self.__dict__["_fixed"] = self._with_ridge(*fixed)
-            moved = M, b
         gram, following, settled, c, fixed_b = self._fixed
-        if self.has_few_rows:
-            b = fixed_b + self.blocks[0].initial_sums(theta)
-            return LinearSystem(self._few_rows(theta), self._values_at(b), c)
-        M, b = moved or self._tree_sum("sums", theta)
         M[:, :, -1] = following - M[:, :, :-1].sum(dim=2)
         if settled.any():
             M += settled
