@@ -121,6 +121,10 @@ class ActionSupport:
         chosen = fixed_sample(len(states), self.n_rows)
         columns, taken = self.columns_.transform(states[chosen]), codes[chosen]
         counted = None if weight is None else weight[chosen]
+        # Trees are of rows drawn by their places, which shall not hang on their order.
+        order = np.lexsort((taken, *columns.T[::-1]))
+        columns, taken = columns[order], taken[order]
+        counted = None if counted is None else counted[order]
         leaf = self.leaf or _best_leaf(columns, taken, rng, counted)
         self.leaf_rows_ = min(leaf, len(chosen))
         forest = _forest(_TREES, leaf, rng, columns, taken, counted)
