@@ -99,8 +99,8 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         β > 0, curvature of the Q-function's objective, in units of (1 − discount)².
         Larger draws Q to `anchor_` where the log is thin, as beta / (2 lam) rows more
         of each pair of state and action would, and makes it respond more smoothly to
-        the policy. None is 1e-4 for continuous actions, whose best amount is where Q
-        bends, and 0.1 for discrete ones and for networks.
+        the policy. None is 0.1, but for continuous actions, whose best amount is where
+        Q bends: 1e-4 / (1 − discount)², where that is less.
     ridge : float or None, default=None
         ρ >= 0: beside the n rows of the log, every direction of the features has ρ n
         rows after which the episode ends, worth `anchor_`. Larger draws the values

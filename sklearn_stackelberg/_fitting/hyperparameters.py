@@ -81,13 +81,15 @@ class Hyperparameters:
             check_kernel(params["kernel"])
         return cls(**{field.name: params[field.name] for field in fields(cls)})
 
-    def beta_for(self, action_type: str) -> float:
-        """β, a number where None stands for one."""
+    def beta_for(self, action_type: str, discount: float) -> float:
+        """β, a number where None stands for one; of the discount of a row."""
         if self.beta is not None:
             return float(self.beta)
-        # β holds back the directions of which the log has a share under (β / 2 λ n)^½.
-        # Of joint features of state and action these are those that Q bends along.
-        return 1e-4 if self._is_joint(action_type) else 0.1
+        if not self._is_joint(action_type):
+            return 0.1
+        # What is drawn to zero of joint features is what Q bends along, Eq. (84) of
+        # docs/game.md.
+        return min(0.1, 1e-4 / (1.0 - discount) ** 2)
 
     def ridge_for(self, action_type: str, is_one_step: bool) -> float:
         """ρ, a number where None stands for one."""

@@ -106,7 +106,7 @@ class Players(ABC):
 
     def _set(self, hp: Hyperparameters) -> None:
         self.hp, kind = hp, self.actions.type
-        self.beta = hp.beta_for(kind)
+        self.beta = hp.beta_for(kind, self.problem.row_discount)
         one_step = is_one_step(self.problem.log, self.problem.discount)
         self.ridge = hp.ridge_for(kind, one_step)
 

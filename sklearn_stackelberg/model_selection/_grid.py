@@ -63,6 +63,8 @@ class Grid:
         The estimator's own, which are always among them.
     is_continuous : bool
         Of the actions.
+    discount : float
+        Of a row.
     is_one_step : bool
         Whether no row's value is of what follows it.
     lams, betas, ridges, kernels, bandwidths, supports : sequences
@@ -73,6 +75,7 @@ class Grid:
         self,
         hp: Hyperparameters,
         is_continuous: bool,
+        discount: float,
         is_one_step: bool,
         *,
         lams: Sequence[float],
@@ -94,7 +97,7 @@ class Grid:
             self._bandwidth_axis(bandwidths),
             _numbers("support", supports, hp.support),
             _numbers("lam", lams, lam),
-            _numbers("beta", betas, hp.beta_for(action_type)),
+            _numbers("beta", betas, hp.beta_for(action_type, discount)),
             _numbers("ridge", ridges, hp.ridge_for(action_type, is_one_step)),
         )
         self.start: Candidate = tuple(axis.start for axis in self.axes)

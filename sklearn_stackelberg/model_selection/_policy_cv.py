@@ -22,7 +22,7 @@ from .._typing import Index
 from .._validation import check_level, check_rules, integer
 from ..estimator import Available, Log, StackelbergPolicyEstimator
 from ..transitions._decision_table import is_table
-from ..transitions._discounting import is_one_step
+from ..transitions._discounting import is_one_step, row_discount
 from ..transitions._episodes import EpisodeView
 from ..transitions._transitions import Transitions
 from ._folds import BlockKFold, EpisodeKFold
@@ -290,6 +290,7 @@ class StackelbergPolicyCV(MetaEstimatorMixin, BaseEstimator):
         grid = Grid(
             hp,
             actions.type == "continuous",
+            row_discount(log, hp.discount),
             is_one_step(log, hp.discount),
             lams=self.lams,
             betas=self.betas,

@@ -374,7 +374,7 @@ def test_settings_that_are_not_given_are_those_of_the_kind_of_problem():
     goes_on = np.arange(60) % 6 < 5
     cases = [
         (given, ends, "continuous", {"beta": 1e-4, "ridge": 0.0}),
-        (given, ~goes_on, "continuous", {"beta": 1e-4, "ridge": 1e-4}),
+        (given, ~goes_on, "continuous", {"beta": 0.01, "ridge": 1e-4}),
         (given > 15.0, ~goes_on, "discrete", {"beta": 0.1, "ridge": 0.0}),
     ]
     for action, terminated, kind, numbers in cases:
@@ -382,7 +382,7 @@ def test_settings_that_are_not_given_are_those_of_the_kind_of_problem():
         settings = {"discount": 0.9, "action_type": kind, "n_components": 10}
         made = estimator(**settings, beta=None, ridge=None)
         same = estimator(**settings, **numbers)
-        other = estimator(**settings, **numbers | {"beta": 0.01})
+        other = estimator(**settings, **numbers | {"beta": 0.3})
         found, expected, else_ = (
             each.fit(log).q_values(states) for each in (made, same, other)
         )

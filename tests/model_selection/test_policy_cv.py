@@ -143,7 +143,7 @@ def scored(**scores):
     lams = [float(name[1:]) for name in scores]
     hp = Hyperparameters.from_estimator(policy(lam=10.0))
     some = dict(betas=(), ridges=(), kernels=(), bandwidths=(), supports=())
-    grid = Grid(hp, False, False, lams=lams, **some)
+    grid = Grid(hp, False, 0.9, False, lams=lams, **some)
     halving = Halving(grid, [None] * 3, None, 0)
     for lam, found in zip(lams, scores.values(), strict=True):
         place = sorted(lams).index(lam)
