@@ -155,16 +155,6 @@ def test_without_discount_the_next_state_is_nothing():
     assert_same_policy(left, estimator(discount=0.0).fit(other), tol=1e-12)
 
 
-def test_where_all_rows_terminate_the_discount_is_a_unit():
-    # b, and with it v, carries 1 − γ; F divided by it is the game of γ = 0. λ and β are
-    # then 10 times as large, and β is beta (1 − γ)².
-    log = changed(walk_log(), terminated=np.ones(90))
-    left = estimator(discount=0.9, **NARROW).fit(log)
-    settings = NARROW | dict(lam=100.0, beta=0.1 * NARROW["beta"])
-    right = estimator(discount=0.0, **settings).fit(log)
-    assert_same_policy(left, right)
-
-
 # ---------------------------------------------------------------- units and names
 
 
