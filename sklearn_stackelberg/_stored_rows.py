@@ -138,8 +138,9 @@ def folder_of(rows: object) -> str | None:
 def _release_pages(table: Floats) -> None:
     """Let go of a file's pages, which count as memory of the process once read."""
     mapped = getattr(table, "_mmap", None)
-    # Not every system can be told so.
-    if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+    # Not every system can be told so; and changes to a private map are nowhere else.
+    private = getattr(table, "mode", None) == "c"
+    if mapped is not None and not private and hasattr(mmap, "MADV_DONTNEED"):
         mapped.madvise(mmap.MADV_DONTNEED)
 
 

@@ -316,3 +316,14 @@ def test_a_stored_log_is_shown_without_reading_its_states(monkeypatch):
     monkeypatch.setattr(StoredRows, "__array__", read)
     assert log._repr_html_() == expected._repr_html_()
     assert "2 (x, y)" in log._repr_html_()
+
+
+@pytest.mark.parametrize("mode", ["c", "r+"])
+def test_what_was_changed_in_a_mapped_array_stays(mode, tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((5000, 8)))
+    table = np.load(tmp_path / "x.npy", mmap_mode=mode)
+    table[3] = 7.0
+    rows = StoredRows(table, np.arange(5000))
+    assert (rows[:2000][3] == 7.0).all()
+    assert (table[3] == 7.0).all()
+    assert (rows[3:4] == 7.0).all()
