@@ -82,8 +82,8 @@ def test_the_page_has_the_tables_and_the_picture_of_the_stored_rows(name):
 
 
 def test_a_missing_experiment_is_named():
-    with pytest.raises(ValueError, match="No experiment is called 'mujoco'"):
-        experiment("mujoco")
+    with pytest.raises(ValueError, match="No experiment is called 'd4rl'"):
+        experiment("d4rl")
     assert "experiments" in TABLES
     options = parse(["experiments", "--only", "sensitivity", "--pictures"])
     assert (options.only, options.pictures) == ("sensitivity", True)

@@ -19,6 +19,7 @@ NAMES = (
     "sensitivity",
     "partial_observation",
     "continuous_control",
+    "mujoco",
     "simulated_trial",
     "open_bandit",
 )
