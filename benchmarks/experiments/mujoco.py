@@ -38,17 +38,16 @@ LEVELS = ("medium", "mixed")
 NOISY, RANDOM = f"controller, noise {NOISE}", "random actions"
 # How often they do anything, and the noise of what they do else.
 REFERENCES = {"controller": (0.0, 0.0), NOISY: (0.0, NOISE), RANDOM: (1.0, 0.0)}
-CV, TD3 = f"{OURS} CV", "d3rlpy TD3+BC"
+SLOW = (f"{OURS}, 64 candidates", f"{OURS} CV")  # the first log of each alone
 METHODS: Mapping[str, dict[str, Any]] = {
     OURS: {},
+    SLOW[0]: {"candidates": 64},
     f"{OURS}, Gaussian": {"action_distribution": "gaussian"},
     "LSPI kernel, 16 actions": {},
     "BC ridge": {},
     "BC extra trees": {},
-    CV: {},
-    TD3: {"n_steps": 5_000},
+    SLOW[1]: {},
 }
-SLOW = (CV, TD3)  # a minute and more: the first log of each alone
 WEIGHTS = Path(__file__).with_name("mujoco_controllers.json")
 # Steps to search for, directions, how many of them are followed, and how far a trial
 # goes, near the authors' [1].
@@ -125,8 +124,7 @@ def tasks(n_logs: int) -> Iterator[Task]:
         print("mujoco is not installed; no row of this experiment is computed.")
         return
     quick = [method for method in METHODS if method not in SLOW]
-    slow = SLOW if find_spec("d3rlpy") else SLOW[:1]
-    for methods, n in ((REFERENCES, 1), (quick, n_logs), (slow, 1)):
+    for methods, n in ((REFERENCES, 1), (quick, n_logs), (SLOW, 1)):
         for one, seed, name, level in product(methods, range(n), PROBLEMS, LEVELS):
             run = partial(_score, name, level, seed, one)
             yield Task(name, seed, one, run, {"log": level})
