@@ -7,9 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.families.problem import Array, Simulated
-
-Outcome = tuple[Array, Array, NDArray[np.bool_]]
+from benchmarks.families.problem import Array, Outcome, Simulated
 
 
 class PatientDoses(Simulated):
