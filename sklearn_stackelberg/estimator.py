@@ -108,7 +108,7 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         as λ grows). It can help where the log covers little (1e-4 is a good first try),
         but ``policy_value_`` is then no longer pessimistic. 0 is the game of [1]_. None
         is 1e-4 for continuous actions, whose features are many for a log, and 0 where
-        every row ends its episode, for discrete actions and for networks.
+        nothing follows any row, for discrete actions and for networks.
     kernel : str, callable or Kernel, default="auto"
         Similarity of states: a name of `sklearn.metrics.pairwise.pairwise_kernels` with
         a positive semi-definite Gram matrix, ``"delta"`` for finite states (equal or

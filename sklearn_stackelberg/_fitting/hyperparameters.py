@@ -91,13 +91,13 @@ class Hyperparameters:
         # docs/game.md.
         return min(0.1, 1e-4 / (1.0 - discount) ** 2)
 
-    def ridge_for(self, action_type: str, is_one_step: bool) -> float:
-        """ρ, a number where None stands for one."""
+    def ridge_for(self, action_type: str, discount: float) -> float:
+        """ρ, a number where None stands for one; of the discount of a row."""
         if self.ridge is not None:
             return float(self.ridge)
         # Joint features are many for the rows that there are, and without a ridge
         # values that follow from one another run away where a log is thin.
-        return 1e-4 if self._is_joint(action_type) and not is_one_step else 0.0
+        return 1e-4 if self._is_joint(action_type) and discount > 0.0 else 0.0
 
     def _is_joint(self, action_type: str) -> bool:
         return action_type == "continuous" and not self.q_is_network

@@ -30,7 +30,6 @@ from ..networks import MLP, build_network
 from ..q_functions import LinearQ
 from ..solvers._best_response import LSTDSystem
 from ..solvers._minibatch_game import MinibatchInputs
-from ..transitions._discounting import is_one_step
 from .fitted_policy import Fitted, StateInputs
 from .hyperparameters import FunctionClass, Hyperparameters
 from .state_inputs import PlayerInputs
@@ -105,10 +104,8 @@ class Players(ABC):
         return other
 
     def _set(self, hp: Hyperparameters) -> None:
-        self.hp, kind = hp, self.actions.type
-        self.beta = hp.beta_for(kind, self.problem.row_discount)
-        one_step = is_one_step(self.problem.log, self.problem.discount)
-        self.ridge = hp.ridge_for(kind, one_step)
+        self.hp, of = hp, (self.actions.type, self.problem.row_discount)
+        self.beta, self.ridge = hp.beta_for(*of), hp.ridge_for(*of)
 
     def is_other_system(self, other: Players) -> bool:
         """Whether M(θ), b(θ) or c differ from those of the other's, in its features."""

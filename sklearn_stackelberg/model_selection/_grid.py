@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from numbers import Real
@@ -65,8 +65,6 @@ class Grid:
         Of the actions.
     discount : float
         Of a row.
-    is_one_step : bool
-        Whether no row's value is of what follows it.
     lams, betas, ridges, kernels, bandwidths, supports : sequences
         As of `StackelbergPolicyCV`.
     """
@@ -76,7 +74,6 @@ class Grid:
         hp: Hyperparameters,
         is_continuous: bool,
         discount: float,
-        is_one_step: bool,
         *,
         lams: Sequence[float],
         betas: Sequence[float],
@@ -86,6 +83,12 @@ class Grid:
         supports: Sequence[float | str],
     ) -> None:
         self._hp, self._is_continuous = hp, is_continuous
+        for name, values in {"kernels": kernels, "bandwidths": bandwidths}.items():
+            if not _is_sequence(values):
+                raise ValueError(
+                    f"{name} must be a sequence of what is chosen among, such as "
+                    f"({values!r},), got {values!r}."
+                )
         action_type = "continuous" if is_continuous else "discrete"
         lam = _LAM if isinstance(hp.lam, str) else float(hp.lam)
         if isinstance(hp.lam, str) and lam not in lams:
@@ -98,7 +101,7 @@ class Grid:
             _numbers("support", supports, hp.support),
             _numbers("lam", lams, lam),
             _numbers("beta", betas, hp.beta_for(action_type, discount)),
-            _numbers("ridge", ridges, hp.ridge_for(action_type, is_one_step)),
+            _numbers("ridge", ridges, hp.ridge_for(action_type, discount)),
         )
         self.start: Candidate = tuple(axis.start for axis in self.axes)
 
@@ -245,19 +248,24 @@ class Grid:
 
 
 def _numbers(name: str, values: Sequence[float | str], own: float | str) -> Axis:
-    word = "auto" if name == "support" else None
-    named = [word for value in (*values, own) if word and value == word][:1]
-    numbers = [value for value in values if value not in named]
-    if isinstance(values, str) or not all(isinstance(v, Real) for v in numbers):
+    given = (*values, own) if _is_sequence(values) else (own,)
+    named = ["auto"] if name == "support" and "auto" in given else []
+    numbers = [value for value in given if value not in named]
+    if not _is_sequence(values) or not all(
+        isinstance(value, Real) for value in numbers
+    ):
+        named_too = " or 'auto'" if name == "support" else ""
         raise ValueError(
-            f"{name}s must be a sequence of numbers that {name} is chosen among, got "
-            f"{values!r}."
+            f"{name}s must be a sequence of numbers{named_too} that {name} is chosen "
+            f"among, got {values!r}."
         )
-    if own not in named:
-        numbers.append(own)
     ordered = [*named, *sorted({float(value) for value in numbers})]
     options = tuple({name: value} for value in ordered)
     return Axis(name, options, ordered.index(own), len(named))
+
+
+def _is_sequence(values: object) -> bool:
+    return isinstance(values, Iterable) and not isinstance(values, str)
 
 
 def _has_lengths(kernel: Any) -> bool:

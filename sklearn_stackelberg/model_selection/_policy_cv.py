@@ -22,7 +22,7 @@ from .._typing import Index
 from .._validation import check_level, check_rules, integer
 from ..estimator import Available, Log, StackelbergPolicyEstimator
 from ..transitions._decision_table import is_table
-from ..transitions._discounting import is_one_step, row_discount
+from ..transitions._discounting import row_discount
 from ..transitions._episodes import EpisodeView
 from ..transitions._transitions import Transitions
 from ._folds import BlockKFold, EpisodeKFold
@@ -291,7 +291,6 @@ class StackelbergPolicyCV(MetaEstimatorMixin, BaseEstimator):
             hp,
             actions.type == "continuous",
             row_discount(log, hp.discount),
-            is_one_step(log, hp.discount),
             lams=self.lams,
             betas=self.betas,
             ridges=self.ridges,

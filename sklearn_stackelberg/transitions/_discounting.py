@@ -48,18 +48,13 @@ def carried(log: TimedRows, discount: float) -> Floats:
     return powers(discount, log.duration) * not_done
 
 
-def is_one_step(log: TimedRows, discount: float) -> bool:
-    """Whether no row's value is of what follows it."""
-    return not carried(log, discount).any()
-
-
 def row_discount(log: TimedRows, discount: float) -> float:
     """γ̄, by which returns have the unit 1 / (1 − γ̄): the mean γ^d, below 1.
 
     It is no nearer to 1 than makes the unit a hundred of the log's average episodes,
     and 0 where nothing follows any row.
     """
-    if is_one_step(log, discount):
+    if not carried(log, discount).any():
         return 0.0
     mean = discount
     if log.duration is not None:

@@ -143,7 +143,7 @@ def scored(**scores):
     lams = [float(name[1:]) for name in scores]
     hp = Hyperparameters.from_estimator(policy(lam=10.0))
     some = dict(betas=(), ridges=(), kernels=(), bandwidths=(), supports=())
-    grid = Grid(hp, False, 0.9, False, lams=lams, **some)
+    grid = Grid(hp, False, 0.9, lams=lams, **some)
     halving = Halving(grid, [None] * 3, None, 0)
     for lam, found in zip(lams, scores.values(), strict=True):
         place = sorted(lams).index(lam)
@@ -479,8 +479,13 @@ def test_candidates_that_failed_are_counted():
     [
         ({"lams": (0.0,)}, "lam must be a positive finite number"),
         ({"lams": "calibrated"}, "lams must be a sequence of numbers"),
+        ({"betas": 0.1}, "betas must be a sequence of numbers that beta is chosen"),
+        ({"supports": "auto"}, "a sequence of numbers or 'auto' that support is"),
+        ({"supports": ("best",)}, "supports must be a sequence of numbers or 'auto'"),
         ({"supports": (1.0,)}, "support must be a number in"),
         ({"bandwidths": (-1.0,)}, "bandwidth must be a positive"),
+        ({"bandwidths": 0.5}, r"bandwidths must be a sequence .* such as \(0.5,\)"),
+        ({"kernels": "both"}, r"kernels must be a sequence .* such as \('both',\)"),
         ({"confidence_level": 1.0}, "confidence_level must be"),
         ({"verbose": -1}, "verbose must be an integer"),
     ],
