@@ -1,4 +1,8 @@
-"""Problems that were added after all methods were fixed: nothing was chosen by them."""
+"""Problems that were added after the methods: nothing was chosen by them, but one.
+
+By `Discounts` the reach of the evaluator's policy column was chosen; by `Titration`,
+written after it, nothing was.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from sklearn.datasets import load_breast_cancer
 from sklearn.preprocessing import scale
 
 from benchmarks.families.problem import Outcome
-from benchmarks.trust.policies import Array, Probabilities, softmax
+from benchmarks.trust.policies import Array, Gaussian, Probabilities, softmax
 from benchmarks.trust.processes import Logged
 from sklearn_stackelberg import Transitions
 
@@ -135,3 +139,100 @@ class Survival(Logged):
         after = 0.85 * ill + 0.1 - 0.15 * action + 0.5 * rng.normal(size=len(state))
         died = rng.random(len(state)) < expit(risk)
         return np.column_stack([after, frail]), 1.0 - 0.15 * action, died
+
+
+class SomeNone:
+    """An amount that is none in some share, and else uniform.
+
+    Parameters
+    ----------
+    none : float
+    highest : float
+    """
+
+    def __init__(self, none: float, highest: float) -> None:
+        places, mass = np.polynomial.legendre.leggauss(8)
+        self.none, self.highest = none, highest
+        self.nodes = np.concatenate([[0.0], (places + 1.0) * highest / 2.0])
+        self.mass = np.concatenate([[none], mass / 2.0 * (1.0 - none)])
+
+    def predict(self, states: Any) -> Array:
+        """The median."""
+        middle = (0.5 - self.none) / (1.0 - self.none) * self.highest
+        return np.full(len(states), max(middle, 0.0))
+
+    def action_nodes(self, states: Any) -> tuple[Array, Array]:
+        """Actions, (n, 9, 1), and their weights, (n, 9)."""
+        n = len(states)
+        return np.tile(self.nodes[:, None], (n, 1, 1)), np.tile(self.mass, (n, 1))
+
+    def sample(self, states: Any, random_state: int) -> Array:
+        """One action of each state."""
+        return self.draw(states, np.random.default_rng(random_state))
+
+    def draw(self, states: Array, rng: np.random.Generator) -> Array:
+        """One action of each state, by a generator."""
+        given = rng.random(len(states)) >= self.none
+        return rng.uniform(0.0, self.highest, len(states)) * given
+
+
+class Discounts(Logged):
+    """A discount on a price of 10, of which three in ten are none; who buys pays.
+
+    Six columns, of which two say who would buy, and whom a discount moves.
+    """
+
+    name, discount, length, value_episodes = "price discounts", 0.0, 1, 20_000
+    logger = SomeNone(0.3, 0.3)
+
+    def __init__(self, n_episodes: int) -> None:
+        self.n_episodes = n_episodes  # type: ignore[misc]
+
+    def start(self, rng: np.random.Generator, n: int) -> Array:
+        return rng.normal(size=(n, 6))
+
+    @staticmethod
+    def _buys(state: Array, discount: Array) -> Array:
+        return expit(state[:, 0] - 1.0 + (8.0 + 6.0 * state[:, 1]) * discount)
+
+    def step(
+        self, rng: np.random.Generator, state: Array, action: NDArray[Any]
+    ) -> Outcome:
+        discount = np.clip(action, 0.0, 0.3)
+        pays = 10.0 - 30.0 * discount
+        reward = self._buys(state, discount) * pays
+        return state, reward, np.ones(len(state), dtype=bool)
+
+    def noise(self, log: Transitions, rng: np.random.Generator) -> Array:
+        bought = rng.random(len(log)) < self._buys(log.state, log.action)
+        return bought * (10.0 - 30.0 * log.action) - log.reward
+
+
+class Titration(Logged):
+    """A dose at each of five visits, by pressure, age, past harm and the visit.
+
+    What is too high costs, and so does a drop of more than one unit at a visit.
+    """
+
+    name, discount, n_episodes, length = "titration", 0.95, 300, 5
+    value_episodes = 20_000
+    logger = Gaussian(lambda s: 4.0 + 1.5 * s[:, 0], 2.0, (0.0, 10.0))
+
+    def start(self, rng: np.random.Generator, n: int) -> Array:
+        high = 1.5 + 0.8 * rng.normal(size=n)
+        return np.column_stack([high, rng.normal(size=n), np.zeros((n, 2))])
+
+    def step(
+        self, rng: np.random.Generator, state: Array, action: NDArray[Any]
+    ) -> Outcome:
+        high, age, harm, visit = state.T
+        dose = np.clip(action, 0.0, 10.0)
+        drop = 1.6 * dose / (dose + 5.0 + 1.5 * np.maximum(age, 0.0))
+        after = 0.9 * high + 0.25 - drop + 0.3 * rng.normal(size=len(state))
+        harm = 0.5 * harm + np.maximum(drop + 0.1 * np.maximum(age, 0.0) - 0.8, 0.0)
+        reward = -(np.maximum(after, 0.0) ** 2) - 1.5 * harm - 0.03 * dose
+        after = np.column_stack([after, age, harm, visit + 1.0])
+        return after, reward, visit >= self.length - 1.0
+
+    def noise(self, log: Transitions, rng: np.random.Generator) -> Array:
+        return 0.3 * rng.normal(size=len(log))

@@ -16,7 +16,14 @@ from benchmarks.families.choose import Thermostat, ring
 from benchmarks.families.evaluate import admission, stock_keeping
 from benchmarks.families.problem import Finite, Problem, Simulated
 from benchmarks.problems import frozen_lake
-from benchmarks.trust.added import Costs, Ending, Screening, Survival
+from benchmarks.trust.added import (
+    Costs,
+    Discounts,
+    Ending,
+    Screening,
+    Survival,
+    Titration,
+)
 from benchmarks.trust.glucose import LOGGER, TARGET, GlucoseDays
 from benchmarks.trust.policies import (
     Array,
@@ -307,6 +314,24 @@ _ADDED = (
     ),
 )
 
+_DISCOUNTS, _TITRATION = Discounts(2_000), Titration()
+_AMOUNTS = (
+    TrustProblem(
+        _DISCOUNTS,
+        _DISCOUNTS.logger,
+        Gaussian(lambda s: 0.06 + 0.1 * s[:, 1], 0.03, (0.0, 0.3)),
+        "2,000 rows, six columns, one amount that is often 0",
+        tenfold=Discounts(20_000),
+        setting={"action_type": "continuous"},
+    ),
+    TrustProblem(
+        _TITRATION,
+        _TITRATION.logger,
+        Gaussian(lambda s: 3.0 + 2.0 * s[:, 0] + 0.5 * s[:, 1], 1.0, (0.0, 10.0)),
+        "300 patients, five visits, one amount",
+    ),
+)
+
 PROBLEMS: tuple[TrustProblem, ...] = (
     *_ROWS,
     *_EPISODES,
@@ -339,6 +364,7 @@ PROBLEMS: tuple[TrustProblem, ...] = (
     _thermostat("thermostat", 2),
     _thermostat("thermostat, hour shown", 3),
     *_ADDED,
+    *_AMOUNTS,
 )
 
 

@@ -21,13 +21,13 @@ class Logged(Simulated):
     beside them is `noise`.
     """
 
-    logger: Probabilities | Gaussian
+    logger: Any  # Probabilities, or what can `draw` an amount of each state
     shortest: ClassVar[int | None] = None  # episodes are cut at random from this on
 
     def behave(self, state: Array, rng: np.random.Generator) -> NDArray[Any]:
-        if isinstance(self.logger, Gaussian):
-            return self.logger.draw(state, rng)
-        return draw(rng, self.logger.predict_proba(state))
+        if isinstance(self.logger, Probabilities):
+            return draw(rng, self.logger.predict_proba(state))
+        return np.asarray(self.logger.draw(state, rng))
 
     def noise(self, log: Transitions, rng: np.random.Generator) -> Array:
         """What logged rewards have beside their means, (n,)."""

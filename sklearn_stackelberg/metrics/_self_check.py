@@ -69,6 +69,11 @@ class ProductMatern:
         return polynomial
 
 
+# Standard deviations of the logged actions, for one row: by n^(-1/5), as the bandwidths
+# of densities go. See the table of docs/evaluation.md.
+_REACH = 1.5
+
+
 class PairFeatures(StateActionFeatures):
     """Features of (s, a) by a Laplacian or Matérn kernel, and quadratic columns.
 
@@ -126,6 +131,11 @@ class PairFeatures(StateActionFeatures):
         self.means_, self.scales_ = center_and_spread(cast(Floats, raw))
         self.n_features_out_ += 1 + width
         return self
+
+    def policy_reach(self, n_rows: float) -> Floats:
+        """How far, on the scale of the actions, a `PolicyColumn` reaches, (p,)."""
+        spread: Floats = self.spread_[self.n_state_columns_ :]
+        return _REACH * n_rows**-0.2 * spread
 
     @property
     def is_product(self) -> bool:

@@ -46,6 +46,14 @@ class Gain:
         return actions, np.full(actions.shape[:2], 1.0 / len(self.nodes))
 
 
+class Peak:
+    """What is best of `test_values_are_not_drawn_down_where_a_policy_goes`."""
+
+    def action_nodes(self, states):
+        best = 0.5 + 0.4 * np.tanh(np.asarray(states)[:, :1])
+        return best[:, :, None], np.ones((len(best), 1))
+
+
 def bandit(n, d, barred, seed=0):
     """Both actions by halves; the first never where x > 0, if that is barred."""
     rng = np.random.default_rng(seed)
@@ -56,6 +64,7 @@ def bandit(n, d, barred, seed=0):
     return Transitions(x, action, reward, x, np.ones(n))
 
 
+G0 = {"discount": 0.0}
 GAIN, SPREAD, DISCOUNT = -0.4, 0.5, 0.9
 
 
@@ -201,7 +210,65 @@ def test_means_over_nodes_are_of_all_columns():
     expected = np.mean(
         [features.transform(data.states, data.nodes[:, j]) for j in range(3)], axis=0
     )
-    assert_allclose(mean, expected, atol=1e-9)
+    assert_allclose(mean[:, :-1], expected, atol=1e-9)
+
+
+def near(data, reach, action):
+    """Eq. (85) of one action in each state of the data, (N,)."""
+    square = ((action[:, None] - data.nodes) ** 2).sum(axis=2) / reach**2
+    return (data.probabilities * np.exp(-0.5 * square**4)).sum(axis=1)
+
+
+def test_the_last_column_is_the_policy_s():
+    log, policy = control_log(10), Gain(-0.5, nodes=(-0.3, 0.1, 0.2))
+    data = prepare_evaluation(policy, log)
+    features, _ = choose_and_fit_features(data, DISCOUNT, QSettings(n_components=20))
+    z = ContinuousFeatures(data, features)
+    places, rows = np.arange(len(data.states)), np.arange(len(data))
+    reach = 1.5 * len(log) ** -0.2 * log.action.std()
+    by_node = [near(data, reach, data.nodes[:, j]) for j in range(3)]
+    assert_allclose(z.mean(places)[:, -1], np.mean(by_node, axis=0))
+    action = np.zeros((len(data.states), 1))
+    action[data.state_index] = np.reshape(log.action, (-1, 1))
+    expected = near(data, reach, action)[data.state_index]
+    assert_allclose(z.logged(rows)[:, -1], expected)
+    # Another policy has its own, and a part of the log that of the whole.
+    other = prepare_evaluation(Gain(0.3), log)
+    own = ContinuousFeatures(other, features)
+    assert_allclose(z.of(other).logged(rows), own.logged(rows))
+    assert_allclose(z.of(other).mean(places), own.mean(places))
+    part = z.of(data.take(rows[20:50])).logged(np.arange(30))
+    assert_allclose(part, z.logged(rows[20:50]))
+
+
+def test_candidates_that_states_share_have_the_same_column():
+    log = control_log(10)
+    data = prepare_evaluation(Gain(0.0, nodes=(-0.3, 0.1, 0.2)), log)
+    features, _ = choose_and_fit_features(data, DISCOUNT, QSettings(n_components=20))
+    assert data.has_shared_nodes
+    shared = ContinuousFeatures(data, features).mean(np.arange(9))
+    data = prepare_evaluation(Gain(0.0, nodes=(-0.3, 0.1, 0.2)), log)
+    vars(data)["has_shared_nodes"] = False
+    assert_allclose(ContinuousFeatures(data, features).mean(np.arange(9)), shared)
+
+
+def test_values_are_not_drawn_down_where_a_policy_goes(monkeypatch):
+    """A peak of which few rows are near, in six columns that hide it."""
+
+    def bias():
+        off = []
+        for seed in range(8):
+            rng = np.random.default_rng(seed)
+            x, a = rng.normal(size=(300, 6)), rng.uniform(size=300)
+            best = 0.5 + 0.4 * np.tanh(x[:, 0])
+            y = np.exp(-30.0 * (a - best) ** 2) + 0.2 * rng.normal(size=300)
+            value = fitted_q_value(Peak(), Transitions(x, a, y, x, np.ones(300)), **G0)
+            off.append((value.value - 1.0) / value.standard_error)
+        return np.mean(off)
+
+    with_column = bias()
+    monkeypatch.delattr(PairFeatures, "policy_reach")
+    assert abs(with_column) < 0.5 * abs(bias())
 
 
 def test_what_is_chosen_follows_the_log():
