@@ -46,6 +46,7 @@ TABLES = (
     "residual_features",
     "floors",
     "held_out",
+    "policy_column",
     "residuals",
     "censoring",
     "differences",

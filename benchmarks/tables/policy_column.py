@@ -1,0 +1,142 @@
+"""Bias and intervals of learned policies over amounts, with the policy's own column.
+
+Policies are learned on other logs, so that all that is off is the evaluator's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache, partial
+from typing import Any
+from unittest import mock
+
+import numpy as np
+
+from benchmarks.families.amounts import Battery, Bids, Infusion, PatientDoses
+from benchmarks.families.problem import Simulated
+from benchmarks.report import Rows, markdown
+from benchmarks.tables.held_out import METRICS
+from benchmarks.trust import PROBLEMS
+from benchmarks.trust.added import Discounts, Titration
+from benchmarks.trust.statistics import Quietly, share_text
+from sklearn_stackelberg import StackelbergPolicyEstimator
+from sklearn_stackelberg.metrics import _self_check
+from sklearn_stackelberg.metrics._self_check import PairFeatures
+
+N_LOGS = 32
+# Logs of each policy; the next one has another policy.
+EACH = 8
+# Of bids and doses fewer would be off by as much as the estimates are.
+EPISODES = 40_000
+REACHES = (None, 1.0, 1.5, 2.0)
+
+_TRUST = {problem.name: problem.process for problem in PROBLEMS}
+CHOSEN_BY = (Discounts(1_000), PatientDoses(0.9, 0.3), Bids())
+KEPT_APART = (
+    Infusion(),
+    Titration(),
+    Battery(),
+    _TRUST["linear-quadratic"],
+    _TRUST["thermostat, hour shown"],
+)
+
+
+def run(
+    rows: Rows,
+    side: str = "both",
+    seeds: int | None = None,
+    *,
+    problems: str | None = None,
+) -> str:
+    """Both metrics on every log by every reach; returns the table."""
+    wanted = None if problems is None else problems.split("|")
+    for problem in (*CHOSEN_BY, *KEPT_APART) if side != "peers" else ():
+        if wanted is not None and not any(part in problem.name for part in wanted):
+            continue
+        assert isinstance(problem, Simulated)
+        for seed in range(seeds or N_LOGS):
+            for reach in REACHES:
+                key = {"problem": problem.name, "seed": seed, "method": "ours"}
+                compute = partial(_evaluate, problem, seed, reach)
+                rows.once(key | {"setting": {"reach": reach}}, compute)
+    return table(rows)
+
+
+@cache
+def _policy(problem: Simulated, number: int) -> tuple[Any, float]:
+    """A policy of a log of its own, and its true value."""
+    policy = StackelbergPolicyEstimator(
+        discount=problem.discount, action_type="continuous", random_state=0
+    )
+    with Quietly():
+        policy.fit(problem.log(1_000 + number))
+    with mock.patch.object(type(problem), "value_episodes", EPISODES):
+        return policy, problem.value_stochastic(policy)
+
+
+@contextmanager
+def _reaching(reach: float | None) -> Iterator[None]:
+    if reach is None:
+        method = PairFeatures.policy_reach
+        del PairFeatures.policy_reach
+        yield
+        PairFeatures.policy_reach = method  # type: ignore[method-assign]
+    else:
+        with mock.patch.object(_self_check, "_REACH", reach):
+            yield
+
+
+def _evaluate(problem: Simulated, seed: int, reach: float | None) -> dict[str, Any]:
+    policy, truth = _policy(problem, seed // EACH)
+    log = problem.log(2_000 + seed)
+    found = {}
+    for name, metric in METRICS.items():
+        with Quietly(), _reaching(reach):
+            estimate = metric(policy, log, discount=problem.discount)
+        low, high = estimate.confidence_interval
+        found[name] = {
+            "off": estimate.value - truth,
+            "standard_error": estimate.standard_error,
+            "holds": bool(low <= truth <= high),
+        }
+    return {"found": found}
+
+
+def table(rows: Rows) -> str:
+    """A line for each problem and metric, reaches beside one another."""
+    return "\n\n".join(
+        [
+            "Of the value of a policy that was learned on another log: bias in "
+            "standard errors, the mean standard error, and the share of intervals of "
+            "95 % that hold it (Wilson's interval), by the reach of the policy's "
+            "column.",
+            _part(rows, "The reach was chosen by", CHOSEN_BY),
+            _part(rows, "Kept apart", KEPT_APART),
+        ]
+    )
+
+
+def _part(rows: Rows, title: str, problems: tuple[Any, ...]) -> str:
+    lines = []
+    for problem in problems:
+        for name in METRICS:
+            cells = [_cell(rows, problem.name, name, reach) for reach in REACHES]
+            lines.append([problem.name, name, *cells])
+    reaches = ["none" if reach is None else f"{reach:g}" for reach in REACHES]
+    return markdown([title, "estimate", *reaches], lines)
+
+
+def _cell(rows: Rows, problem: str, metric: str, reach: float | None) -> str:
+    found = [
+        row["found"][metric]
+        for row in rows
+        if row["problem"] == problem and row["setting"] == {"reach": reach}
+    ]
+    if not found:
+        return ""
+    off, error = (
+        np.array([one[key] for one in found]) for key in ("off", "standard_error")
+    )
+    holds = share_text([one["holds"] for one in found])
+    return f"{np.mean(off / error):+.2f}, {error.mean():.3g}, {holds}"
