@@ -141,6 +141,44 @@ class Survival(Logged):
         return np.column_stack([after, frail]), 1.0 - 0.15 * action, died
 
 
+class Drifting(Logged):
+    """One decision a row, in the order of the date: the effect falls as it is taken up.
+
+    Parameters
+    ----------
+    name : str
+    n_observed : int
+        2 hides the date.
+    takes_up : bool
+        Whether the logger acts ever more often, or as often at all times.
+    """
+
+    discount, n_episodes, length, value_episodes = 0.0, 600, 1, 20_000
+    target = Probabilities(lambda s: np.tile([0.3, 0.7], (len(s), 1)), 2)
+
+    def __init__(self, name: str, n_observed: int, takes_up: bool = True) -> None:
+        self.name, self.n_observed = name, n_observed  # type: ignore[misc]
+        self.takes_up = takes_up
+
+    def start(self, rng: np.random.Generator, n: int) -> Array:
+        return np.column_stack([rng.normal(size=(n, 2)), np.arange(n) / n])
+
+    def behave(self, state: Array, rng: np.random.Generator) -> NDArray[Any]:
+        date = np.arange(len(state)) / len(state)
+        often = 0.15 + 0.7 * date if self.takes_up else expit(0.5 * state[:, 0])
+        return (rng.random(len(state)) < often).astype(int)
+
+    def step(
+        self, rng: np.random.Generator, state: Array, action: NDArray[Any]
+    ) -> Outcome:
+        date = state[:, 2]
+        reward = 2.0 * date + action * (0.8 - 1.2 * date) + 0.5 * state[:, 1]
+        return state, reward, np.ones(len(state), dtype=bool)
+
+    def noise(self, log: Transitions, rng: np.random.Generator) -> Array:
+        return 0.5 * rng.normal(size=len(log))
+
+
 class SomeNone:
     """An amount that is none in some share, and else uniform.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import norm
+from scipy.stats import norm, rankdata
 
 from .._sampling import fixed_sample
 from .._typing import Floats, Index
@@ -68,11 +68,14 @@ class ResidualCheck(NamedTuple):
         How far that is from 0, in standard errors over episodes.
     carried : list of Carried
         By size of ``z``, the largest first.
+    drift : Carried or None
+        How residuals go with the place in the log, if what is done does, too.
     """
 
     step_share: float
     step_z: float
     carried: list[Carried]
+    drift: Carried | None
 
     @property
     def steps_matter(self) -> bool:
@@ -83,11 +86,7 @@ class ResidualCheck(NamedTuple):
     @property
     def of_row_before(self) -> Carried | None:
         """What tells most of all that matters of the row before."""
-        least = norm.isf(_CHANCE / 2.0 / max(1, len(self.carried)))
-        for one in self.carried:
-            if abs(one.z) > least and abs(one.correlation) > _LEAST_CORRELATION:
-                return one
-        return None
+        return _first_sure(self.carried)
 
     @property
     def warnings(self) -> list[HiddenStateWarning]:
@@ -111,6 +110,16 @@ class ResidualCheck(NamedTuple):
                 "(preprocessing.HistoryStates). Or Q cannot follow the values: try a "
                 "larger n_components. [pitfalls: hidden-past]"
             )
+        if self.drift is not None:
+            out.append(
+                "What the fitted Q leaves of the Bellman equation goes with the place "
+                f"in the log (correlation {self.drift.correlation:+.2f}, "
+                f"{abs(self.drift.z):.1f} standard errors from 0), and so does what "
+                "was done. If rows are in the order of time, outcomes and decisions "
+                "both changed, and the value may be biased, however long the log is: "
+                "add the date to the states. If they are sorted by outcomes, shuffle "
+                "them. [pitfalls: drift]"
+            )
         return [HiddenStateWarning(text) for text in out]
 
 
@@ -121,10 +130,13 @@ def hidden_state_notes(fit: FittedQ) -> tuple[HiddenStateWarning, ...]:
 
 
 def residual_check(fit: FittedQ) -> ResidualCheck | None:
-    """Look for what is left in the residuals; None of a log without longer episodes."""
-    data = fit.data
-    if data.log.episode is None or data.n_pieces < 3:
+    """Look for what is left in the residuals; None of a log of too few episodes."""
+    data, residual = fit.data, fit.left_out_residual
+    if data.n_pieces < 3 or not np.isfinite(residual).all():
         return None
+    drift = _drift(fit, residual)
+    if data.log.episode is None:
+        return ResidualCheck(0.0, 0.0, [], drift)
     step, episode = data.log.step, data.episode
     if step is None:
         step = places_in_time(len(data), data.log.episode, None).place
@@ -132,14 +144,42 @@ def residual_check(fit: FittedQ) -> ResidualCheck | None:
     earlier, later = order[:-1], order[1:]
     follows = (episode[later] == episode[earlier]) & (step[later] == step[earlier] + 1)
     rows, before = later[follows], earlier[follows]
-    residual = fit.left_out_residual
     some = fixed_sample(len(rows), _MOST_PAIRS)
     rows, before = rows[some], before[some]
-    if not len(rows) or not np.isfinite(residual).all():
-        return None
+    if not len(rows):
+        return ResidualCheck(0.0, 0.0, [], drift)
     # Of one trajectory each step is there once, and says nothing of another.
     share, z = (0.0, 0.0) if data.has_blocks else _of_steps(data, residual, step)
-    return ResidualCheck(share, z, _of_row_before(fit, residual, rows, before))
+    carried = _going_with(fit, residual, rows, *_columns(data, residual, before))
+    return ResidualCheck(share, z, carried, drift)
+
+
+def _first_sure(found: list[Carried]) -> Carried | None:
+    """The first of several that is no chance and no trifle."""
+    least = norm.isf(_CHANCE / 2.0 / max(1, len(found)))
+    for one in found:
+        if abs(one.z) > least and abs(one.correlation) > _LEAST_CORRELATION:
+            return one
+    return None
+
+
+def _drift(fit: FittedQ, residual: Floats) -> Carried | None:
+    """How residuals go with the place in the log of a row's piece."""
+    data = fit.data
+    rows = fixed_sample(len(data), _MOST_PAIRS)
+    mean = np.bincount(data.pieces, data.rows) / np.bincount(data.pieces)
+    place = rankdata(mean)[data.pieces[rows], None] / data.n_pieces - 0.5
+    # Where what is done stays as it was, values are those of an average time, rightly.
+    known = np.column_stack([np.ones(len(rows)), data.state[rows]])
+    done = np.column_stack([place, data.actions[rows]])
+    root = np.sqrt(data.weight[rows, None])
+    done -= known @ np.linalg.lstsq(root * known, root * done, rcond=None)[0]
+    z = _ratio_of_sums(data, rows, data.weight[rows, None] * done[:, :1] * done[:, 1:])
+    if not np.abs(z).max() > norm.isf(_CHANCE / 2.0 / len(z)):
+        return None
+    bent = np.column_stack([place, place**2])
+    names = ["the place in the log", "its square"]
+    return _first_sure(_going_with(fit, residual, rows, names, bent))
 
 
 def _ratio_of_sums(data: EvaluationData, rows: Index | slice, values: Floats) -> Floats:
@@ -181,12 +221,11 @@ def _without_own(weight: Floats, values: Floats, group: Index, whole: bool) -> F
     return np.divide(rest_sums, rest, out=np.full(len(values), np.nan), where=known)
 
 
-def _of_row_before(
-    fit: FittedQ, residual: Floats, rows: Index, before: Index
+def _going_with(
+    fit: FittedQ, residual: Floats, rows: Index, names: list[str], earlier: Floats
 ) -> list[Carried]:
-    """Correlations with columns of the row before, given the row's state and action."""
+    """Correlations of rows with columns (k, c), given their states and actions."""
     data, features = fit.data, fit.system.features
-    names, earlier = _columns(data, residual, before)  # (k, c)
     weight = data.weight[rows] / data.weight[rows].sum()
     # In place, and without squares of all: of many columns it is a large table.
     least = _ROUNDING**2 * _mean_squares(weight, earlier)

@@ -183,14 +183,43 @@ def test_amounts():
 
 def test_rows_that_are_missing_are_no_rows_before():
     log = logged(trait=2.0)
-    assert check(changed(log, step=2 * log.step)) is None
+    assert check(changed(log, step=2 * log.step)).carried == []
 
 
 def test_there_is_nothing_to_look_at_in_single_rows():
     log = logged(length=1)
-    assert check(log) is None
+    assert (check(log).step_share, check(log).carried) == (0.0, [])
     alone = Transitions(log.state, log.action, log.reward, log.next_state)
-    assert check(alone) is None
+    assert check(alone).carried == []
+    assert check(log[[np.argmin(log.action), np.argmax(log.action)]]) is None
+
+
+@pytest.mark.parametrize("amounts", [False, True])
+def test_what_drifts_along_the_rows_is_found_where_decisions_drift_too(amounts):
+    rng = np.random.default_rng(0)
+    date, x = np.arange(600) / 600, rng.normal(size=(600, 2))
+    taken = (rng.random(600) < 0.15 + 0.7 * date).astype(int)
+    always = rng.integers(2, size=600)
+
+    def drift(action, *columns, order=slice(None)):
+        state = np.column_stack([x, *columns])
+        reward = 2.0 * date + action * (0.8 - 1.2 * date) + rng.normal(size=600)
+        given = 2.0 * action - 1.0 + 0.1 * x[:, 0] if amounts else action
+        log = Transitions(state, given, reward, state, np.ones(600))
+        return check(log[order], Spread() if amounts else Uniform()).drift
+
+    assert "place" in drift(taken).what
+    assert drift(taken, date) is None
+    assert drift(always) is None
+    assert drift(taken, order=rng.permutation(600)) is None
+
+
+def test_a_drift_is_warned_of():
+    log = logged(n_episodes=200, length=1)
+    place = np.arange(len(log)) / len(log)
+    log = changed(log, action=(place > 0.5).astype(int), reward=log.reward + 3 * place)
+    with pytest.warns(HiddenStateWarning, match="the place in the log .* shuffle them"):
+        fitted_q_value(Uniform(), log, discount=DISCOUNT)
 
 
 def test_the_report_says_so():
