@@ -171,7 +171,7 @@ def _drift(fit: FittedQ, residual: Floats) -> Carried | None:
     place = rankdata(mean)[data.pieces[rows], None] / data.n_pieces - 0.5
     # Where what is done stays as it was, values are those of an average time, rightly.
     known = np.column_stack([np.ones(len(rows)), data.state[rows]])
-    done = np.column_stack([place, data.actions[rows]])
+    done = np.column_stack([place, data.take(rows).actions])
     root = np.sqrt(data.weight[rows, None])
     done -= known @ np.linalg.lstsq(root * known, root * done, rcond=None)[0]
     z = _ratio_of_sums(data, rows, data.weight[rows, None] * done[:, :1] * done[:, 1:])
@@ -264,7 +264,7 @@ def _columns(
 ) -> tuple[list[str], Floats]:
     """What rows may hand on to the next ones, by name, (k, c)."""
     names = ["the residual", "the reward"]
-    parts = [residual[rows], data.log.reward[rows], data.actions[rows]]
+    parts = [residual[rows], data.log.reward[rows], data.take(rows).actions]
     if data.is_continuous:
         names += [f"action column {j}" for j in range(data.actions.shape[1])]
     else:
