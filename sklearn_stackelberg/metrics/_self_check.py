@@ -69,9 +69,10 @@ class ProductMatern:
         return polynomial
 
 
-# Standard deviations of the logged actions, for one row: by n^(-1/5), as the bandwidths
-# of densities go. See the table of docs/evaluation.md.
-_REACH = 1.5
+# Standard deviations of p columns of logged actions, for one row, by n^(-1/(p + 2)):
+# bias over error is as n^(-1/(p + 2)) then, and the rows in reach as n^(2/(p + 2)).
+# Chosen by the table of docs/evaluation.md.
+_REACH = 4.0
 
 
 class PairFeatures(StateActionFeatures):
@@ -135,7 +136,7 @@ class PairFeatures(StateActionFeatures):
     def policy_reach(self, n_rows: float) -> Floats:
         """How far, on the scale of the actions, a `PolicyColumn` reaches, (p,)."""
         spread: Floats = self.spread_[self.n_state_columns_ :]
-        return _REACH * n_rows**-0.2 * spread
+        return _REACH * n_rows ** (-1.0 / (len(spread) + 2.0)) * spread
 
     @property
     def is_product(self) -> bool:

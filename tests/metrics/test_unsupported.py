@@ -225,7 +225,7 @@ def test_the_last_column_is_the_policy_s():
     features, _ = choose_and_fit_features(data, DISCOUNT, QSettings(n_components=20))
     z = ContinuousFeatures(data, features)
     places, rows = np.arange(len(data.states)), np.arange(len(data))
-    reach = 1.5 * len(log) ** -0.2 * log.action.std()
+    reach = 4.0 * len(log) ** (-1 / 3) * log.action.std()
     by_node = [near(data, reach, data.nodes[:, j]) for j in range(3)]
     assert_allclose(z.mean(places)[:, -1], np.mean(by_node, axis=0))
     action = np.zeros((len(data.states), 1))
