@@ -21,6 +21,7 @@ OPTIONAL = (
         "skops",
         "skl2onnx",
         "onnxruntime",
+        "onnxscript",
         "icu-sepsis",
         "scikit-survival",
         "zepid",

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import numpy as np
 import pytest
+import torch
 from _logs import (
+    FIELDS,
     best_dose,
     changed,
     chosen_log,
@@ -14,17 +18,23 @@ from _logs import (
     walk_log,
 )
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.compose import make_column_transformer
 from sklearn.decomposition import PCA
+from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+from torch import nn
+from torch.torch_version import TorchVersion
 
-from sklearn_stackelberg import OnStates, StackelbergPolicyCV
+from sklearn_stackelberg import OnStates, StackelbergPolicyCV, Transitions
+from sklearn_stackelberg.networks import MLP
 from sklearn_stackelberg.onnx import to_onnx
 
 pytest.importorskip("skl2onnx", reason="graphs are built by skl2onnx")
 runtime = pytest.importorskip("onnxruntime", reason="graphs are run by onnxruntime")
 
 pytestmark = ignore_convergence
+exports_modules = find_spec("onnxscript") and torch.__version__ >= TorchVersion("2.6")
 WALK, DOSES = walk_log(300), dose_log(200)
 FINITE = changed(WALK, state=np.round(WALK.state), next_state=np.round(WALK.next_state))
 COUNTS = changed(WALK, state=WALK.state**2, next_state=WALK.next_state**2)
@@ -40,6 +50,15 @@ NEAR = changed(
     ),
 )
 SEARCH = dict(cv=2, lams=(1.0,), betas=(0.1,), ridges=(0.0,), bandwidths=("median",))
+
+
+def run(model, **inputs):
+    """The outputs of a graph, by onnxruntime."""
+    providers = ["CPUExecutionProvider"]
+    session = runtime.InferenceSession(model.SerializeToString(), providers=providers)
+    return session.run(None, inputs)
+
+
 POLICIES = {
     "rbf": (WALK, estimator(support=0.2)),
     "deterministic": (WALK, estimator(support=0.2, deterministic=True)),
@@ -70,23 +89,149 @@ POLICIES = {
 def test_a_graph_decides_as_the_policy_does(name):
     log, policy = POLICIES[name]
     policy.fit(log)
-    model = to_onnx(policy).SerializeToString()
-    session = runtime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    # States of the log, and others.
     states = [np.asarray(log.state)]
     if log is not COUNTS:
-        states.append(np.random.default_rng(0).normal(size=(500, states[0].shape[1])))
+        states.append(np.random.default_rng(0).normal(size=(1000, states[0].shape[1])))
     states = np.concatenate(states)
-    action, probabilities = session.run(["action", "probabilities"], {"states": states})
+    action, probabilities = run(to_onnx(policy), states=states)
     assert_array_equal(action, policy.predict(states))
     assert_allclose(probabilities, policy.predict_proba(states), rtol=0, atol=1e-9)
+
+
+class Recurrent(nn.Module):
+    """A user's module, of layers that onnxruntime has in single precision alone."""
+
+    def __init__(self, n_inputs, n_outputs):
+        super().__init__()
+        self.first = nn.Linear(n_inputs, 6)
+        self.steps = nn.GRU(1, 4, batch_first=True)
+        self.value, self.last = nn.Linear(10, 1), nn.Linear(10, n_outputs)
+
+    def forward(self, x):
+        seen = self.steps(x[:, :, None])[0][:, -1]
+        found = torch.cat([nn.functional.gelu(self.first(x)), seen], dim=1)
+        last = self.last(found)
+        return self.value(found) + 3 * (last - last.mean(dim=1, keepdim=True))
+
+
+class Branching(nn.Linear):
+    def forward(self, x):
+        return super().forward(x if x.sum() > 0 else -x)
+
+
+def network(policy="mlp", **settings):
+    settings = dict(max_iter=2, mirror_steps=1, ridge=0.0, support=0.2) | settings
+    return estimator(policy=policy, solver="stochastic", **settings)
+
+
+def scaled(policy):
+    return make_pipeline(OnStates(StandardScaler()), policy)
+
+
+needs_onnxscript = pytest.mark.skipif(
+    not exports_modules, reason="torch.onnx exports by onnxscript, from torch 2.6 on"
+)
+GAUSSIAN = dict(action_distribution="gaussian", max_iter=2)
+NETWORKS = {
+    "labels": (NAMES, scaled(network(q_function="mlp", deterministic=True))),
+    "a user's module": (WALK, scaled(network(Recurrent, support=0.0))),
+    "single precision": (WALK, scaled(network(MLP((8,), "gelu"), dtype="float32"))),
+    "candidates": (DOSES, scaled(network())),
+    "candidates by columns": (DOSES, network("linear")),
+    "amounts": (dose_log(200, p=2), scaled(network(**GAUSSIAN))),
+    "doses over decades": (
+        changed(DOSES, action=np.exp(3 * DOSES.action)),
+        network("linear", **GAUSSIAN, support=0.0),
+    ),
+    "amounts in closed form": (DOSES, scaled(estimator(**GAUSSIAN, support=0.2))),
+}
+
+
+@needs_onnxscript
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_graph_decides_as_a_network_does(name):
+    log, policy = NETWORKS[name]
+    policy.fit(log)
+    states = np.random.default_rng(0).normal(size=(1000, 2))
+    action, *probabilities = run(to_onnx(policy, log), states=states)
+    if name in ("labels", "a user's module", "single precision"):
+        assert_array_equal(action, policy.predict(states))
+    else:
+        assert_allclose(action, policy.predict(states), rtol=1e-5, atol=1e-5)
+    if probabilities:
+        expected = policy.predict_proba(states)
+        assert_allclose(probabilities[0], expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("support", [0.0, 0.2])
+@pytest.mark.parametrize("log", [WALK, FINITE], ids=["states", "finite states"])
+def test_masks_are_an_input(log, support):
+    rng = np.random.default_rng(0)
+    n = len(log.action)
+    mask = rng.random((2000, 3)) < 0.5
+    mask[np.arange(2000), rng.integers(3, size=2000)] = True
+    own = mask[:n] | (log.action[:, None] == np.arange(3))
+    fields = {name: getattr(log, name) for name in FIELDS}
+    masked = Transitions(**fields, available=own, next_available=mask[n : 2 * n])
+    policy = scaled(estimator(support=support)).fit(masked)
+    states = np.concatenate([log.state, rng.normal(size=(2000 - n, 2))])
+    model = to_onnx(policy, states)
+    action, probabilities = run(model, states=states, available=mask)
+    last, given = policy[-1], policy[:-1].transform(states)
+    assert_array_equal(action, last.predict(given, mask))
+    expected = last.predict_proba(given, mask)
+    assert_allclose(probabilities, expected, rtol=0, atol=1e-9)
+
+
+@pytest.fixture
+def table():
+    """States with text and missing values, and decisions."""
+    pd = pytest.importorskip("pandas")
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(
+        {
+            "pulse": np.where(rng.random(1000) < 0.1, np.nan, rng.normal(80, 15, 1000)),
+            "ward": rng.choice(["east", "west", "north"], 1000),
+            "visits": rng.integers(4, size=1000),
+        }
+    )
+    y = pd.DataFrame({"action": rng.choice(["A", "B"], 1000), "episode": range(1000)})
+    better = np.where(X["pulse"] > 90, y["action"] == "B", y["action"] == "A")
+    y["reward"] = better + (X["ward"] == "east") + rng.normal(0, 0.3, 1000)
+    return X, y.assign(step=0, terminated=True)
+
+
+@pytest.mark.parametrize("by", ["kernel", pytest.param("mlp", marks=needs_onnxscript)])
+def test_columns_of_a_table_are_inputs(table, by):
+    X, y = table
+    prepare = make_column_transformer(
+        (make_pipeline(SimpleImputer(), StandardScaler()), ["pulse", "visits"]),
+        (OneHotEncoder(sparse_output=False), ["ward"]),
+    )
+    last = network(discount=0.0) if by == "mlp" else estimator(discount=0.0)
+    policy = make_pipeline(prepare, last).fit(X, y)
+    with pytest.raises(ValueError, match="give X=, some states as a DataFrame"):
+        to_onnx(policy)
+    inputs = {name: X[[name]].to_numpy() for name in X}
+    inputs["visits"] = inputs["visits"].astype(float)
+    action, probabilities = run(to_onnx(policy, X), **inputs)
+    assert_array_equal(action, policy.predict(X))
+    assert_allclose(probabilities, policy.predict_proba(X), rtol=0, atol=1e-5)
+
+
+def test_a_graph_that_decides_otherwise_is_refused():
+    far = {k: 1e9 + 100.0 * getattr(WALK, k) for k in ("state", "next_state")}
+    steps = OnStates(SimpleImputer()), OnStates(StandardScaler()), estimator()
+    policy = make_pipeline(*steps).fit(changed(WALK, **far))
+    # ONNX has an imputer in single precision alone, which rounds such states to 64.
+    with pytest.raises(ValueError, match="differs from the policy by up to"):
+        to_onnx(policy, far["state"])
 
 
 @pytest.mark.parametrize(
     ("log", "settings", "why"),
     [
-        (DOSES, dict(action_distribution="gaussian"), "is a Gaussian or a network"),
-        (WALK, dict(policy="mlp", solver="stochastic"), "is a network"),
         (WALK, dict(kernel="cosine", bandwidth="median"), "has the kernel 'cosine'"),
         (
             DOSES,
@@ -99,3 +244,23 @@ def test_what_has_no_graph_is_refused(log, settings, why):
     policy = estimator(**settings, max_iter=1).fit(log)
     with pytest.raises(ValueError, match=why):
         to_onnx(policy)
+
+
+def test_other_steps_and_estimators_are_refused():
+    doubled = OnStates(FunctionTransformer(lambda states: 2 * states))
+    policy = make_pipeline(doubled, estimator()).fit(WALK)
+    with pytest.raises(ValueError, match="skl2onnx cannot convert the pipeline"):
+        to_onnx(policy)
+
+
+@needs_onnxscript
+def test_a_module_that_is_no_graph_is_refused():
+    policy = network(Branching).fit(WALK)
+    with pytest.raises(ValueError, match="cannot export Branching: Could not guard"):
+        to_onnx(policy)
+
+
+def test_without_onnxscript_a_sentence_says_what_to_install(monkeypatch):
+    monkeypatch.setattr("sklearn_stackelberg.onnx._export.find_spec", lambda name: None)
+    with pytest.raises(ImportError, match="pip install onnxscript"):
+        to_onnx(network().fit(WALK))

@@ -1,161 +1,52 @@
-"""A policy's whole decision as an ONNX graph, for programs without Python."""
+"""The operators of a policy's graph, but those of its modules."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
-from sklearn.pipeline import Pipeline
-from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
 
-from ._fitting.fitted_policy import (
+from .._fitting.fitted_policy import (
     ContinuousPolicy,
-    DiscretePolicy,
     FittedPolicy,
     KernelScores,
     LinearFunction,
-    SupportedLogits,
+    NetworkFunction,
+    RangedOutputs,
 )
-from ._fitting.support import ENOUGH, ENOUGH_IN_LEAF, ActionSupport
-from ._forest import Forest
-from ._typing import Floats
-from .estimator import StackelbergPolicyEstimator
-from .kernels._columns import LinearColumns, StateColumns
-from .kernels._nystroem import LandmarkFeatures
-from .kernels._registry import BoundKernel
-from .model_selection._policy_cv import StackelbergPolicyCV
-from .policies._base import NEVER
-from .preprocessing._on_states import OnStates
+from .._fitting.support import ENOUGH, ENOUGH_IN_LEAF, ActionRange, ActionSupport
+from .._forest import Forest
+from .._typing import Floats
+from ..kernels._columns import LinearColumns, StateColumns
+from ..kernels._nystroem import LandmarkFeatures
+from ..kernels._registry import BoundKernel
+from ..policies._base import NEVER
+from ..policies._candidates import CandidateSoftmax
 
-__all__ = ["to_onnx"]
+if TYPE_CHECKING:
+    from onnx import GraphProto
+    from skl2onnx.common._container import ModelComponentContainer as Container
+    from skl2onnx.common._topology import Scope
 
 # The first versions in which all that is used here takes numbers in double precision.
-_OPSET = {"": 18, "ai.onnx.ml": 3}
+OPSET = {"": 18, "ai.onnx.ml": 3}
+
+# The input of masks.
+AVAILABLE = "available"
+
+# What makes a graph of a function of (n, width), see `_export`.
+Exporter = Callable[[Callable[[Tensor], Tensor], int], "GraphProto"]
 
 
-def to_onnx(policy: BaseEstimator, target_opset: dict[str, int] | None = None) -> Any:
-    """The decision of a policy in closed form, from states to an action.
-
-    In double precision throughout, so that a runtime decides as `predict` does:
-    kernel, logits, what the log supports, probabilities, action.
-
-    Parameters
-    ----------
-    policy : estimator
-        A fitted `StackelbergPolicyEstimator` or `StackelbergPolicyCV` of discrete
-        actions or of candidates, or a `Pipeline` that ends in one, of transformers that
-        skl2onnx converts, inside `OnStates` or not.
-    target_opset : dict, default=None
-        Of operators, by their domain; None is 18, and 3 of ``"ai.onnx.ml"``.
-
-    Returns
-    -------
-    onnx.ModelProto
-        Of an input ``states``, doubles of shape (n, n_features), and outputs ``action``
-        of shape (n,) or (n, n_action_columns), as `predict` returns it, and
-        ``probabilities`` of shape (n, n_actions), as `predict_proba` does.
-
-    Raises
-    ------
-    ImportError
-        If skl2onnx is not installed.
-    ValueError
-        If the policy is a Gaussian or a network, has a kernel that ONNX cannot
-        compute, or was learned from a log with masks of available actions.
-
-    Examples
-    --------
-    >>> from sklearn_stackelberg.onnx import to_onnx
-    >>> model = to_onnx(policy)  # doctest: +SKIP
-    >>> open("policy.onnx", "wb").write(model.SerializeToString())  # doctest: +SKIP
-    """
-    try:
-        import skl2onnx
-        from skl2onnx.common.data_types import DoubleTensorType
-    except ImportError as error:
-        raise ImportError(
-            "to_onnx needs skl2onnx, which is not installed: pip install skl2onnx"
-        ) from error
-    check_is_fitted(policy)
-    skl2onnx.update_registered_converter(
-        StackelbergPolicyEstimator,
-        "StackelbergPolicyEstimator",
-        _set_shapes,
-        _convert,
-        parser=_parse,
-        overwrite=True,  # by another call
-    )
-    columns: int = policy.n_features_in_
-    return skl2onnx.to_onnx(
-        _unwrapped(policy),
-        initial_types=[("states", DoubleTensorType([None, columns]))],
-        target_opset=_OPSET if target_opset is None else target_opset,
-    )
-
-
-def _unwrapped(estimator: Any) -> Any:
-    """What it comes to in a graph: without wrappers that are for logs and fits."""
-    if isinstance(estimator, StackelbergPolicyCV):
-        return _unwrapped(estimator.best_estimator_)
-    if isinstance(estimator, OnStates):
-        return estimator.transformer_
-    if isinstance(estimator, Pipeline):
-        return Pipeline([(name, _unwrapped(step)) for name, step in estimator.steps])
-    return estimator
-
-
-def _parse(scope: Any, model: Any, inputs: Any, custom_parsers: Any = None) -> Any:
-    from skl2onnx.common.data_types import (
-        DoubleTensorType,
-        Int64TensorType,
-        StringTensorType,
-    )
-
-    operator = scope.declare_local_operator("StackelbergPolicyEstimator", model)
-    operator.inputs.append(inputs[0])
-    actions = _labels(model._fitted_policy)
-    of_kind = {"i": Int64TensorType, "U": StringTensorType, "f": DoubleTensorType}
-    outputs = [
-        scope.declare_local_variable("action", of_kind[actions.dtype.kind]()),
-        scope.declare_local_variable("probabilities", DoubleTensorType()),
-    ]
-    operator.outputs.extend(outputs)
-    return outputs
-
-
-def _set_shapes(operator: Any) -> None:
-    policy: FittedPolicy = operator.raw_operator._fitted_policy
-    n, actions = operator.inputs[0].get_first_dimension(), _labels(policy)
-    operator.outputs[0].type.shape = [n, *actions.shape[1:]]
-    operator.outputs[1].type.shape = [n, len(actions)]
-
-
-def _convert(scope: Any, operator: Any, container: Any) -> None:
-    policy: FittedPolicy = operator.raw_operator._fitted_policy
-    graph = _Graph(scope, container)
-    states = graph("Cast", operator.inputs[0].full_name, to=graph.DOUBLE)
-    logits = graph.logits(policy, states)
-    best = graph("ArgMax", logits, axis=1, keepdims=0)
-    if policy.deterministic:
-        eye = np.eye(len(_labels(policy)))
-        probabilities = graph("Gather", graph.of(eye), best, axis=0)
-    else:
-        probabilities = graph("Softmax", logits, axis=1)
-    action = graph("Gather", graph.of(_labels(policy)), best, axis=0)
-    for found, output in zip((action, probabilities), operator.outputs, strict=True):
-        graph("Identity", found, output=output.full_name)
-
-
-def _labels(policy: FittedPolicy) -> NDArray[Any]:
-    """What is chosen among, as the graph gives it: (A,), or (C, p) of candidates."""
+def labels_of(policy: FittedPolicy) -> NDArray[Any] | None:
+    """What is chosen among: (A,), or (C, p) of candidates; None if any amount is."""
     if isinstance(policy, ContinuousPolicy):
-        outputs = policy.distribution.outputs
-        scores = outputs.logits if isinstance(outputs, SupportedLogits) else outputs
-        if not isinstance(scores, KernelScores):
-            raise _refused("is a Gaussian or a network")
-        softmax: Any = policy.distribution.policy
+        softmax = policy.distribution.policy
+        if not isinstance(softmax, CandidateSoftmax):
+            return None
         return policy.actions.as_logged(softmax.exact.numpy())
     classes = np.asarray(policy.classes_)
     if classes.dtype.kind in "iub":
@@ -165,21 +56,22 @@ def _labels(policy: FittedPolicy) -> NDArray[Any]:
 
 def _refused(why: str) -> ValueError:
     return ValueError(
-        f"This policy {why}, and has no ONNX graph here: it is for policies in closed "
-        "form, of discrete actions or of candidates, with a kernel of a name. Save it "
-        "by persistence.save, or export a network's module by torch.onnx."
+        f"This policy {why}, and has no ONNX graph here: of kernels only those of a "
+        "name, and of amounts only products of a kernel of states and one of actions, "
+        "have any. Save it by persistence.save."
     )
 
 
-class _Graph:
+class Graph:
     """Adds operators to a graph, by the names of what they are given and return."""
 
-    def __init__(self, scope: Any, container: Any) -> None:
+    def __init__(self, scope: Scope, container: Container, export: Exporter) -> None:
         from onnx import TensorProto
 
+        self._scope, self._container, self._export = scope, container, export
         self.DOUBLE, self.FLOAT = TensorProto.DOUBLE, TensorProto.FLOAT
         self.INT64, self.STRING = TensorProto.INT64, TensorProto.STRING
-        self._scope, self._container = scope, container
+        self.BOOL = TensorProto.BOOL
 
     def of(self, constant: Any) -> str:
         """A constant."""
@@ -204,41 +96,88 @@ class _Graph:
             list(inputs),
             [output],
             op_domain=domain,
-            op_version=_OPSET[domain],
+            op_version=OPSET[domain],
             name=self._scope.get_unique_operator_name(kind),
             **given,
         )
         return output
 
-    def logits(self, policy: FittedPolicy, states: str) -> str:
-        if isinstance(policy, DiscretePolicy):
-            if policy.labels is not None or policy.actions.masked:
-                raise _refused("was learned from a log with masks")
-            if not isinstance(policy.logits, LinearFunction):
-                raise _refused("is a network")
-            logits = self._linear(policy.logits, states)
-            support = policy.support
-        else:
-            # Of another kind `_labels` has refused it.
-            scores: Any = policy.distribution.outputs
-            support = getattr(scores, "support", None)
-            logits = self._scores(getattr(scores, "logits", scores), states)
-        if support is None:
-            return logits
-        return self("Add", logits, self._log_prior(support, states))
+    def beside(self, inputs: Any) -> str:
+        """All columns of an operator's inputs, as doubles."""
+        columns = [self("Cast", one.full_name, to=self.DOUBLE) for one in inputs]
+        return columns[0] if len(columns) == 1 else self("Concat", *columns, axis=1)
 
-    def _linear(self, function: LinearFunction, states: str) -> str:
-        """As `LinearFunction` is computed."""
+    def logits(self, policy: FittedPolicy, states: str) -> str:
+        outputs: Any = policy
+        if isinstance(policy, ContinuousPolicy):
+            outputs = policy.distribution.outputs
+        scores: Any = getattr(outputs, "logits", outputs)
+        if isinstance(scores, LinearFunction):
+            weight = scores.module.get_parameter("weight").detach().double().numpy()
+            found = self._projected(scores.inputs, states, weight)
+        elif isinstance(scores, KernelScores):
+            found = self._scores(scores, states)
+        else:
+            found = self._network(scores, states)
+        masks, support = "", getattr(outputs, "support", None)
+        if getattr(policy, "labels", None) is not None:
+            masks, n = AVAILABLE, len(outputs.classes_)
+            # To be made an input, of which pipelines have none but states.
+            self._container.add_initializer(masks, self.BOOL, [1, n], [True] * n)
+        if support is not None:
+            return self("Add", found, self._log_prior(support, states, masks))
+        return self("Where", masks, found, self.of(NEVER)) if masks else found
+
+    def amount(self, policy: ContinuousPolicy, states: str) -> str:
+        """What a policy recommends that may take any amount."""
+        outputs: Any = policy.distribution.outputs
+        module = policy.distribution.policy
+        found = self._network(getattr(outputs, "outputs", outputs), states)
+        width = module.n_outputs
+        if isinstance(outputs, RangedOutputs):
+            ends = np.vstack(outputs.range.ends_)
+            limits = self._leaves(outputs.range, ends, states)
+            width += ends.shape[1]
+            found = self("Concat", found, limits, axis=1)
+        found = self._module(module.mode, width, found)
+        if policy.actions.is_flat:
+            return self("Squeeze", found, self.of(np.array([1])))
+        return found
+
+    def _network(self, function: NetworkFunction, states: str) -> str:
+        """As `NetworkFunction` is computed, of a policy."""
         inputs: Any = function.inputs
-        weight = function.module.get_parameter("weight").detach().double().numpy()
+        if isinstance(inputs, LandmarkFeatures | LinearColumns):
+            width = inputs.n_features_out_
+            states = self._projected(inputs, states, np.eye(width))
+        elif inputs.standardise:
+            states = self._standardised(inputs, states)
+        return self._module(function.module, inputs.n_features_out_, states)
+
+    def _module(
+        self, function: Callable[[Tensor], Tensor], width: int, inputs: str
+    ) -> str:
+        """What torch computes of inputs (n, width)."""
+        from onnx import compose
+
+        prefix = f"{self._scope.get_unique_variable_name('module')}_"
+        graph = compose.add_prefix_graph(self._export(function, width), prefix)
+        self("Identity", inputs, output=graph.input[0].name)
+        self._container.nodes.extend(graph.node)
+        self._container.initializers.extend(graph.initializer)
+        found: str = graph.output[0].name
+        return found
+
+    def _projected(self, inputs: Any, states: str, weight: Floats) -> str:
+        """Features times weights, as `LinearFunction` computes them."""
+        if not isinstance(inputs, LandmarkFeatures | LinearColumns):
+            raise _refused("is of features of another kind")
         weight = inputs.landmark_weights(weight)
         if isinstance(inputs, LinearColumns):
             return self._of_columns(inputs, states, weight)
-        if not isinstance(inputs, LandmarkFeatures):
-            raise _refused("is of features of another kind")
         split = len(inputs.landmarks_)
         gram = self._gram(inputs.bound_kernel(), states, inputs.landmarks_)
-        found = self("MatMul", gram, self.of(weight[:split]))
+        found = self("MatMul", gram, self.of(weight[:split].astype(np.float64)))
         if inputs.linear_ is None:
             return found
         return self(
@@ -314,11 +253,15 @@ class _Graph:
         same = self("Cast", self("Equal", one, self.of(rows)), to=self.DOUBLE)
         return self("ReduceMin", same, self.of(np.array([2])), keepdims=0)
 
-    def _log_prior(self, support: ActionSupport, states: str) -> str:
+    def _log_prior(self, support: ActionSupport, states: str, masks: str) -> str:
         """As `ActionSupport.log_prior`."""
         if hasattr(support, "forest_"):
-            found, enough = self._shares(support, states), ENOUGH_IN_LEAF
-            enough /= support.leaf_rows_
+            state: Any = support.forest_.__getstate__()
+            values = state["values"][:, 0]
+            table = np.zeros((len(values), support.n_actions_))
+            table[:, support.codes_] = values
+            found = self._leaves(support, table, states)
+            enough = ENOUGH_IN_LEAF / support.leaf_rows_
         else:
             same, enough = self._equal(states, support.known_), ENOUGH
             counts = self("MatMul", same, self.of(support.counts_))
@@ -326,6 +269,12 @@ class _Graph:
             # Of a state that was not logged, one of each action.
             unknown = self("Sub", self.of(1.0), known)
             found = self("Add", counts, unknown)
+        if masks:
+            found = self("Where", masks, found, self.of(0.0))
+            some = self("ReduceMax", found, self.of(np.array([1])), keepdims=1)
+            # All that can be taken, where none of it was logged.
+            alike = self("Cast", masks, to=self.DOUBLE)
+            found = self("Where", self("Greater", some, self.of(0.0)), found, alike)
         largest = self("ReduceMax", found, self.of(np.array([1])), keepdims=1)
         least = self("Mul", largest, self.of(float(support.threshold)))
         least = self("Min", least, self.of(float(enough)))
@@ -346,9 +295,11 @@ class _Graph:
         total = self("ReduceSum", found, second, keepdims=1)
         return self("GreaterOrEqual", least, self("Mul", total, self.of(support.tail)))
 
-    def _shares(self, support: ActionSupport, states: str) -> str:
-        """The forest's shares of the actions, (n, n_actions)."""
-        columns = self._standardised(support.columns_, states)
+    def _leaves(
+        self, of: ActionSupport | ActionRange, table: Floats, states: str
+    ) -> str:
+        """The mean over trees of what a table has for their leaves, (n, columns)."""
+        columns = self._standardised(of.columns_, states)
         # As trees see them.
         columns = self("Cast", columns, to=self.FLOAT)
         columns = self("Cast", columns, to=self.DOUBLE)
@@ -357,15 +308,11 @@ class _Graph:
             "TreeEnsembleRegressor",
             columns,
             domain="ai.onnx.ml",
-            **_tree_attributes(support.forest_),
+            **_tree_attributes(of.forest_),
         )
         leaves = self("Cast", leaves, to=self.INT64)  # (n, n_trees)
-        state: Any = support.forest_.__getstate__()
-        values = state["values"][:, 0]
-        table = np.zeros((len(values), support.n_actions_))
-        table[:, support.codes_] = values
-        shares = self("Gather", self.of(table), leaves, axis=0)
-        return self("ReduceMean", shares, self.of(np.array([1])), keepdims=0)
+        found = self("Gather", self.of(table), leaves, axis=0)
+        return self("ReduceMean", found, self.of(np.array([1])), keepdims=0)
 
 
 def _tree_attributes(forest: Forest) -> dict[str, Any]:
