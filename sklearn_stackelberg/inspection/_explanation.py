@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -197,6 +198,7 @@ def explain_policy(
     *,
     discount: float | None = None,
     max_depth: int | None = None,
+    optimal: bool = False,
     cv: int | Splitter = 5,
     feature_names: Sequence[str] | None = None,
     sample_weight: ArrayLike | None = None,
@@ -229,6 +231,10 @@ def explain_policy(
         γ, in [0, 1]. None is the policy's own.
     max_depth : int, default=None
         The largest depth that is tried, > 0. None is 4: sixteen rules.
+    optimal : bool, default=False
+        Whether trees are the best of all of their depth, by pystreed, on thresholds
+        that are quantiles of the columns; for discrete actions. False chooses one split
+        after the other, which is faster.
     cv : int or splitter, default=5
         Folds of whole episodes; or what has ``split(log)``, whose test parts hold each
         row once, such as `EpisodeKFold`.
@@ -251,6 +257,8 @@ def explain_policy(
     ------
     ValueError
         As `fitted_q_value`, and if there is no discount, or no name for each column.
+    ImportError
+        If ``optimal`` is True and pystreed is not installed.
 
     Warns
     -----
@@ -276,6 +284,14 @@ def explain_policy(
     check_level(confidence_level)
     seed = int(check_random_state(random_state).randint(2**31 - 1))
     log = ExplainedLog.of(policy, X, y, sample_weight, feature_names)
+    if optimal and not find_spec("pystreed"):
+        raise ImportError(
+            "optimal=True needs pystreed, which is not installed: pip install pystreed"
+        )
+    if optimal and not hasattr(log.policy, "classes_"):
+        raise ValueError(
+            "optimal=True is for discrete actions, and this policy's are continuous."
+        )
     gamma = discount_of(log.policy, discount)
     refuse_endless(log.seen, gamma)
     _warn_of_training_rows(log)
@@ -288,7 +304,9 @@ def explain_policy(
         )
         found = [
             _trees(
-                Imitation(log.policy, log.seen[train], gamma, log.find), depths, seed
+                Imitation(log.policy, log.seen[train], gamma, log.find, optimal),
+                depths,
+                seed,
             )
             for train, _ in evaluation.splits
         ]
@@ -300,7 +318,7 @@ def explain_policy(
         ]
         losses = [difference(full, value) for value in values]
         place = _shortest(losses)
-        imitation = Imitation(log.policy, log.seen, gamma, log.find)
+        imitation = Imitation(log.policy, log.seen, gamma, log.find, optimal)
         tree = imitation.tree(depths[place], seed)
         columns = OnStates(FrozenEstimator(log.columns)).fit(log.given)
         rules, agreement = _rules(log, imitation, tree)

@@ -28,6 +28,7 @@ from ._rule_tree import (
     RuleTree,
     TreePolicy,
     from_sklearn,
+    optimal_tree,
 )
 
 # Trees of one depth that are grown, each where the ones before it went. On twelve logs
@@ -100,9 +101,14 @@ class Imitation:
     """
 
     def __init__(
-        self, policy: AnyPolicy, log: Transitions, discount: float, columns: ByRow
+        self,
+        policy: AnyPolicy,
+        log: Transitions,
+        discount: float,
+        columns: ByRow,
+        optimal: bool = False,
     ) -> None:
-        self._policy, self.find = policy, columns
+        self._policy, self.find, self._optimal = policy, columns, optimal
         # Values by the step, where that says when an episode ends, as a fit has them.
         steps = StepAnchor.of(log, discount)
         self._evaluation = HoldoutEvaluation(log, discount, steps=steps)
@@ -249,22 +255,6 @@ class Imitation:
                 rules, _by_leaf(rules, columns, mean), self.is_flat
             )
         cost, supported = self.cost[known], self.supported[known]
-        worst = np.where(supported, cost, 0.0).max(axis=1)
-        label = self.decided[known]
-        worst = np.maximum(worst, np.finfo(float).tiny)
-        model, seen, counted = (
-            DecisionTreeClassifier(**settings),
-            grown_on,
-            weight * worst,
-        )
-        if by_cost:
-            # Every action of a state, by how much less than the worst it costs: that of
-            # the policy as above, and one that costs half of the worst a fourth of it.
-            better = np.where(supported, np.maximum(worst[:, None] - cost, 0.0), 0.0)
-            counted = (weight[:, None] * better**2 / worst[:, None]).ravel()
-            seen = np.repeat(grown_on, cost.shape[1], axis=0)
-            label = np.tile(np.arange(cost.shape[1]), len(cost))
-        model.fit(seen, label, counted / counted.mean())
 
         def costs(rows: Flags) -> Floats:
             own = weight[rows] / weight[rows].sum()
@@ -272,10 +262,30 @@ class Imitation:
             lacking = own @ ~supported[rows] > _UNSUPPORTED
             return own @ cost[rows] + np.where(lacking, cost.max() + 1.0, 0.0)
 
-        rules = from_sklearn(
-            model, grown_on, columns, lambda rows: int(costs(rows).argmin())
-        )
+        def choice(rows: Flags) -> int:
+            return int(costs(rows).argmin())
+
         classes = np.asarray(self._policy.classes_)
+        if self._optimal:
+            paid = weight[:, None] * np.where(supported, cost, cost.max())
+            fewest = max(int(settings["min_samples_leaf"] * len(columns)), 1)
+            rules = optimal_tree(columns, paid, depth, fewest, choice)
+            return DiscreteTreePolicy.of(
+                rules, _by_leaf(rules, columns, costs), classes
+            )
+        worst = np.where(supported, cost, 0.0).max(axis=1)
+        worst = np.maximum(worst, np.finfo(float).tiny)
+        label, seen, counted = self.decided[known], grown_on, weight * worst
+        if by_cost:
+            # Every action of a state, by how much less than the worst it costs: that of
+            # the policy as above, and one that costs half of the worst a fourth of it.
+            better = np.where(supported, np.maximum(worst[:, None] - cost, 0.0), 0.0)
+            counted = (weight[:, None] * better**2 / worst[:, None]).ravel()
+            seen = np.repeat(grown_on, cost.shape[1], axis=0)
+            label = np.tile(np.arange(cost.shape[1]), len(cost))
+        model = DecisionTreeClassifier(**settings)
+        model.fit(seen, label, counted / counted.mean())
+        rules = from_sklearn(model, grown_on, columns, choice)
         return DiscreteTreePolicy.of(rules, _by_leaf(rules, columns, costs), classes)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -10,12 +11,15 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_array
 
-from .._typing import AnyArray, Floats, Index
+from .._typing import AnyArray, Flags, Floats, Index
 from ..transitions._actions import given_mask
 from ..transitions._transitions import Transitions
 from ._rule_columns import RuleColumn
 
 LEAF = -1
+
+# Thresholds of all columns together that optimal trees are looked for on, by depth.
+_TESTS = 200, 200, 100, 50
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,43 +94,94 @@ def rounded(low: float, high: float) -> float:
     return low
 
 
-# Any: a fitted tree of scikit-learn.
-def from_sklearn(tree: Any, grown_on: Floats, columns: Floats, choice: Any) -> RuleTree:
-    """A tree without splits whose two sides decide alike, thresholds rounded.
+# Any: a node of a tree of any library.
+Split = Callable[[Any], tuple[int, float, Any, Any] | None]
+Choice = Callable[[Flags], object]
 
-    ``grown_on`` are the columns as the tree saw them, in single precision perhaps, and
-    ``columns`` the same as they are; ``choice(rows)`` is what is decided for rows.
+
+def _grown(root: object, split: Split, columns: Floats, choice: Choice) -> RuleTree:
+    """A tree without splits whose two sides decide alike.
+
+    ``split(node)`` is a column, a threshold and the nodes below and above it, None of a
+    leaf; ``choice(rows)`` is what is decided for rows.
     """
     nodes: list[list[float]] = []
+
+    def add(node: object, rows: Flags) -> list[object]:
+        place, found = len(nodes), split(node)
+        nodes.append([LEAF, np.nan, LEAF, LEAF])
+        if found is None:
+            return [choice(rows)]
+        j, at, lower, upper = found
+        is_low = columns[:, j] <= at
+        decided = add(lower, rows & is_low)
+        right = len(nodes)
+        decided += add(upper, rows & ~is_low)
+        if all(one == decided[0] for one in decided):
+            del nodes[place + 1 :]
+        else:
+            nodes[place] = [j, at, place + 1, right]
+        return decided
+
+    add(root, np.ones(len(columns), dtype=bool))
+    threshold = np.array([node[1] for node in nodes])
+    feature, _, left, right = np.nan_to_num(nodes).T.astype(np.intp)
+    return RuleTree(feature, threshold, left, right)
+
+
+# Any: a fitted tree of scikit-learn.
+def from_sklearn(tree: Any, grown_on: Floats, columns: Floats, choice: Any) -> RuleTree:
+    """The tree with rounded thresholds.
+
+    ``grown_on`` are the columns as the tree saw them, in single precision perhaps, and
+    ``columns`` the same as they are.
+    """
     left, right = tree.tree_.children_left, tree.tree_.children_right
     path = tree.decision_path(grown_on).toarray().astype(bool)  # (n, n_nodes)
 
-    def decided(node: int) -> list[object]:
+    def split(node: int) -> tuple[int, float, int, int] | None:
         if left[node] == LEAF:
-            return [choice(path[:, node])]
-        return [*decided(left[node]), *decided(right[node])]
-
-    def add(node: int) -> int:
-        place = len(nodes)
-        nodes.append([LEAF, np.nan, LEAF, LEAF])
-        found = decided(node)
-        if left[node] == LEAF or all(one == found[0] for one in found):
-            return place
+            return None
         j = int(tree.tree_.feature[node])
         low = columns[path[:, left[node]], j].max()
         high = columns[path[:, right[node]], j].min()
-        at = rounded(float(low), float(high))
-        nodes[place] = [j, at, add(left[node]), add(right[node])]
-        return place
+        return j, rounded(float(low), float(high)), left[node], right[node]
 
-    add(0)
-    feature, threshold, lower, upper = np.array(nodes, dtype=np.float64).T
-    return RuleTree(
-        feature.astype(np.intp),
-        threshold,
-        lower.astype(np.intp),
-        upper.astype(np.intp),
-    )
+    return _grown(0, split, columns, choice)
+
+
+def optimal_tree(
+    columns: Floats, cost: Floats, depth: int, least: int, choice: Choice
+) -> RuleTree:
+    """The tree of least costs (n, A) of all of a depth, by STreeD (arXiv 2305.19706).
+
+    Of all on so many thresholds, with ``least`` rows in a leaf or more.
+    """
+    from pystreed import STreeDInstanceCostSensitiveClassifier
+
+    most = max(_TESTS[min(depth, len(_TESTS)) - 1] // columns.shape[1], 1)
+    tests: list[tuple[int, float]] = []
+    for j, values in enumerate(columns.T):
+        known = np.unique(values)
+        places = np.arange(len(known))
+        if len(known) > most + 1:
+            share = np.linspace(0, 1, most + 2)[1:-1]
+            quantiles = np.quantile(values, share, method="lower")
+            places = np.unique(np.searchsorted(known, quantiles))
+        tests += [(j, rounded(*known[i : i + 2])) for i in places if i + 1 < len(known)]
+    if not tests:
+        return _grown(None, lambda node: None, columns, choice)
+    asked = np.column_stack([columns[:, j] > at for j, at in tests]).astype(np.intc)
+    # After so many seconds the best tree so far, not proved to be the best of all.
+    limits: dict[str, float] = {"min_leaf_node_size": least, "time_limit": 30.0}
+    model = STreeDInstanceCostSensitiveClassifier(depth, **limits).fit(asked, cost)
+
+    def split(node: Any) -> tuple[int, float, Any, Any] | None:
+        if node.is_leaf_node():
+            return None
+        return *tests[node.feature], node.left_child, node.right_child
+
+    return _grown(model.tree_, split, columns, choice)
 
 
 class _TreePolicy(BaseEstimator):

@@ -123,7 +123,12 @@ class OffPolicyEstimate:
     limits: Limits = field(default=_NO_LIMITS, repr=False)
     left_out: Floats | None = field(default=None, compare=False, repr=False)
 
-    _noun = "value"  # what the number is called where it is shown
+    @property
+    def _noun(self) -> str:
+        """What the number is called where it is shown."""
+        words = {" minus ": "difference", " over ": "ratio"}
+        found = [noun for word, noun in words.items() if word in self.method]
+        return found[0] if found else "value"
 
     @property
     def degrees_of_freedom(self) -> float:

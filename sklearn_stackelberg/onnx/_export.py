@@ -206,20 +206,19 @@ def _complete(model: ModelProto) -> None:
     nodes: list[object] = []
     cast = partial(helper.make_node, "Cast")
     for node in graph.node:
-        parts = [node]
-        for names in (node.input, node.output) if node.op_type in _SINGLE else ():
+        parts, double = [node], TensorProto.DOUBLE
+        rounded = any(types.get(name) == double for name in node.input)
+        rounded &= node.op_type in _SINGLE
+        for names in (node.input, node.output) if rounded else ():
             for place, name in enumerate(names):
                 # Of what an Imputer returns nothing is known.
-                if (
-                    not name
-                    or types.get(name, TensorProto.DOUBLE) != TensorProto.DOUBLE
-                ):
+                if not name or types.get(name, double) != double:
                     continue
                 single = f"{name}_{len(nodes)}_{place}"
                 if name in node.input:
                     parts.insert(0, cast([name], [single], to=TensorProto.FLOAT))
                 else:
-                    parts.append(cast([single], [name], to=TensorProto.DOUBLE))
+                    parts.append(cast([single], [name], to=double))
                 names[place] = single
         nodes += parts
     for field, new in ((graph.initializer, constants.values()), (graph.node, nodes)):

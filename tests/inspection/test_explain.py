@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib.util import find_spec
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -16,8 +18,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from sklearn_stackelberg import EpisodeKFold, Transitions
-from sklearn_stackelberg.inspection import explain_policy
-from sklearn_stackelberg.inspection._rule_tree import rounded
+from sklearn_stackelberg.inspection import _explanation, explain_policy
+from sklearn_stackelberg.inspection._rule_tree import optimal_tree, rounded
 from sklearn_stackelberg.metrics import doubly_robust_value, fitted_q_value
 from sklearn_stackelberg.metrics._differences import difference
 
@@ -388,3 +390,83 @@ def test_the_training_log_is_warned_of():
     with pytest.warns(UserWarning, match="was learned from") as caught:
         explained(policy, log, max_depth=1)
     assert caught[0].filename == __file__
+
+
+# ---------------------------------------------------------------- optimal trees
+
+needs_pystreed = pytest.mark.skipif(
+    find_spec("pystreed") is None, reason="optimal trees are found by pystreed"
+)
+
+
+class Either(Rules):
+    """Of two splits of which neither helps alone."""
+
+    def predict(self, states):
+        pulse, age = np.asarray(states, dtype=float)[:, :2].T
+        return self.classes_[1 + ((pulse > 90) != (age > 60))]
+
+
+def logged_by_either():
+    log = ward_log(n_episodes=200)
+    # The reward follows what `Either` does.
+    good = Either().predict(log.state) == log.action
+    return changed(log, reward=good + 0.1 * np.sin(np.arange(len(log))))
+
+
+@needs_pystreed
+def test_an_optimal_tree_looks_two_splits_ahead():
+    log = logged_by_either()
+    found = explained(Either(), log, optimal=True, feature_names=NAMES)
+    assert found.agreement == 1.0
+    assert found.depth == 2
+    assert len(found.rules) == 4
+    assert found.loss.value == found.loss.standard_error == 0.0
+
+
+@needs_pystreed
+def test_the_optimal_tree_of_a_depth_is_the_best_of_all():
+    rng = np.random.default_rng(0)
+    columns = rng.integers(4, size=(120, 2)).astype(float)
+    columns = np.column_stack([columns, np.ones(120)])  # one that says nothing
+    cost = (
+        rng.uniform(size=(120, 3))
+        + 0.5 * rng.uniform(size=(4, 3))[columns[:, 0].astype(int)]
+    )
+
+    def best(rows, depth):
+        leaf = cost[rows].sum(axis=0).min()
+        if not depth:
+            return leaf
+        found = [leaf]
+        for j, at in product(range(2), range(3)):
+            low = columns[:, j] <= at
+            if min((rows & low).sum(), (rows & ~low).sum()) >= 10:
+                both = (best(rows & side, depth - 1) for side in (low, ~low))
+                found.append(sum(both))
+        return min(found)
+
+    everything = np.ones(120, dtype=bool)
+    for depth in (1, 2):
+        tree = optimal_tree(
+            columns, cost, depth, 10, lambda rows: int(cost[rows].sum(axis=0).argmin())
+        )
+        leaf = tree.apply(columns)
+        paid = [cost[leaf == one].sum(axis=0).min() for one in tree.leaves]
+        assert sum(paid) == pytest.approx(best(everything, depth), rel=1e-9)
+        assert tree.depth <= depth
+    constant = optimal_tree(columns[:, 2:], cost, 2, 10, lambda rows: 0)
+    assert constant.depth == 0
+
+
+@needs_pystreed
+def test_optimal_trees_are_of_discrete_actions():
+    policy = estimator(action_distribution="candidates").fit(dose_log(100))
+    with pytest.raises(ValueError, match="optimal=True is for discrete actions"):
+        explained(policy, dose_log(100, seed=1), optimal=True)
+
+
+def test_without_pystreed_a_sentence_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(_explanation, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match="pip install pystreed"):
+        explained(Rules(), ward_log(), optimal=True)

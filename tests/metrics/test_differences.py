@@ -229,6 +229,19 @@ def test_what_cannot_be_paired_is_refused(other, words):
         estimate_of() - "a"
 
 
+def test_a_number_is_called_what_it_is():
+    one, other = estimate_of(), estimate_of(1.0)
+    found = {
+        "value": (one, one + other, 2 * one + 1),
+        "difference": (one - other, 2 * (one - other), (one - other) + (one - other)),
+        "ratio": ((one + 90.0).ratio(other + 90.0),),
+    }
+    for noun, estimates in found.items():
+        for estimate in estimates:
+            assert f": {noun} {estimate.value:.1f}" in str(estimate)
+            assert f">{noun}<" in estimate._repr_html_()
+
+
 def test_a_p_value_is_where_the_interval_ends():
     found = estimate_of(bias_bound=0.7)
     for end in found.confidence_interval:
