@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
+from sklearn.compose import ColumnTransformer
+from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
@@ -38,7 +40,7 @@ _SINGLE = {
     *("Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "Celu", "Cosh", "Erf", "Sinh"),
     *("Tan", "Hardmax", "Mean", "Det", "Conv", "ConvTranspose", "AveragePool", "LRN"),
     *("LpPool", "GlobalAveragePool", "GlobalMaxPool", "InstanceNormalization"),
-    *("GRU", "LSTM", "RNN", "Resize", "Imputer"),
+    *("GRU", "LSTM", "RNN", "Resize"),
 }
 
 
@@ -60,8 +62,8 @@ def to_onnx(
         or a search that ends in one, of transformers that skl2onnx converts, inside
         `OnStates` or not.
     X : Transitions, or array-like or DataFrame of shape (n, n_features), default=None
-        Some states. Those of a DataFrame are an input for each column, for pipelines
-        that choose columns by name or read text. Where onnxruntime is installed, the
+        Some states: a DataFrame for pipelines that begin with a ColumnTransformer, or
+        read text, whose inputs are the columns. Where onnxruntime is installed, the
         graph is run on them, and has to give what the policy does.
     target_opset : dict, default=None
         Of operators, by their domain; None is 18, and 3 of ``"ai.onnx.ml"``.
@@ -98,7 +100,8 @@ def to_onnx(
     check_is_fitted(policy)
     plain = _unwrapped(policy)
     states = collected(X.state if isinstance(X, Transitions) else X)
-    given = _inputs(np.empty((0, plain.n_features_in_)) if X is None else states)
+    states = np.empty((0, plain.n_features_in_)) if X is None else states
+    given = _inputs(plain, states)
     kind = StackelbergPolicyEstimator
     try:
         model = skl2onnx.convert_sklearn(
@@ -107,7 +110,10 @@ def to_onnx(
             target_opset=OPSET if target_opset is None else target_opset,
             custom_parsers={kind: _parse},
             custom_shape_calculators={kind: lambda operator: None},
-            custom_conversion_functions={kind: _convert},
+            custom_conversion_functions={
+                kind: _convert,
+                SimpleImputer: _convert_imputer,
+            },
         )
     except RuntimeError as error:
         raise ValueError(
@@ -130,8 +136,8 @@ def _unwrapped(estimator: Any) -> Any:
     return estimator if best is None else _unwrapped(best)
 
 
-def _inputs(states: States) -> dict[str, AnyArray]:
-    """All columns at once, or each of a table by its name, (n, 1)."""
+def _inputs(plain: Any, states: States) -> dict[str, AnyArray]:
+    """All columns at once, or each by its name, where text or a step asks for that."""
     if not is_frame(states):
         return {"states": np.asarray(states, dtype=np.float64)}
     found = {}
@@ -139,7 +145,12 @@ def _inputs(states: States) -> dict[str, AnyArray]:
         some = table_column(states, place)[:, None]
         # Text, of which onnxruntime takes objects.
         found[str(name)] = some.astype(str).astype("O") if some.dtype == "O" else some
-    return found
+    while isinstance(plain, Pipeline):
+        plain = plain[0]
+    by_name = isinstance(plain, ColumnTransformer)
+    if by_name or any(some.dtype == "O" for some in found.values()):
+        return found
+    return {"states": np.hstack([*found.values()])}
 
 
 def _type_of(values: AnyArray) -> Any:
@@ -170,8 +181,7 @@ def _parse(
 def _convert(scope: Scope, operator: Operator, container: Container) -> None:
     policy: Any = operator.raw_operator._fitted_policy
     graph, labels = Graph(scope, container, _exported), labels_of(policy)
-    columns = [graph("Cast", x.full_name, to=graph.DOUBLE) for x in operator.inputs]
-    states = graph("Concat", *columns, axis=1)
+    states = graph.beside(operator.inputs)
     if labels is None:
         found = [graph.amount(policy, states)]
     else:
@@ -187,6 +197,21 @@ def _convert(scope: Scope, operator: Operator, container: Container) -> None:
         graph("Identity", name, output=output.full_name)
     # skl2onnx orders nodes by their inputs, of which some have no name: left out.
     container.add_initializer("", graph.BOOL, [1], [True])
+
+
+def _convert_imputer(scope: Scope, operator: Operator, container: Container) -> None:
+    """In double precision, which the operator that ONNX has for it lacks."""
+    from skl2onnx.common._registration import get_converter
+
+    graph, model = Graph(scope, container, _exported), operator.raw_operator
+    filled, missing = np.asarray(model.statistics_), model.missing_values
+    if missing == missing or filled.dtype.kind != "f" or np.isnan(filled).any():
+        get_converter(operator.type)(scope, operator, container)
+        return
+    columns = graph.beside(operator.inputs)
+    output = operator.outputs[0].full_name
+    lacks = graph("IsNaN", columns)
+    graph("Where", lacks, graph.of(filled), columns, output=output)
 
 
 def _complete(model: ModelProto) -> None:
@@ -207,12 +232,9 @@ def _complete(model: ModelProto) -> None:
     cast = partial(helper.make_node, "Cast")
     for node in graph.node:
         parts, double = [node], TensorProto.DOUBLE
-        rounded = any(types.get(name) == double for name in node.input)
-        rounded &= node.op_type in _SINGLE
-        for names in (node.input, node.output) if rounded else ():
+        for names in (node.input, node.output) if node.op_type in _SINGLE else ():
             for place, name in enumerate(names):
-                # Of what an Imputer returns nothing is known.
-                if not name or types.get(name, double) != double:
+                if types.get(name) != double:
                     continue
                 single = f"{name}_{len(nodes)}_{place}"
                 if name in node.input:
@@ -232,11 +254,14 @@ def _compare(model: ModelProto, plain: Any, states: Any, given: Any) -> None:
 
     last = plain[-1] if isinstance(plain, Pipeline) else plain
     bytes_, providers = model.SerializeToString(), ["CPUExecutionProvider"]
-    session = onnxruntime.InferenceSession(bytes_, providers=providers)
     masks = {}
-    if session.get_inputs()[-1].name == AVAILABLE:
+    if model.graph.input[-1].name == AVAILABLE:
         masks[AVAILABLE] = np.ones((len(states), len(last.classes_)), dtype=bool)
-    action, *probabilities = session.run(None, given | masks)
+    try:
+        session = onnxruntime.InferenceSession(bytes_, providers=providers)
+        action, *probabilities = session.run(None, given | masks)
+    except Exception as error:  # onnxruntime has no class that all of its own are of
+        raise ValueError(f"onnxruntime cannot run the graph: {error}") from error
     if probabilities:
         apart = probabilities[0] - plain.predict_proba(states, **masks)
     else:

@@ -29,7 +29,7 @@ from ..policies._candidates import CandidateSoftmax
 if TYPE_CHECKING:
     from onnx import GraphProto
     from skl2onnx.common._container import ModelComponentContainer as Container
-    from skl2onnx.common._topology import Scope
+    from skl2onnx.common._topology import Scope, Variable
 
 # The first versions in which all that is used here takes numbers in double precision.
 OPSET = {"": 18, "ai.onnx.ml": 3}
@@ -102,10 +102,10 @@ class Graph:
         )
         return output
 
-    def beside(self, inputs: Any) -> str:
+    def beside(self, inputs: list[Variable]) -> str:
         """All columns of an operator's inputs, as doubles."""
         columns = [self("Cast", one.full_name, to=self.DOUBLE) for one in inputs]
-        return columns[0] if len(columns) == 1 else self("Concat", *columns, axis=1)
+        return self("Concat", *columns, axis=1)
 
     def logits(self, policy: FittedPolicy, states: str) -> str:
         outputs: Any = policy

@@ -238,7 +238,7 @@ def test_a_number_is_called_what_it_is():
     }
     for noun, estimates in found.items():
         for estimate in estimates:
-            assert f": {noun} {estimate.value:.1f}" in str(estimate)
+            assert f": {noun} {estimate.value:.0f}" in str(estimate)
             assert f">{noun}<" in estimate._repr_html_()
 
 
