@@ -204,8 +204,9 @@ def _convert_imputer(scope: Scope, operator: Operator, container: Container) -> 
     from skl2onnx.common._registration import get_converter
 
     graph, model = Graph(scope, container, _exported), operator.raw_operator
-    filled, missing = np.asarray(model.statistics_), model.missing_values
-    if missing == missing or filled.dtype.kind != "f" or np.isnan(filled).any():
+    filled, lacking = np.asarray(model.statistics_), model.missing_values
+    is_nan = isinstance(lacking, float) and np.isnan(lacking)
+    if not is_nan or filled.dtype.kind != "f" or np.isnan(filled).any():
         get_converter(operator.type)(scope, operator, container)
         return
     columns = graph.beside(operator.inputs)
