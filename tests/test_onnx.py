@@ -205,7 +205,7 @@ def test_columns_of_a_table_are_inputs(table, by):
         (OneHotEncoder(sparse_output=False), ["ward"]),
     )
     last = network(discount=0.0) if by == "mlp" else estimator(discount=0.0)
-    policy = make_pipeline(prepare, last).fit(X, y)
+    policy = make_pipeline(prepare, last).fit(X[:150], y[:150])
     with pytest.raises(ValueError, match="give X=, some states as a DataFrame"):
         to_onnx(policy)
     inputs = {name: X[[name]].to_numpy() for name in X}  # of which some are missing
