@@ -29,6 +29,9 @@ N_LOGS = 32
 EACH = 8
 # Of bids and doses fewer would be off by as much as the estimates are.
 EPISODES = 40_000
+# Episodes that do not end are cut in a log, but not in what an estimate is of: of
+# rewards behind these steps the weight is under 0.001.
+LENGTHS = {"infusion": 80, "battery": 160}
 REACHES = (None, 3.0, 4.0, 5.0)
 # Of problems kept apart: without, and what was chosen.
 CHOSEN = (None, 4.0)
@@ -73,7 +76,11 @@ def _policy(problem: Simulated, number: int) -> tuple[Any, float]:
     )
     with Quietly():
         policy.fit(problem.log(1_000 + number))
-    with mock.patch.object(type(problem), "value_episodes", EPISODES):
+    kind, length = type(problem), LENGTHS.get(problem.name, problem.value_length)
+    with (
+        mock.patch.object(kind, "value_episodes", EPISODES),
+        mock.patch.object(kind, "value_length", length),
+    ):
         return policy, problem.value_stochastic(policy)
 
 
