@@ -1,21 +1,26 @@
 """`StackelbergPolicyCV` beside a default fit and the grid search that it replaces.
 
-Time on logs of 10,000 rows, one thread; what is chosen, by true values; and how often
-the interval of ``value_`` holds where rewards are noise.
+Time on logs of 10,000 rows, one thread; what is chosen, by true values; what rules of
+dropping and choosing take; and how often the interval of ``value_`` holds where rewards
+are noise.
 """
 
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from functools import partial
+from itertools import product
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from sklearn.base import clone
 
-from benchmarks.families import CHOOSE
+from benchmarks.families import CHOOSE, progress
 from benchmarks.problems import CONTROL
 from benchmarks.report import Rows, markdown
+from benchmarks.suite.halves import HALVES
 from benchmarks.trust.statistics import Quietly
 from sklearn_stackelberg import (
     EpisodeKFold,
@@ -23,6 +28,7 @@ from sklearn_stackelberg import (
     StackelbergPolicyEstimator,
     Transitions,
 )
+from sklearn_stackelberg.model_selection import _halving
 
 TIMED = {problem.name: problem for problem in CONTROL}
 # Of the half that defaults are chosen by: quick ones, with room above the default.
@@ -39,6 +45,23 @@ N_NOISE = 40
 DEARER, FASTER = 12.0, 5.0
 
 N_ROLLOUTS = 50
+
+# Logs that nothing else was chosen by, and rules of a search: standard errors that are
+# taken off in the choice, and the supports.
+RULED_SEEDS = 100, 101, 102
+_FINITE = "maintenance", "pricing", "service speed", "random process", "severity"
+_LINES = "line, 10% random", "line, 30% random"
+RULED = {
+    problem.name: problem
+    for problem in HALVES["choose"]
+    if problem.name in ("ring", "FrozenLake 4x4 partial 2,000", *_FINITE, *_LINES)
+}
+RULES = tuple(
+    {"doubt": doubt, "supports": supports}
+    for doubt, supports in product(
+        (0.0, 1.0, 2.0, 3.0), (["auto", 0.01], ["auto", 0.0, 0.01])
+    )
+)
 
 
 def run(
@@ -57,6 +80,11 @@ def run(
         for seed in range(seeds or (N_NOISE if name == NOISE else N_LOGS)):
             key = {"problem": name, "seed": seed, "method": "ours", "setting": {}}
             rows.once(key, partial(measure, name, seed))
+    ruled = [name for name in RULED if any(text in name for text in parts)]
+    for seed, name in product(RULED_SEEDS[:seeds], ruled if side != "peers" else ()):
+        for setting in ({}, *RULES):
+            key = {"problem": name, "seed": seed, "method": "rule", "setting": setting}
+            rows.once(key, partial(_ruled, name, seed, setting))
     return table(rows)
 
 
@@ -80,6 +108,20 @@ def _valued(name: str, seed: int) -> dict[str, Any]:
         found[f"{method}_value"] = value
         found[f"{method}_progress"] = (value - problem.logger_value) / way
     return found
+
+
+def _ruled(name: str, seed: int, rule: dict[str, Any]) -> dict[str, Any]:
+    """What a search takes by a rule; without one, the estimator's own setting."""
+    problem = RULED[name]
+    log, given = problem.log(seed), {"discount": problem.discount, "random_state": seed}
+    with Quietly():
+        if not rule:
+            policy = StackelbergPolicyEstimator(**given).fit(log)
+        else:
+            with patch.object(_halving, "_DOUBT", rule["doubt"]):
+                search = StackelbergPolicyCV(**given, supports=rule["supports"])
+                policy = search.fit(log)
+    return {"score": progress(problem, problem.value(policy, seed))}
 
 
 def measure(log: Transitions, discount: float, grid: bool = False) -> dict[str, Any]:
@@ -158,13 +200,14 @@ def table(rows: Rows) -> str:
             f"{row['search_value']:.4g}",
         ]
         for row in rows
-        if row["problem"] != NOISE
+        if row["problem"] != NOISE and row["method"] == "ours"
     ]
     heads = ["problem", "log", "candidates", "default fit, s", "search, s"]
     heads += [f"over a fit (≤ {DEARER:g})", f"grid search over it (≥ {FASTER:g})"]
     heads += ["true value, default", "chosen"]
     if lines:
         text.append(markdown(heads, lines))
+    text += _rules([row for row in rows if row["method"] == "rule"])
     noise = [row for row in rows if row["problem"] == NOISE]
     if noise:
         low, high = np.array([row["value"] for row in noise]).T
@@ -178,6 +221,27 @@ def table(rows: Rows) -> str:
             f"{best:+.2f}, that of the intervals' lengths {np.mean(high - low):.2f}."
         )
     return "\n\n".join(text)
+
+
+def _rules(rows: list[dict[str, Any]]) -> list[str]:
+    """What each rule takes, and its lead over the estimator's own setting."""
+    found: dict[str, dict[tuple[str, int], float]] = defaultdict(dict)
+    for row in rows:
+        given = row["setting"].values()
+        rule = " | ".join(str(value).strip("[]") for value in given) or "own"
+        found[rule][row["problem"], row["seed"]] = max(row["score"], -1.0)
+    own, lines = found.pop("own", {}), []
+    for rule, scores in found.items():
+        leads = defaultdict(list)
+        for (problem, seed), score in scores.items():
+            leads[problem].append(score - own[problem, seed])
+        means = {problem: np.mean(some) for problem, some in leads.items()}
+        worst = min(means, key=means.__getitem__)
+        lead, log = np.mean(list(means.values())), min(map(min, leads.values()))
+        cells = f"{lead:+.3f}", f"{means[worst]:+.2f} ({worst})", f"{log:+.2f}"
+        lines.append([*rule.split(" | "), len(scores), *cells])
+    heads = ["standard errors", "supports", "logs", "mean gain"]
+    return [markdown([*heads, "worst problem", "worst log"], lines)] if lines else []
 
 
 def _grid(row: dict[str, Any]) -> str:

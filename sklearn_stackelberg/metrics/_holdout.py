@@ -66,15 +66,16 @@ class HoldoutValue:
     def value_in(self, features: EvaluationFeatures) -> tuple[float, Floats]:
         """The same, in features of the rows that others were valued in before.
 
-        With what each piece of the log contributes to it, (E,).
+        With what each piece of the log contributes to it, (E,), by ratios of any size:
+        how far it may be off where a policy leaves the log, these show.
         """
         data = features.data.anchored(self.discount, self.steps)
         v, q = features.values(self.weight, self.anchor)  # (N,), (n,)
-        ratio = features.times_all(self.dual)
-        largest = _quantile(np.abs(ratio), data.row_weight)
-        ratio = ratio.clip(-largest, largest)
+        whole = features.times_all(self.dual)
+        largest = _quantile(np.abs(whole), data.row_weight)
+        ratio = whole.clip(-largest, largest)
         residual = data.td_residual(v, q, self.discount)
-        first, corrected = data.initial_values(v), data.weight * ratio * residual
+        first, corrected = data.initial_values(v), data.weight * whole * residual
         start = data.initial_weight @ first
         value = start + data.weight @ (ratio * residual)
         np.add.at(corrected, data.initial, data.initial_weight * (first - start))
