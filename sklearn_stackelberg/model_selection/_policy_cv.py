@@ -170,7 +170,7 @@ class StackelbergPolicyCV(MetaEstimatorMixin, BaseEstimator):
         ridges: Sequence[float] = (0.0, 1e-5, 1e-4, 1e-3),
         kernels: Sequence[Any] = ("both", "local", "linear"),
         bandwidths: Sequence[Any] = ("relevance", 0.5, 1.0, 2.0),
-        supports: Sequence[float | str] = ("auto", 0.0, 0.01),
+        supports: Sequence[float | str] = ("auto", 0.01),
         cv: Any = None,
         scoring: Scorer | None = None,
         confidence_level: float = 0.95,
