@@ -66,16 +66,15 @@ class HoldoutValue:
     def value_in(self, features: EvaluationFeatures) -> tuple[float, Floats]:
         """The same, in features of the rows that others were valued in before.
 
-        With what each piece of the log contributes to it, (E,), by ratios of any size:
-        how far it may be off where a policy leaves the log, these show.
+        With what each piece of the log contributes to it, (E,).
         """
         data = features.data.anchored(self.discount, self.steps)
         v, q = features.values(self.weight, self.anchor)  # (N,), (n,)
-        whole = features.times_all(self.dual)
-        largest = _quantile(np.abs(whole), data.row_weight)
-        ratio = whole.clip(-largest, largest)
+        ratio = features.times_all(self.dual)
+        largest = _quantile(np.abs(ratio), data.row_weight)
+        ratio = ratio.clip(-largest, largest)
         residual = data.td_residual(v, q, self.discount)
-        first, corrected = data.initial_values(v), data.weight * whole * residual
+        first, corrected = data.initial_values(v), data.weight * ratio * residual
         start = data.initial_weight @ first
         value = start + data.weight @ (ratio * residual)
         np.add.at(corrected, data.initial, data.initial_weight * (first - start))

@@ -30,7 +30,7 @@ from sklearn_stackelberg import (
 from sklearn_stackelberg._fitting.fold_fits import FoldFits
 from sklearn_stackelberg._fitting.hyperparameters import Hyperparameters
 from sklearn_stackelberg.datasets import FiniteMDP
-from sklearn_stackelberg.metrics import _holdout, fitted_q_value
+from sklearn_stackelberg.metrics import fitted_q_value
 from sklearn_stackelberg.model_selection import (
     BlockKFold,
     FittedQScorer,
@@ -168,19 +168,6 @@ def scored(**scores):
 def test_what_is_surest_to_be_better_is_chosen(scores, lam):
     grid, halving = scored(**scores)
     assert grid.params(halving.chosen)["lam"] == lam
-
-
-def test_errors_of_scores_are_of_ratios_of_any_size(monkeypatch):
-    """Scores hold these to a quantile, and what a policy risks would not be seen."""
-    parts = [LOG[rows] for rows in next(FOLDS.split(LOG))]
-    hp, found = Hyperparameters.from_estimator(policy()), []
-    for quantile in (0.5, 1.0):
-        monkeypatch.setattr(_holdout, "_QUANTILE", quantile)
-        fits = FoldFits(*parts, hp)
-        found.append(fits.score(fits.solve(hp).policy))
-    (less, mine), (more, same) = found
-    assert less != more
-    assert_allclose(mine - mine.mean(), same - same.mean())
 
 
 def test_the_summary_names_a_higher_score_that_is_less_sure():
