@@ -257,6 +257,12 @@ def test_other_steps_and_estimators_are_refused():
     policy = make_pipeline(doubled, estimator()).fit(WALK)
     with pytest.raises(ValueError, match="skl2onnx cannot convert the pipeline"):
         to_onnx(policy)
+    with pytest.raises(
+        ValueError, match="takes a policy, or what ends in one, got Sta"
+    ):
+        to_onnx(StandardScaler().fit(WALK.state))
+    with pytest.raises(ValueError, match=r"shape \(5, 9\); expected is \(n, "):
+        to_onnx(estimator().fit(WALK), np.ones((5, 9)))
 
 
 @needs_onnxscript

@@ -99,8 +99,14 @@ def to_onnx(
         ) from error
     check_is_fitted(policy)
     plain = _unwrapped(policy)
+    last = plain[-1] if isinstance(plain, Pipeline) else plain
+    if not isinstance(last, StackelbergPolicyEstimator):
+        raise ValueError(f"to_onnx takes a policy, or what ends in one, got {policy}.")
     states = collected(X.state if isinstance(X, Transitions) else X)
     states = np.empty((0, plain.n_features_in_)) if X is None else states
+    if not is_frame(states) and np.shape(states)[1:] != (plain.n_features_in_,):
+        expected = f"(n, {plain.n_features_in_}), as the policy was fitted on"
+        raise ValueError(f"X has the shape {np.shape(states)}; expected is {expected}.")
     given = _inputs(plain, states)
     kind = StackelbergPolicyEstimator
     try:
