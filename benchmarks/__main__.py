@@ -47,6 +47,7 @@ TABLES = (
     "floors",
     "held_out",
     "policy_column",
+    "trees",
     "residuals",
     "censoring",
     "differences",
