@@ -293,7 +293,7 @@ class PolicyColumn:
     """u(s, a) = Σ_j π_j(s) K(a − a_j(s)), how likely a policy acts near a pair.
 
     Without it a Q that is drawn to the mean where rows are few is drawn down just where
-    a learned policy goes: of an infusion by 1.4 standard errors. With it, Eq. (85) of
+    a learned policy goes: of doses by 1.3 standard errors. With it, Eq. (85) of
     docs/evaluation.md, rows near the policy's actions outvote the others.
     """
 
