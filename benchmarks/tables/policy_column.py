@@ -1,17 +1,21 @@
-"""Bias and intervals of learned policies over amounts, with the policy's own column.
+"""Bias and intervals of learned policies over amounts: a column, and a smaller ridge.
 
 Policies are learned on other logs, so that all that is off is the evaluator's.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import cache, partial
+from itertools import product
 from typing import Any
 from unittest import mock
 
 import numpy as np
 
 from benchmarks.families.amounts import Battery, Bids, Infusion, PatientDoses
+from benchmarks.families.evaluate import Anticoagulant, Chemotherapy
 from benchmarks.families.problem import Simulated
 from benchmarks.report import Rows, markdown
 from benchmarks.tables.held_out import METRICS
@@ -30,16 +34,23 @@ EPISODES = 40_000
 # Episodes that do not end are cut in a log, but not in what an estimate is of: of
 # rewards behind these steps the weight is under 0.001.
 LENGTHS = {"infusion": 80, "battery": 160}
-REACHES = (None, 3.0, 4.0, 5.0)
-# Of problems kept apart: without, and what was chosen.
-CHOSEN = (None, 4.0)
+# How far the policy's column reaches, and by how much a smaller ridge may raise the
+# error; None is without.
+Setting = tuple[float | None, float | None]
+REACHES: tuple[Setting, ...] = ((None, None), (3.0, None), (4.0, None), (5.0, None))
+# Of problems kept apart: without, the column alone, and what was chosen.
+CHOSEN: tuple[Setting, ...] = ((None, None), (4.0, None), (4.0, 1.02))
+GROWTHS: tuple[Setting, ...] = (*CHOSEN, (4.0, 1.05))
 
 _TRUST = {problem.name: problem.process for problem in PROBLEMS}
 CHOSEN_BY = (Discounts(1_000), PatientDoses(0.9, 0.3), Bids())
+# That the ridge was too large was found by the last of these.
+GROWTH_BY = (*CHOSEN_BY, Battery())
 KEPT_APART = (
     Infusion(),
     Titration(),
-    Battery(),
+    Chemotherapy("chemotherapy, any dose", None),
+    Anticoagulant(),
     _TRUST["linear-quadratic"],
     _TRUST["thermostat, hour shown"],
 )
@@ -52,17 +63,24 @@ def run(
     *,
     problems: str | None = None,
 ) -> str:
-    """Both metrics on every log by every reach; returns the table."""
+    """Both metrics on every log by every setting; returns the table."""
     parts = problems.split("|") if problems else [""]
-    every = (*CHOSEN_BY, *KEPT_APART) if side != "peers" else ()
+    every = (*GROWTH_BY, *KEPT_APART) if side != "peers" else ()
     for problem in (p for p in every if any(part in p.name for part in parts)):
         assert isinstance(problem, Simulated)
-        for seed in range(seeds or N_LOGS):
-            for reach in REACHES if problem in CHOSEN_BY else CHOSEN:
-                key = {"problem": problem.name, "seed": seed, "method": "ours"}
-                compute = partial(_evaluate, problem, seed, reach)
-                rows.once(key | {"setting": {"reach": reach}}, compute)
+        settings = [*CHOSEN]
+        for chosen_by, tried in ((CHOSEN_BY, REACHES), (GROWTH_BY, GROWTHS)):
+            settings += tried if problem in chosen_by else ()
+        for seed, setting in product(range(seeds or N_LOGS), dict.fromkeys(settings)):
+            key = {"problem": problem.name, "seed": seed, "method": "ours"}
+            compute = partial(_evaluate, problem, seed, setting)
+            rows.once(key | {"setting": _named(setting)}, compute)
     return table(rows)
+
+
+def _named(setting: Setting) -> dict[str, float | None]:
+    reach, growth = setting
+    return {"reach": reach} | ({"growth": growth} if growth else {})
 
 
 @cache
@@ -81,20 +99,30 @@ def _policy(problem: Simulated, number: int) -> tuple[Any, float]:
         return policy, problem.value_stochastic(policy)
 
 
-def _reaching(reach: float | None) -> Any:  # a patch
-    if reach is not None:
-        return mock.patch.object(_self_check, "_REACH", reach)
-    # Features without the attribute have no column.
-    without = property(lambda self: getattr(None, "policy_reach"))  # noqa: B009
-    return mock.patch.object(PairFeatures, "policy_reach", without)
+@contextmanager
+def _set(setting: Setting) -> Iterator[None]:
+    reach, growth = setting
+    with ExitStack() as stack:
+        if reach is None:
+            # Features without the attribute have no column.
+            without = property(lambda self: getattr(None, "policy_reach"))  # noqa: B009
+            stack.enter_context(
+                mock.patch.object(PairFeatures, "policy_reach", without)
+            )
+        else:
+            stack.enter_context(mock.patch.object(_self_check, "_REACH", reach))
+        # No error is under 0: the ridge stays.
+        patched = mock.patch.object(_self_check, "_GROWTH", growth or -1.0)
+        stack.enter_context(patched)
+        yield
 
 
-def _evaluate(problem: Simulated, seed: int, reach: float | None) -> dict[str, Any]:
+def _evaluate(problem: Simulated, seed: int, setting: Setting) -> dict[str, Any]:
     policy, truth = _policy(problem, seed // EACH)
     log = problem.log(2_000 + seed)
     found = {}
     for name, metric in METRICS.items():
-        with Quietly(), _reaching(reach):
+        with Quietly(), _set(setting):
             estimate = metric(policy, log, discount=problem.discount)
         low, high = estimate.confidence_interval
         found[name] = {
@@ -106,39 +134,41 @@ def _evaluate(problem: Simulated, seed: int, reach: float | None) -> dict[str, A
 
 
 def table(rows: Rows) -> str:
-    """A line for each problem and metric, reaches beside one another."""
+    """A line for each problem and metric, settings beside one another."""
     return "\n\n".join(
         [
             "Of the value of a policy that was learned on another log: bias in "
             "standard errors, the mean standard error, and the share of intervals of "
-            "95 % that hold it (Wilson's interval), by the reach of the policy's "
-            "column.",
+            "95 % that hold it (Wilson's interval); by the reach of the policy's "
+            "column, and by how much a smaller ridge may raise the error.",
             _part(rows, "The reach was chosen by", CHOSEN_BY, REACHES),
+            _part(rows, "The growth was chosen by", GROWTH_BY, GROWTHS),
             _part(rows, "Kept apart", KEPT_APART, CHOSEN),
         ]
     )
 
 
 def _part(
-    rows: Rows,
-    title: str,
-    problems: tuple[Any, ...],
-    reaches: tuple[float | None, ...],
+    rows: Rows, title: str, problems: tuple[Any, ...], settings: tuple[Setting, ...]
 ) -> str:
     lines = []
     for problem in problems:
         for name in METRICS:
-            cells = [_cell(rows, problem.name, name, reach) for reach in reaches]
+            cells = [_cell(rows, problem.name, name, one) for one in settings]
             lines.append([problem.name, name, *cells])
-    heads = ["none" if reach is None else f"{reach:g}" for reach in reaches]
+    heads = [
+        ("no column" if reach is None else f"{reach:g}")
+        + (f", ridge while {growth:g}" if growth else "")
+        for reach, growth in settings
+    ]
     return markdown([title, "estimate", *heads], lines)
 
 
-def _cell(rows: Rows, problem: str, metric: str, reach: float | None) -> str:
+def _cell(rows: Rows, problem: str, metric: str, setting: Setting) -> str:
     found = [
         row["found"][metric]
         for row in rows
-        if row["problem"] == problem and row["setting"] == {"reach": reach}
+        if row["problem"] == problem and row["setting"] == _named(setting)
     ]
     if not found:
         return ""

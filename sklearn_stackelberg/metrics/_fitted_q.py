@@ -71,6 +71,10 @@ class FittedQSystem:
         """The equations of another policy on the same log, in the same features."""
         return FittedQSystem(data, self.discount, self.features.of(data), self.ridge)
 
+    def with_ridge(self, ridge: float) -> FittedQSystem:
+        """The same equations with another ridge."""
+        return FittedQSystem(self.data, self.discount, self.features, ridge)
+
     def part(self, rows: Index) -> FittedQSystem:
         return self.on(self.data.take(rows))
 
@@ -206,7 +210,7 @@ class FittedQ:
         error = spread(self.contributions)
         # Contributions of which each is zero cannot be made wider.
         error = float(np.maximum(error, np.sqrt(self.thin_pairs_variance)))
-        if np.isnan(self._left_out).any():
+        if np.isnan(self.left_out).any():
             # The value without such an episode may be anything that returns can be.
             error = float(np.maximum(error, self.limits[1] - self.limits[0]))
         return within(self._unlimited, error, self.limits)[1]
@@ -216,7 +220,7 @@ class FittedQ:
         """ψ_e of each piece, (E,): without it the value would be v − ψ_e."""
         # That is inside its range, too; 0 where the rest of the log has no solution.
         low, high = self.limits
-        psi = np.clip(self._left_out, self.value - high, self.value - low)
+        psi = np.clip(self.left_out, self.value - high, self.value - low)
         return widened(np.nan_to_num(psi, nan=0.0), self.thin_pairs_variance)
 
     @cached_property
@@ -240,7 +244,8 @@ class FittedQ:
         )
 
     @cached_property
-    def _left_out(self) -> Floats:
+    def left_out(self) -> Floats:
+        """As `contributions`, but not held to the range of returns, (E,)."""
         data = self.data
         # Eq. (50): rows by their ratio, initial states by their values.
         psi = data.weight * self.ratio * self.left_out_residual

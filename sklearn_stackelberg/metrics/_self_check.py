@@ -23,6 +23,7 @@ from ..kernels._columns import (
 from ..kernels._nystroem import LandmarkFeatures
 from ..kernels._state_action import StateActionFeatures
 from ._data import EvaluationData
+from ._estimate import spread
 from ._fitted_q import FittedQSystem
 
 # So many columns of states and actions have all their products as columns; more, which
@@ -103,6 +104,7 @@ class PairFeatures(StateActionFeatures):
             random_state=random_state,
         )
         self.smoothness = smoothness
+        self.ridge_share = 1.0  # of a ridge, by `least_share`
 
     def fit(self, states: Floats, actions: Floats) -> PairFeatures:
         if self.smoothness is None:
@@ -303,6 +305,26 @@ def choose_features(
         for multiple, error in zip(_RIDGES, found, strict=True):
             errors[kernel._replace(ridge=multiple)] = float(error)
     return min(errors, key=errors.__getitem__)
+
+
+# Shares of a ridge, the largest first, and by how much the error may grow with one.
+_SHARES, _GROWTH = (0.3, 0.1, 0.03, 0.01), 1.02
+
+
+def least_share(system: FittedQSystem) -> float:
+    """The least share of the ridge with which the standard error is hardly larger.
+
+    What foretells best smooths too much for a value that is read off: its bias is as
+    large as its error. Where a smaller ridge costs no error, it costs nothing.
+    """
+    # Eq. (86) of docs/evaluation.md.
+    least, most = 1.0, _GROWTH * spread(system.solve().left_out)
+    for share in _SHARES:
+        smaller = system.with_ridge(share * system.ridge)
+        if not spread(smaller.solve().left_out) <= most:
+            break
+        least = share
+    return least
 
 
 def _some_episodes(data: EvaluationData) -> Index:

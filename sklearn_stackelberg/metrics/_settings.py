@@ -15,7 +15,8 @@ from ..kernels._nystroem import LandmarkFeatures
 from ..kernels._registry import KernelLike
 from ..kernels._state_action import StateActionFeatures
 from ._data import EvaluationData
-from ._self_check import PairFeatures, choose_features, states_are_alike
+from ._fitted_q import FittedQSystem
+from ._self_check import PairFeatures, choose_features, least_share, states_are_alike
 
 # Pairs of states and continuous actions need more landmarks than states alone. With as
 # many, 95 % intervals held the truth of a problem of two actions in 86 %.
@@ -54,7 +55,7 @@ def choose_and_fit_features(
 
     A kernel that was named is taken, with the ridge as it is.
     """
-    data = data.joined
+    given, data = data, data.joined
     auto = isinstance(settings.kernel, str) and settings.kernel == "auto"
     if not (auto and data.is_continuous):
         features = fit_features(data, settings)
@@ -78,7 +79,10 @@ def choose_and_fit_features(
         n_components,
         check_random_state(settings.random_state),
     ).fit(data.state, data.actions)
-    return features, chosen.ridge * ridge
+    ridge *= chosen.ridge
+    system = FittedQSystem.from_kernel(given, discount, features, ridge)
+    features.ridge_share = least_share(system)
+    return features, features.ridge_share * ridge
 
 
 def fit_features(

@@ -63,12 +63,14 @@ def unsupported_share(system: FittedQSystem, flags: Flags | None = None) -> floa
         return 0.0
     # Eq. (72) of docs/game.md: Bellman's equation of γ^T, in which the walk ends at T.
     going_on = replace(data, probabilities=data.probabilities - unsupported)
-    killed = system.on(going_on)
+    # A share is not noisy because a value is not: it keeps the whole ridge.
+    share = getattr(system.features.kernel_features, "ridge_share", 1.0)
+    killed = system.with_ridge(system.ridge / share).on(going_on)
     killed.reward = system.carried * now[data.next_index]
     linear = killed.linear_system()
     later = linear.b.numpy() @ linear.solve()
-    share = data.initial_weight @ now[data.initial_state] + later
-    return float(np.clip(share, 0.0, 1.0))
+    found = data.initial_weight @ now[data.initial_state] + later
+    return float(np.clip(found, 0.0, 1.0))
 
 
 def unsupported_actions(system: FittedQSystem) -> Flags:

@@ -288,6 +288,25 @@ def test_what_is_chosen_follows_the_log():
     assert choose_features(one, DISCOUNT, 0.03, "median", 200) == Choice()
 
 
+@pytest.mark.parametrize("noise", [0.0, 1.0])
+def test_a_ridge_is_made_smaller_where_that_costs_no_error(noise):
+    """Where nothing is left to chance it is; beside noise it would widen errors."""
+    rng = np.random.default_rng(0)
+    x, a = rng.normal(size=(1500, 2)), rng.uniform(size=1500)
+    y = a * np.exp(-(x[:, 0] ** 2))
+    log = Transitions(x, a, y + noise * rng.standard_t(3, size=1500), x, np.ones(1500))
+    fit = fit_of(Gain(0.0, 0.8), log, 0.0)
+    share = fit.system.features.kernel_features.ridge_share
+    whole = fit.system.with_ridge(fit.system.ridge / share).solve()
+    assert fit.standard_error <= 1.03 * whole.standard_error
+    if noise:
+        assert share >= 0.3
+        return
+    truth = 0.8 * np.exp(-(x[:, 0] ** 2)).mean()
+    assert share == 0.01
+    assert abs(fit.value - truth) < abs(whole.value - truth)
+
+
 def test_a_named_kernel_is_taken_with_its_ridge():
     data = prepare_evaluation(Gain(-0.7), control_log(10))
     settings = QSettings("laplacian", n_components=20, ridge=0.05)
