@@ -53,6 +53,15 @@ def one_of(*options: str) -> Rule:
     )
 
 
+def flag() -> Rule:
+    """True or False, also numpy's."""
+    return Rule("True or False", is_flag)
+
+
+def is_flag(value: object) -> bool:
+    return isinstance(value, bool | np.bool_)
+
+
 def _or(rule: Rule, others: tuple[str | None, ...]) -> Rule:
     def holds(value: object) -> bool:
         # Arrays compare elementwise, so that only what is a name or None is compared.
@@ -64,11 +73,11 @@ def _or(rule: Rule, others: tuple[str | None, ...]) -> Rule:
 
 # True and False are numbers to Python, and a mistake wherever a number is expected.
 def _is_real(value: object) -> TypeGuard[float]:
-    return isinstance(value, Real) and not isinstance(value, bool | np.bool_)
+    return isinstance(value, Real) and not is_flag(value)
 
 
 def _is_whole(value: object) -> TypeGuard[int]:
-    return isinstance(value, Integral) and not isinstance(value, bool | np.bool_)
+    return isinstance(value, Integral) and not is_flag(value)
 
 
 def check_discount(discount: object) -> None:

@@ -20,7 +20,9 @@ from .._validation import (
     check_discount,
     check_level,
     check_rules,
+    flag,
     integer,
+    is_flag,
     non_negative,
     one_of,
     positive,
@@ -129,10 +131,6 @@ def _is_solver(value: object) -> bool:
     return made and all(hasattr(value, part) for part in ("needs", "resolve", "solve"))
 
 
-def _is_flag(value: object) -> bool:
-    return isinstance(value, bool | np.bool_)
-
-
 _LINES = integer(0)
 RULES: Mapping[str, Rule] = {
     "lam": positive("calibrated"),
@@ -167,11 +165,11 @@ RULES: Mapping[str, Rule] = {
         "a callable that takes the newest entry of the history, or None",
         lambda x: x is None or callable(x),
     ),
-    "linear_terms": Rule("True or False", _is_flag),
-    "deterministic": Rule("True or False", _is_flag),
-    "warm_start": Rule("True or False", _is_flag),
+    "linear_terms": flag(),
+    "deterministic": flag(),
+    "warm_start": flag(),
     # True is as good as 1 here, as in scikit-learn.
-    "verbose": Rule(_LINES.expected, lambda x: _is_flag(x) or _LINES.holds(x)),
+    "verbose": Rule(_LINES.expected, lambda x: is_flag(x) or _LINES.holds(x)),
 }
 
 

@@ -17,7 +17,7 @@ from sklearn.utils import check_random_state
 
 from .._html import html_table
 from .._typing import AnyArray, Flags, Floats, RandomStateLike
-from .._validation import check_level, check_rules, integer
+from .._validation import check_level, check_rules, flag, integer
 from ..metrics._cross_fitted import SharedEvaluation, Splitter
 from ..metrics._data import as_numbers
 from ..metrics._differences import ValueDifference, difference
@@ -30,7 +30,7 @@ from ..transitions._time import refuse_endless
 from ._coverage import percent
 from ._imitation import Imitation, seen_by_rows
 from ._rule_columns import ExplainedLog, discount_of
-from ._rule_tree import DiscreteTreePolicy, TreePolicy
+from ._rule_tree import TIME_LIMIT, DiscreteTreePolicy, TreePolicy
 
 # Sixteen rules are as many as anyone reads.
 _DEPTH = 4
@@ -134,6 +134,11 @@ class PolicyExplanation:
     depths: tuple[dict[str, float], ...]
     n_rows: int
     n_episodes: int
+
+    @property
+    def cut_off(self) -> bool:
+        """Whether the search for an optimal tree ended at its limit of time."""
+        return bool(self.tree_[-1].rules_.cut_off)
 
     def to_text(self) -> str:
         """The rules, one a line.
@@ -280,7 +285,8 @@ def explain_policy(
     if pulse <= 90: take 'A' (113 rows, 56 %)
     if pulse > 90: take 'B' (87 rows, 44 %)
     """
-    check_rules({"max_depth": max_depth}, {"max_depth": integer(1, None)})
+    rules = {"max_depth": integer(1, None), "optimal": flag()}
+    check_rules({"max_depth": max_depth, "optimal": optimal}, rules)
     check_level(confidence_level)
     seed = int(check_random_state(random_state).randint(2**31 - 1))
     log = ExplainedLog.of(policy, X, y, sample_weight, feature_names)
@@ -321,12 +327,12 @@ def explain_policy(
         imitation = Imitation(log.policy, log.seen, gamma, log.find, optimal)
         tree = imitation.tree(depths[place], seed)
         columns = OnStates(FrozenEstimator(log.columns)).fit(log.given)
-        rules, agreement = _rules(log, imitation, tree)
+        leaves, agreement = _rules(log, imitation, tree)
         alike = tuple(_share_alike(log, tree, trees[place]) for trees in found)
     return PolicyExplanation(
         tree_=Pipeline([("columns", columns), ("tree", tree)]),
         depth=tree.rules_.depth,
-        rules=rules,
+        rules=leaves,
         value=values[place],
         full_value=full,
         loss=losses[place],
@@ -438,11 +444,15 @@ def _near(logged: Floats, one: Floats, other: Floats) -> Flags:
 def in_words(found: PolicyExplanation) -> str:
     """How far a tree decides as the policy, and what it loses or gains beside it."""
     n, loses = len(found.rules), found.loss.value >= 0.0
+    cut = (
+        f"The search for the best tree ended at its limit of {TIME_LIMIT:g} s: this "
+        "one may not be optimal.\n"
+    ) * found.cut_off
     alike = percent(float(np.mean(found.fold_agreement)))
     return (
         f"A tree of depth {found.depth}, {n} rule{'s' * (n != 1)}: it decides as the "
         f"policy in {percent(found.agreement)} of {found.n_rows:,} logged states.\n"
-        f"Beside the policy it {'loses' if loses else 'gains'} "
+        f"{cut}Beside the policy it {'loses' if loses else 'gains'} "
         f"{with_error(found.loss if loses else -found.loss)}, by "
         f"{len(found.fold_agreement)} trees, each grown without the fold that it is "
         f"evaluated on, which decide as this one in {alike} of the states."

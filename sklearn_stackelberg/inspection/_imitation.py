@@ -265,27 +265,25 @@ class Imitation:
         def choice(rows: Flags) -> int:
             return int(costs(rows).argmin())
 
-        classes = np.asarray(self._policy.classes_)
         if self._optimal:
             paid = weight[:, None] * np.where(supported, cost, cost.max())
             fewest = max(int(settings["min_samples_leaf"] * len(columns)), 1)
             rules = optimal_tree(columns, paid, depth, fewest, choice)
-            return DiscreteTreePolicy.of(
-                rules, _by_leaf(rules, columns, costs), classes
-            )
-        worst = np.where(supported, cost, 0.0).max(axis=1)
-        worst = np.maximum(worst, np.finfo(float).tiny)
-        label, seen, counted = self.decided[known], grown_on, weight * worst
-        if by_cost:
-            # Every action of a state, by how much less than the worst it costs: that of
-            # the policy as above, and one that costs half of the worst a fourth of it.
-            better = np.where(supported, np.maximum(worst[:, None] - cost, 0.0), 0.0)
-            counted = (weight[:, None] * better**2 / worst[:, None]).ravel()
-            seen = np.repeat(grown_on, cost.shape[1], axis=0)
-            label = np.tile(np.arange(cost.shape[1]), len(cost))
-        model = DecisionTreeClassifier(**settings)
-        model.fit(seen, label, counted / counted.mean())
-        rules = from_sklearn(model, grown_on, columns, choice)
+        else:
+            worst = np.where(supported, cost, 0.0).max(axis=1)
+            worst = np.maximum(worst, np.finfo(float).tiny)
+            label, seen, counted = self.decided[known], grown_on, weight * worst
+            if by_cost:
+                # Every action of a state, by how much less than the worst it costs:
+                # the policy's as above, and of half of the worst's a fourth of it.
+                better = np.maximum(worst[:, None] - cost, 0.0) * supported
+                counted = (weight[:, None] * better**2 / worst[:, None]).ravel()
+                seen = np.repeat(grown_on, cost.shape[1], axis=0)
+                label = np.tile(np.arange(cost.shape[1]), len(cost))
+            model = DecisionTreeClassifier(**settings)
+            model.fit(seen, label, counted / counted.mean())
+            rules = from_sklearn(model, grown_on, columns, choice)
+        classes = np.asarray(self._policy.classes_)
         return DiscreteTreePolicy.of(rules, _by_leaf(rules, columns, costs), classes)
 
 

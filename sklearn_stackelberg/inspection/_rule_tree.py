@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -21,18 +21,23 @@ LEAF = -1
 # Thresholds of all columns together that optimal trees are looked for on, by depth.
 _TESTS = 200, 200, 100, 50
 
+# After so many seconds the best tree so far, not proved to be the best of all.
+TIME_LIMIT = 30.0
+
 
 @dataclass(frozen=True, eq=False)
 class RuleTree:
     """Splits ``column <= threshold``, nodes in the order in which a tree is read.
 
-    Of a leaf, ``feature``, ``left`` and ``right`` are -1.
+    Of a leaf, ``feature``, ``left`` and ``right`` are -1. ``cut_off``: whether the
+    search for the best tree ended at its time limit.
     """
 
     feature: Index
     threshold: Floats
     left: Index
     right: Index
+    cut_off: bool = False
 
     @property
     def leaves(self) -> Index:
@@ -172,8 +177,7 @@ def optimal_tree(
     if not tests:
         return _grown(None, lambda node: None, columns, choice)
     asked = np.column_stack([columns[:, j] > at for j, at in tests]).astype(np.intc)
-    # After so many seconds the best tree so far, not proved to be the best of all.
-    limits: dict[str, float] = {"min_leaf_node_size": least, "time_limit": 30.0}
+    limits: dict[str, float] = {"min_leaf_node_size": least, "time_limit": TIME_LIMIT}
     model = STreeDInstanceCostSensitiveClassifier(depth, **limits).fit(asked, cost)
 
     def split(node: Any) -> tuple[int, float, Any, Any] | None:
@@ -181,7 +185,8 @@ def optimal_tree(
             return None
         return *tests[node.feature], node.left_child, node.right_child
 
-    return _grown(model.tree_, split, columns, choice)
+    rules = _grown(model.tree_, split, columns, choice)
+    return replace(rules, cut_off=not model.fit_result.is_optimal())
 
 
 class _TreePolicy(BaseEstimator):

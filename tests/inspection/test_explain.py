@@ -18,7 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from sklearn_stackelberg import EpisodeKFold, Transitions
-from sklearn_stackelberg.inspection import _explanation, explain_policy
+from sklearn_stackelberg.inspection import _explanation, _rule_tree, explain_policy
 from sklearn_stackelberg.inspection._rule_tree import optimal_tree, rounded
 from sklearn_stackelberg.metrics import doubly_robust_value, fitted_q_value
 from sklearn_stackelberg.metrics._differences import difference
@@ -351,6 +351,7 @@ def test_actions_that_are_not_available_are_not_taken():
         ({"discount": 1.5}, r"discount must be a number in \[0, 1\]"),
         ({"feature_names": ["a"]}, "feature_names has 1 names; one for each of the 3"),
         ({"confidence_level": 2}, "confidence_level must be a number strictly"),
+        ({"optimal": "yes"}, "optimal must be True or False, got 'yes'"),
         ({"cv": EpisodeKFold(61)}, "cannot be made of 60 episodes"),
     ],
 )
@@ -457,6 +458,17 @@ def test_the_optimal_tree_of_a_depth_is_the_best_of_all():
         assert tree.depth <= depth
     constant = optimal_tree(columns[:, 2:], cost, 2, 10, lambda rows: 0)
     assert constant.depth == 0
+
+
+@needs_pystreed
+@pytest.mark.parametrize("limit", [30.0, 1e-6])
+def test_a_search_that_is_cut_off_is_said_to_be(limit, monkeypatch):
+    monkeypatch.setattr(_rule_tree, "TIME_LIMIT", limit)
+    log = ward_log()
+    found = explained(Either(), log, optimal=True, feature_names=NAMES)
+    assert found.cut_off == (limit < 1.0)
+    assert ("may not be optimal" in str(found)) == found.cut_off
+    assert len(found.tree_.predict(log.state)) == len(log)
 
 
 @needs_pystreed
