@@ -48,6 +48,7 @@ TABLES = (
     "held_out",
     "policy_column",
     "trees",
+    "graphs",
     "residuals",
     "censoring",
     "differences",

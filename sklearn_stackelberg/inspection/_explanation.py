@@ -35,6 +35,9 @@ from ._rule_tree import TIME_LIMIT, DiscreteTreePolicy, TreePolicy
 # Sixteen rules are as many as anyone reads.
 _DEPTH = 4
 
+# Of the states in which the depth that is nearest decides otherwise than the policy.
+_MORE = 1.2
+
 # Continuous actions agree that differ by no more than this share of the logged range.
 _NEAR = 0.1
 
@@ -118,7 +121,8 @@ class PolicyExplanation:
         states in which it decides as ``tree_``: where that is small, so is what the two
         say of ``tree_``.
     depths : tuple of dict
-        What was tried: ``depth``, ``loss``, and the loss's ``standard_error``.
+        What was tried: ``depth``, the tree's ``agreement`` with the policy, ``loss``,
+        and the loss's ``standard_error``.
     n_rows, n_episodes : int
         What the log holds; without episodes each row counts as one.
     """
@@ -218,9 +222,8 @@ def explain_policy(
     the log supports in it. Continuous actions are the mean of the policy's.
 
     Trees of each depth are grown without a fold of whole episodes, and evaluated on
-    that fold, as the policy is. What a tree may lose beside the policy is its loss and
-    one standard error of it. The depth is the smallest of those that may lose no more
-    than a standard error more than the best.
+    that fold, as the policy is. The depth is the smallest whose tree decides otherwise
+    than the policy in at most a fifth more of the logged states than that of any depth.
 
     Parameters
     ----------
@@ -323,11 +326,13 @@ def explain_policy(
             for place in range(len(depths))
         ]
         losses = [difference(full, value) for value in values]
-        place = _shortest(losses)
         imitation = Imitation(log.policy, log.seen, gamma, log.find, optimal)
-        tree = imitation.tree(depths[place], seed)
+        trees = _trees(imitation, depths, seed)
+        agreements = [_agreement(log, _compared(log, tree)[2]) for tree in trees]
+        place = _shortest(agreements)
+        tree = trees[place]
         columns = OnStates(FrozenEstimator(log.columns)).fit(log.given)
-        leaves, agreement = _rules(log, imitation, tree)
+        leaves = _rules(log, imitation, tree)
         alike = tuple(_share_alike(log, tree, trees[place]) for trees in found)
     return PolicyExplanation(
         tree_=Pipeline([("columns", columns), ("tree", tree)]),
@@ -336,11 +341,16 @@ def explain_policy(
         value=values[place],
         full_value=full,
         loss=losses[place],
-        agreement=agreement,
+        agreement=agreements[place],
         fold_agreement=alike,
         depths=tuple(
-            {"depth": depth, "loss": loss.value, "standard_error": loss.standard_error}
-            for depth, loss in zip(depths, losses, strict=True)
+            {
+                "depth": depth,
+                "agreement": agreement,
+                "loss": loss.value,
+                "standard_error": loss.standard_error,
+            }
+            for depth, agreement, loss in zip(depths, agreements, losses, strict=True)
         ),
         n_rows=len(log.seen),
         n_episodes=evaluation.data.n_episodes,
@@ -351,18 +361,19 @@ def _trees(imitation: Imitation, depths: Sequence[int], seed: int) -> list[TreeP
     return [imitation.tree(depth, seed) for depth in depths]
 
 
-def _shortest(losses: list[ValueDifference]) -> int:
-    """Place of the first that may lose little more than the best.
+def _shortest(agreements: Sequence[float]) -> int:
+    """Place of the first that decides otherwise in little more states than the best.
 
-    The one-standard-error rule of Breiman, Friedman, Olshen and Stone, of losses that
-    are paired with the policy: the error of a tree that decides as the policy is 0.
+    Decisions are known, and values are not: of a few dozen episodes a loss has an error
+    as large as the policy's gain, and rules of standard errors end at a stump.
     """
-    # Of what may be lost: a tree that leaves the log has any loss, and an error as
-    # large. Where no error is known, it is none.
-    error = np.nan_to_num([loss.standard_error for loss in losses], nan=0.0)
-    worst = np.array([loss.value for loss in losses]) + error
-    best = int(worst.argmin())
-    return int(np.argmax(worst <= worst[best] + error[best]))
+    other = 1.0 - np.array(agreements)
+    # Rows that are summed in another order are no other rows.
+    return int(np.argmax(other <= _MORE * other.min() + 1e-12))
+
+
+def _agreement(log: ExplainedLog, same: Flags) -> float:
+    return float(np.average(same, weights=log.seen.weight))
 
 
 def _warn_of_training_rows(log: ExplainedLog) -> None:
@@ -372,8 +383,8 @@ def _warn_of_training_rows(log: ExplainedLog) -> None:
 
 def _rules(
     log: ExplainedLog, imitation: Imitation, tree: TreePolicy
-) -> tuple[tuple[Rule, ...], float]:
-    """What each leaf stands for among all logged rows, and how far both agree."""
+) -> tuple[Rule, ...]:
+    """What each leaf stands for among all logged rows."""
     seen = log.seen
     weight = np.ones(len(seen)) if seen.weight is None else seen.weight
     done, same_as_logged, same_as_policy = _compared(log, tree)
@@ -399,7 +410,7 @@ def _rules(
                 tuple(otherwise),
             )
         )
-    return tuple(rules), float(weight @ same_as_policy / weight.sum())
+    return tuple(rules)
 
 
 def _compared(log: ExplainedLog, tree: TreePolicy) -> tuple[AnyArray, Flags, Flags]:
@@ -421,7 +432,7 @@ def _share_alike(log: ExplainedLog, tree: TreePolicy, other: TreePolicy) -> floa
     same = one == two
     if not isinstance(tree, DiscreteTreePolicy):
         same = _near(as_numbers(log.seen.action), one, two)
-    return float(np.average(same, weights=log.seen.weight))
+    return _agreement(log, same)
 
 
 def _done(log: ExplainedLog, tree: TreePolicy) -> AnyArray:
