@@ -25,7 +25,7 @@ from sklearn_stackelberg import StackelbergPolicyEstimator
 from sklearn_stackelberg.datasets import load_actg320, load_glucose
 from sklearn_stackelberg.solvers import Stochastic
 
-N_STATES, REPEATS, WANTED = 1_000, 5, 1e-5
+N_ROWS, N_STATES, REPEATS, WANTED = 500, 1_000, 5, 1e-5
 
 
 class Recurrent(nn.Module):
@@ -46,22 +46,20 @@ class Recurrent(nn.Module):
 
 
 # How far a graph is from its policy does not hang on how good that is.
-_NETWORK = {"solver": Stochastic(max_iter=10)}
+_BOTH = {"q_function": "mlp", "policy": "mlp", "solver": Stochastic(max_iter=10)}
 _LABELS: dict[str, dict[str, Any]] = {
     "kernel": {},
     "kernel, calibrated": {"lam": "calibrated"},
-    "network": {"q_function": "mlp", "policy": "mlp", **_NETWORK},
-    "module with a GRU and GELU": {"q_function": "mlp", "policy": Recurrent} | _NETWORK,
+    "network": _BOTH,
+    "module with a GRU and GELU": _BOTH | {"policy": Recurrent},
 }
 _AMOUNTS: dict[str, dict[str, Any]] = {
     "candidates, kernel": {"action_distribution": "candidates"},
+    "candidates, network": {"action_distribution": "candidates"} | _BOTH,
     "Gaussian, kernel": {"action_distribution": "gaussian"},
-    "Gaussian, network": {
-        **{"action_distribution": "gaussian", "policy": "mlp"},
-        **_NETWORK,
-    },
+    "Gaussian, network": {"action_distribution": "gaussian"} | _BOTH,
 }
-# (load, γ, columns of categories, rows that are held out, policies)
+# What loads it, γ, columns of categories, and policies.
 LOGS: dict[str, tuple[Callable[..., Any], float, list[str], dict[str, Any]]] = {
     "glucose": (load_glucose, 0.95, ["meal"], _LABELS | _AMOUNTS),
     "ACTG 320": (load_actg320, 0.0, ["strat2", "raceth"], _LABELS),
@@ -72,6 +70,8 @@ def run(rows: Rows, side: str = "both", seeds: int | None = None) -> str:
     """Every policy of each log; returns the table. There are no peers."""
     for name, (*log, policies) in LOGS.items() if side != "peers" else ():
         for method, setting in policies.items():
+            if method in _AMOUNTS:
+                setting = setting | {"action_type": "continuous"}
             key = {"problem": name, "seed": 0, "method": method, "setting": None}
             rows.once(key, partial(_measure, *log, setting))
     return table(rows)
@@ -85,10 +85,10 @@ def _measure(
     from sklearn_stackelberg.onnx import to_onnx
 
     X, y = load(return_X_y=True)
-    half = len(X) // 2
-    if "episode" in y:  # of whole ones
-        half = int((y["episode"] <= y["episode"].iloc[half]).sum())
-    held = X[half:][:N_STATES]
+    n_rows = min(N_ROWS, len(X) // 2)
+    if "episode" in y:  # whole ones
+        n_rows = int((y["episode"] < y["episode"].iloc[n_rows]).sum())
+    held = X[n_rows:][:N_STATES]
     numbers = make_pipeline(SimpleImputer(), StandardScaler())
     words = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
     columns = make_column_transformer(
@@ -100,7 +100,7 @@ def _measure(
     )
     policy = make_pipeline(columns, last)
     with Quietly():
-        policy.fit(X[:half], y[:half])
+        policy.fit(X[:n_rows], y[:n_rows])
         model = to_onnx(policy, held)
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), providers=["CPUExecutionProvider"]

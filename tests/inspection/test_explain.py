@@ -144,6 +144,24 @@ def test_a_shorter_tree_is_said_to_lose_what_it_loses():
     )
 
 
+def test_the_depth_is_the_smallest_that_decides_nearly_as_any_does():
+    found = explained(Rules(), ward_log(), max_depth=3)
+    one, two, three = (tried["agreement"] for tried in found.depths)
+    assert found.agreement == two == three == 1.0 > one + 0.1
+    assert found.depths[1]["loss"] == found.loss.value
+    shortest = _explanation._shortest
+    for agreements, place in (
+        ([0.5, 0.5, 0.5], 0),
+        ([0.5, 0.9, 0.92], 1),
+        ([0.5, 0.88, 0.92], 2),
+        ([0.9, 0.88, 0.5], 0),
+    ):
+        assert shortest(agreements) == place
+    # One that decides as any tree does ends where a longer one of no use does.
+    short = explained(Rules(), ward_log(), max_depth=1)
+    assert short.agreement == one
+
+
 def test_round_thresholds_part_the_same_rows():
     assert rounded(2.0, 3.0) == 2.0
     assert rounded(101.0, 199.0) == 150.0
