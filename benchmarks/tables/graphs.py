@@ -51,6 +51,7 @@ _LABELS: dict[str, dict[str, Any]] = {
     "kernel": {},
     "kernel, calibrated": {"lam": "calibrated"},
     "network": _BOTH,
+    "network, float32": _BOTH | {"dtype": "float32"},
     "module with a GRU and GELU": _BOTH | {"policy": Recurrent},
 }
 _AMOUNTS: dict[str, dict[str, Any]] = {
