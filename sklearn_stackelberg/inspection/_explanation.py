@@ -35,9 +35,10 @@ from ._rule_tree import TIME_LIMIT, DiscreteTreePolicy, TreePolicy
 # Sixteen rules are as many as anyone reads.
 _DEPTH = 4
 
-# Of the states, in how many fewer than the tree that is nearest to the policy a shorter
-# one may decide alike. Chosen on 35 logs of seven problems, see docs/explain.md.
-_FEWER = 0.03
+# In how many states fewer than the tree that is nearest to the policy a shorter one may
+# decide alike, as a share of all; and of what lies between the values of the worst and
+# of the best, how much less it may be worth. Chosen on 35 logs, see docs/explain.md.
+_FEWER, _LESS = 0.1, 0.1
 
 # Continuous actions agree that differ by no more than this share of the logged range.
 _NEAR = 0.1
@@ -223,8 +224,10 @@ def explain_policy(
     the log supports in it. Continuous actions are the mean of the policy's.
 
     Trees of each depth are grown without a fold of whole episodes, and evaluated on
-    that fold, as the policy is. The depth is the smallest whose tree decides as the
-    policy in 3 % of the logged states less than that of any depth, or in more.
+    that fold, as the policy is. The depth is the larger of two: the smallest
+    whose tree decides as the policy in at most a tenth of the logged states less than
+    the tree of any depth; and the smallest whose tree is worth less than the best, by a
+    fitted Q, by at most a tenth of what lies between the best and the worst.
 
     Parameters
     ----------
@@ -330,7 +333,7 @@ def explain_policy(
         imitation = Imitation(log.policy, log.seen, gamma, log.find, optimal)
         trees = _trees(imitation, depths, seed)
         agreements = [_agreement(log, _compared(log, tree)[2]) for tree in trees]
-        place = _shortest(agreements)
+        place = _shortest(agreements, [imitation.value(tree) for tree in trees])
         tree = trees[place]
         columns = OnStates(FrozenEstimator(log.columns)).fit(log.given)
         leaves = _rules(log, imitation, tree)
@@ -362,13 +365,16 @@ def _trees(imitation: Imitation, depths: Sequence[int], seed: int) -> list[TreeP
     return [imitation.tree(depth, seed) for depth in depths]
 
 
-def _shortest(agreements: Sequence[float]) -> int:
-    """Place of the first that decides as the policy in nearly as many states as any.
+def _shortest(agreements: Sequence[float], values: Sequence[float]) -> int:
+    """The later of two: the first that decides nearly as any, and is worth nearly that.
 
-    Decisions are known, and values are not: of a few dozen episodes a loss has an error
-    as large as the policy's gain, and rules of standard errors may end at a stump.
+    Values are a fitted Q's. Of a few dozen episodes a held-out loss has an error as
+    large as the policy's gain, and rules of standard errors may end at a stump.
     """
-    return int(np.argmax(np.array(agreements) >= max(agreements) - _FEWER))
+    alike, worth = np.array(agreements), np.array(values)
+    decides = alike >= alike.max() - _FEWER
+    pays = worth >= worth.max() - _LESS * np.ptp(worth)
+    return int(max(decides.argmax(), pays.argmax()))
 
 
 def _agreement(log: ExplainedLog, same: Flags) -> float:

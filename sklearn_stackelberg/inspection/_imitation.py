@@ -196,6 +196,10 @@ class Imitation:
         assert found is not None
         return found
 
+    def value(self, tree: TreePolicy) -> float:
+        """What a tree is worth on this log, by a fitted Q."""
+        return self._evaluation.fit(seen_by_rows(tree, self.find)).value
+
     def advantage(self, log: Transitions, done: AnyArray) -> Floats:
         """Q of what is ``done`` in each row, less that of what was logged, (n,)."""
         features = self.fit.system.features.kernel_features

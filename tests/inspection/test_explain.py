@@ -149,17 +149,18 @@ def test_the_depth_is_the_smallest_that_decides_nearly_as_any_does():
     one, two, three = (tried["agreement"] for tried in found.depths)
     assert found.agreement == two == three == 1.0 > one + 0.1
     assert found.depths[1]["loss"] == found.loss.value
-    shortest = _explanation._shortest
-    for agreements, place in (
-        ([0.5, 0.5, 0.5], 0),
-        ([0.5, 0.9, 0.92], 1),
-        ([0.5, 0.88, 0.92], 2),
-        ([0.9, 0.88, 0.5], 0),
+    # The later of what decisions and what values ask for; values in any unit.
+    for agreements, values, place in (
+        ([0.5, 0.5, 0.5], [1.0, 1.0, 1.0], 0),
+        ([0.5, 0.85, 0.92], [1.0, 1.0, 1.0], 1),
+        ([0.5, 0.8, 0.92], [1.0, 1.0, 1.0], 2),
+        ([0.9, 0.9, 0.9], [0.0, 0.95, 1.0], 1),
+        ([0.9, 0.9, 0.9], [0.0, 0.85, 1.0], 2),
+        ([0.9, 0.8, 0.5], [1.0, 0.5, 0.0], 0),
     ):
-        assert shortest(agreements) == place
-    # One that decides as any tree does ends where a longer one of no use does.
-    short = explained(Rules(), ward_log(), max_depth=1)
-    assert short.agreement == one
+        in_cents = [100.0 * value - 7.0 for value in values]
+        for worth in (values, in_cents):
+            assert _explanation._shortest(agreements, worth) == place
 
 
 def test_round_thresholds_part_the_same_rows():
