@@ -1,7 +1,7 @@
 """What a short tree keeps of what a policy gains, by true values.
 
-Of `explain_policy` with trees of depth 3 at most, on problems that trees and their depth
-were not chosen by; and of optimal trees, where pystreed is installed.
+Of `explain_policy` with trees of depth 3 at most, on problems that neither how they are
+grown nor how deep was chosen by; and of optimal trees, where pystreed is installed.
 """
 
 from __future__ import annotations
