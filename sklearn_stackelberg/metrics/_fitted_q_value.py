@@ -88,7 +88,8 @@ def fitted_q_value(
         (equal or not), unless a Laplacian one foretells held-out episodes far better.
         Of continuous actions, that of pairs (s, a): Laplacian or Matérn, with quadratic
         columns beside it, by what foretells held-out episodes best, and with one or
-        three times the `ridge`.
+        three times the `ridge`, or as little as a hundredth of that: as little as the
+        error hardly grows with.
     bandwidth : float, array-like of shape (d,) or "median", default="median"
         Length scale of the states, or a multiple of the median one. Larger is smoother.
     n_components : int or None, default=200

@@ -55,7 +55,7 @@ def choose_and_fit_features(
 
     A kernel that was named is taken, with the ridge as it is.
     """
-    given, data = data, data.joined
+    data = data.joined
     auto = isinstance(settings.kernel, str) and settings.kernel == "auto"
     if not (auto and data.is_continuous):
         features = fit_features(data, settings)
@@ -80,7 +80,7 @@ def choose_and_fit_features(
         check_random_state(settings.random_state),
     ).fit(data.state, data.actions)
     ridge *= chosen.ridge
-    system = FittedQSystem.from_kernel(given, discount, features, ridge)
+    system = FittedQSystem.from_kernel(data, discount, features, ridge)
     features.ridge_share = least_share(system)
     return features, features.ridge_share * ridge
 
