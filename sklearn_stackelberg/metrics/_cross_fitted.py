@@ -18,10 +18,9 @@ from ._doubly_robust import (
     with_second_order,
 )
 from ._estimate import Figures, OffPolicyEstimate, effective_size, spread
-from ._fitted_q import FittedQSystem
 from ._importance_weights import episode_folds
 from ._prepare import reported
-from ._settings import QSettings, choose_and_fit_features
+from ._settings import QSettings, choose_system
 from ._tabulate import AnyPolicy, tabulate_policy
 from ._unsupported import bias_bound, unsupported_actions
 
@@ -176,8 +175,7 @@ class SharedEvaluation(HeldOutEvaluation):
         settings = QSettings(
             n_components=self._n_components, ridge=_RIDGE, random_state=random_state
         )
-        features, ridge = choose_and_fit_features(self._first, discount, settings)
-        self._system = FittedQSystem.from_kernel(self._first, discount, features, ridge)
+        self._system = choose_system(self._first, discount, settings)
         # Where actions are continuous it depends on the policy.
         self._unsupported = (
             None if self.data.is_continuous else unsupported_actions(self._system)

@@ -30,7 +30,7 @@ from ._importance_weights import (
 )
 from ._prepare import evaluate
 from ._residual_check import hidden_state_notes
-from ._settings import QSettings, choose_and_fit_features
+from ._settings import QSettings, choose_system
 from ._thin_pairs import widened
 from ._unsupported import bias_bound
 
@@ -283,16 +283,14 @@ def doubly_robust_value(
             step_ratio = data.logged_probability / logger
         notes: tuple[str | Warning, ...] = ()
         left_out = None
-        features, chosen_ridge = choose_and_fit_features(data, discount, settings)
-        system = FittedQSystem.from_kernel(data, discount, features, chosen_ridge)
+        system = choose_system(data, discount, settings)
         fit = cross_fit(system, fold, regressor, n_iterations)
         if ratios == "density":
             value, psi, size = density_estimate(
                 data, fit, discount, weighted=weighted, clip=clip
             )
             if regressor is None:
-                ridge = _SMALLER_RIDGE * chosen_ridge
-                whole = FittedQSystem(data, discount, system.features, ridge).solve()
+                whole = system.with_ridge(_SMALLER_RIDGE * system.ridge).solve()
                 psi, left_out = with_second_order(psi, whole), whole.contributions
                 notes = hidden_state_notes(whole)
             source, unit = "density ratios", "rows"

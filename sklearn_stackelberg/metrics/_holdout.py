@@ -20,7 +20,7 @@ from ._estimate import summed
 from ._features import EvaluationFeatures, evaluation_features
 from ._fitted_q import FittedQ, FittedQSystem
 from ._q_uncertainty import QUncertainty
-from ._settings import QSettings, choose_and_fit_features, fit_features
+from ._settings import QSettings, choose_system, fit_features
 from ._tabulate import AnyPolicy, tabulate_policy
 
 # Rows of the training log that Q is fitted on; more would not change which of two
@@ -226,6 +226,4 @@ def fitted_q(
     data: EvaluationData, discount: float, settings: QSettings | None = None
 ) -> FittedQ:
     """Fit Q of the policy on its log, once for all that is read from it."""
-    settings = settings or QSettings()
-    features, ridge = choose_and_fit_features(data, discount, settings)
-    return FittedQSystem.from_kernel(data, discount, features, ridge).solve()
+    return choose_system(data, discount, settings or QSettings()).solve()

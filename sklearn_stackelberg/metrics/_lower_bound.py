@@ -21,7 +21,7 @@ from ._estimate import freedom, spread
 from ._fitted_q import FittedQ, FittedQSystem
 from ._importance_weights import episode_folds
 from ._residual_check import hidden_state_notes
-from ._settings import QSettings, choose_and_fit_features
+from ._settings import QSettings, choose_system
 from ._tabulate import AnyPolicy, tabulate_policy
 from ._unsupported import bias_bound
 
@@ -111,9 +111,7 @@ def highest_lower_bound(
             "or set lam to a number."
         )
     fold = episode_folds(data, min(_FOLDS, data.n_distinct_pieces), 0)
-    settings = QSettings(ridge=_RIDGE)
-    features, ridge = choose_and_fit_features(data, discount, settings)
-    whole = FittedQSystem.from_kernel(data, discount, features, ridge)
+    whole = choose_system(data, discount, QSettings(ridge=_RIDGE))
     candidates: list[_Candidate] = []
     for number in np.unique(fold):
         held = np.flatnonzero(fold == number)

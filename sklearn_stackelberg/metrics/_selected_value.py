@@ -22,7 +22,7 @@ from ._fitted_q import FittedQSystem
 from ._lower_bound import spread_of_policies
 from ._prepare import names_of_pieces
 from ._residual_check import hidden_state_notes
-from ._settings import QSettings, choose_and_fit_features
+from ._settings import QSettings, choose_system
 from ._tabulate import AnyPolicy, tabulate_policy
 from ._unsupported import bias_bound, unsupported_actions
 
@@ -110,8 +110,7 @@ def selected_value(
             systems.append(shared.on(data))
             continue
         settings = QSettings(ridge=_RIDGE)
-        features, ridge = choose_and_fit_features(data, discount, settings)
-        shared = FittedQSystem.from_kernel(data, discount, features, ridge)
+        shared = choose_system(data, discount, settings)
         systems.append(shared)
     data = systems[0].data
     found = CrossFitted(*np.zeros((3, len(data))))

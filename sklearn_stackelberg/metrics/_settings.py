@@ -48,41 +48,41 @@ class QSettings:
         check_rules(vars(self), _RULES)
 
 
-def choose_and_fit_features(
+def choose_system(
     data: EvaluationData, discount: float, settings: QSettings
-) -> tuple[LandmarkFeatures | StateActionFeatures, float]:
-    """Features for Q, and the ridge, as held-out episodes say.
+) -> FittedQSystem:
+    """The equations of Q, in features and with a ridge as held-out episodes say.
 
     A kernel that was named is taken, with the ridge as it is.
     """
-    data = data.joined
+    few, ridge = data.joined, settings.ridge
     auto = isinstance(settings.kernel, str) and settings.kernel == "auto"
     if not (auto and data.is_continuous):
-        features = fit_features(data, settings)
+        features = fit_features(few, settings)
         is_delta = isinstance(features.kernel_, str) and features.kernel_ == "delta"
         if auto and is_delta and isinstance(features, LandmarkFeatures):
             # Values break off where finite states do: of two queues intervals held the
             # truth in 85 % with the Matérn kernel of `fit_features`.
             rough = replace(settings, kernel="laplacian")
-            alike = fit_features(data, rough)
+            alike = fit_features(few, rough)
             assert isinstance(alike, LandmarkFeatures)
-            if states_are_alike(data, discount, settings.ridge, features, alike):
+            if states_are_alike(few, discount, ridge, features, alike):
                 features = alike
-        return features, settings.ridge
-    n_components, ridge = settings.n_components, settings.ridge
+        return FittedQSystem.from_kernel(data, discount, features, ridge)
+    n_components, bandwidth = settings.n_components, settings.bandwidth
     n_components = n_components and _LANDMARKS_OF_PAIRS * n_components
-    chosen = choose_features(data, discount, ridge, settings.bandwidth, n_components)
-    features = PairFeatures(
-        chosen.smoothness,
-        chosen.multiple,
-        settings.bandwidth,
-        n_components,
-        check_random_state(settings.random_state),
-    ).fit(data.state, data.actions)
+    chosen = choose_features(few, discount, ridge, bandwidth, n_components)
+    rng = check_random_state(settings.random_state)
+    pairs = PairFeatures(
+        chosen.smoothness, chosen.multiple, bandwidth, n_components, rng
+    ).fit(few.state, few.actions)
     ridge *= chosen.ridge
-    system = FittedQSystem.from_kernel(data, discount, features, ridge)
-    features.ridge_share = least_share(system)
-    return features, features.ridge_share * ridge
+    system = FittedQSystem.from_kernel(few, discount, pairs, ridge)
+    pairs.ridge_share = least_share(system)
+    ridge *= pairs.ridge_share
+    if few is data:
+        return system.with_ridge(ridge)
+    return FittedQSystem.from_kernel(data, discount, pairs, ridge)
 
 
 def fit_features(
@@ -94,7 +94,7 @@ def fit_features(
     is too smooth for values that break off, and its bias does not show in the standard
     error. Pairs of states and continuous actions get a Laplacian one: by the other,
     95 % intervals of Pendulum held the truth in 75 %. Which suits a log best
-    `choose_and_fit_features` asks the log.
+    `choose_system` asks the log.
     """
     data = data.joined
     kernel, n_components = settings.kernel, settings.n_components

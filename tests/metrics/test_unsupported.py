@@ -18,7 +18,7 @@ from sklearn_stackelberg.metrics._self_check import (
     PairFeatures,
     choose_features,
 )
-from sklearn_stackelberg.metrics._settings import QSettings, choose_and_fit_features
+from sklearn_stackelberg.metrics._settings import QSettings, choose_system
 from sklearn_stackelberg.metrics._unsupported import bias_bound, unsupported_share
 
 
@@ -100,6 +100,11 @@ def control_value(gain):
 
 def fit_of(policy, log, discount, **settings):
     return fitted_q(prepare_evaluation(policy, log), discount, QSettings(**settings))
+
+
+def small_features(data):
+    system = choose_system(data, DISCOUNT, QSettings(n_components=20))
+    return system.features.kernel_features
 
 
 # ---------------------------------------------------------------- unsupported actions
@@ -204,7 +209,7 @@ def test_features_of_pairs_are_their_kernel_and_quadratic_columns():
 def test_means_over_nodes_are_of_all_columns():
     log, policy = control_log(10), Gain(-0.5, nodes=(-0.3, 0.1, 0.2))
     data = prepare_evaluation(policy, log)
-    features, _ = choose_and_fit_features(data, DISCOUNT, QSettings(n_components=20))
+    features = small_features(data)
     places = np.arange(len(data.states))
     mean = ContinuousFeatures(data, features).mean(places)
     expected = np.mean(
@@ -222,7 +227,7 @@ def near(data, reach, action):
 def test_the_last_column_is_the_policy_s():
     log, policy = control_log(10), Gain(-0.5, nodes=(-0.3, 0.1, 0.2))
     data = prepare_evaluation(policy, log)
-    features, _ = choose_and_fit_features(data, DISCOUNT, QSettings(n_components=20))
+    features = small_features(data)
     z = ContinuousFeatures(data, features)
     places, rows = np.arange(len(data.states)), np.arange(len(data))
     reach = 4.0 * len(log) ** (-1 / 3) * log.action.std()
@@ -244,7 +249,7 @@ def test_the_last_column_is_the_policy_s():
 def test_candidates_that_states_share_have_the_same_column():
     log = control_log(10)
     data = prepare_evaluation(Gain(0.0, nodes=(-0.3, 0.1, 0.2)), log)
-    features, _ = choose_and_fit_features(data, DISCOUNT, QSettings(n_components=20))
+    features = small_features(data)
     assert data.has_shared_nodes
     shared = ContinuousFeatures(data, features).mean(np.arange(9))
     data = prepare_evaluation(Gain(0.0, nodes=(-0.3, 0.1, 0.2)), log)
@@ -310,16 +315,16 @@ def test_a_ridge_is_made_smaller_where_that_costs_no_error(noise):
 def test_a_named_kernel_is_taken_with_its_ridge():
     data = prepare_evaluation(Gain(-0.7), control_log(10))
     settings = QSettings("laplacian", n_components=20, ridge=0.05)
-    features, ridge = choose_and_fit_features(data, DISCOUNT, settings)
-    assert ridge == 0.05
-    assert not isinstance(features, PairFeatures)
+    system = choose_system(data, DISCOUNT, settings)
+    assert system.ridge == 0.05
+    assert not isinstance(system.features.kernel_features, PairFeatures)
 
 
 def test_lengths_and_multiples_of_a_bandwidth_are_kept():
     data = prepare_evaluation(Gain(-0.7), control_log(10))
     for bandwidth in ([0.5], [0.5, 0.2]):
         settings = QSettings(bandwidth=bandwidth, n_components=20)
-        features, _ = choose_and_fit_features(data, DISCOUNT, settings)
+        features = choose_system(data, DISCOUNT, settings).features.kernel_features
         lengths = getattr(features.kernel_, "lengths", features.bandwidth_)
         assert_allclose(lengths[: len(bandwidth)], bandwidth)
 
