@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numbers
 import warnings
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, Generic, NoReturn, TypeVar
 
 import numpy as np
@@ -146,6 +147,7 @@ class LogSummary:
     n_terminated_inside: int | None = None
     n_left_out: int = 0
     left_out: dict[str, int] = field(default_factory=dict)
+    left_out_of_table: dict[str, int] = field(default_factory=dict)  # of part of one
     n_without_action: int = 0
     action_ranges: dict[Hashable, tuple[float, float, float]] | None = None
     available_range: tuple[float, float, float] | None = None
@@ -179,7 +181,13 @@ class LogSummary:
         # Most likely a flag of something else, such as a visit's end.
         if inside := self.n_terminated_inside:
             ends += f"; {inside:,} terminated rows are not the last of their episode"
-        reasons = "".join(f"\n    {n:,} {why}" for why, n in self.left_out.items())
+        left_out = self.left_out or self.left_out_of_table
+        reasons = "".join(f"\n    {n:,} {why}" for why, n in left_out.items())
+        left = f"{self.n_left_out:,} rows"
+        if self.left_out_of_table:
+            left += f", of the table that these are from {sum(left_out.values()):,}"
+        elif self.left_out_reward:
+            left += f", with {100 * self.left_out_reward:.3g} % of the rewards"
         lines = {
             "transitions": f"{self.n_transitions:,}",
             "state columns": f"{len(self.state_columns)} ({columns})",
@@ -188,11 +196,8 @@ class LogSummary:
             "initial rows": f"{self.n_initial:,}",
             "episodes": episodes,
             "ends": ends,
-            "left out": f"{self.n_left_out:,} rows{reasons}",
+            "left out": left + reasons,
         }
-        if self.left_out_reward:
-            share = f"{100 * self.left_out_reward:.3g} % of the rewards"
-            lines["left out"] = f"{self.n_left_out:,} rows, with {share}{reasons}"
         if self.available_range is not None:
             lines["available"] = f"{_range_text(*self.available_range)} actions"
         if self.duration_range is not None:
@@ -229,7 +234,10 @@ def _range_text(low: float, mean: float, high: float) -> str:
 
 
 def summarize(
-    log: Log, n_without_action: int, left_out_reward: float = 0.0
+    log: Log,
+    n_without_action: int,
+    left_out_reward: float = 0.0,
+    left_out_of_table: Mapping[str, int] = MappingProxyType({}),
 ) -> LogSummary:
     """Summarise a log; `n_without_action` rows of its table only held a state."""
     if not len(log):
@@ -256,6 +264,7 @@ def summarize(
         n_initial=int(log.is_initial.sum()),
         n_left_out=sum(log.left_out.values()),
         left_out=dict(log.left_out),
+        left_out_of_table={} if log.left_out else dict(left_out_of_table),
         n_without_action=n_without_action,
         available_range=None if log.available is None else _range(log.available.sum(1)),
         duration_range=None if log.duration is None else _range(log.duration),
@@ -287,6 +296,9 @@ class Origin:
     use_reported = False
     # Of rows left out of a table: its folds are read as tables of their own.
     sketch: frozenset[int] = frozenset()
+    # What folds, which hold none of these rows, are to say of them, or to refuse.
+    left_out: Mapping[str, int] = MappingProxyType({})
+    use: str | ValueError = ""
 
     def __init__(self, n_rows: int) -> None:
         self.n_rows = n_rows

@@ -102,6 +102,9 @@ def fields_of_table(columns: dict[str, Column]) -> TableFields:
     fields |= read_mask_columns(columns, fields, rows, next_rows)
     # Of those that are censored it was said that they are lost.
     unused = chain.acted & ~chain.censored
+    if "episode" not in columns:
+        # No decision, and no state that a decision led to.
+        unused |= ~chain.acted
     unused[rows] = False
     left, lost = np.flatnonzero(unused), None
     if left.size:

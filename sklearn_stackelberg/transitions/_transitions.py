@@ -49,7 +49,7 @@ from ._tables import (
     take_rows,
 )
 from ._time import StageActions, StepUnit, add_stage, number_times
-from ._usage import Lost, join_lost
+from ._usage import Lost, join_lost, remember_use
 from ._wide import wide_fields
 
 
@@ -260,6 +260,7 @@ class Transitions(FromBlocks, Log):
                     taken[id(values)] = take_rows(values, rows)
                 setattr(new, name, taken[id(values)])
         # What was left out belongs to the log as it was read, and to no fold of it.
+        remember_use(self)
         new.left_out, new._n_without_action = {}, 0
         new.__dict__.pop("_lost", None)
         return new
@@ -460,7 +461,8 @@ class Transitions(FromBlocks, Log):
         left out:      0 rows
         """
         share = self._lost.share_beside(self.reward) if self._lost else 0.0
-        return summarize(self, self._n_without_action, share)
+        of_table = self._origin.left_out
+        return summarize(self, self._n_without_action, share, of_table)
 
     @classmethod
     def from_frame(

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ._chains import IDLE
 from ._episodes import Origin
 from ._tables import Log
 
@@ -72,15 +73,21 @@ def use_of_rows(log: Log, lost: Lost | None) -> str:
         "'terminated' (terminated=...); if episodes were cut there, add a row without "
         "an action behind each, to hold the state in which it was cut."
     )
+    if IDLE in log.left_out:
+        advice = (
+            "If to do nothing is one of the actions, give it a name in their column; "
+            "if it is not known what was done, estimates are of the other rows alone."
+        )
+    rows = f"{n:,} rows" + " with an action" * (IDLE not in log.left_out)
     if _nothing_left(reward, log.terminated, lost):
         raise ValueError(
-            f"No reward is left to learn from: of {n:,} rows with an action {reasons}, "
+            f"No reward is left to learn from: of {rows} {reasons}, "
             f"and with them goes every reward that differs from {reward[0]:g}. {advice}"
         )
     if n_lost <= _FEW_ROWS * n and share <= _LITTLE_REWARD:
         return ""
     return (
-        f"Of {n:,} rows with an action {len(log):,} ({100 * len(log) / n:.0f} %) are "
+        f"Of {rows} {len(log):,} ({100 * len(log) / n:.0f} %) are "
         f"used, with {100 * (1.0 - share):.0f} % of the rewards (of the sum of their "
         f"absolute values): {reasons}. {advice} (Reported once for each log.) "
         "[pitfalls: rows-left-out]"
@@ -105,6 +112,18 @@ class ReadLog(Log, Protocol):
     _origin: Origin
 
 
+def remember_use(log: ReadLog) -> None:
+    """Keep what there is to say of a table's log with what its folds share."""
+    origin = log._origin
+    if not log.left_out or origin.left_out:
+        return
+    origin.left_out = log.left_out
+    try:
+        origin.use = use_of_rows(log, log._lost)
+    except ValueError as refusal:
+        origin.use = refusal
+
+
 def say_what_is_used(log: ReadLog, discount: float, stacklevel: int) -> None:
     """Warn of what is lost to a fit of this discount, once for each log."""
     if log._single_steps and discount:
@@ -117,7 +136,10 @@ def say_what_is_used(log: ReadLog, discount: float, stacklevel: int) -> None:
             UserWarning,
             stacklevel=stacklevel + 1,
         )
-    text, origin = use_of_rows(log, log._lost), log._origin
+    origin = log._origin
+    text = use_of_rows(log, log._lost) or origin.use
+    if isinstance(text, ValueError):
+        raise ValueError(str(text))
     if text and not origin.use_reported and not _was_reported(origin.sketch):
         warnings.warn(text, UserWarning, stacklevel=stacklevel + 1)
         origin.use_reported = True

@@ -295,6 +295,29 @@ def test_a_log_says_it_once_and_its_folds_do_not():
     policy.fit(log[np.arange(20)])
 
 
+def test_a_fold_says_what_its_table_lost():
+    log = Transitions.from_frame(visits(length=3, terminated=False), state="x", **ROLES)
+    train = log[np.arange(20)]
+    with pytest.warns(UserWarning, match=r"Of 60 rows.*40 \(67 %\) are used"):
+        estimator().fit(train)
+    estimator().fit(log)
+    left_out = train.describe().lines()["left out"]
+    assert left_out.startswith("0 rows, of the table that these are from 20\n")
+    assert "from" not in log.describe().lines()["left out"].splitlines()[0]
+    # What is refused whole is refused in part.
+    late = visits(length=3, terminated=False, reward=[0.0, 0.0, 1.0] * 20)
+    log = Transitions.from_frame(late, state="x", **ROLES)
+    with pytest.raises(ValueError, match="No reward is left"):
+        estimator().fit(log[:20])
+
+
+def test_rows_without_an_action_are_said_where_each_is_a_decision():
+    table = visits(length=1).drop(columns=["episode", "step", "terminated"])
+    table["action"] = table["action"].where(np.arange(len(table)) % 3 > 0)
+    with pytest.warns(UserWarning, match=r"Of \d+ rows \d+ \(.*have no action"):
+        fit(table, discount=0.0)
+
+
 def test_little_that_is_left_out_is_not_said():
     table = visits(n=90, length=30, terminated=False)
     fit(table)
