@@ -37,12 +37,11 @@ class ActionScale:
     lowest: Floats
 
     @classmethod
-    def of(cls, actions: Floats) -> ActionScale:
-        """That of logged actions (n, p)."""
+    def of(cls, actions: Floats, span: float = _DECADES) -> ActionScale:
+        """That of logged actions (n, p), by another span than 100 times."""
         columns = np.asarray(actions, dtype=np.float64).T
-        return cls(
-            np.array([column.min() if _spans(column) else 0 for column in columns])
-        )
+        lowest = [column.min() if _spans(column, span) else 0.0 for column in columns]
+        return cls(np.array(lowest))
 
     @property
     def is_log(self) -> np.ndarray:
@@ -76,9 +75,9 @@ class ActionScale:
         return torch.where(is_log, torch.where(is_log, scaled, 0.0).exp(), scaled)
 
 
-def _spans(column: Floats) -> bool:
-    """Whether a column of doses spans decades."""
+def _spans(column: Floats, span: float) -> bool:
+    """Whether the larger doses of a column are so many times the smaller ones."""
     if not column.min() > 0:
         return False
     low, high = np.quantile(column, [_TAIL, 1 - _TAIL])
-    return bool(high > _DECADES * low and abs(skew(np.log(column))) < abs(skew(column)))
+    return bool(high > span * low and abs(skew(np.log(column))) < abs(skew(column)))

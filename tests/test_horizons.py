@@ -26,11 +26,25 @@ from sklearn_stackelberg.metrics import (
     importance_sampling_value,
     logged_value,
 )
+from sklearn_stackelberg.transitions._discounting import return_range
 
 
 def ended_log(n=180):
     log = walk_log(n)
     return changed(log, terminated=log.step == 8)
+
+
+def test_returns_of_a_trial_are_of_its_visits():
+    log = ended_log()
+    low, high = log.reward.min(), log.reward.max()
+    n_steps = int(log.step.max()) + 1
+    for discount in (0.0, 0.9, 1.0):
+        length = (discount ** np.arange(n_steps)).sum()
+        expected = min(low, length * low), max(high, length * high)
+        assert_allclose(return_range(log, discount), expected)
+    # What ends at other steps may go on for longer.
+    early = changed(log, terminated=log.terminated | (np.arange(len(log)) == 4))
+    assert return_range(early, 1.0)[1] > n_steps * high
 
 
 def trial(n=300, seed=0):

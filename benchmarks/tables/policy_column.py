@@ -1,4 +1,4 @@
-"""Bias and intervals of learned policies over amounts: a column, and a smaller ridge.
+"""Bias and intervals of learned policies over amounts: a column, ridge and logarithms.
 
 Policies are learned on other logs, so that all that is off is the evaluator's.
 """
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache, partial
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 from unittest import mock
 
 import numpy as np
@@ -34,23 +34,30 @@ EPISODES = 40_000
 # Episodes that do not end are cut in a log, but not in what an estimate is of: of
 # rewards behind these steps the weight is under 0.001.
 LENGTHS = {"infusion": 80, "battery": 160}
-# How far the policy's column reaches, and by how much a smaller ridge may raise the
-# error; None is without.
-Setting = tuple[float | None, float | None]
-REACHES: tuple[Setting, ...] = ((None, None), (3.0, None), (4.0, None), (5.0, None))
-# Of problems kept apart: without, the column alone, and what was chosen.
-CHOSEN: tuple[Setting, ...] = ((None, None), (4.0, None), (4.0, 1.02))
-GROWTHS: tuple[Setting, ...] = (*CHOSEN, (4.0, 1.05))
+
+
+class Setting(NamedTuple):
+    """What an evaluator of amounts has; None is without."""
+
+    reach: float | None = 4.0  # of the policy's column
+    growth: float | None = None  # of the error, by a smaller ridge
+    log: bool = False  # whether logarithms of amounts are tried
+
+
+REACHES = Setting(None), Setting(3.0), Setting(4.0), Setting(5.0)
+# Of problems kept apart: without, the column alone, with the ridge, and with all.
+CHOSEN = Setting(None), Setting(), Setting(growth=1.02), Setting(4.0, 1.02, True)
+GROWTHS = *CHOSEN, Setting(growth=1.05)
 
 _TRUST = {problem.name: problem.process for problem in PROBLEMS}
 CHOSEN_BY = (Discounts(1_000), PatientDoses(0.9, 0.3), Bids())
-# That the ridge was too large was found by the last of these.
-GROWTH_BY = (*CHOSEN_BY, Battery())
+# That the ridge was too large was found by the battery, that doses are compared by
+# their logarithms by the last, after it had been kept apart for the others.
+GROWTH_BY = (*CHOSEN_BY, Battery(), Anticoagulant())
 KEPT_APART = (
     Infusion(),
     Titration(),
     Chemotherapy("chemotherapy, any dose", None),
-    Anticoagulant(),
     _TRUST["linear-quadratic"],
     _TRUST["thermostat, hour shown"],
 )
@@ -79,8 +86,9 @@ def run(
 
 
 def _named(setting: Setting) -> dict[str, float | None]:
-    reach, growth = setting
-    return {"reach": reach} | ({"growth": growth} if growth else {})
+    named = {"reach": setting.reach}
+    named |= {"growth": setting.growth} if setting.growth else {}
+    return named | ({"log": True} if setting.log else {})
 
 
 @cache
@@ -101,19 +109,20 @@ def _policy(problem: Simulated, number: int) -> tuple[Any, float]:
 
 @contextmanager
 def _set(setting: Setting) -> Iterator[None]:
-    reach, growth = setting
     with ExitStack() as stack:
-        if reach is None:
+        if setting.reach is None:
             # Features without the attribute have no column.
             without = property(lambda self: getattr(None, "policy_reach"))  # noqa: B009
             stack.enter_context(
                 mock.patch.object(PairFeatures, "policy_reach", without)
             )
         else:
-            stack.enter_context(mock.patch.object(_self_check, "_REACH", reach))
-        # No error is under 0: the ridge stays.
-        patched = mock.patch.object(_self_check, "_GROWTH", growth or -1.0)
-        stack.enter_context(patched)
+            stack.enter_context(mock.patch.object(_self_check, "_REACH", setting.reach))
+        # No error is under 0: the ridge stays. And no amounts span so much.
+        growth, span = setting.growth or -1.0, np.inf
+        stack.enter_context(mock.patch.object(_self_check, "_GROWTH", growth))
+        if not setting.log:
+            stack.enter_context(mock.patch.object(_self_check, "_SPAN", span))
         yield
 
 
@@ -140,7 +149,8 @@ def table(rows: Rows) -> str:
             "Of the value of a policy that was learned on another log: bias in "
             "standard errors, the mean standard error, and the share of intervals of "
             "95 % that hold it (Wilson's interval); by the reach of the policy's "
-            "column, and by how much a smaller ridge may raise the error.",
+            "column, by how much a smaller ridge may raise the error, and with "
+            "logarithms of amounts, if these are tried.",
             _part(rows, "The reach was chosen by", CHOSEN_BY, REACHES),
             _part(rows, "The growth was chosen by", GROWTH_BY, GROWTHS),
             _part(rows, "Kept apart", KEPT_APART, CHOSEN),
@@ -159,7 +169,8 @@ def _part(
     heads = [
         ("no column" if reach is None else f"{reach:g}")
         + (f", ridge while {growth:g}" if growth else "")
-        for reach, growth in settings
+        + ", logarithms" * log
+        for reach, growth, log in settings
     ]
     return markdown([title, "estimate", *heads], lines)
 

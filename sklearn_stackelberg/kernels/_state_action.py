@@ -83,7 +83,7 @@ class StateActionFeatures(KernelFeatures):
         has_lengths = np.shape(self.bandwidth) == (states.shape[1] + actions.shape[1],)
         by_distance = self.kernel in _OF_DISTANCES and not has_lengths
         none = ActionScale(np.zeros(actions.shape[1]))
-        self.action_scale_ = ActionScale.of(actions) if by_distance else none
+        self.action_scale_ = self._scale_of(actions) if by_distance else none
         self._fit(self._pairs(states, actions), states.shape[1])
         return self
 
@@ -230,6 +230,9 @@ class StateActionFeatures(KernelFeatures):
 
     def _gram_of(self, points: Floats, columns: slice) -> Floats:
         return self._factor(columns)(points, self.landmarks_[:, columns])
+
+    def _scale_of(self, actions: Floats) -> ActionScale:
+        return ActionScale.of(actions)
 
     def _pairs(self, states: Floats, actions: Floats) -> Floats:
         actions = self.action_scale_.transform(actions)

@@ -82,7 +82,8 @@ class PairFeatures(StateActionFeatures):
     Value functions of costs are nearly quadratic, which a kernel of bounded reach draws
     to the anchor where the log is thin: a bias that no ridge removes. ``smoothness`` is
     ν of the Matérn kernel, None the Laplacian one; ``multiple`` is of the bandwidth,
-    unless that is lengths.
+    unless that is lengths; ``log`` takes logarithms of amounts that span less than
+    decades, too.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class PairFeatures(StateActionFeatures):
         bandwidth: ArrayLike,
         n_components: int | None,
         random_state: RandomState,
+        log: bool = False,
     ) -> None:
         lengths = np.ndim(bandwidth) == 1
         if not lengths:
@@ -103,7 +105,7 @@ class PairFeatures(StateActionFeatures):
             n_components=n_components,
             random_state=random_state,
         )
-        self.smoothness = smoothness
+        self.smoothness, self.log = smoothness, log
         self.ridge_share = 1.0  # of a ridge, by `least_share`
 
     def fit(self, states: Floats, actions: Floats) -> PairFeatures:
@@ -115,7 +117,7 @@ class PairFeatures(StateActionFeatures):
                 states.shape[1] + actions.shape[1],
             )
             none = ActionScale(np.zeros(actions.shape[1]))
-            self.action_scale_ = none if has_lengths else ActionScale.of(actions)
+            self.action_scale_ = none if has_lengths else self._scale_of(actions)
             pairs = self._pairs(states, actions)
             rng = check_random_state(self.random_state)
             lengths = length_scales(pairs, self.bandwidth, "euclidean", rng)
@@ -143,6 +145,9 @@ class PairFeatures(StateActionFeatures):
     @property
     def is_product(self) -> bool:
         return True
+
+    def _scale_of(self, actions: Floats) -> ActionScale:
+        return ActionScale.of(actions, *[_SPAN] * self.log)
 
     def state_gram(self, states: Floats) -> Floats:
         if isinstance(self.kernel_, ProductMatern):
@@ -252,11 +257,19 @@ def _error_of_states(
 
 
 class Choice(NamedTuple):
-    """ν of a Matérn kernel (None: Laplacian), multiples of its lengths and ridge."""
+    """ν of a Matérn kernel (None: Laplacian), multiples of its lengths and ridge.
+
+    And whether amounts are compared by their logarithms.
+    """
 
     smoothness: float | None = None
     multiple: float = 1.0
     ridge: float = 3.0
+    log: bool = False
+
+
+# Of amounts whose larger ones are so many times the smaller ones, logarithms are tried.
+_SPAN = 4.0
 
 
 # From rough to smooth: the first is of the reference fit.
@@ -289,13 +302,18 @@ def choose_features(
     state, action = data.state[rows], data.actions[rows]
     errors: dict[Choice, float] = {}
     target: Floats | None = None
-    for kernel in _KERNELS:
+    kernels = [*_KERNELS]
+    usual, often = ActionScale.of(action), ActionScale.of(action, _SPAN)
+    if (usual.is_log != often.is_log).any():
+        kernels += [kernel._replace(log=True) for kernel in _KERNELS]
+    for kernel in kernels:
         features = PairFeatures(
             kernel.smoothness,
             kernel.multiple,
             bandwidth,
             n_components,
             RandomState(0),
+            kernel.log,
         ).fit(state, action)
         z = features.transform(state, action)
         if target is None:

@@ -74,7 +74,7 @@ def choose_system(
     chosen = choose_features(few, discount, ridge, bandwidth, n_components)
     rng = check_random_state(settings.random_state)
     pairs = PairFeatures(
-        chosen.smoothness, chosen.multiple, bandwidth, n_components, rng
+        chosen.smoothness, chosen.multiple, bandwidth, n_components, rng, chosen.log
     ).fit(few.state, few.actions)
     ridge *= chosen.ridge
     system = FittedQSystem.from_kernel(few, discount, pairs, ridge)

@@ -24,6 +24,7 @@ class TimedRows(Protocol):
     terminated: NDArray[np.bool_]
     duration: NDArray[np.float64] | None
     weight: NDArray[np.float64] | None
+    step: NDArray[np.int64] | None
 
     def __len__(self) -> int: ...
 
@@ -79,6 +80,9 @@ def return_range(log: TimedRows, discount: float) -> tuple[float, float]:
     """Where returns must lie if rewards are no others than those of a log."""
     low, high = float(log.reward.min()), float(log.reward.max())
     rate = 1.0 - row_discount(log, discount)
+    if (n_steps := _steps_to_the_end(log)) is not None:
+        # Of a trial of six visits no return is more than six rewards.
+        rate = max(rate, 1.0 / float((discount ** np.arange(n_steps)).sum()))
     # The same row for ever: the largest return, or the least.
     far = low / rate, high / rate
     if log.duration is not None:
@@ -89,6 +93,16 @@ def return_range(log: TimedRows, discount: float) -> tuple[float, float]:
         return far
     # An episode may also end at its first step, with that reward alone.
     return min(low, far[0]), max(high, far[1])
+
+
+def _steps_to_the_end(log: TimedRows) -> int | None:
+    """Steps of the longest episode, where the last step ends all and no other any."""
+    if log.step is None or log.duration is not None or not log.terminated.any():
+        return None
+    last = int(log.step.max())
+    if not np.array_equal(log.terminated, log.step == last):
+        return None
+    return last - int(log.step.min()) + 1
 
 
 def spread_rewards(log: TimedRows, discount: float) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose
 
 from sklearn_stackelberg import Transitions
 from sklearn_stackelberg.inspection import coverage_report
-from sklearn_stackelberg.metrics import fitted_q_value
+from sklearn_stackelberg.metrics import _self_check, fitted_q_value
 from sklearn_stackelberg.metrics._features import ContinuousFeatures
 from sklearn_stackelberg.metrics._holdout import fitted_q
 from sklearn_stackelberg.metrics._prepare import prepare_evaluation
@@ -274,6 +274,33 @@ def test_values_are_not_drawn_down_where_a_policy_goes(monkeypatch):
     with_column = bias()
     monkeypatch.delattr(PairFeatures, "policy_reach")
     assert abs(with_column) < 0.5 * abs(bias())
+
+
+class RightDose:
+    """A dose that is right by its ratio."""
+
+    def action_nodes(self, states):
+        best = np.exp(3.0 + np.asarray(states) @ [[0.5], [0.4], [-0.3]])
+        return best[:, :, None], np.ones((len(best), 1))
+
+
+def test_logarithms_of_doses_are_taken_if_they_foretell(monkeypatch):
+    """Of doses that span no decades."""
+    off = {}
+    for span in (4.0, np.inf):
+        monkeypatch.setattr(_self_check, "_SPAN", span)
+        off[span] = []
+        for seed in range(3):
+            rng = np.random.default_rng(seed)
+            x = rng.normal(size=(800, 3))
+            right = RightDose().action_nodes(x)[0][:, 0, 0]
+            dose = np.exp(0.5 * np.log(right) + 1.5 + 0.6 * rng.normal(size=800))
+            y = -(np.log(dose / right) ** 2) + 0.2 * rng.normal(size=800)
+            fit = fit_of(RightDose(), Transitions(x, dose, y, x, np.ones(800)), 0.0)
+            features = fit.system.features.kernel_features
+            assert features.action_scale_.is_log.all() == (span == 4.0)
+            off[span].append(fit.value)
+    assert np.abs(off[4.0]).mean() < 0.7 * np.abs(off[np.inf]).mean()
 
 
 def test_what_is_chosen_follows_the_log():
