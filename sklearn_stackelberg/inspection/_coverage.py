@@ -105,7 +105,7 @@ def coverage_report(
     >>> report = coverage_report(policy, log, discount=0.0, greedy=True, n_rows=3)
     >>> print(report)
     Coverage by 120 logged rows.
-    The policy's value rests on as much as 60.0 rows (50 %) of equal weight. The 3
+    The policy's value rests on no more than 60.0 rows (50 %) of equal weight. The 3
     heaviest rows carry 5 % of its weight.
     Of what the policy would do, 0 % was never logged near the state where it would do
     it (at the logged states: 0 %). The log accounts for 100 % of its discounted visits.
@@ -343,7 +343,7 @@ class CoverageReport:
         bound = "" if share == "0 %" else f" (a bias bound of {bias:.3g})"
         lines = [
             f"Coverage by {self.n_rows:,} logged rows{inside}.",
-            f"The policy's value rests on as much as {rests} of equal weight. {heavy}.",
+            f"The policy's value rests on no more than {rests} of equal weight. {heavy}.",
             f"Of what the policy would do, {percent(self.share_unseen)} was never "
             "logged near the state where it would do it (at the logged states: "
             f"{percent(self.share_unseen_logged)}). The log accounts for "
@@ -375,7 +375,7 @@ def coverage_warnings(report: CoverageReport, limits: dict[str, float]) -> list[
         named = "; ".join(_named(row) for row in report.top_rows[:_NAMED_ROWS])
         out.append(
             f"The value rests on a handful of {'rows' if few_rows else 'episodes'}: on "
-            f"as much as {counts} of equal weight, where at least {expected} were "
+            f"no more than {counts} of equal weight, where at least {expected} were "
             f"expected. The heaviest rows: {named}. What they show may be chance: look "
             "at them, log more of their kind, or evaluate a policy nearer to the "
             "logged one (a smaller lam). [pitfalls: few-rows]"

@@ -164,8 +164,8 @@ class PolicyExplanation:
         """
         return (
             f"{in_words(self)}\nHeld-out value of these trees "
-            f"{with_error(self.value)}, of the policy on the same folds "
-            f"{with_error(self.full_value)}."
+            f"{with_error(self.value)}, of the policy on the same folds (estimated "
+            f"anew, to be beside theirs) {with_error(self.full_value)}."
         )
 
     def __str__(self) -> str:
@@ -465,9 +465,12 @@ def in_words(found: PolicyExplanation) -> str:
         "one may not be optimal.\n"
     ) * found.cut_off
     alike = percent(float(np.mean(found.fold_agreement)))
+    of_amounts = not isinstance(found.tree_[-1], DiscreteTreePolicy)
+    near = ", to a tenth of the logged range," * of_amounts
     return (
         f"A tree of depth {found.depth}, {n} rule{'s' * (n != 1)}: it decides as the "
-        f"policy in {percent(found.agreement)} of {found.n_rows:,} logged states.\n"
+        f"policy{near} in {percent(found.agreement)} of {found.n_rows:,} logged states."
+        f"\n"
         f"{cut}Beside the policy it {'loses' if loses else 'gains'} "
         f"{with_error(found.loss if loses else -found.loss)}, by "
         f"{len(found.fold_agreement)} trees, each grown without the fold that it is "

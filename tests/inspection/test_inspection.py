@@ -268,7 +268,7 @@ def rare_log(n=150):
 def test_a_value_that_rests_on_three_rows_is_warned_of_and_they_are_named():
     log = rare_log()
     words = (
-        r"rests on a handful of rows: on as much as 2\.\d rows and 2\.\d episodes of "
+        r"rests on a handful of rows: on no more than 2\.\d rows and 2\.\d episodes of "
         r"equal weight, where at least 30 and 10 were expected\. The heaviest rows: "
         r"row \d+ \(episode p\d+, step 0, action 2: \d\d % of the weight\)"
     )
