@@ -343,7 +343,8 @@ class CoverageReport:
         bound = "" if share == "0 %" else f" (a bias bound of {bias:.3g})"
         lines = [
             f"Coverage by {self.n_rows:,} logged rows{inside}.",
-            f"The policy's value rests on no more than {rests} of equal weight. {heavy}.",
+            f"The policy's value rests on no more than {rests} of equal weight. "
+            f"{heavy}.",
             f"Of what the policy would do, {percent(self.share_unseen)} was never "
             "logged near the state where it would do it (at the logged states: "
             f"{percent(self.share_unseen_logged)}). The log accounts for "

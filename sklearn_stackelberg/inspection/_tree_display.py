@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from .._typing import Floats
 from ._coverage import percent
 from ._displays import FILLS, Display
-from ._explanation import PolicyExplanation, action_text, explain_policy
+from ._explanation import PolicyExplanation, Rule, action_text, explain_policy
 from ._rule_tree import LEAF, RuleTree
 
 if TYPE_CHECKING:  # matplotlib is needed by whoever draws, and by nobody else
@@ -111,9 +112,10 @@ class PolicyTreeDisplay(Display):
         tuple of float
             In inches.
         """
-        # Two inches hold a leaf's words, of which there are two lines. From left to
-        # right sixteen leaves are a page; side by side they would be three feet.
-        return 2.1 * (explanation.depth + 1), 0.4 + 0.62 * len(explanation.rules)
+        # So wide that lines from box to box can be seen, and so high that three lines
+        # of words are. From left to right sixteen leaves are a page; side by side they
+        # would be three feet.
+        return 2.5 * (explanation.depth + 1), 0.4 + 0.75 * len(explanation.rules)
 
     def _size(self) -> tuple[float, float]:
         return self.size_of(self.explanation)
@@ -123,19 +125,19 @@ class PolicyTreeDisplay(Display):
         columns = self.explanation.tree_[0].transformer_.columns_
         rules = dict(zip(tree.leaves.tolist(), self.explanation.rules, strict=True))
         x, y = tree.levels().astype(float), -_places(tree)
-        actions = sorted({rule.taken for rule in rules.values()})
+        fills = _fills(self.explanation.rules)
         self.texts_ = []
         for node in range(len(x)):
             box: dict[str, Any] = {"boxstyle": "round,pad=0.4", "ec": "0.3", "lw": 0.8}
             if tree.left[node] == LEAF:
                 rule = rules[node]
-                # More actions than colours go round: the words tell them apart.
-                box["fc"] = FILLS[actions.index(rule.taken) % len(FILLS)]
+                box["fc"] = fills[rule.taken]
                 others = " or ".join(map(action_text, rule.otherwise))
                 masked = f"otherwise {_short(others)}\n" if others else ""
                 text = (
-                    f"take {_short(action_text(rule.action))}: {rule.advantage:+.2g} "
-                    f"vs. logged\n{masked}{rule.n_rows:,} rows, {percent(rule.share)}"
+                    f"take {_short(action_text(rule.action))}\n{masked}"
+                    f"{rule.advantage:+.2g} vs. logged\n"
+                    f"{rule.n_rows:,} rows, {percent(rule.share)}"
                 )
             else:
                 j, at = int(tree.feature[node]), float(tree.threshold[node])
@@ -149,10 +151,9 @@ class PolicyTreeDisplay(Display):
                 for child, word in zip(below, words, strict=True):
                     ends = [x[node], x[child]], [y[node], y[child]]
                     ax.plot(*ends, color="0.4", lw=1.2, zorder=1)
-                    # Off the middle, where the words of a wide leaf begin.
                     middle = (
-                        0.6 * x[node] + 0.4 * x[child],
-                        0.6 * y[node] + 0.4 * y[child],
+                        0.5 * (x[node] + x[child]),
+                        0.5 * (y[node] + y[child]),
                     )
                     ax.text(
                         *middle,
@@ -177,6 +178,20 @@ class PolicyTreeDisplay(Display):
             )
         ax.set(xlim=(-0.5, tree.depth + 0.5), ylim=(-len(rules) + 0.4, 0.6))
         ax.set_axis_off()
+
+
+def _fills(rules: Sequence[Rule]) -> dict[str, Any]:
+    """Colours of what is done: of an amount the darker, the more it is."""
+    if all(isinstance(rule.action, float) for rule in rules):
+        from matplotlib import colormaps
+
+        amounts = np.array([rule.action for rule in rules])
+        span = max(float(np.ptp(amounts)), np.finfo(float).tiny)
+        shades = colormaps["Blues"](0.1 + 0.45 * (amounts - amounts.min()) / span)
+        return {rule.taken: c for rule, c in zip(rules, shades, strict=True)}
+    # More actions than colours go round: the words tell them apart.
+    actions = sorted({rule.taken for rule in rules})
+    return {action: FILLS[i % len(FILLS)] for i, action in enumerate(actions)}
 
 
 def _places(tree: RuleTree) -> Floats:

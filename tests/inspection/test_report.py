@@ -23,6 +23,8 @@ from sklearn_stackelberg.inspection import (
     report,
 )
 from sklearn_stackelberg.inspection._displays import FILLS
+from sklearn_stackelberg.inspection._explanation import Rule
+from sklearn_stackelberg.inspection._tree_display import _fills
 from sklearn_stackelberg.metrics import logged_value
 
 pytestmark = ignore_convergence
@@ -249,9 +251,8 @@ def test_the_picture_says_what_the_rules_say(hostile):
     texts = [text.get_text() for text in display.texts_]
     assert len(texts) == 3
     for rule, text in zip(explanation.rules, texts[1:], strict=True):
-        assert text.startswith(
-            f"take {rule.action!r}: {rule.advantage:+.2g} vs. logged"
-        )
+        words = f"take {rule.action!r}\n{rule.advantage:+.2g} vs. logged\n"
+        assert text.startswith(words)
         assert f"\n{rule.n_rows} rows, " in text
     # Names with signs of mathematics are text, too.
     display.figure_.canvas.draw()
@@ -270,11 +271,20 @@ def test_a_picture_of_an_estimator():
     pyplot.close("all")
 
 
+def contrast_with_black(fill):
+    linear = [
+        c / 12.92 if c <= 0.04 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(fill)
+    ]
+    return (np.dot(linear, [0.2126, 0.7152, 0.0722]) + 0.05) / 0.05
+
+
 def test_black_text_can_be_read_on_every_colour():
-    for fill in FILLS:
-        linear = [
-            c / 12.92 if c <= 0.04 else ((c + 0.055) / 1.055) ** 2.4
-            for c in to_rgb(fill)
-        ]
-        # WCAG: contrast of 4.5 at least.
-        assert (np.dot(linear, [0.2126, 0.7152, 0.0722]) + 0.05) / 0.05 > 4.5
+    amounts = [2.0, -1.0, 7.5, 2.0]
+    shades = _fills([Rule((), amount, 1, 1.0, 1.0, 1.0, 0.0) for amount in amounts])
+    contrasts = [contrast_with_black(fill) for fill in (*FILLS, *shades.values())]
+    # WCAG: contrast of 4.5 at least.
+    assert min(contrasts) > 4.5
+    # More of an amount is darker.
+    dark = [contrast_with_black(shades[f"{amount:g}"]) for amount in sorted({*amounts})]
+    assert dark == sorted(dark, reverse=True)
+    assert len(set(dark)) == 3
