@@ -310,9 +310,11 @@ class OffPolicyEstimate:
             size = min(size, other.effective_sample_size)
         # What an error has beyond its contributions is not known to cancel.
         excess = slopes[0] ** 2 * self._excess + slopes[1] ** 2 * other._excess
+        error = float(np.sqrt(spread(psi) ** 2 + excess))
         return OffPolicyEstimate(
             value=value,
-            standard_error=float(np.sqrt(spread(psi) ** 2 + excess)),
+            # Nothing is further off than all that it can be.
+            standard_error=min(error, limits[1] - limits[0]),
             effective_sample_size=size,
             n_episodes=self.n_episodes,
             n_transitions=self.n_transitions,

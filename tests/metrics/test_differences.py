@@ -288,9 +288,12 @@ def test_intervals_stay_inside_the_limits():
     assert found.confidence_interval == (0.0, 3.0)
     assert (found - found * 0.5).limits == (-1.5, 3.0)
     assert (-found + 1.0).limits == (-2.0, 1.0)
-    # An error beyond the contributions stays with every function of the estimate.
+    # An error beyond the contributions stays with every function of the estimate, but
+    # no error is more than all that there can be.
     wide = replace(found, standard_error=20.0)
+    assert (wide - found).standard_error == 6.0
     extra = 20.0**2 - found.standard_error**2
+    wide, found = (replace(one, limits=(-np.inf, np.inf)) for one in (wide, found))
     assert_allclose((wide - found).standard_error, np.sqrt(extra))
 
 
