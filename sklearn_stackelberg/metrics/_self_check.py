@@ -147,7 +147,9 @@ class PairFeatures(StateActionFeatures):
         return True
 
     def _scale_of(self, actions: Floats) -> ActionScale:
-        return ActionScale.of(actions, *[_SPAN] * self.log)
+        if self.log:
+            return ActionScale.of(actions, _SPAN)
+        return super()._scale_of(actions)
 
     def state_gram(self, states: Floats) -> Floats:
         if isinstance(self.kernel_, ProductMatern):

@@ -25,6 +25,7 @@ class TimedRows(Protocol):
     duration: NDArray[np.float64] | None
     weight: NDArray[np.float64] | None
     step: NDArray[np.int64] | None
+    is_initial: NDArray[np.bool_]
 
     def __len__(self) -> int: ...
 
@@ -33,6 +34,8 @@ class TimedRows(Protocol):
 # goes to 1. A hundred is what it is for episodes of one step at the default discount,
 # so that no log with a discount up to that has another unit than 1 / (1 - γ).
 _MOST_EPISODES = 100.0
+# Fewer episodes may have ended at the same step by chance.
+_BY_DESIGN = 5
 
 
 def powers(discount: float, duration: Floats) -> Floats:
@@ -97,10 +100,12 @@ def return_range(log: TimedRows, discount: float) -> tuple[float, float]:
 
 def _steps_to_the_end(log: TimedRows) -> int | None:
     """Steps of the longest episode, where the last step ends all and no other any."""
-    if log.step is None or log.duration is not None or not log.terminated.any():
+    n_ended = int(log.terminated.sum())
+    if log.step is None or log.duration is not None or n_ended < _BY_DESIGN:
         return None
     last = int(log.step.max())
-    if not np.array_equal(log.terminated, log.step == last):
+    # Of episodes that were cut before nobody knows how long they would have been.
+    if n_ended != log.is_initial.sum() or (log.terminated != (log.step == last)).any():
         return None
     return last - int(log.step.min()) + 1
 
