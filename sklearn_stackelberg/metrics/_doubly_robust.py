@@ -229,9 +229,9 @@ def doubly_robust_value(
     OffPolicyEstimate
         In units of discounted return. The standard error is that of the episodes'
         contributions, Q̂ and weights taken as known, or with ``ratios="density"`` that
-        of `fitted_q_value` where it is larger. The effective sample size counts rows,
-        or episodes with ``ratios="importance"``, whose intervals are too narrow where
-        few episodes carry the weight.
+        of `fitted_q_value` where it is larger by a fourth. The effective sample size
+        counts rows, or episodes with ``ratios="importance"``, whose intervals are too
+        narrow where few episodes carry the weight.
 
     Raises
     ------

@@ -41,9 +41,11 @@ class Figures(NamedTuple):
     notes: tuple[str | Warning, ...] = ()  # what to warn of
 
 
-# Of a difference, what is left of the errors of Q̂ and ω, whose product the influence
-# function leaves out, is not small where the error by leaving out each episode is so
-# many times as large. Always taken, it would make the test of no difference too rare.
+# Fitted-Q's error, by leaving out each episode, is as a rule the influence function's
+# or up to a fourth larger. From here on the errors of Q̂ and ω, whose product the
+# influence function leaves out, are not small: a policy that 7 episodes say something
+# of had intervals that held its value in 75 %. With the ridge of Q̂, or from half as
+# large on, those of noise in 30 columns held it in 87 %.
 _LARGER = 1.25
 
 
@@ -302,7 +304,7 @@ class OffPolicyEstimate:
                 self.contributions if self.left_out is None else self.left_out,
                 other.contributions if other.left_out is None else other.left_out,
             )
-            psi = as_wide_as(psi, spread(left_out), _LARGER)
+            psi = as_wide_as(psi, spread(left_out))
         size = self.effective_sample_size
         if self.effective_unit == other.effective_unit:
             size = min(size, other.effective_sample_size)
@@ -423,10 +425,10 @@ def spread(contributions: Floats) -> float:
     return float(np.sqrt(n / (n - 1) * (centred @ centred)))
 
 
-def as_wide_as(contributions: Floats, error: float, times: float = 1.0) -> Floats:
-    """Contributions, (E,), of this spread where it is so many times as large."""
+def as_wide_as(contributions: Floats, error: float) -> Floats:
+    """Contributions, (E,), of this spread where it is larger by a fourth."""
     own = spread(contributions)
-    if not (np.isfinite(error) and error > times * own > 0.0):
+    if not (np.isfinite(error) and error > _LARGER * own > 0.0):
         return contributions
     mean = contributions.mean()
     return mean + (contributions - mean) * error / own
