@@ -172,7 +172,10 @@ def test_a_fold_copies_no_states():
         assert part.state.table is log.state.table
         assert_same_log(part, expected[other[0]])
         x = expected.state
-        assert_array_equal(fit(part).q_values(x), fit(expected[other[0]]).q_values(x))
+        # Of equal numbers at other addresses sums may be rounded in another order.
+        np.testing.assert_allclose(
+            fit(part).q_values(x), fit(expected[other[0]]).q_values(x), rtol=1e-6
+        )
 
 
 @pytest.mark.parametrize("library", ["pandas", "pyarrow"])
