@@ -185,6 +185,12 @@ class NoTransitions(ValueError):
 
 
 def _refuse_unlinked(left: dict[str, int], n_acted: int, says_ended: bool) -> NoReturn:
+    if not n_acted:
+        raise NoTransitions(
+            "No transition can be made: no row has an action. Name the column that "
+            "says what was done (action=...), and leave it empty only in rows that "
+            "hold nothing but the state in which an episode was cut."
+        )
     reasons = "; ".join(f"{n:,} {why}" for why, n in left.items())
     advice = "Name the column that says which rows ended their episode (terminated=...)"
     if says_ended:

@@ -130,9 +130,10 @@ class EpisodeView(Generic[L]):
 class LogSummary:
     """What a log holds; `str` gives it as text. Obtained from `describe()`.
 
-    `None` stands for what cannot be known, where the log has no episodes. Of actions of
-    several numbers `action_ranges` has each one's smallest, mean and largest;
-    `available_range` is of the number of available actions in a state.
+    `None` stands for what cannot be known, where the log has no episodes. Of actions
+    that count as continuous `action_ranges` has the smallest, mean and largest of each
+    column, and `action_counts` is empty; `available_range` is of the number of
+    available actions in a state.
     """
 
     n_transitions: int
@@ -172,6 +173,8 @@ class LogSummary:
         if self.action_ranges is not None:
             ranges = self.action_ranges.items()
             actions = [f"{name}: {_range_text(*span)}" for name, span in ranges]
+            if len(ranges) == 1:
+                actions = [_range_text(*span) for _, span in ranges]
         episodes, ends = "not given", f"{self.n_terminated:,} terminated"
         if self.n_episodes is not None and self.episode_lengths is not None:
             short, median, long = self.episode_lengths
@@ -235,6 +238,7 @@ def _range_text(low: float, mean: float, high: float) -> str:
 
 def summarize(
     log: Log,
+    action_type: str,
     n_without_action: int,
     left_out_reward: float = 0.0,
     left_out_of_table: Mapping[str, int] = MappingProxyType({}),
@@ -244,7 +248,7 @@ def summarize(
         raise ValueError("This selection holds no rows, so nothing can be said.")
     counts: dict[object, int] = {}
     ranges = None
-    if log.action.ndim == 1:
+    if action_type == "discrete":
         actions, n_rows = np.unique(log.action, return_counts=True)
         counts = dict(zip(actions.tolist(), n_rows.tolist(), strict=True))
     else:

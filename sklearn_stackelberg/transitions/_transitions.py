@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._html import html_table
 from .._validation import check_discount
-from ._actions import read_masks
+from ._actions import action_type, read_masks
 from ._checks import check_same_length
 from ._columns import Column
 from ._decision_table import WEIGHT
@@ -461,8 +461,8 @@ class Transitions(FromBlocks, Log):
         left out:      0 rows
         """
         share = self._lost.share_beside(self.reward) if self._lost else 0.0
-        of_table = self._origin.left_out
-        return summarize(self, self._n_without_action, share, of_table)
+        kind, of_table = action_type(self.action)[0], self._origin.left_out
+        return summarize(self, kind, self._n_without_action, share, of_table)
 
     @classmethod
     def from_frame(

@@ -366,7 +366,7 @@ def test_bad_columns_of_vectors(change, words):
             decisions(step=[3, 2, 1, 3, 2, 1]),
             "from 3 to 2 at rows 0 and 1, and.*row 5,",
         ),
-        (decisions(action=None).assign(action=[None] * 6), "of 0 rows with an action"),
+        (decisions(action=None).assign(action=[None] * 6), "no row has an action"),
         (decisions(terminated=None)[:1], r"1 rows with an action, 1 are.*Name"),
         (decisions().to_dict("list"), "y has 0 dimensions|inconsistent"),
         (decisions().to_numpy(), "y has 2 dimensions and no names of columns"),

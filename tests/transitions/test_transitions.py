@@ -708,7 +708,7 @@ def test_bad_tables():
         Transitions.from_frame(
             visits(died=False).iloc[[0, 2]], **ROLES, terminated="died"
         )
-    with pytest.raises(ValueError, match="of 0 rows with an action, none"):
+    with pytest.raises(ValueError, match="no row has an action"):
         Transitions.from_frame(visits(dose=None), **ROLES)
     with pytest.raises(ValueError, match=r"\('a', 1\) at rows 0 and 1"):
         Transitions.from_frame(visits(visit=[1, 1, 2, 1, 2, 3]), **ROLES)
@@ -992,8 +992,10 @@ def test_describe_counts_episodes_that_go_on_after_their_end():
 
 
 def test_describe_shortens_many_actions():
-    log = Transitions([[0]] * 50, np.linspace(0, 1, 50), np.zeros(50), [[0]] * 50)
+    log = Transitions([[0]] * 50, np.arange(50), np.zeros(50), [[0]] * 50)
     assert "(50 in all)" in str(log.describe())
+    amounts = Transitions([[0]] * 50, np.linspace(0, 1, 50), np.zeros(50), [[0]] * 50)
+    assert "0 to 1, mean 0.5" in str(amounts.describe())
 
 
 def test_a_terminated_rows_own_state_stands_for_its_next(log):
