@@ -30,6 +30,7 @@ from .state_inputs import (
     draw_seed,
     with_kernel,
     with_relevance,
+    with_smoothness,
 )
 from .support import ActionRange, ActionSupport, action_prior
 
@@ -79,7 +80,9 @@ class DiscretePlayers(Players):
         logged, states = self.problem.state, self.problem.states
         episode, discount = self.problem.log.episode, self.problem.row_discount
         hp = with_kernel(hp, logged, states, self.rows, episode, discount, rng)
+        given = hp
         hp = with_relevance(hp, logged, states, self.rows, rng, self.problem.shared)
+        hp = with_smoothness(hp, given, logged, states, self.rows, episode, discount)
         readers = InputReaders(hp, logged, rng, total=total)
         q_function = readers.read(self.hp.q_function)
         # A linear Q is in the features that its own error is measured by.

@@ -14,7 +14,7 @@ from torch import Tensor
 from .._action_scale import ActionScale
 from .._problem.rows import Rows
 from .._typing import Floats, Index
-from ..kernels._choice import choose_kernel
+from ..kernels._choice import are_rough, choose_kernel, some_episodes
 from ..kernels._columns import (
     LinearColumns,
     StateColumns,
@@ -82,6 +82,9 @@ class InputReaders:
 
 # A sample that shows which columns matter, and its rows whose slopes are taken.
 _RELEVANCE_ROWS, _SLOPE_ROWS = 5_000, 1_000
+
+# Rows by which a rough kernel is compared with a smooth one, in whole episodes.
+_SMOOTHNESS_ROWS = 5_000
 
 # Steps of fitted Q iteration, and its ridge, as a share of the rows.
 _RELEVANCE_STEPS, _RELEVANCE_RIDGE = 50, 1e-3
@@ -225,6 +228,65 @@ def with_relevance(
     lengths, after = shared[key]
     rng.set_state(after)
     return replace(hp, bandwidth=lengths)
+
+
+def with_smoothness(
+    hp: Hyperparameters,
+    given: Hyperparameters,
+    logged: Floats,
+    states: Floats,
+    rows: Rows,
+    episode: NDArray[Any] | None,
+    discount: float,
+) -> Hyperparameters:
+    """A Laplacian kernel for ``"auto"``, where states are many and values are rough.
+
+    ``hp`` has the lengths of the smooth one, ``given`` what stood for them.
+    """
+    auto = isinstance(hp.kernel, str) and hp.kernel == "auto"
+    plain = isinstance(given.bandwidth, str) and not hp.kernel_params
+    by_kernel = isinstance(hp.q_function, str) and hp.q_function == "kernel"
+    if not (auto and plain and by_kernel):
+        return hp
+    if episode is None:
+        n = len(rows.state)
+        some = np.arange(n)
+        if n > _SMOOTHNESS_ROWS:
+            some = np.random.default_rng(0).choice(n, _SMOOTHNESS_ROWS, replace=False)
+        # Equal rows are in one fold: what is repeated would foretell itself.
+        own = np.asarray(states[rows.state[some]])
+        same = np.column_stack([own, rows.action[some], rows.reward[some]])
+        pieces = np.unique(same, axis=0, return_inverse=True)[1].ravel()
+    else:
+        pieces, some = encode(episode), None
+    found = some_episodes(pieces, _SMOOTHNESS_ROWS)
+    if found is None:
+        return hp
+    chosen, fold = found
+    some = chosen if some is None else some[chosen]
+    own, after = (states[index[some]] for index in (rows.state, rows.next_state))
+    tables = []
+    for kernel, bandwidth in (("rbf", hp.bandwidth), ("laplacian", given.bandwidth)):
+        features = LandmarkFeatures(
+            kernel,
+            bandwidth=bandwidth,
+            n_components=hp.n_components,
+            linear_terms=hp.linear_terms,
+            # A fixed seed: a choice is of the log alone.
+            random_state=0,
+        ).fit(own)
+        tables.append((features.transform(own), features.transform(after)))
+    smooth, rough = tables
+    is_rough = are_rough(
+        smooth,
+        rough,
+        np.asarray(rows.action, dtype=np.intp)[some],
+        rows.reward[some],
+        discount * (1.0 - rows.terminated[some]),
+        weight=rows.weights(some),
+        fold=fold,
+    )
+    return replace(given, kernel="laplacian") if is_rough else hp
 
 
 class StateActionColumns:

@@ -1,6 +1,8 @@
-"""Which kernel few states have: whether those that are similar are alike."""
+"""Which kernel states have: whether those that are similar are alike, and how."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.random import RandomState
@@ -12,9 +14,11 @@ from ._nystroem import LandmarkFeatures
 # From states that have nothing in common to smooth functions of their columns.
 _KERNELS = ("delta", "laplacian", "rbf")
 
-# A smoother kernel has to foretell better by so much: it knows less of a single state.
-# Of six processes that this was chosen by, docs/defaults.md, those whose codes say
-# nothing are at 1.00 to 1.04, and those with neighbours that are alike at 0.17 to 0.91.
+# By so much another kernel has to foretell better. Of few states a smoother one, which
+# knows less of a single state: of ten processes that this was chosen by those whose
+# codes say nothing are at 1.00 to 1.04, and those with neighbours that are alike at
+# 0.17 to 0.91. Of many states a rough one: noise and lines are at 0.98 to 1.11, values
+# that break off at 0.92 to 0.98 (docs/defaults.md).
 _BETTER = 0.98
 
 # Folds of whole episodes, and the rows of a direction that regressions are drawn in by.
@@ -22,6 +26,9 @@ _FOLDS, _RIDGES = 3, [0.1, 1.0]
 
 # Rows by which one is chosen, in whole episodes, and weights that are not too many.
 _ROWS, _WEIGHTS = 20_000, 2_500
+
+# Features of some rows' states and next states, (k, m) each.
+Table = tuple[Floats, Floats]
 
 
 def choose_kernel(
@@ -36,42 +43,85 @@ def choose_kernel(
     n_components: int | None,
     rng: RandomState,
 ) -> str:
-    """``"delta"``, ``"laplacian"`` or ``"rbf"``, by what held-out episodes say.
+    """``"delta"``, ``"laplacian"`` or ``"rbf"`` of few states, by held-out episodes.
 
     Eq. (71) of docs/evaluation.md, of the logger's values: r + γ V₀(s') is regressed on
     the states' features, for each action, with V₀ by each of the three kernels in turn.
-    The smoothest is taken that foretells every one of them better than all before.
-    Rewards are less their average, ``carried`` is γ (1 − terminated), and episodes are
-    codes from 0 on.
+    The smoothest is taken whose error is less than that of all before, in the geometric
+    mean over these V₀. Rewards are less their average, ``carried`` is
+    γ (1 − terminated), and episodes are codes from 0 on.
     """
-    order = np.random.default_rng(0).permutation(int(episode.max()) + 1)
-    sizes = np.bincount(episode, minlength=len(order))[order].cumsum()
-    few = order[: 1 + np.searchsorted(sizes, _ROWS)]
     known, where = np.unique(states, axis=0, return_inverse=True)
-    if len(few) < _FOLDS or len(known) * (action.max() + 1) > _WEIGHTS:
+    found = some_episodes(episode, _ROWS)
+    if found is None or len(known) * (action.max() + 1) > _WEIGHTS:
         return _KERNELS[0]
-
-    rows = np.flatnonzero(np.isin(episode, few))
-    fold = np.argsort(order)[episode[rows]] % _FOLDS
-    root, carried = np.sqrt(weight[rows])[:, None], carried[rows]
-    tables: list[tuple[Floats, Floats]] = []
+    rows, fold = found
+    tables: list[Table] = []
     for kernel in _KERNELS:
         features = LandmarkFeatures(
             kernel, n_components=n_components, random_state=rng
         ).fit(known)
         z = features.transform(known)[where.ravel()[rows]]
         tables.append((z, features.transform(next_states[rows])))
-    ahead = [
-        _one_step_ahead(z, after, reward[rows], carried, root) for z, after in tables
-    ]
-    targets = np.stack(ahead, axis=1)
-    chosen, least = _KERNELS[0], np.full(len(_KERNELS), np.inf)
-    for kernel, (z, _) in zip(_KERNELS, tables, strict=True):
-        error = _error(root * z, root * targets, fold, action[rows])
-        if np.all(error < _BETTER * least):
+    errors = _errors(
+        tables, action[rows], reward[rows], carried[rows], weight[rows], fold
+    )
+    chosen, least = _KERNELS[0], errors[0]
+    for kernel, error in zip(_KERNELS[1:], errors[1:], strict=True):
+        if _is_less(error, least):
             chosen = kernel
         least = np.minimum(least, error)
     return chosen
+
+
+def are_rough(
+    smooth: Table,
+    rough: Table,
+    action: Index,
+    reward: Floats,
+    carried: Floats,
+    *,
+    weight: Floats,
+    fold: Index,
+) -> bool:
+    """Whether rough features foretell held-out rows better than smooth ones.
+
+    As in `choose_kernel`, of many states.
+    """
+    tables = smooth, rough
+    errors = _errors(tables, action, reward, carried, weight, fold)
+    return _is_less(errors[1], errors[0])
+
+
+def some_episodes(episode: Index, n_rows: int) -> tuple[Index, Index] | None:
+    """Rows of about so many, in whole episodes, and their folds; None of too few."""
+    order = np.random.default_rng(0).permutation(int(episode.max()) + 1)
+    sizes = np.bincount(episode, minlength=len(order))[order].cumsum()
+    few = order[: 1 + np.searchsorted(sizes, n_rows)]
+    if len(few) < _FOLDS:
+        return None
+    rows = np.flatnonzero(np.isin(episode, few))
+    return rows, np.argsort(order)[episode[rows]] % _FOLDS
+
+
+def _is_less(error: Floats, other: Floats) -> bool:
+    """Whether errors, (c,), are less than others, in the geometric mean."""
+    return bool(np.prod(error) < np.prod(_BETTER * other))
+
+
+def _errors(
+    tables: Sequence[Table],
+    action: Index,
+    reward: Floats,
+    carried: Floats,
+    weight: Floats,
+    fold: Index,
+) -> list[Floats]:
+    """Held-out errors of each kernel's regression, of each one's V₀, (c,)."""
+    root = np.sqrt(weight)[:, None]
+    ahead = [_one_step_ahead(z, after, reward, carried, root) for z, after in tables]
+    targets = root * np.stack(ahead, axis=1)
+    return [_error(root * z, targets, fold, action) for z, _ in tables]
 
 
 def _one_step_ahead(

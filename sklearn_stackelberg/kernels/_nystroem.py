@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import numpy as np
+from numpy.linalg import eigh
 from numpy.typing import ArrayLike
-from scipy.linalg import eigh
 from sklearn.utils import check_random_state, gen_batches
 
 from .._stored_rows import row_batches

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.linalg import eigh
+from numpy.linalg import eigh
 from scipy.stats import t as student_t
 from sklearn.utils import gen_batches
 
@@ -66,6 +66,7 @@ class QUncertainty:
         inverse += bias @ inverse
         covariance = inverse @ meat @ inverse.T
         bias = bias @ bias
+        # By dsyevd: scipy's default, dsyevr, ends in an error for some such matrices.
         values, vectors = eigh(covariance + spread**2 * bias @ bias.T)
         excess = values - spread**2
         kept = np.argsort(-np.abs(excess))[: max(1, _NUMBERS // size)]

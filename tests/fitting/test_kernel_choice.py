@@ -1,4 +1,4 @@
-"""Which kernel ``"auto"`` takes where states are few."""
+"""Which kernel ``"auto"`` takes."""
 
 from __future__ import annotations
 
@@ -95,3 +95,49 @@ def test_few_episodes_say_nothing_of_likeness():
         step=np.arange(len(log)),
     )
     assert _fit(one).features_.kernel_ == "delta"
+
+
+def _trial(effect, seed=0, n=600):
+    """Decisions of one step; what the second action adds hangs on the state."""
+    rng = np.random.default_rng(seed)
+    x, action = rng.normal(size=(n, 2)), rng.integers(2, size=n)
+    reward = effect(x[:, 0]) * action + 0.3 * rng.normal(size=n)
+    return Transitions(x, action, reward, x, np.ones(n))
+
+
+def _breaks_off(x):
+    return np.sign(np.sin(6.0 * x))
+
+
+@pytest.mark.parametrize(
+    ("effect", "kernel"),
+    [(_breaks_off, "laplacian"), (np.tanh, "rbf"), (np.zeros_like, "rbf")],
+)
+def test_many_states_have_a_rough_kernel_where_values_break_off(effect, kernel):
+    log = _trial(effect)
+    assert _fit(log).features_.kernel_ == kernel
+    # By the log alone: not by its order, the seed, units, or rows that repeat.
+    again = log[np.random.default_rng(1).permutation(len(log))]
+    again.reward = 1_000.0 * again.reward - 7.0
+    again = again.with_states(0.01 * again.state + 1e4, 0.01 * again.next_state + 1e4)
+    other = StackelbergPolicyEstimator(discount=0.5, random_state=3)
+    assert other.fit(again).features_.kernel_ == kernel
+    twice = log[np.repeat(np.arange(len(log)), 2)]
+    assert _fit(twice).features_.kernel_ == kernel
+
+
+def test_a_rough_kernel_is_better_where_values_break_off():
+    log, x = _trial(_breaks_off), np.linspace(-1.5, 1.5, 400)
+    states = np.column_stack([x, np.zeros(400)])
+    right = {
+        kernel: (_fit(log, kernel=kernel).predict(states) == (_breaks_off(x) > 0))
+        for kernel in ("auto", "rbf")
+    }
+    assert right["auto"].mean() > right["rbf"].mean() + 0.05
+
+
+def test_two_episodes_say_nothing_of_roughness():
+    log = _trial(_breaks_off)
+    log.episode, log.terminated = np.repeat([0, 1], 300), np.zeros(600, bool)
+    log.step = np.tile(np.arange(300), 2)
+    assert _fit(log).features_.kernel_ == "rbf"
