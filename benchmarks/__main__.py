@@ -36,6 +36,7 @@ TABLES = (
     "units",
     "families",
     "support",
+    "kernel_choice",
     "experiments",
     "suite",
     "rollouts",

@@ -113,10 +113,12 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         Similarity of states: a name of `sklearn.metrics.pairwise.pairwise_kernels` with
         a positive semi-definite Gram matrix, ``"delta"`` for finite states (equal or
         not), a callable ``kernel(X, Y)`` that returns the Gram matrix, or a
-        `sklearn.gaussian_process.kernels.Kernel`. ``"auto"`` is chosen by
-        held-out episodes among ``"delta"``, ``"laplacian"`` and ``"rbf"`` where actions
-        are discrete, there are at most ``n_components`` states and ten rows for each on
-        average, and neither lengths nor parameters are given; else it is ``"rbf"``.
+        `sklearn.gaussian_process.kernels.Kernel`. ``"auto"`` is chosen by held-out
+        episodes where actions are discrete and neither lengths nor parameters are
+        given: among ``"delta"``, ``"laplacian"`` and ``"rbf"`` if there are at most
+        ``n_components`` states and ten rows for each on average, else between the last
+        two, of which ``"laplacian"`` is for values that break off. Otherwise, and for
+        networks, it is ``"rbf"``.
         ``"delta"`` knows nothing of a state that was not logged: there all actions are
         as probable, and Q is `anchor_`. ``"linear"`` is x'y, exact for one-hot states,
         and has no intercept: ``q_function="linear"`` has. Kernels are divided by the
