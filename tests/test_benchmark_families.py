@@ -10,8 +10,12 @@ pytest.importorskip("gymnasium")
 from benchmarks.families import CHOOSE, EVALUATE, progress
 from benchmarks.families.choose import Control
 from benchmarks.families.problem import Finite, Simulated
+from benchmarks.families.queues import QUEUES
+from benchmarks.families.shapes import KINDS, Shape
 
-PROBLEMS = (*CHOOSE, *EVALUATE)
+# Where there is noise alone no reference is better than the logger.
+MADE = (*(make() for make in QUEUES), *(Shape(kind, 6, 500) for kind in KINDS[:-1]))
+PROBLEMS = (*CHOOSE, *EVALUATE, *MADE)
 SIMULATED = tuple(p for p in PROBLEMS if isinstance(p, Simulated))
 
 each_problem = pytest.mark.parametrize("problem", PROBLEMS, ids=lambda p: p.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -39,14 +40,15 @@ MANY = (
 KERNELS = ("delta", "laplacian", "rbf")
 # Of errors, for each V₀, of a kernel over those of the kernels before: whether it is
 # taken.
-RULES: Mapping[str, Callable[[Any], bool]] = {
-    "each under 0.98 (before)": lambda ratio: bool(np.all(ratio < 0.98)),
-    "mean under 0.98 (now)": lambda ratio: bool(np.prod(ratio) < 0.98 ** len(ratio)),
-    "mean under 0.99": lambda ratio: bool(np.prod(ratio) < 0.99 ** len(ratio)),
-    "mean under 1": lambda ratio: bool(np.prod(ratio) < 1.0),
-    "most under 0.98": lambda ratio: bool(np.mean(ratio < 0.98) > 0.5),
-    "own V₀ under 0.98": lambda ratio: bool(ratio[-1] < 0.98),
-}
+RULES: tuple[tuple[str, Callable[[Any], bool]], ...] = (
+    ("each under 0.98 (before)", lambda ratio: bool(np.all(ratio < 0.98))),
+    ("mean under 0.98", lambda ratio: bool(np.prod(ratio) < 0.98**3)),
+    ("mean under 0.99 (now)", lambda ratio: bool(np.prod(ratio) < 0.99**3)),
+    ("mean under 1", lambda ratio: bool(np.prod(ratio) < 1.0)),
+    ("most under 0.98", lambda ratio: bool(np.mean(ratio < 0.98) > 0.5)),
+    ("smoothest V₀ under 0.98", lambda ratio: bool(ratio[-1] < 0.98)),
+)
+SHARES = 0.9, 0.95, 0.98, 1.0
 
 
 def every() -> list[Problem]:
@@ -99,9 +101,12 @@ def _fit(problem: Problem, seed: int, kernel: str) -> dict[str, Any]:
 
 def table(rows: Rows) -> str:
     """What each kernel is worth, and what rules of choosing would take."""
-    found: dict[tuple[str, int], dict[str, Any]] = defaultdict(dict)
+    found: dict[tuple[str, Any], dict[str, Any]] = defaultdict(dict)
     for row in rows:
-        found[row["problem"], row["seed"]][row["setting"]["kernel"]] = row
+        # Trials of one shape and length are one line.
+        name, *columns = re.split(r"(, \d+ col\.)", row["problem"])
+        key = name + "".join(columns[1:]), (*columns[:1], row["seed"])
+        found[key][row["setting"]["kernel"]] = row
     logs = {key: by for key, by in found.items() if {"auto", "rbf"} <= by.keys()}
     if not logs:
         return ""
@@ -117,11 +122,18 @@ def table(rows: Rows) -> str:
             ]
         )
     heads = ("problem", "logs", *KERNELS, '"auto"', "takes")
-    few = {key: by for key, by in logs.items() if len(by["auto"]["errors"]) == 3}
-    rules = [[name, *_gains(few, rule)] for name, rule in RULES.items()] if few else []
-    gains = ("of few states, a smoother kernel is taken", "logs")
-    gains += ("mean gain over each", "worst problem", "worst log")
-    return "\n\n".join([markdown(heads, lines), markdown(gains, rules)])
+    few = {key: by for key, by in logs.items() if key[0] in FEW}
+    many = {key: by for key, by in logs.items() if key[0] not in FEW}
+    smoother = [[name, *_gains(few, partial(_of_few, rule))] for name, rule in RULES]
+    rougher = [[f"{s:g}", *_gains(many, partial(_of_many, s))] for s in SHARES]
+    heads_of = ("logs", "mean gain", "worst problem", "worst log")
+    return "\n\n".join(
+        [
+            markdown(heads, lines),
+            markdown(("few states: a smoother one where", *heads_of), smoother),
+            markdown(("many states: a rough one under", *heads_of), rougher),
+        ]
+    )
 
 
 def _mean(logs: list[dict[str, Any]], kernel: str) -> str:
@@ -129,14 +141,17 @@ def _mean(logs: list[dict[str, Any]], kernel: str) -> str:
     return f"{np.mean(scores):.2f}" if scores else ""
 
 
-def _gains(logs: Mapping[Any, Any], rule: Callable[[Any], bool]) -> list[str]:
-    """By problem, over the rule of before; scores from −1 on."""
+def _gains(
+    logs: Mapping[Any, Any], rule: Callable[[Any], tuple[str, str]]
+) -> list[str]:
+    """By problem, of what a rule takes over another kernel; scores from −1 on."""
     gains: dict[str, list[float]] = defaultdict(list)
-    before = RULES["each under 0.98 (before)"]
     for (name, _), by in logs.items():
-        errors = np.array(by["auto"]["errors"])
-        new, old = (by[_taken(errors, one)]["score"] for one in (rule, before))
+        # Behind the fit's own are those of the score that `support` is chosen by.
+        new, old = (by[kernel]["score"] for kernel in rule(by["auto"]["errors"]))
         gains[name].append(max(new, -1.0) - max(old, -1.0))
+    if not gains:
+        return ["0"]
     means = {name: float(np.mean(some)) for name, some in gains.items()}
     worst = min(means, key=means.__getitem__)
     log = min((min(some), name) for name, some in gains.items())
@@ -147,10 +162,22 @@ def _gains(logs: Mapping[Any, Any], rule: Callable[[Any], bool]) -> list[str]:
     ]
 
 
-def _taken(errors: Any, rule: Callable[[Any], bool]) -> str:
-    chosen, least = 0, errors[0]
-    for number, error in enumerate(errors[1:], start=1):
+def _of_few(rule: Callable[[Any], bool], errors: Any) -> tuple[str, str]:
+    """By a rule, and by that of before."""
+    return _smoothest(errors, rule), _smoothest(errors, RULES[0][1])
+
+
+def _smoothest(errors: Any, rule: Callable[[Any], bool]) -> str:
+    chosen, least = 0, np.array(errors[0])
+    for number, error in enumerate(map(np.array, errors[1:3]), start=1):
         if rule(error / least):
             chosen = number
         least = np.minimum(least, error)
     return KERNELS[chosen]
+
+
+def _of_many(share: float, errors: Any) -> tuple[str, str]:
+    """By a share, and always the smooth one."""
+    smooth, rough = np.array(errors[:2])
+    is_rough = bool(np.prod(rough / smooth) < share ** len(rough))
+    return ("laplacian" if is_rough else "rbf"), "rbf"

@@ -265,7 +265,7 @@ def with_smoothness(
     chosen, fold = found
     some = chosen if some is None else some[chosen]
     own, after = (states[index[some]] for index in (rows.state, rows.next_state))
-    tables = []
+    tables, lengths = [], hp.bandwidth
     for kernel, bandwidth in (("rbf", hp.bandwidth), ("laplacian", given.bandwidth)):
         features = LandmarkFeatures(
             kernel,
@@ -276,6 +276,8 @@ def with_smoothness(
             random_state=0,
         ).fit(own)
         tables.append((features.transform(own), features.transform(after)))
+        assert features.bandwidth_ is not None
+        lengths = features.bandwidth_
     smooth, rough = tables
     is_rough = are_rough(
         smooth,
@@ -286,7 +288,8 @@ def with_smoothness(
         weight=rows.weights(some),
         fold=fold,
     )
-    return replace(given, kernel="laplacian") if is_rough else hp
+    # In these lengths the features draw as those of the smooth one do.
+    return replace(hp, kernel="laplacian", bandwidth=lengths) if is_rough else hp
 
 
 class StateActionColumns:

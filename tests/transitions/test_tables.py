@@ -303,7 +303,7 @@ def test_what_cannot_be_read_is_said_in_the_same_words(tmp_path):
         (df.assign(outcome=np.nan), {}, "NaN or infinite at row"),
         (df.assign(visit=0), {}, "must name one row"),
         (df.assign(died=7), {}, "died.*must be True or False"),
-        (df.assign(dose=None), {}, "of 0 rows with an action"),
+        (df.assign(dose=None), {}, "no row has an action"),
         (df[:0], {}, "no rows"),
     ]
     for table, changes, words in cases:
