@@ -48,7 +48,7 @@ RULES: tuple[tuple[str, Callable[[Any], bool]], ...] = (
     ("most under 0.98", lambda ratio: bool(np.mean(ratio < 0.98) > 0.5)),
     ("smoothest V₀ under 0.98", lambda ratio: bool(ratio[-1] < 0.98)),
 )
-SHARES = 0.9, 0.95, 0.98, 1.0
+SHARES = 0.9, 0.95, 0.98, 0.99, 1.0
 
 
 def every() -> list[Problem]:
