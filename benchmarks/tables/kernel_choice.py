@@ -6,7 +6,6 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from functools import partial
-from itertools import product
 from typing import Any
 from unittest.mock import patch
 
@@ -19,7 +18,7 @@ from benchmarks.families.queues import QUEUES
 from benchmarks.families.shapes import SHAPES
 from benchmarks.report import Rows, markdown
 from benchmarks.suite.halves import HALVES
-from benchmarks.trust.statistics import Quietly
+from benchmarks.trust.statistics import Quietly, each_log, gain_cells, named
 from sklearn_stackelberg import StackelbergPolicyEstimator
 from sklearn_stackelberg.kernels import _choice
 
@@ -67,10 +66,8 @@ def run(
     part: tuple[int, int] = (0, 1),
 ) -> str:
     """Fit each log with each kernel; returns the tables."""
-    parts = problems.split("|") if problems else [""]
-    wanted = [p for p in every() if any(text in p.name for text in parts)]
-    jobs = list(product(range(seeds or N_LOGS), wanted if side != "peers" else ()))
-    for seed, problem in jobs[part[0] :: part[1]]:
+    chosen = named(every(), problems) if side != "peers" else ()
+    for problem, seed in each_log(chosen, seeds or N_LOGS, part):
         for kernel in ("auto", *KERNELS):
             if kernel == "delta" and problem.name not in FEW:
                 continue
@@ -152,14 +149,7 @@ def _gains(
         gains[name].append(max(new, -1.0) - max(old, -1.0))
     if not gains:
         return ["0"]
-    means = {name: float(np.mean(some)) for name, some in gains.items()}
-    worst = min(means, key=means.__getitem__)
-    log = min((min(some), name) for name, some in gains.items())
-    return [
-        *(str(len(logs)), f"{np.mean(list(means.values())):+.3f}"),
-        f"{means[worst]:+.2f} ({worst})",
-        f"{log[0]:+.2f} ({log[1]})",
-    ]
+    return [str(len(logs)), *gain_cells(gains, "+")]
 
 
 def _of_few(rule: Callable[[Any], bool], errors: Any) -> tuple[str, str]:

@@ -21,7 +21,7 @@ from benchmarks.report import Rows, markdown
 from benchmarks.tables.held_out import METRICS
 from benchmarks.trust import PROBLEMS
 from benchmarks.trust.added import Discounts, Titration
-from benchmarks.trust.statistics import Quietly, share_text
+from benchmarks.trust.statistics import Quietly, named, share_text
 from sklearn_stackelberg import StackelbergPolicyEstimator
 from sklearn_stackelberg.metrics import _self_check
 from sklearn_stackelberg.metrics._self_check import PairFeatures
@@ -71,9 +71,8 @@ def run(
     problems: str | None = None,
 ) -> str:
     """Both metrics on every log by every setting; returns the table."""
-    parts = problems.split("|") if problems else [""]
     every = (*GROWTH_BY, *KEPT_APART) if side != "peers" else ()
-    for problem in (p for p in every if any(part in p.name for part in parts)):
+    for problem in named(every, problems):
         assert isinstance(problem, Simulated)
         settings = [*CHOSEN]
         for chosen_by, tried in ((CHOSEN_BY, REACHES), (GROWTH_BY, GROWTHS)):

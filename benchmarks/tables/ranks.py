@@ -20,7 +20,7 @@ from benchmarks.families.problem import Problem
 from benchmarks.problems import FrozenLakeProblem
 from benchmarks.report import Clock, Rows, markdown
 from benchmarks.trust import PROBLEMS as WITH_POLICIES
-from benchmarks.trust.statistics import Quietly, bootstrap, each_log, of_problem
+from benchmarks.trust.statistics import Quietly, bootstrap, each_log, named, of_problem
 from sklearn_stackelberg import EpisodeKFold, StackelbergPolicyEstimator, Transitions
 from sklearn_stackelberg.metrics import doubly_robust_value, fitted_q_value
 
@@ -88,8 +88,7 @@ def run(
     part: tuple[int, int] = (0, 1),
 ) -> str:
     """Every candidate of every log; returns the table. There are no peers."""
-    parts = problems.split("|") if problems else [""]
-    chosen = [p for p in PROBLEMS if any(text in p.name for text in parts)]
+    chosen = named(PROBLEMS, problems)
     if side != "peers":
         for problem, seed in each_log(chosen, seeds or N_LOGS, part):
             key = {"problem": problem.name, "seed": seed, "method": "ours"}

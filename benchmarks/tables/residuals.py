@@ -19,7 +19,7 @@ from benchmarks.tables.held_out import halves
 from benchmarks.trust import by_name
 from benchmarks.trust.added import Drifting
 from benchmarks.trust.processes import Fishery
-from benchmarks.trust.statistics import Quietly, column, each_log, of_problem
+from benchmarks.trust.statistics import Quietly, column, each_log, named, of_problem
 from sklearn_stackelberg import Transitions
 from sklearn_stackelberg.baselines import BehaviourCloning
 from sklearn_stackelberg.inspection import coverage_report
@@ -147,8 +147,7 @@ def run(
     part: tuple[int, int] = (0, 1),
 ) -> str:
     """Every case on every log; returns the table. There are no peers."""
-    parts = problems.split("|") if problems else [""]
-    chosen = [c for c in _cases() if any(text in c.name for text in parts)]
+    chosen = named(_cases(), problems)
     if side != "peers":
         for case, number in each_log(chosen, seeds or N_LOGS, part):
             # Other logs than those that were looked at.

@@ -20,7 +20,7 @@ from benchmarks.report import Clock, Rows, markdown
 from benchmarks.suite.halves import FIRST_SEED, HALVES
 from benchmarks.suite.methods import GRID, ours
 from benchmarks.suite.rollouts import episode_returns, has_episodes, upper_confidence
-from benchmarks.trust.statistics import Quietly
+from benchmarks.trust.statistics import Quietly, each_log, named
 from sklearn_stackelberg import Transitions
 from sklearn_stackelberg.baselines import LSPI
 from sklearn_stackelberg.benchmark._methods import Facts, discrete
@@ -48,13 +48,10 @@ def run(
     part: tuple[int, int] = (0, 1),
 ) -> str:
     """All candidates of every log; returns the table."""
-    parts = problems.split("|") if problems else [""]
     sides = ("ours", "peers") if side == "both" else (side,)
-    for number in range(part[0], seeds or N_LOGS, part[1]):
-        for problem in HALVES[half]:
-            named = any(text in problem.name for text in parts)
-            if named and has_episodes(problem):
-                _run_log(rows, sides, problem, FIRST_SEED[half] + number)
+    chosen = filter(has_episodes, named(HALVES[half], problems))
+    for problem, number in each_log([*chosen], seeds or N_LOGS, part):
+        _run_log(rows, sides, problem, FIRST_SEED[half] + number)
     return table(rows)
 
 

@@ -29,7 +29,7 @@ from benchmarks.suite.scores import (
     ranks,
     shares,
 )
-from benchmarks.trust.statistics import Quietly
+from benchmarks.trust.statistics import Quietly, each_log, named
 from sklearn_stackelberg import Transitions
 from sklearn_stackelberg.benchmark._methods import Facts, key_of
 
@@ -47,12 +47,9 @@ def run(
     part: tuple[int, int] = (0, 1),
 ) -> str:
     """Every method on every log of a half; returns the tables of both halves."""
-    parts = problems.split("|") if problems else [""]
-    first = FIRST_SEED[half]
-    for number in range(part[0], seeds or N_LOGS, part[1]):
-        for problem in HALVES[half]:
-            if any(text in problem.name for text in parts):
-                _run_log(rows, side, problem, first + number, methods)
+    chosen = named(HALVES[half], problems)
+    for problem, number in each_log(chosen, seeds or N_LOGS, part):
+        _run_log(rows, side, problem, FIRST_SEED[half] + number, methods)
     return table(rows)
 
 

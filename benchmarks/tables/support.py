@@ -14,6 +14,7 @@ from benchmarks.families import progress
 from benchmarks.families.problem import Problem
 from benchmarks.report import Rows, markdown
 from benchmarks.suite.halves import HALVES
+from benchmarks.trust.statistics import gain_cells
 from sklearn_stackelberg._fitting import make_fit
 from sklearn_stackelberg._fitting.hyperparameters import Hyperparameters
 from sklearn_stackelberg._problem.action_space import read_actions
@@ -96,12 +97,5 @@ def _rule(
         gain = max(far["score"], -1.0) - max(near["score"], -1.0)
         gains[name].append(takes * gain)
         taken += takes
-    means = {name: float(np.mean(found)) for name, found in gains.items()}
-    worst = min(means, key=means.__getitem__)
-    log = min((min(found), name) for name, found in gains.items())
-    mean = f"{np.mean(list(means.values())):.3f}"
-    return [
-        *(f"{doubt:g}", f"{margin:g}", f"{taken} of {len(pairs)}", mean),
-        f"{means[worst]:.2f} ({worst})",
-        f"{log[0]:.2f} ({log[1]})",
-    ]
+    rule = f"{doubt:g}", f"{margin:g}", f"{taken} of {len(pairs)}"
+    return [*rule, *gain_cells(gains)]

@@ -41,6 +41,7 @@ from benchmarks.trust.processes import (
     TwoStage,
     chain,
 )
+from benchmarks.trust.statistics import named
 from sklearn_stackelberg import Transitions
 
 # Episodes that the value of a policy that is known is taken over, where it is not
@@ -370,8 +371,7 @@ PROBLEMS: tuple[TrustProblem, ...] = (
 
 def by_name(names: str | None) -> tuple[TrustProblem, ...]:
     """The problems whose names hold one of the parts, separated by ``|``."""
-    parts = names.split("|") if names else [""]
-    found = tuple(p for p in PROBLEMS if any(part in p.name for part in parts))
+    found = named(PROBLEMS, names)
     if not found:
         known = [problem.name for problem in PROBLEMS]
         raise ValueError(f"No problem's name holds {names!r}; there are {known}.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -56,6 +56,24 @@ def each_log(
         for problem in problems:
             if seed % part[1] == part[0]:
                 yield problem, seed
+
+
+def named(every: Iterable[Any], names: str | None) -> list[Any]:
+    """Those whose ``name`` holds one of the parts, separated by ``|``."""
+    parts = names.split("|") if names else [""]
+    return [one for one in every if any(part in one.name for part in parts)]
+
+
+def gain_cells(gains: Mapping[str, Sequence[float]], sign: str = "") -> list[str]:
+    """Gains of each problem's logs: their mean, the worst problem and the worst log."""
+    means = {name: float(np.mean(found)) for name, found in gains.items()}
+    worst = min(means, key=means.__getitem__)
+    log = min((min(found), name) for name, found in gains.items())
+    return [
+        f"{np.mean(list(means.values())):{sign}.3f}",
+        f"{means[worst]:{sign}.2f} ({worst})",
+        f"{log[0]:{sign}.2f} ({log[1]})",
+    ]
 
 
 def column(rows: Sequence[dict[str, Any]], name: str) -> NDArray[np.float64]:

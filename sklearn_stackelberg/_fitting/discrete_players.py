@@ -82,7 +82,7 @@ class DiscretePlayers(Players):
         hp = with_kernel(hp, logged, states, self.rows, episode, discount, rng)
         given = hp
         hp = with_relevance(hp, logged, states, self.rows, rng, self.problem.shared)
-        hp = with_smoothness(hp, given, logged, states, self.rows, episode, discount)
+        hp = with_smoothness(hp, given, states, self.rows, episode, discount)
         readers = InputReaders(hp, logged, rng, total=total)
         q_function = readers.read(self.hp.q_function)
         # A linear Q is in the features that its own error is measured by.

@@ -233,7 +233,6 @@ def with_relevance(
 def with_smoothness(
     hp: Hyperparameters,
     given: Hyperparameters,
-    logged: Floats,
     states: Floats,
     rows: Rows,
     episode: NDArray[Any] | None,
@@ -265,9 +264,8 @@ def with_smoothness(
     chosen, fold = found
     some = chosen if some is None else some[chosen]
     own, after = (states[index[some]] for index in (rows.state, rows.next_state))
-    tables, lengths = [], hp.bandwidth
-    for kernel, bandwidth in (("rbf", hp.bandwidth), ("laplacian", given.bandwidth)):
-        features = LandmarkFeatures(
+    smooth, rough = (
+        LandmarkFeatures(
             kernel,
             bandwidth=bandwidth,
             n_components=hp.n_components,
@@ -275,21 +273,22 @@ def with_smoothness(
             # A fixed seed: a choice is of the log alone.
             random_state=0,
         ).fit(own)
-        tables.append((features.transform(own), features.transform(after)))
-        assert features.bandwidth_ is not None
-        lengths = features.bandwidth_
-    smooth, rough = tables
+        for kernel, bandwidth in (("rbf", hp.bandwidth), ("laplacian", given.bandwidth))
+    )
     is_rough = are_rough(
-        smooth,
-        rough,
+        (smooth.transform(own), smooth.transform(after)),
+        (rough.transform(own), rough.transform(after)),
         np.asarray(rows.action, dtype=np.intp)[some],
         rows.reward[some],
         discount * (1.0 - rows.terminated[some]),
         weight=rows.weights(some),
         fold=fold,
     )
-    # In these lengths the features draw as those of the smooth one do.
-    return replace(hp, kernel="laplacian", bandwidth=lengths) if is_rough else hp
+    if not is_rough:
+        return hp
+    assert rough.bandwidth_ is not None
+    # With lengths the features draw what those of the smooth one do.
+    return replace(hp, kernel="laplacian", bandwidth=rough.bandwidth_)
 
 
 class StateActionColumns:
