@@ -75,7 +75,7 @@ print(explanation.to_text())
 # The rules read well: more insulin the higher the glucose, and less where enough of it
 # is still at work. They are not the policy. They decide alike in about half of the
 # states, where it matters little which of two doses is given, and lose less than the
-# error of that: 0.03 ± 0.46. One split would lose 3.4.
+# error of that: 0.03 ± 0.47. One split would lose 3.4.
 
 print("\nWhat trees of each depth lose\n-----------------------------")
 for tried in explanation.depths:
