@@ -37,6 +37,16 @@ class Forest:
         total /= len(self._trees)
         return total
 
+    def predict_and_agree(self, columns: NDArray[Any]) -> tuple[Floats, Floats]:
+        """What `predict` gives, and the share of trees that have more than zero."""
+        total = self._trees[0].predict(self._checked(columns))
+        above = (total > 0.0).astype(total.dtype)
+        for tree in self._trees[1:]:
+            found = tree.predict(columns)
+            total += found
+            above += found > 0.0
+        return total / len(self._trees), above / len(self._trees)
+
     def leaves(self, columns: NDArray[Any]) -> Iterator[Index]:
         """The leaf of every row, tree by tree."""
         return (tree.apply(self._checked(columns)) for tree in self._trees)

@@ -7,7 +7,7 @@ import pickle
 
 import numpy as np
 import pytest
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
 from sklearn_stackelberg._forest import Forest
@@ -35,6 +35,12 @@ def test_it_predicts_what_scikit_learn_does(kind):
         assert_array_equal(one.predict(X).reshape(len(X), -1), expected)
         leaves = np.stack([*one.leaves(X)], axis=1)
         assert_array_equal(leaves, fitted.apply(X))
+        both, above = one.predict_and_agree(X)
+        assert_array_equal(both, one.predict(X))
+        each = [
+            tree.tree_.predict(X).reshape(both.shape) for tree in fitted.estimators_
+        ]
+        assert_allclose(above, np.mean(np.array(each) > 0.0, axis=0))
     assert forest.n_nodes == [tree.tree_.node_count for tree in fitted.estimators_]
 
 

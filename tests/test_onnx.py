@@ -49,6 +49,15 @@ NEAR = changed(
         np.arange(200) % 3 == 0, DOSES.action, best_dose(DOSES.state)[:, 0] + 0.01
     ),
 )
+# Each of six actions only where its column is large: trees disagree near the boundary.
+_BARRED = np.random.default_rng(1).uniform(size=(600, 6))
+BARRED = Transitions(
+    _BARRED,
+    np.where(_BARRED > 0.5, np.random.default_rng(2).random((600, 6)), -1.0).argmax(1),
+    _BARRED.sum(axis=1),
+    _BARRED,
+    np.ones(600),
+)
 SEARCH = dict(cv=2, lams=(1.0,), betas=(0.1,), ridges=(0.0,), bandwidths=("median",))
 
 
@@ -63,6 +72,7 @@ POLICIES = {
     "rbf": (WALK, estimator(support=0.2)),
     "deterministic": (WALK, estimator(support=0.2, deterministic=True)),
     "trees": (chosen_log(), estimator(discount=0.0, support=0.2)),
+    "trees disagree": (BARRED, estimator(discount=0.0, support=0.01)),
     "no support": (WALK, estimator(support=0.0)),
     "linear terms": (NAMES, estimator(linear_terms=True)),
     "laplacian": (WALK, estimator(kernel="laplacian")),

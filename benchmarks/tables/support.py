@@ -1,4 +1,4 @@
-"""When less support is worth it: the rule of ``support="auto"`` among others."""
+"""When less support is worth it, and how many trees have to agree on an action."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections import defaultdict
 from functools import partial
 from itertools import product
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
@@ -29,6 +30,10 @@ NAMES = (
 )
 SUPPORTS = 0.2, 0.01
 # Of λ, and of v: less support has to be worth so much more at so much of λ.
+# Shares of the trees that have to agree, and the problems that they are compared on: of
+# many states, whose loggers do not do everything everywhere.
+AGREED = 0.0, 0.5, 0.7, 0.85, 1.0
+DISAGREED = "modules", "bandit, good", "CartPole", "tank", "line"
 DOUBTS, MARGINS = (1.0, 0.5, 0.3, 0.2, 0.1), (0.0, 0.1, 0.2, 0.3)
 
 
@@ -41,7 +46,28 @@ def run(rows: Rows, side: str = "both", seeds: int | None = None) -> str:
             key = {"problem": problem.name, "seed": seed, "method": ours.NAME}
             key["setting"] = {"support": support}
             rows.once(key, partial(_fit, problem, seed, support))
-    return table(rows)
+    trees = [p for p in HALVES["choose"] if p.name.startswith(DISAGREED)]
+    for problem in trees if side != "peers" else ():
+        for seed, agreed in product((*range(3), *range(100, 103)), AGREED):
+            key = {"problem": problem.name, "seed": seed, "method": ours.NAME}
+            key["setting"] = {"agreed": agreed}
+            rows.once(key, partial(_fit_where_trees_agree, problem, seed, agreed))
+    return "\n\n".join(part for part in (table(rows), agreed_table(rows)) if part)
+
+
+def _fit_where_trees_agree(
+    problem: Problem, seed: int, agreed: float
+) -> dict[str, Any]:
+    log = problem.log(seed)
+    made = ours.estimator(discount=problem.discount, random_state=seed)
+    # Also while the policy is followed: what it may do hangs on it.
+    with patch("sklearn_stackelberg._fitting.support.AGREED", agreed):
+        policy = made.fit(log)
+        states = np.asarray(log.state)
+        return {
+            "score": progress(problem, problem.value(policy, seed)),
+            "unlogged": problem.unlogged_share(policy, states, seed)[0],
+        }
 
 
 def _fit(problem: Problem, seed: int, support: float) -> dict[str, Any]:
@@ -63,11 +89,27 @@ def _fit(problem: Problem, seed: int, support: float) -> dict[str, Any]:
     return {"score": score, "values": values}
 
 
+def agreed_table(rows: Rows) -> str:
+    """What each share of trees that have to agree is worth: mean and worst log."""
+    found: dict[str, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        if "agreed" in row["setting"]:
+            found[row["problem"]][row["setting"]["agreed"]].append(row["score"])
+    lines = [
+        [name, str(max(map(len, by.values())))]
+        + [f"{np.mean(by[a]):.2f} ({min(by[a]):.2f})" if by[a] else "" for a in AGREED]
+        for name, by in found.items()
+    ]
+    heads = ["of trees that agree", "logs", *(f"{a:g}" for a in AGREED)]
+    return markdown(heads, lines) if lines else ""
+
+
 def table(rows: Rows) -> str:
     """What each rule gains over a support of 0.2, and what each support is worth."""
     found: dict[tuple[str, int], dict[float, Any]] = defaultdict(dict)
     for row in rows:
-        found[row["problem"], row["seed"]][row["setting"]["support"]] = row
+        if "support" in row["setting"]:
+            found[row["problem"], row["seed"]][row["setting"]["support"]] = row
     pairs = {key: two for key, two in found.items() if len(two) == len(SUPPORTS)}
     if not pairs:
         return ""

@@ -38,6 +38,12 @@ _SURPRISE = 1e-3
 # were, was never recommended: 60 rows of 1,500, whose effect was six standard errors.
 ENOUGH, ENOUGH_IN_LEAF = 5.0, 20.0
 
+# Trees that have an action in the leaf of a state, of those that would have it if rows
+# of the leaf were all alike. Fewer have one whose rows are on the other side of a
+# boundary: modules that were barred for want of a prerequisite were 0.2 % of what is
+# supported, and to recommend one of them is to stay there.
+AGREED = 0.7
+
 # Rows of a leaf whose actions have a range.
 _RANGE_LEAF = 20
 
@@ -70,7 +76,9 @@ class ActionSupport:
     where they are not. An action is supported where π̂_b(a|s) is at least ``threshold``
     times the largest, as in batch-constrained Q-learning [1]_, or in enough rows: 5 of
     the state where states are few, 20 of a leaf where they are not. Leaves are as large
-    as foretells held-out actions best: all rows, where the state has no say. Candidates
+    as foretells held-out actions best: all rows, where the state has no say. And it is
+    in as many leaves as its share would be anywhere, Eq. (87) of docs/game.md: where
+    only few trees have it, its rows are beyond a boundary of the state's. Candidates
     of continuous actions, which speak for their neighbours, are also supported where
     they were taken at all, between the quantiles of `ActionRange` in every column.
 
@@ -81,7 +89,7 @@ class ActionSupport:
     """
 
     # Counts that were asked for before, by a digest of the states; None keeps none.
-    _known: dict[bytes, Floats] | None = None
+    _known: dict[bytes, tuple[Floats, Flags | None]] | None = None
     # Which candidates are on which side of each, by column, (C, 2 p C); None of labels.
     sides_: Floats | None = None
 
@@ -150,6 +158,10 @@ class ActionSupport:
 
     def counts(self, states: Floats) -> Floats:
         """Rows or their shares, (n, n_actions); equal where nothing was logged."""
+        return self._found(states)[0]
+
+    def _found(self, states: Floats) -> tuple[Floats, Flags | None]:
+        """`counts`, and which actions trees agree on; None where there are no trees."""
         if self._known is None:
             return self._count(states)
         key = blake2b(states.tobytes()).digest()
@@ -157,24 +169,33 @@ class ActionSupport:
             self._known[key] = self._count(states)
         return self._known[key]
 
-    def _count(self, states: Floats) -> Floats:
+    def _count(self, states: Floats) -> tuple[Floats, Flags | None]:
         if hasattr(self, "forest_"):
             out = np.zeros((len(states), self.n_actions_))
+            agreed = np.zeros(out.shape, dtype=bool)
             if len(states):
-                found = self.forest_.predict(self.columns_.transform(states))
-                out[:, self.codes_] = found
-            return out
+                columns = self.columns_.transform(states)
+                share, above = self.forest_.predict_and_agree(columns)
+                out[:, self.codes_] = share
+                # Eq. (87) of docs/game.md.
+                agreed[:, self.codes_] = above >= self.least_agreement(share)
+            # Candidates speak for their neighbours.
+            return out, None if self.sides_ is not None else agreed
+
         _, where = np.unique(
             np.concatenate([self.known_, states]), axis=0, return_inverse=True
         )
         where = where.ravel()
         counts = np.ones((where.max() + 1, self.n_actions_))
         counts[where[: len(self.known_)]] = self.counts_
-        return counts[where[len(self.known_) :]]
+        return counts[where[len(self.known_) :]], None
+
+    def least_agreement(self, share: Floats) -> Floats:
+        return AGREED * (1.0 - (1.0 - share) ** self.leaf_rows_)
 
     def log_prior(self, states: Floats, available: Flags | None = None) -> Floats:
         """log π̂_b, less its largest, (n, n_actions); never without support."""
-        found = self.counts(states)
+        found, agreed = self._found(states)
         if available is not None:
             # Held to what can be taken; all of that, where none of it was logged.
             found = np.where(available, found, 0.0)
@@ -192,6 +213,8 @@ class ActionSupport:
             beyond = (found @ self.sides_).reshape(len(found), -1, found.shape[1])
             tail = self.tail * found.sum(axis=1, keepdims=True)
             supported |= beyond.min(axis=1) >= tail
+        if agreed is not None:
+            supported &= agreed | (found == largest)
         supported &= found > 0.0
         share = np.where(supported, found, largest) / largest
         # Eq. (61) of docs/game.md.

@@ -17,7 +17,13 @@ from .._fitting.fitted_policy import (
     NetworkFunction,
     RangedOutputs,
 )
-from .._fitting.support import ENOUGH, ENOUGH_IN_LEAF, ActionRange, ActionSupport
+from .._fitting.support import (
+    AGREED,
+    ENOUGH,
+    ENOUGH_IN_LEAF,
+    ActionRange,
+    ActionSupport,
+)
 from .._forest import Forest
 from .._typing import Floats
 from ..kernels._columns import LinearColumns, StateColumns
@@ -136,7 +142,7 @@ class Graph:
         width = module.n_outputs
         if isinstance(outputs, RangedOutputs):
             ends = np.vstack(outputs.range.ends_)
-            limits = self._leaves(outputs.range, ends, states)
+            limits = self._mean_of(ends, self._leaves(outputs.range, states))
             width += ends.shape[1]
             found = self("Concat", found, limits, axis=1)
         found = self._module(module.mode, width, found)
@@ -255,13 +261,17 @@ class Graph:
 
     def _log_prior(self, support: ActionSupport, states: str, masks: str) -> str:
         """As `ActionSupport.log_prior`."""
+        agreed = ""
         if hasattr(support, "forest_"):
             state: Any = support.forest_.__getstate__()
             values = state["values"][:, 0]
             table = np.zeros((len(values), support.n_actions_))
             table[:, support.codes_] = values
-            found = self._leaves(support, table, states)
+            leaves = self._leaves(support, states)
+            found = self._mean_of(table, leaves)
             enough = ENOUGH_IN_LEAF / support.leaf_rows_
+            if support.sides_ is None:
+                agreed = self._agreed(support, table, found, leaves)
         else:
             same, enough = self._equal(states, support.known_), ENOUGH
             counts = self("MatMul", same, self.of(support.counts_))
@@ -281,6 +291,9 @@ class Graph:
         supported = self("GreaterOrEqual", found, least)
         if support.sides_ is not None:
             supported = self("Or", supported, self._between(support, found))
+        if agreed:
+            agreed = self("Or", agreed, self("Equal", found, largest))
+            supported = self("And", supported, agreed)
         supported = self("And", supported, self("Greater", found, self.of(0.0)))
         share = self("Div", self("Where", supported, found, largest), largest)
         return self("Where", supported, self("Log", share), self.of(float(NEVER)))
@@ -295,10 +308,18 @@ class Graph:
         total = self("ReduceSum", found, second, keepdims=1)
         return self("GreaterOrEqual", least, self("Mul", total, self.of(support.tail)))
 
-    def _leaves(
-        self, of: ActionSupport | ActionRange, table: Floats, states: str
+    def _agreed(
+        self, support: ActionSupport, table: Floats, found: str, leaves: str
     ) -> str:
-        """The mean over trees of what a table has for their leaves, (n, columns)."""
+        """As `ActionSupport.least_agreement`, (n, n_actions)."""
+        above = self._mean_of((table > 0.0).astype(float), leaves)
+        absent = self("Sub", self.of(1.0), found)
+        absent = self("Pow", absent, self.of(float(support.leaf_rows_)))
+        least = self("Mul", self("Sub", self.of(1.0), absent), self.of(AGREED))
+        return self("GreaterOrEqual", above, least)
+
+    def _leaves(self, of: ActionSupport | ActionRange, states: str) -> str:
+        """The numbers of the leaves, (n, n_trees)."""
         columns = self._standardised(of.columns_, states)
         # As trees see them.
         columns = self("Cast", columns, to=self.FLOAT)
@@ -310,7 +331,10 @@ class Graph:
             domain="ai.onnx.ml",
             **_tree_attributes(of.forest_),
         )
-        leaves = self("Cast", leaves, to=self.INT64)  # (n, n_trees)
+        return self("Cast", leaves, to=self.INT64)
+
+    def _mean_of(self, table: Floats, leaves: str) -> str:
+        """The mean over trees of what a table has for their leaves, (n, columns)."""
         found = self("Gather", self.of(table), leaves, axis=0)
         return self("ReduceMean", found, self.of(np.array([1])), keepdims=0)
 

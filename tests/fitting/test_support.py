@@ -139,6 +139,42 @@ def test_where_a_logger_never_gives_it_a_rare_drug_has_no_support():
     assert found[states[:, 0] < -0.2].mean() < 0.01
 
 
+def barred_log(n=3000, n_actions=6):
+    """States, codes, and which actions are ever taken: those of large columns."""
+    rng = np.random.default_rng(0)
+    states = rng.uniform(size=(n, n_actions))
+    states[:, 0] = 1.0
+    allowed = states > 0.5
+    weight = allowed * rng.exponential(size=states.shape)
+    return states, weight.argmax(axis=1), allowed
+
+
+def test_what_is_barred_beyond_a_boundary_is_seen_where_trees_disagree(monkeypatch):
+    states, codes, allowed = barred_log()
+    support = support_of(states, codes, 6, False, 0.2)
+    found = support.log_prior(states) > NEVER / 2
+    monkeypatch.setattr("sklearn_stackelberg._fitting.support.AGREED", 0.0)
+    before = support.log_prior(states) > NEVER / 2
+    assert (before >= found).all()
+    # Most of what was let through goes, and little that is allowed.
+    assert (found & ~allowed).sum() < 0.3 * (before & ~allowed).sum()
+    assert (found & allowed).sum() > 0.98 * (before & allowed).sum()
+    # Some action is left in every state, and the most frequent one.
+    assert found[np.arange(len(states)), support.counts(states).argmax(axis=1)].all()
+
+
+def test_where_rows_are_alike_trees_need_not_agree():
+    rng = np.random.default_rng(0)
+    states, codes = rng.normal(size=(2000, 3)), rng.integers(10, size=2000)
+    support = ActionSupport(0.2, leaf=5)
+    support.fit(states, codes, 10, False, np.random.RandomState(0))
+    share = support.counts(states)
+    allowed = share >= 0.2 * share.max(axis=1, keepdims=True)
+    found = support.log_prior(states) > NEVER / 2
+    # Of a share of a tenth, leaves of five rows have one in two trees of five.
+    assert found[allowed].mean() > 0.98
+
+
 def test_a_rare_drug_that_helps_is_recommended_to_those_whom_it_helps():
     states, codes, rng = rare_drug()
     paid = 4.0 * codes * states[:, 0] + rng.normal(0, 3.0, size=len(states))
