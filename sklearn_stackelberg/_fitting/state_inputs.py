@@ -86,6 +86,9 @@ _RELEVANCE_ROWS, _SLOPE_ROWS = 5_000, 1_000
 # Rows by which a rough kernel is compared with a smooth one, in whole episodes.
 _SMOOTHNESS_ROWS = 5_000
 
+# Lengths of the rough one, in those by which columns matter to the smooth one.
+_ROUGH_LENGTHS = 2.0
+
 # Steps of fitted Q iteration, and its ridge, as a share of the rows.
 _RELEVANCE_STEPS, _RELEVANCE_RIDGE = 50, 1e-3
 
@@ -240,7 +243,8 @@ def with_smoothness(
 ) -> Hyperparameters:
     """A Laplacian kernel for ``"auto"``, where states are many and values are rough.
 
-    ``hp`` has the lengths of the smooth one, ``given`` what stood for them.
+    ``hp`` has the lengths of the smooth one, ``given`` what stood for them. Those of
+    the rough one are longer: it falls off at once, and slowly.
     """
     auto = isinstance(hp.kernel, str) and hp.kernel == "auto"
     plain = isinstance(given.bandwidth, str) and not hp.kernel_params
@@ -264,6 +268,9 @@ def with_smoothness(
     chosen, fold = found
     some = chosen if some is None else some[chosen]
     own, after = (states[index[some]] for index in (rows.state, rows.next_state))
+    lengths: Any = given.bandwidth
+    if not isinstance(hp.bandwidth, str):
+        lengths = _ROUGH_LENGTHS * np.asarray(hp.bandwidth)
     smooth, rough = (
         LandmarkFeatures(
             kernel,
@@ -273,7 +280,7 @@ def with_smoothness(
             # A fixed seed: a choice is of the log alone.
             random_state=0,
         ).fit(own)
-        for kernel, bandwidth in (("rbf", hp.bandwidth), ("laplacian", given.bandwidth))
+        for kernel, bandwidth in (("rbf", hp.bandwidth), ("laplacian", lengths))
     )
     is_rough = are_rough(
         (smooth.transform(own), smooth.transform(after)),
