@@ -88,8 +88,9 @@ def _fit(problem: Problem, seed: int, kernel: str) -> dict[str, Any]:
         errors.extend(error.tolist() for error in found)
         return found
 
-    # Of many states the rough one has the lengths that "auto" gives it.
+    # The rough one has the lengths that "auto" gives it.
     forced = kernel == "laplacian" and problem.name not in FEW
+    lengths = {} if forced else {"bandwidth": _choice.LENGTHS.get(kernel, "relevance")}
     with Quietly(), ExitStack() as patches:
         patches.enter_context(patch.object(_choice, "_errors", recorded))
         if forced:
@@ -98,6 +99,7 @@ def _fit(problem: Problem, seed: int, kernel: str) -> dict[str, Any]:
             discount=problem.discount,
             random_state=seed,
             kernel="auto" if forced else kernel,
+            **lengths,
         ).fit(log)
     # Where all actions are worth the same there is no way to go.
     moves = problem.optimum > problem.logger_value

@@ -14,7 +14,7 @@ from torch import Tensor
 from .._action_scale import ActionScale
 from .._problem.rows import Rows
 from .._typing import Floats, Index
-from ..kernels._choice import are_rough, choose_kernel, some_episodes
+from ..kernels._choice import LENGTHS, are_rough, choose_kernel, some_episodes
 from ..kernels._columns import (
     LinearColumns,
     StateColumns,
@@ -203,7 +203,8 @@ def with_kernel(
         n_components=hp.n_components,
         rng=rng,
     )
-    return replace(hp, kernel=kernel)
+    bandwidth = LENGTHS.get(kernel, hp.bandwidth)
+    return replace(hp, kernel=kernel, bandwidth=bandwidth)
 
 
 def with_relevance(

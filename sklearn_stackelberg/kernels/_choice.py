@@ -11,8 +11,12 @@ from .._linalg import held_out_errors
 from .._typing import Floats, Index
 from ._nystroem import LandmarkFeatures
 
-# From states that have nothing in common to smooth functions of their columns.
+# From states that have nothing in common to smooth functions of their columns, and the
+# lengths of those of few states, in median ones where any are named. Values that break
+# off are in the reach of a kernel that falls off at once, and slowly: of three numbers
+# that were compared on ten processes this one loses least (docs/defaults.md).
 _KERNELS = ("delta", "laplacian", "rbf")
+LENGTHS = {"laplacian": 4.0}
 
 # By so much another kernel has to foretell better. Of few states a smoother one, which
 # knows less of a single state: of ten processes that this was chosen by those whose
@@ -48,8 +52,9 @@ def choose_kernel(
     Eq. (71) of docs/evaluation.md, of the logger's values: r + γ V₀(s') is regressed on
     the states' features, for each action, with V₀ by each of the three kernels in turn.
     The smoothest is taken whose error is less than that of all before, in the geometric
-    mean over these V₀. Rewards are less their average, ``carried`` is
-    γ (1 − terminated), and episodes are codes from 0 on.
+    mean over these V₀, and its bandwidth is what `LENGTHS` has, if it has any. Rewards
+    are less their average, ``carried`` is γ (1 − terminated), and episodes are codes
+    from 0 on.
     """
     known, where = np.unique(states, axis=0, return_inverse=True)
     found = some_episodes(episode, _ROWS)
@@ -59,7 +64,10 @@ def choose_kernel(
     tables: list[Table] = []
     for kernel in _KERNELS:
         features = LandmarkFeatures(
-            kernel, n_components=n_components, random_state=rng
+            kernel,
+            bandwidth=LENGTHS.get(kernel, "median"),
+            n_components=n_components,
+            random_state=rng,
         ).fit(known)
         z = features.transform(known)[where.ravel()[rows]]
         tables.append((z, features.transform(next_states[rows])))

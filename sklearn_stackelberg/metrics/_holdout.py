@@ -10,7 +10,7 @@ from numpy.random import RandomState
 
 from .._executor import one_blas_thread
 from .._typing import Floats
-from ..kernels._choice import choose_kernel
+from ..kernels._choice import LENGTHS, choose_kernel
 from ..kernels._columns import are_finite
 from ..transitions._discounting import return_range
 from ..transitions._step_anchor import StepAnchor
@@ -194,7 +194,8 @@ def _with_kernel(
         n_components=settings.n_components,
         rng=RandomState(0),
     )
-    return replace(settings, kernel=kernel)
+    bandwidth = LENGTHS.get(kernel, settings.bandwidth)
+    return replace(settings, kernel=kernel, bandwidth=bandwidth)
 
 
 def _quantile(values: Floats, weight: Floats) -> float:
