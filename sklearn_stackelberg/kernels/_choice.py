@@ -94,11 +94,12 @@ def are_rough(
 ) -> bool:
     """Whether rough features foretell held-out rows better than smooth ones.
 
-    As in `choose_kernel`, of many states.
+    As in `choose_kernel`, of many states, and of both V₀: each kind foretells its own
+    best, and on one log of CartPole the rough one by so much that the mean took it.
     """
     tables = smooth, rough
     errors = _errors(tables, action, reward, carried, weight, fold)
-    return _is_less(errors[1], errors[0])
+    return bool(np.all(errors[1] < _BETTER * errors[0]))
 
 
 def some_episodes(episode: Index, n_rows: int) -> tuple[Index, Index] | None:
