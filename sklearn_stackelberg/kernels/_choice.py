@@ -21,9 +21,9 @@ LENGTHS = {"laplacian": 4.0}
 # By so much another kernel has to foretell better. Of few states a smoother one, which
 # knows less of a single state: of ten processes that this was chosen by those whose
 # codes say nothing are at 1.00 to 1.04, and those with neighbours that are alike at
-# 0.17 to 0.91. Of many states a rough one: noise and lines are at 0.98 and more, values
-# that break off or bend at 0.4 to 0.97 (docs/defaults.md).
-_SMOOTHER, _ROUGHER = 0.99, 0.98
+# 0.17 to 0.91. Of many states a rough one: noise and lines are at 0.98 to 1.11, values
+# that break off at 0.92 to 0.98 (docs/defaults.md).
+_BETTER = 0.99
 
 # Folds of whole episodes, and the rows of a direction that regressions are drawn in by.
 _FOLDS, _RIDGES = 3, [0.1, 1.0]
@@ -99,7 +99,7 @@ def are_rough(
     """
     tables = smooth, rough
     errors = _errors(tables, action, reward, carried, weight, fold)
-    return bool(np.all(errors[1] < _ROUGHER * errors[0]))
+    return bool(np.all(errors[1] < _BETTER * errors[0]))
 
 
 def some_episodes(episode: Index, n_rows: int) -> tuple[Index, Index] | None:
@@ -115,7 +115,7 @@ def some_episodes(episode: Index, n_rows: int) -> tuple[Index, Index] | None:
 
 def _is_less(error: Floats, other: Floats) -> bool:
     """Whether errors, (c,), are less than others, in the geometric mean."""
-    return bool(np.prod(error) < np.prod(_SMOOTHER * other))
+    return bool(np.prod(error) < np.prod(_BETTER * other))
 
 
 def _errors(
