@@ -21,8 +21,8 @@ LENGTHS = {"laplacian": 4.0}
 # By so much another kernel has to foretell better. Of few states a smoother one, which
 # knows less of a single state: of ten processes that this was chosen by those whose
 # codes say nothing are at 1.00 to 1.04, and those with neighbours that are alike at
-# 0.17 to 0.91. Of many states a rough one: noise and lines are at 0.98 to 1.11, values
-# that break off at 0.92 to 0.98 (docs/defaults.md).
+# 0.17 to 0.91. Of many states a rough one: noise and lines are at 0.98 to 1.1, values
+# that break off at 0.4 to 0.96 (docs/defaults.md).
 _BETTER = 0.99
 
 # Folds of whole episodes, and the rows of a direction that regressions are drawn in by.
