@@ -117,8 +117,9 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         episodes where actions are discrete and neither lengths nor parameters are
         given: among ``"delta"``, ``"laplacian"`` and ``"rbf"`` if there are at most
         ``n_components`` states and ten rows for each on average, else between the last
-        two, of which ``"laplacian"`` is for values that break off. Otherwise, and for
-        networks, it is ``"rbf"``.
+        two, of which ``"laplacian"`` is for values that break off: with four median
+        lengths of few states, and twice the lengths by relevance of many. Otherwise,
+        and for networks, it is ``"rbf"``.
         ``"delta"`` knows nothing of a state that was not logged: there all actions are
         as probable, and Q is `anchor_`. ``"linear"`` is x'y, exact for one-hot states,
         and has no intercept: ``q_function="linear"`` has. Kernels are divided by the

@@ -135,6 +135,7 @@ class ActionSupport:
         counted = None if counted is None else counted[order]
         leaf = self.leaf or _best_leaf(columns, taken, rng, counted)
         self.leaf_rows_ = min(leaf, len(chosen))
+        self.alike_rows_ = self.leaf_rows_ * _distinct_share(columns, taken, counted)
         forest = _forest(_TREES, leaf, rng, columns, taken, counted)
         self.forest_, self.codes_ = Forest(forest), forest.classes_
         return self
@@ -191,7 +192,7 @@ class ActionSupport:
         return counts[where[len(self.known_) :]], None
 
     def least_agreement(self, share: Floats) -> Floats:
-        return AGREED * (1.0 - (1.0 - share) ** self.leaf_rows_)
+        return AGREED * (1.0 - np.maximum(1.0 - share, 0.0) ** self.alike_rows_)
 
     def log_prior(self, states: Floats, available: Flags | None = None) -> Floats:
         """log π̂_b, less its largest, (n, n_actions); never without support."""
@@ -255,6 +256,14 @@ def _forest(
     )
     counted = None if weight is None else weight[rows]
     return forest.fit(columns[rows], codes[rows], counted)
+
+
+def _distinct_share(columns: Floats, codes: Index, weight: Floats | None) -> float:
+    """How many rows say something of their own, as a share: a row that repeats not."""
+    pairs = np.column_stack([columns, codes])
+    of = np.unique(pairs, axis=0, return_inverse=True)[1].ravel()
+    total = np.bincount(of, weight)
+    return float(total.sum() ** 2 / np.square(total).sum() / len(codes))
 
 
 def _best_leaf(

@@ -313,8 +313,8 @@ class Graph:
     ) -> str:
         """As `ActionSupport.least_agreement`, (n, n_actions)."""
         above = self._mean_of((table > 0.0).astype(float), leaves)
-        absent = self("Sub", self.of(1.0), found)
-        absent = self("Pow", absent, self.of(float(support.leaf_rows_)))
+        absent = self("Relu", self("Sub", self.of(1.0), found))
+        absent = self("Pow", absent, self.of(support.alike_rows_))
         least = self("Mul", self("Sub", self.of(1.0), absent), self.of(AGREED))
         return self("GreaterOrEqual", above, least)
 

@@ -173,6 +173,19 @@ def test_where_rows_are_alike_trees_need_not_agree():
     found = support.log_prior(states) > NEVER / 2
     # Of a share of a tenth, leaves of five rows have one in two trees of five.
     assert found[allowed].mean() > 0.98
+    # Rows that repeat are no more of their kind: leaves of ten are of the same five.
+    twice = ActionSupport(0.2, leaf=10)
+    again = np.repeat(states, 2, axis=0), np.repeat(codes, 2)
+    twice.fit(*again, 10, False, np.random.RandomState(0))
+    assert twice.alike_rows_ == pytest.approx(support.alike_rows_) == 5.0
+    share = twice.counts(states)
+    allowed = share >= 0.2 * share.max(axis=1, keepdims=True)
+    assert (twice.log_prior(states) > NEVER / 2)[allowed].mean() > 0.98
+    # Weights in place of repetition.
+    weighted = ActionSupport(0.2, leaf=5)
+    weight = np.where(np.arange(2000) < 1000, 2.0, 1.0)
+    weighted.fit(states, codes, 10, False, np.random.RandomState(0), weight)
+    assert weighted.alike_rows_ == pytest.approx(5.0 * 3000**2 / 5000 / 2000)
 
 
 def test_a_rare_drug_that_helps_is_recommended_to_those_whom_it_helps():
