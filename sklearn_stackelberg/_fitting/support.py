@@ -173,16 +173,19 @@ class ActionSupport:
     def _count(self, states: Floats) -> tuple[Floats, Flags | None]:
         if hasattr(self, "forest_"):
             out = np.zeros((len(states), self.n_actions_))
-            agreed = np.zeros(out.shape, dtype=bool)
-            if len(states):
-                columns = self.columns_.transform(states)
-                share, above = self.forest_.predict_and_agree(columns)
-                out[:, self.codes_] = share
-                # Eq. (87) of docs/game.md.
-                agreed[:, self.codes_] = above >= self.least_agreement(share)
-            # Candidates speak for their neighbours.
-            return out, None if self.sides_ is not None else agreed
-
+            # Candidates speak for their neighbours: nobody asks what trees agree on.
+            agreed = np.zeros(out.shape, dtype=bool) if self.sides_ is None else None
+            if not len(states):
+                return out, agreed
+            columns = self.columns_.transform(states)
+            if agreed is None:
+                out[:, self.codes_] = self.forest_.predict(columns)
+                return out, None
+            share, above = self.forest_.predict_and_agree(columns)
+            out[:, self.codes_] = share
+            # Eq. (87) of docs/game.md.
+            agreed[:, self.codes_] = above >= self.least_agreement(share)
+            return out, agreed
         _, where = np.unique(
             np.concatenate([self.known_, states]), axis=0, return_inverse=True
         )
