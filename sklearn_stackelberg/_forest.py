@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from sklearn.tree._tree import Tree
 
 from ._typing import Floats, Index
 
 
 class Forest:
-    """A fitted random forest without all that only its fit needs.
+    """Fitted trees without all that only their fit needs.
 
     Pickled it is arrays, and what comes of them is checked: scikit-learn follows the
     nodes of a tree without a look at where they lead, so that those of a file from
     elsewhere could read any memory.
     """
 
-    def __init__(self, fitted: RandomForestClassifier | RandomForestRegressor) -> None:
-        self._trees = [tree.tree_ for tree in fitted.estimators_]
+    def __init__(
+        self, fitted: Sequence[DecisionTreeClassifier | DecisionTreeRegressor]
+    ) -> None:
+        self._trees = [tree.tree_ for tree in fitted]
 
     def predict(self, columns: NDArray[Any]) -> Floats:
         """The forest's shares of classes (n, n_classes), or its means (n, 1).
@@ -36,16 +38,6 @@ class Forest:
             total += tree.predict(columns)
         total /= len(self._trees)
         return total
-
-    def predict_and_agree(self, columns: NDArray[Any]) -> tuple[Floats, Floats]:
-        """What `predict` gives, and the share of trees that have more than zero."""
-        total = self._trees[0].predict(self._checked(columns))
-        above = (total > 0.0).astype(total.dtype)
-        for tree in self._trees[1:]:
-            found = tree.predict(columns)
-            total += found
-            above += found > 0.0
-        return total / len(self._trees), above / len(self._trees)
 
     def leaves(self, columns: NDArray[Any]) -> Iterator[Index]:
         """The leaf of every row, tree by tree."""

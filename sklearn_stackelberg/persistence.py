@@ -45,7 +45,7 @@ _OURS = {
         "PlayerInputs",
         "StateActionColumns",
     ],
-    "_fitting.support": ["ActionRange", "ActionSupport"],
+    "_fitting.support": ["ActionRange", "ActionSupport", "NeverTaken"],
     "_forest": ["Forest"],
     "_numpy_state": ["StoredTensor"],
     "_problem.action_space": ["ContinuousActions", "DiscreteActions"],

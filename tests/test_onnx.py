@@ -49,7 +49,7 @@ NEAR = changed(
         np.arange(200) % 3 == 0, DOSES.action, best_dose(DOSES.state)[:, 0] + 0.01
     ),
 )
-# Each of six actions only where its column is large: trees disagree near the boundary.
+# Each of six actions only where its column is large: beyond it none is ever taken.
 _BARRED = np.random.default_rng(1).uniform(size=(600, 6))
 BARRED = Transitions(
     _BARRED,
@@ -72,7 +72,7 @@ POLICIES = {
     "rbf": (WALK, estimator(support=0.2)),
     "deterministic": (WALK, estimator(support=0.2, deterministic=True)),
     "trees": (chosen_log(), estimator(discount=0.0, support=0.2)),
-    "trees disagree": (BARRED, estimator(discount=0.0, support=0.01)),
+    "never taken": (BARRED, estimator(discount=0.0, support=0.01)),
     "no support": (WALK, estimator(support=0.0)),
     "linear terms": (NAMES, estimator(linear_terms=True)),
     "laplacian": (WALK, estimator(kernel="laplacian")),

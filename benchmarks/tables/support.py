@@ -1,4 +1,4 @@
-"""When less support is worth it, and how many trees have to agree on an action."""
+"""When less support is worth it, and where an action is never taken."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ import numpy as np
 
 from benchmarks import ours
 from benchmarks.families import progress
+from benchmarks.families.barred import BARRED
 from benchmarks.families.problem import Problem
 from benchmarks.report import Rows, markdown
 from benchmarks.suite.halves import HALVES
-from benchmarks.trust.statistics import gain_cells
+from benchmarks.tables.held_out import METRICS
+from benchmarks.trust.statistics import Quietly, gain_cells, named
 from sklearn_stackelberg._fitting import make_fit
 from sklearn_stackelberg._fitting.hyperparameters import Hyperparameters
 from sklearn_stackelberg._problem.action_space import read_actions
@@ -30,44 +32,56 @@ NAMES = (
 )
 SUPPORTS = 0.2, 0.01
 # Of λ, and of v: less support has to be worth so much more at so much of λ.
-# Shares of the trees that have to agree, and the problems that they are compared on: of
-# many states, whose loggers do not do everything everywhere.
-AGREED = 0.0, 0.5, 0.7, 0.85, 1.0
-DISAGREED = "modules", "bandit, good", "CartPole", "tank", "line"
 DOUBTS, MARGINS = (1.0, 0.5, 0.3, 0.2, 0.1), (0.0, 0.1, 0.2, 0.3)
+# Rows and episodes that have to be expected where an action is never taken; inf bars
+# none. Chosen by problems of many states whose loggers do not do everything everywhere.
+EXPECTED = np.inf, 3.0, 6.0, 12.0
+N_APART = 10
+CHOSEN_BY = "modules", "bandit, good", "CartPole", "tank", "line"
 
 
-def run(rows: Rows, side: str = "both", seeds: int | None = None) -> str:
+def run(
+    rows: Rows,
+    side: str = "both",
+    seeds: int | None = None,
+    *,
+    problems: str | None = None,
+) -> str:
     """Fit each log with both supports; returns the tables."""
-    chosen = [p for p in HALVES["choose"] if p.name.startswith(NAMES)]
-    for problem in chosen if side != "peers" else ():
+    every = named((*HALVES["choose"], *BARRED), problems) if side != "peers" else ()
+    for problem in [p for p in every if p.name.startswith(NAMES)]:
         n = seeds or next((n for k, n in N_LOGS.items() if k in problem.name), 10)
         for seed, support in product(range(n), SUPPORTS):
             key = {"problem": problem.name, "seed": seed, "method": ours.NAME}
             key["setting"] = {"support": support}
             rows.once(key, partial(_fit, problem, seed, support))
-    trees = [p for p in HALVES["choose"] if p.name.startswith(DISAGREED)]
-    for problem in trees if side != "peers" else ():
-        for seed, agreed in product((*range(3), *range(100, 103)), AGREED):
+    for problem in [p for p in every if p.name.startswith(CHOSEN_BY) or p in BARRED]:
+        n_logs = N_APART if problem in BARRED else 3
+        logs = (*range(n_logs), *range(100, 100 + n_logs))
+        for seed, expected in product(logs, EXPECTED):
             key = {"problem": problem.name, "seed": seed, "method": ours.NAME}
-            key["setting"] = {"agreed": agreed}
-            rows.once(key, partial(_fit_where_trees_agree, problem, seed, agreed))
-    return "\n\n".join(part for part in (table(rows), agreed_table(rows)) if part)
+            key["setting"] = {"expected": expected if expected < np.inf else None}
+            rows.once(key, partial(_fit_barred, problem, seed, expected))
+    return "\n\n".join(part for part in (table(rows), barred_table(rows)) if part)
 
 
-def _fit_where_trees_agree(
-    problem: Problem, seed: int, agreed: float
-) -> dict[str, Any]:
-    log = problem.log(seed)
+def _fit_barred(problem: Problem, seed: int, expected: float) -> dict[str, Any]:
     made = ours.estimator(discount=problem.discount, random_state=seed)
-    # Also while the policy is followed: what it may do hangs on it.
-    with patch("sklearn_stackelberg._fitting.support.AGREED", agreed):
-        policy = made.fit(log)
-        states = np.asarray(log.state)
-        return {
+    # Also while it is evaluated: evaluators ask where nothing is taken, too.
+    with patch("sklearn_stackelberg._fitting.support.EXPECTED", expected), Quietly():
+        policy = made.fit(log := problem.log(seed))
+        states, truth = np.asarray(log.state), problem.value_stochastic(policy, seed)
+        found: dict[str, Any] = {
             "score": progress(problem, problem.value(policy, seed)),
             "unlogged": problem.unlogged_share(policy, states, seed)[0],
         }
+        for name, metric in METRICS.items() if problem in BARRED else ():
+            held = problem.log(1_000 + seed)
+            estimate = metric(policy, held, discount=problem.discount)
+            low, high = estimate.confidence_interval
+            off = (estimate.value - truth) / estimate.standard_error
+            found[name] = {"off": off, "held": bool(low <= truth <= high)}
+    return found
 
 
 def _fit(problem: Problem, seed: int, support: float) -> dict[str, Any]:
@@ -89,19 +103,44 @@ def _fit(problem: Problem, seed: int, support: float) -> dict[str, Any]:
     return {"score": score, "values": values}
 
 
-def agreed_table(rows: Rows) -> str:
-    """What each share of trees that have to agree is worth: mean and worst log."""
-    found: dict[str, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
+def barred_table(rows: Rows) -> str:
+    """What each number of expected rows is worth: mean, worst log and barred share."""
+    found: dict[str, dict[Any, list[dict[str, Any]]]] = defaultdict(
+        lambda: defaultdict(list)
+    )
     for row in rows:
-        if "agreed" in row["setting"]:
-            found[row["problem"]][row["setting"]["agreed"]].append(row["score"])
+        if "expected" in row["setting"]:
+            found[row["problem"]][row["setting"]["expected"] or np.inf].append(row)
+
+    def text(some: list[dict[str, Any]]) -> str:
+        scores = [row["score"] for row in some]
+        barred = 100.0 * np.mean([row["unlogged"] for row in some])
+        return f"{np.mean(scores):.2f} ({min(scores):.2f}), {barred:.2f} %"
+
     lines = [
         [name, str(max(map(len, by.values())))]
-        + [f"{np.mean(by[a]):.2f} ({min(by[a]):.2f})" if by[a] else "" for a in AGREED]
+        + [text(by[e]) if by[e] else "" for e in EXPECTED]
         for name, by in found.items()
     ]
-    heads = ["of trees that agree", "logs", *(f"{a:g}" for a in AGREED)]
-    return markdown(heads, lines) if lines else ""
+    heads = [
+        "share (worst log), barred; expected",
+        "logs",
+        *map("{:g}".format, EXPECTED),
+    ]
+    held = [
+        [f"{name}, {metric}", str(max(map(len, by.values())))]
+        + [
+            f"{np.mean([row[metric]['held'] for row in by[e]]):.2f}, "
+            f"{np.mean([row[metric]['off'] for row in by[e]]):+.2f}"
+            for e in EXPECTED
+        ]
+        for name, by in found.items()
+        for metric in METRICS
+        if all(metric in row for e in EXPECTED for row in by[e]) and by[EXPECTED[0]]
+    ]
+    second = ["interval holds, bias in errors; expected", *heads[1:]]
+    tables = [markdown(h, rows) for h, rows in ((heads, lines), (second, held)) if rows]
+    return "\n\n".join(tables)
 
 
 def table(rows: Rows) -> str:

@@ -178,11 +178,11 @@ class Players(ABC):
     ) -> ActionSupport | None:
         if not self.hp.least_support:
             return None
-        states, weight = self.problem.state, self.problem.weight
+        states, log = self.problem.state, self.problem.log
         # Few enough to count the actions of each, however many features there are.
         finite = are_finite(states, None, self.rows.total)
         return ActionSupport(self.hp.least_support).fit(
-            states, codes, n_actions, finite, rng, weight, candidates
+            states, codes, n_actions, finite, rng, log.weight, candidates, log.episode
         )
 
     @cached_property

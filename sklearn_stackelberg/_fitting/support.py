@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import copy
 from hashlib import blake2b
+from typing import Any
 
 import numpy as np
 from numpy.random import RandomState
+from numpy.typing import NDArray
 from scipy.special import ndtr
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.metrics import pairwise_distances_argmin
+from sklearn.tree import DecisionTreeClassifier
 
 from .._action_scale import ActionScale
 from .._forest import Forest
@@ -38,11 +41,12 @@ _SURPRISE = 1e-3
 # were, was never recommended: 60 rows of 1,500, whose effect was six standard errors.
 ENOUGH, ENOUGH_IN_LEAF = 5.0, 20.0
 
-# Trees that have an action in the leaf of a state, of those that would have it if rows
-# of the leaf were all alike. Fewer have one whose rows are on the other side of a
-# boundary: modules that were barred for want of a prerequisite were 0.2 % of what is
-# supported, and to recommend one of them is to stay there.
-AGREED = 0.7
+# Rows and episodes that would have an action in a box of states, if it were as frequent
+# there as beside it, for it to be never taken there; and what a split has to add to the
+# log-likelihood. Rows on the other side of a boundary gave a ward's patients the drugs
+# that were barred for them. Episodes: a drug is not barred for ages at which nobody was
+# given it by chance, however long they stayed.
+EXPECTED = 6.0
 
 # Rows of a leaf whose actions have a range.
 _RANGE_LEAF = 20
@@ -76,9 +80,8 @@ class ActionSupport:
     where they are not. An action is supported where π̂_b(a|s) is at least ``threshold``
     times the largest, as in batch-constrained Q-learning [1]_, or in enough rows: 5 of
     the state where states are few, 20 of a leaf where they are not. Leaves are as large
-    as foretells held-out actions best: all rows, where the state has no say. And it is
-    in as many leaves as its share would be anywhere, Eq. (87) of docs/game.md: where
-    only few trees have it, its rows are beyond a boundary of the state's. Candidates
+    as foretells held-out actions best: all rows, where the state has no say. It is not
+    where it is never taken, see `NeverTaken`, if anything else is. Candidates
     of continuous actions, which speak for their neighbours, are also supported where
     they were taken at all, between the quantiles of `ActionRange` in every column.
 
@@ -89,9 +92,11 @@ class ActionSupport:
     """
 
     # Counts that were asked for before, by a digest of the states; None keeps none.
-    _known: dict[bytes, tuple[Floats, Flags | None]] | None = None
+    _known: dict[bytes, Floats] | None = None
     # Which candidates are on which side of each, by column, (C, 2 p C); None of labels.
     sides_: Floats | None = None
+    # Where a label is never taken; None of candidates, and where there is no such box.
+    never_: NeverTaken | None = None
 
     def __init__(
         self, threshold: float, *, n_rows: int = _FOREST_ROWS, leaf: int | None = None
@@ -107,10 +112,12 @@ class ActionSupport:
         rng: RandomState,
         weight: Floats | None = None,
         candidates: Floats | None = None,
+        episode: NDArray[Any] | None = None,
     ) -> ActionSupport:
         """Estimate π̂_b from logged states (n, d) and codes of actions (n,).
 
         ``candidates``, (C, p), are what the codes stand for, if they are amounts.
+        Without their ``episode`` rows are each one of their own.
         """
         self.n_actions_ = n_actions
         if candidates is not None:
@@ -126,6 +133,15 @@ class ActionSupport:
             np.add.at(counts, (where, codes), 1.0 if weight is None else weight)
             self.counts_ = counts
             return self
+        if candidates is None:
+            # Candidates speak for their neighbours, which were taken all the same.
+            some = fixed_sample(len(states), _FOREST_ROWS)
+            self.never_ = NeverTaken(self.columns_, n_actions).fit(
+                states[some],
+                codes[some],
+                np.ones(len(some)) if weight is None else weight[some],
+                some if episode is None else episode[some],
+            )
         chosen = fixed_sample(len(states), self.n_rows)
         columns, taken = self.columns_.transform(states[chosen]), codes[chosen]
         counted = None if weight is None else weight[chosen]
@@ -135,9 +151,8 @@ class ActionSupport:
         counted = None if counted is None else counted[order]
         leaf = self.leaf or _best_leaf(columns, taken, rng, counted)
         self.leaf_rows_ = min(leaf, len(chosen))
-        self.alike_rows_ = self.leaf_rows_ * _distinct_share(columns, taken, counted)
         forest = _forest(_TREES, leaf, rng, columns, taken, counted)
-        self.forest_, self.codes_ = Forest(forest), forest.classes_
+        self.forest_, self.codes_ = Forest(forest.estimators_), forest.classes_
         return self
 
     @property
@@ -159,10 +174,6 @@ class ActionSupport:
 
     def counts(self, states: Floats) -> Floats:
         """Rows or their shares, (n, n_actions); equal where nothing was logged."""
-        return self._found(states)[0]
-
-    def _found(self, states: Floats) -> tuple[Floats, Flags | None]:
-        """`counts`, and which actions trees agree on; None where there are no trees."""
         if self._known is None:
             return self._count(states)
         key = blake2b(states.tobytes()).digest()
@@ -170,36 +181,28 @@ class ActionSupport:
             self._known[key] = self._count(states)
         return self._known[key]
 
-    def _count(self, states: Floats) -> tuple[Floats, Flags | None]:
+    def _count(self, states: Floats) -> Floats:
         if hasattr(self, "forest_"):
             out = np.zeros((len(states), self.n_actions_))
-            # Candidates speak for their neighbours: nobody asks what trees agree on.
-            agreed = np.zeros(out.shape, dtype=bool) if self.sides_ is None else None
             if not len(states):
-                return out, agreed
-            columns = self.columns_.transform(states)
-            if agreed is None:
-                out[:, self.codes_] = self.forest_.predict(columns)
-                return out, None
-            share, above = self.forest_.predict_and_agree(columns)
-            out[:, self.codes_] = share
-            # Eq. (87) of docs/game.md.
-            agreed[:, self.codes_] = above >= self.least_agreement(share)
-            return out, agreed
+                return out
+            found = self.forest_.predict(self.columns_.transform(states))
+            out[:, self.codes_] = found
+            if self.never_ is None:
+                return out
+            left = np.where(self.never_(states), 0.0, out)
+            return np.where(left.any(axis=1, keepdims=True), left, out)
         _, where = np.unique(
             np.concatenate([self.known_, states]), axis=0, return_inverse=True
         )
         where = where.ravel()
         counts = np.ones((where.max() + 1, self.n_actions_))
         counts[where[: len(self.known_)]] = self.counts_
-        return counts[where[len(self.known_) :]], None
-
-    def least_agreement(self, share: Floats) -> Floats:
-        return AGREED * (1.0 - np.maximum(1.0 - share, 0.0) ** self.alike_rows_)
+        return counts[where[len(self.known_) :]]
 
     def log_prior(self, states: Floats, available: Flags | None = None) -> Floats:
         """log π̂_b, less its largest, (n, n_actions); never without support."""
-        found, agreed = self._found(states)
+        found = self.counts(states)
         if available is not None:
             # Held to what can be taken; all of that, where none of it was logged.
             found = np.where(available, found, 0.0)
@@ -217,8 +220,6 @@ class ActionSupport:
             beyond = (found @ self.sides_).reshape(len(found), -1, found.shape[1])
             tail = self.tail * found.sum(axis=1, keepdims=True)
             supported |= beyond.min(axis=1) >= tail
-        if agreed is not None:
-            supported &= agreed | (found == largest)
         supported &= found > 0.0
         share = np.where(supported, found, largest) / largest
         # Eq. (61) of docs/game.md.
@@ -261,14 +262,6 @@ def _forest(
     return forest.fit(columns[rows], codes[rows], counted)
 
 
-def _distinct_share(columns: Floats, codes: Index, weight: Floats | None) -> float:
-    """How many rows say something of their own, as a share: a row that repeats not."""
-    pairs = np.column_stack([columns, codes])
-    of = np.unique(pairs, axis=0, return_inverse=True)[1].ravel()
-    total = np.bincount(of, weight)
-    return float(total.sum() ** 2 / np.square(total).sum() / len(codes))
-
-
 def _best_leaf(
     columns: Floats, codes: Index, rng: RandomState, weight: Floats | None
 ) -> int:
@@ -290,11 +283,86 @@ def _best_leaf(
         given = columns[seen], codes[seen], weight[seen]
         forest = _forest(_TRIED_TREES, leaf, rng, *given)
         found = np.zeros((len(rows), n_actions))
-        found[:, forest.classes_] = Forest(forest).predict(columns[held])
+        found[:, forest.classes_] = Forest(forest.estimators_).predict(columns[held])
         losses[leaf] = loss(found)
     best = min(losses, key=losses.__getitem__)
     # Rows that make no two such leaves are one, whatever it is called.
     return _FOREST_ROWS if 2 * best > len(codes[seen]) else best
+
+
+class NeverTaken:
+    """Boxes of states in which an action is never taken, though it is beside them.
+
+    Of each action a tree parts the rows that took it from the rest. A leaf without it
+    is such a box where `EXPECTED` rows and as many episodes would have taken it at the
+    rate of the leaf's parent, Eq. (87) of docs/game.md.
+    """
+
+    def __init__(self, columns: StateColumns, n_actions: int) -> None:
+        self.columns_, self.n_actions_ = columns, n_actions
+
+    def fit(
+        self, states: Floats, codes: Index, weight: Floats, episode: NDArray[Any]
+    ) -> NeverTaken | None:
+        """Of states (n, d) and codes, weights and episodes (n,); None: no such box."""
+        columns = self.columns_.transform(states)
+        n_rows = weight.sum() ** 2 / np.square(weight).sum()
+        episode = np.unique(episode, return_inverse=True)[1].ravel()
+        if not episode.any():
+            # A log of one trajectory: it has no others.
+            episode = np.arange(len(codes))
+        found = {}
+        for code in np.unique(codes):
+            taken = codes == code
+            if taken.all() or taken.sum() < EXPECTED:
+                continue
+            tree = DecisionTreeClassifier(
+                criterion="entropy",
+                min_impurity_decrease=EXPECTED / np.log(2.0) / n_rows,
+                random_state=0,
+            ).fit(columns, taken, weight)
+            empty = _empty_leaves(tree, columns, taken, episode, n_rows)
+            if empty.any():
+                found[int(code)] = tree, empty
+        if not found:
+            return None
+        self.forest_ = Forest([tree for tree, _ in found.values()])
+        self.codes_, self.empty_ = [*found], [empty for _, empty in found.values()]
+        return self
+
+    def __call__(self, states: Floats) -> Flags:
+        """Which actions are never taken in states, (n, A)."""
+        out = np.zeros((len(states), self.n_actions_), dtype=bool)
+        leaves = self.forest_.leaves(self.columns_.transform(states))
+        for code, empty, leaf in zip(self.codes_, self.empty_, leaves, strict=True):
+            out[:, code] = empty[leaf]
+        return out
+
+
+def _empty_leaves(
+    fitted: DecisionTreeClassifier,
+    columns: NDArray[np.float32],
+    taken: Flags,
+    episode: Index,
+    n_rows: float,
+) -> Flags:
+    """Which nodes are leaves in which an action is never taken."""
+    tree = fitted.tree_
+    parent = np.zeros(tree.node_count, dtype=np.intp)
+    for child in (tree.children_left, tree.children_right):
+        inner = np.flatnonzero(child >= 0)
+        parent[child[inner]] = inner
+    rate = tree.value[:, 0, 1]  # of rows that took the action
+    rows = tree.weighted_n_node_samples * (n_rows / tree.weighted_n_node_samples[0])
+    # Eq. (87) of docs/game.md.
+    out = (tree.children_left < 0) & (rate == 0.0) & (rows * rate[parent] >= EXPECTED)
+    paths = tree.decision_path(columns).tocsc()
+    for leaf in np.flatnonzero(out):
+        inside, around = (paths[:, node].indices for node in (leaf, parent[leaf]))
+        some = np.unique(episode[around[taken[around]]])
+        share = len(some) / len(np.unique(episode[around]))
+        out[leaf] = len(np.unique(episode[inside])) * share >= EXPECTED
+    return out
 
 
 class ActionRange:
@@ -319,7 +387,7 @@ class ActionRange:
         forest = RandomForestRegressor(
             _TREES, min_samples_leaf=_RANGE_LEAF, random_state=rng
         ).fit(x, targets if targets.shape[1] > 1 else targets[:, 0])
-        self.forest_ = Forest(forest)
+        self.forest_ = Forest(forest.estimators_)
         tail = tail_share(self.threshold)
         self.ends_ = []  # of each tree's leaves, (n_nodes, 2 p)
         leaves = self.forest_.leaves(x)

@@ -43,7 +43,8 @@ class StateAnchor:
         if np.mean(left**2) > (1.0 - _LEAST_SHOWN) * np.var(departure):
             # Columns that do not show the step would move the level of Q at random.
             return cls(mean, 0.0)
-        return cls(mean, Forest(forest.fit(given, departure, sample_weight=own)))
+        forest.fit(given, departure, sample_weight=own)
+        return cls(mean, Forest(forest.estimators_))
 
     def of_shaped(self, states: Floats) -> Floats:
         """What Q of shaped rewards, see `StepAnchor`, lacks in states, (n,)."""

@@ -302,7 +302,8 @@ def _shares(
     codes = codes_of(log.action, np.asarray(classes))
     few = are_finite(logged, 200)
     support = ActionSupport(1.0, leaf=_LEAF)
-    support.fit(logged, codes, len(classes), few, rng, log.weight)
+    given = logged, codes, len(classes), few, rng, log.weight
+    support.fit(*given, episode=log.episode)
     counts = support.counts(states)
     return counts / counts.sum(axis=1, keepdims=True)
 

@@ -87,7 +87,8 @@ def unsupported_actions(system: FittedQSystem) -> Flags:
     )
     few = data.joined
     weight = few.row_weight if few.has_weights else None
-    support.fit(few.state, few.codes, few.n_actions, False, rng, weight)
+    given = few.state, few.codes, few.n_actions, False, rng, weight
+    support.fit(*given, episode=few.episode)
     out = np.empty(data.probabilities.shape, dtype=bool)
     for some in row_batches(data.states):
         found = support.counts(data.states[some])

@@ -18,11 +18,11 @@ from .._fitting.fitted_policy import (
     RangedOutputs,
 )
 from .._fitting.support import (
-    AGREED,
     ENOUGH,
     ENOUGH_IN_LEAF,
     ActionRange,
     ActionSupport,
+    NeverTaken,
 )
 from .._forest import Forest
 from .._typing import Floats
@@ -261,17 +261,15 @@ class Graph:
 
     def _log_prior(self, support: ActionSupport, states: str, masks: str) -> str:
         """As `ActionSupport.log_prior`."""
-        agreed = ""
         if hasattr(support, "forest_"):
             state: Any = support.forest_.__getstate__()
             values = state["values"][:, 0]
             table = np.zeros((len(values), support.n_actions_))
             table[:, support.codes_] = values
-            leaves = self._leaves(support, states)
-            found = self._mean_of(table, leaves)
+            found = self._mean_of(table, self._leaves(support, states))
             enough = ENOUGH_IN_LEAF / support.leaf_rows_
-            if support.sides_ is None:
-                agreed = self._agreed(support, table, found, leaves)
+            if support.never_ is not None:
+                found = self._without(support.never_, states, found)
         else:
             same, enough = self._equal(states, support.known_), ENOUGH
             counts = self("MatMul", same, self.of(support.counts_))
@@ -291,9 +289,6 @@ class Graph:
         supported = self("GreaterOrEqual", found, least)
         if support.sides_ is not None:
             supported = self("Or", supported, self._between(support, found))
-        if agreed:
-            agreed = self("Or", agreed, self("Equal", found, largest))
-            supported = self("And", supported, agreed)
         supported = self("And", supported, self("Greater", found, self.of(0.0)))
         share = self("Div", self("Where", supported, found, largest), largest)
         return self("Where", supported, self("Log", share), self.of(float(NEVER)))
@@ -308,17 +303,18 @@ class Graph:
         total = self("ReduceSum", found, second, keepdims=1)
         return self("GreaterOrEqual", least, self("Mul", total, self.of(support.tail)))
 
-    def _agreed(
-        self, support: ActionSupport, table: Floats, found: str, leaves: str
-    ) -> str:
-        """As `ActionSupport.least_agreement`, (n, n_actions)."""
-        above = self._mean_of((table > 0.0).astype(float), leaves)
-        absent = self("Relu", self("Sub", self.of(1.0), found))
-        absent = self("Pow", absent, self.of(support.alike_rows_))
-        least = self("Mul", self("Sub", self.of(1.0), absent), self.of(AGREED))
-        return self("GreaterOrEqual", above, least)
+    def _without(self, never: NeverTaken, states: str, found: str) -> str:
+        """As `ActionSupport.counts` leaves out what is never taken, (n, n_actions)."""
+        # Of a leaf of each tree, its own action's column.
+        of = np.repeat(never.codes_, never.forest_.n_nodes)[:, None]
+        own = of == np.arange(never.n_actions_)
+        table = own * np.concatenate(never.empty_)[:, None].astype(float)
+        barred = self._mean_of(table, self._leaves(never, states))
+        left = self("Where", self("Greater", barred, self.of(0.0)), self.of(0.0), found)
+        some = self("ReduceMax", left, self.of(np.array([1])), keepdims=1)
+        return self("Where", self("Greater", some, self.of(0.0)), left, found)
 
-    def _leaves(self, of: ActionSupport | ActionRange, states: str) -> str:
+    def _leaves(self, of: ActionSupport | ActionRange | NeverTaken, states: str) -> str:
         """The numbers of the leaves, (n, n_trees)."""
         columns = self._standardised(of.columns_, states)
         # As trees see them.

@@ -13,9 +13,11 @@ from sklearn_stackelberg import Transitions
 from sklearn_stackelberg._fitting.support import (
     ActionRange,
     ActionSupport,
+    NeverTaken,
     action_prior,
     nearest_candidates,
 )
+from sklearn_stackelberg.kernels._columns import StateColumns
 from sklearn_stackelberg.policies._base import NEVER
 from sklearn_stackelberg.solvers import ClosedForm, Stochastic
 
@@ -149,43 +151,78 @@ def barred_log(n=3000, n_actions=6):
     return states, weight.argmax(axis=1), allowed
 
 
-def test_what_is_barred_beyond_a_boundary_is_seen_where_trees_disagree(monkeypatch):
+def test_what_is_barred_beyond_a_boundary_is_not_supported(monkeypatch):
     states, codes, allowed = barred_log()
-    support = support_of(states, codes, 6, False, 0.2)
-    found = support.log_prior(states) > NEVER / 2
-    monkeypatch.setattr("sklearn_stackelberg._fitting.support.AGREED", 0.0)
-    before = support.log_prior(states) > NEVER / 2
+    found = support_of(states, codes, 6, False, 0.2).log_prior(states) > NEVER / 2
+    monkeypatch.setattr("sklearn_stackelberg._fitting.support.EXPECTED", np.inf)
+    before = support_of(states, codes, 6, False, 0.2).log_prior(states) > NEVER / 2
     assert (before >= found).all()
     # Most of what was let through goes, and little that is allowed.
-    assert (found & ~allowed).sum() < 0.3 * (before & ~allowed).sum()
-    assert (found & allowed).sum() > 0.98 * (before & allowed).sum()
-    # Some action is left in every state, and the most frequent one.
-    assert found[np.arange(len(states)), support.counts(states).argmax(axis=1)].all()
+    assert (found & ~allowed).sum() < 0.05 * (before & ~allowed).sum()
+    assert (found & allowed).sum() > 0.99 * (before & allowed).sum()
+    assert found.any(axis=1).all()
 
 
-def test_where_rows_are_alike_trees_need_not_agree():
+def test_what_would_leave_nothing_is_not_held_to():
+    # Each is never taken on one side, where a forest of one leaf sees both.
+    states = np.linspace(-1.0, 1.0, 600)[:, None]
+    codes = np.repeat([0, 1], 300)
+    support = ActionSupport(0.2, leaf=600)
+    support.fit(states, codes, 2, False, np.random.RandomState(0))
+    assert_array_equal(support.counts(states) > 0.0, np.eye(2, dtype=bool)[codes])
+    assert isinstance(support.never_, NeverTaken)
+    support.never_.empty_ = [np.ones_like(empty) for empty in support.never_.empty_]
+    assert_allclose(support.counts(states), 0.5, atol=0.05)
+
+
+def never_taken(states, codes, weight=None, episode=None):
+    one, n_actions = np.ones(len(codes)), codes.max() + 1
+    columns = StateColumns("float32", standardise=True).fit(states)
+    found = NeverTaken(columns, n_actions).fit(
+        states,
+        codes,
+        one if weight is None else weight,
+        np.arange(len(codes)) if episode is None else episode,
+    )
+    if found is None:
+        return np.zeros((len(states), n_actions), dtype=bool)
+    return found(states)
+
+
+def test_weights_are_no_evidence_that_an_action_is_never_taken():
+    states, codes, _ = barred_log(n=400)
+    once = never_taken(states, codes)
+    assert once.any()
+    assert_array_equal(never_taken(states, codes, weight=np.full(400, 3.0)), once)
+    # Hardly anything is known of rows of which one has nearly all the weight.
+    assert not never_taken(
+        states, codes, weight=np.where(np.arange(400), 1.0, 1e6)
+    ).any()
+    order = np.random.default_rng(1).permutation(400)
+    assert_array_equal(never_taken(states[order], codes[order]), once[order])
+
+
+@pytest.mark.parametrize(("n_columns", "n_actions"), [(1, 2), (4, 10), (20, 4)])
+def test_what_is_taken_at_random_is_hardly_ever_barred(n_columns, n_actions):
+    rng, found = np.random.default_rng(0), []
+    for _ in range(5):
+        states = rng.normal(size=(1000, n_columns))
+        found += [never_taken(states, rng.integers(n_actions, size=1000)).mean()]
+    assert np.mean(found) < 0.003
+
+
+def test_rows_of_few_episodes_do_not_bar_a_drug_that_a_patient_keeps():
     rng = np.random.default_rng(0)
-    states, codes = rng.normal(size=(2000, 3)), rng.integers(10, size=2000)
-    support = ActionSupport(0.2, leaf=5)
-    support.fit(states, codes, 10, False, np.random.RandomState(0))
-    share = support.counts(states)
-    allowed = share >= 0.2 * share.max(axis=1, keepdims=True)
-    found = support.log_prior(states) > NEVER / 2
-    # Of a share of a tenth, leaves of five rows have one in two trees of five.
-    assert found[allowed].mean() > 0.98
-    # Rows that repeat are no more of their kind: leaves of ten are of the same five.
-    twice = ActionSupport(0.2, leaf=10)
-    again = np.repeat(states, 2, axis=0), np.repeat(codes, 2)
-    twice.fit(*again, 10, False, np.random.RandomState(0))
-    assert twice.alike_rows_ == pytest.approx(support.alike_rows_) == 5.0
-    share = twice.counts(states)
-    allowed = share >= 0.2 * share.max(axis=1, keepdims=True)
-    assert (twice.log_prior(states) > NEVER / 2)[allowed].mean() > 0.98
-    # Weights in place of repetition.
-    weighted = ActionSupport(0.2, leaf=5)
-    weight = np.where(np.arange(2000) < 1000, 2.0, 1.0)
-    weighted.fit(states, codes, 10, False, np.random.RandomState(0), weight)
-    assert weighted.alike_rows_ == pytest.approx(5.0 * 3000**2 / 5000 / 2000)
+    patient = np.repeat(np.arange(150), 14)
+    states = np.column_stack([rng.normal(size=150)[patient], rng.normal(size=2100)])
+    codes = (rng.random(150) < 0.1)[patient].astype(int)
+    assert never_taken(states, codes)[:, 1].mean() > 0.2
+    assert not never_taken(states, codes, episode=patient).any()
+    # One trajectory has no others to compare with: rows count.
+    one = np.zeros(2100, dtype=int)
+    assert_array_equal(
+        never_taken(states, codes, episode=one), never_taken(states, codes)
+    )
 
 
 def test_a_rare_drug_that_helps_is_recommended_to_those_whom_it_helps():
