@@ -33,9 +33,10 @@ NAMES = (
 SUPPORTS = 0.2, 0.01
 # Of λ, and of v: less support has to be worth so much more at so much of λ.
 DOUBTS, MARGINS = (1.0, 0.5, 0.3, 0.2, 0.1), (0.0, 0.1, 0.2, 0.3)
-# Rows and episodes that have to be expected where an action is never taken; inf bars
-# none. Chosen by problems of many states whose loggers do not do everything everywhere.
-EXPECTED = np.inf, 3.0, 6.0, 12.0
+# How unlikely it has to be that an action is not in a box of states by chance; at the
+# first none is. Chosen by problems of many states whose loggers do not do everything
+# everywhere.
+EVIDENCE = 1e9, 4.0, 8.0, 16.0
 N_APART = 10
 CHOSEN_BY = "modules", "bandit, good", "CartPole", "tank", "line"
 
@@ -58,17 +59,17 @@ def run(
     for problem in [p for p in every if p.name.startswith(CHOSEN_BY) or p in BARRED]:
         n_logs = N_APART if problem in BARRED else 3
         logs = (*range(n_logs), *range(100, 100 + n_logs))
-        for seed, expected in product(logs, EXPECTED):
+        for seed, evidence in product(logs, EVIDENCE):
             key = {"problem": problem.name, "seed": seed, "method": ours.NAME}
-            key["setting"] = {"expected": expected if expected < np.inf else None}
-            rows.once(key, partial(_fit_barred, problem, seed, expected))
+            key["setting"] = {"evidence": evidence}
+            rows.once(key, partial(_fit_barred, problem, seed, evidence))
     return "\n\n".join(part for part in (table(rows), barred_table(rows)) if part)
 
 
-def _fit_barred(problem: Problem, seed: int, expected: float) -> dict[str, Any]:
+def _fit_barred(problem: Problem, seed: int, evidence: float) -> dict[str, Any]:
     made = ours.estimator(discount=problem.discount, random_state=seed)
     # Also while it is evaluated: evaluators ask where nothing is taken, too.
-    with patch("sklearn_stackelberg._fitting.support.EXPECTED", expected), Quietly():
+    with patch("sklearn_stackelberg._fitting.support.EVIDENCE", evidence), Quietly():
         policy = made.fit(log := problem.log(seed))
         states, truth = np.asarray(log.state), problem.value_stochastic(policy, seed)
         found: dict[str, Any] = {
@@ -104,13 +105,13 @@ def _fit(problem: Problem, seed: int, support: float) -> dict[str, Any]:
 
 
 def barred_table(rows: Rows) -> str:
-    """What each number of expected rows is worth: mean, worst log and barred share."""
+    """What each amount of evidence is worth: mean, worst log and barred share."""
     found: dict[str, dict[Any, list[dict[str, Any]]]] = defaultdict(
         lambda: defaultdict(list)
     )
     for row in rows:
-        if "expected" in row["setting"]:
-            found[row["problem"]][row["setting"]["expected"] or np.inf].append(row)
+        if "evidence" in row["setting"]:
+            found[row["problem"]][row["setting"]["evidence"]].append(row)
 
     def text(some: list[dict[str, Any]]) -> str:
         scores = [row["score"] for row in some]
@@ -119,26 +120,27 @@ def barred_table(rows: Rows) -> str:
 
     lines = [
         [name, str(max(map(len, by.values())))]
-        + [text(by[e]) if by[e] else "" for e in EXPECTED]
+        + [text(by[e]) if by[e] else "" for e in EVIDENCE]
         for name, by in found.items()
     ]
     heads = [
-        "share (worst log), barred; expected",
+        "share (worst log), barred; evidence",
         "logs",
-        *map("{:g}".format, EXPECTED),
+        "none",
+        *map("{:g}".format, EVIDENCE[1:]),
     ]
     held = [
         [f"{name}, {metric}", str(max(map(len, by.values())))]
         + [
             f"{np.mean([row[metric]['held'] for row in by[e]]):.2f}, "
             f"{np.mean([row[metric]['off'] for row in by[e]]):+.2f}"
-            for e in EXPECTED
+            for e in EVIDENCE
         ]
         for name, by in found.items()
         for metric in METRICS
-        if all(metric in row for e in EXPECTED for row in by[e]) and by[EXPECTED[0]]
+        if all(metric in row for e in EVIDENCE for row in by[e]) and by[EVIDENCE[0]]
     ]
-    second = ["interval holds, bias in errors; expected", *heads[1:]]
+    second = ["interval holds, bias in errors; evidence", *heads[1:]]
     tables = [markdown(h, rows) for h, rows in ((heads, lines), (second, held)) if rows]
     return "\n\n".join(tables)
 

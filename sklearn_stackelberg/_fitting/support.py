@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.random import RandomState
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.metrics import pairwise_distances_argmin
@@ -41,12 +41,16 @@ _SURPRISE = 1e-3
 # were, was never recommended: 60 rows of 1,500, whose effect was six standard errors.
 ENOUGH, ENOUGH_IN_LEAF = 5.0, 20.0
 
-# Rows and episodes that would have an action in a box of states, if it were as frequent
-# there as beside it, for it to be never taken there; and what a split has to add to the
-# log-likelihood. Rows on the other side of a boundary gave a ward's patients the drugs
-# that were barred for them. Episodes: a drug is not barred for ages at which nobody was
-# given it by chance, however long they stayed.
-EXPECTED = 6.0
+# How unlikely it is, as minus a logarithm, that all rows, and episodes, with an action
+# are outside a box of states, for it to be never taken there; and what a split of rows
+# adds to their log-likelihood. Rows on the other side of a boundary gave a ward's
+# patients drugs that were barred for them. Episodes: a drug is not barred for ages at
+# which nobody was given it by chance, however long they stayed.
+EVIDENCE = 8.0
+
+# Rules are of sums and products of columns, too, such as a debt that income carries: so
+# many columns, of which the forest makes most, are paired, and turned by these angles.
+_PAIRED, _ANGLES = 4, np.pi / 8.0 * np.array([1, 2, 3, 5, 6, 7])
 
 # Rows of a leaf whose actions have a range.
 _RANGE_LEAF = 20
@@ -133,15 +137,6 @@ class ActionSupport:
             np.add.at(counts, (where, codes), 1.0 if weight is None else weight)
             self.counts_ = counts
             return self
-        if candidates is None:
-            # Candidates speak for their neighbours, which were taken all the same.
-            some = fixed_sample(len(states), _FOREST_ROWS)
-            self.never_ = NeverTaken(self.columns_, n_actions).fit(
-                states[some],
-                codes[some],
-                np.ones(len(some)) if weight is None else weight[some],
-                some if episode is None else episode[some],
-            )
         chosen = fixed_sample(len(states), self.n_rows)
         columns, taken = self.columns_.transform(states[chosen]), codes[chosen]
         counted = None if weight is None else weight[chosen]
@@ -153,6 +148,16 @@ class ActionSupport:
         self.leaf_rows_ = min(leaf, len(chosen))
         forest = _forest(_TREES, leaf, rng, columns, taken, counted)
         self.forest_, self.codes_ = Forest(forest.estimators_), forest.classes_
+        if candidates is None:
+            # Candidates speak for their neighbours, which were taken all the same.
+            most = np.argsort(-forest.feature_importances_, kind="stable")[:_PAIRED]
+            some = fixed_sample(len(states), _FOREST_ROWS)
+            self.never_ = NeverTaken(self.columns_, n_actions, most).fit(
+                states[some],
+                codes[some],
+                np.ones(len(some)) if weight is None else weight[some],
+                some if episode is None else episode[some],
+            )
         return self
 
     @property
@@ -293,19 +298,27 @@ def _best_leaf(
 class NeverTaken:
     """Boxes of states in which an action is never taken, though it is beside them.
 
-    Of each action a tree parts the rows that took it from the rest. A leaf without it
-    is such a box where `EXPECTED` rows and as many episodes would have taken it at the
-    rate of the leaf's parent, Eq. (87) of docs/game.md.
+    Of each action a tree parts the rows that took it from the rest, by columns and by
+    sums and products of those that are ``paired``. A leaf without it is such a box
+    where it is unlikely that all who took it are in its sibling, Eq. (87) of
+    docs/game.md.
     """
 
-    def __init__(self, columns: StateColumns, n_actions: int) -> None:
+    def __init__(self, columns: StateColumns, n_actions: int, paired: Index) -> None:
         self.columns_, self.n_actions_ = columns, n_actions
+        one, other = np.triu_indices(len(paired), 1)
+        self.one_, self.other_ = paired[one], paired[other]
 
     def fit(
         self, states: Floats, codes: Index, weight: Floats, episode: NDArray[Any]
     ) -> NeverTaken | None:
         """Of states (n, d) and codes, weights and episodes (n,); None: no such box."""
-        columns = self.columns_.transform(states)
+        unit = np.eye(states.shape[1])[:, None, :]
+        one, other = (unit[..., k] for k in (self.one_, self.other_))  # (d, 1, pairs)
+        angles = _ANGLES[:, None]
+        turned = np.cos(angles) * one + np.sin(angles) * other  # (d, angles, pairs)
+        self.turned_ = turned.reshape(len(unit), -1)
+        columns = self._with_pairs(states)
         n_rows = weight.sum() ** 2 / np.square(weight).sum()
         episode = np.unique(episode, return_inverse=True)[1].ravel()
         if not episode.any():
@@ -314,11 +327,11 @@ class NeverTaken:
         found = {}
         for code in np.unique(codes):
             taken = codes == code
-            if taken.all() or taken.sum() < EXPECTED:
+            if taken.all():
                 continue
             tree = DecisionTreeClassifier(
                 criterion="entropy",
-                min_impurity_decrease=EXPECTED / np.log(2.0) / n_rows,
+                min_impurity_decrease=EVIDENCE / np.log(2.0) / n_rows,
                 random_state=0,
             ).fit(columns, taken, weight)
             empty = _empty_leaves(tree, columns, taken, episode, n_rows)
@@ -333,10 +346,16 @@ class NeverTaken:
     def __call__(self, states: Floats) -> Flags:
         """Which actions are never taken in states, (n, A)."""
         out = np.zeros((len(states), self.n_actions_), dtype=bool)
-        leaves = self.forest_.leaves(self.columns_.transform(states))
+        leaves = self.forest_.leaves(self._with_pairs(states))
         for code, empty, leaf in zip(self.codes_, self.empty_, leaves, strict=True):
             out[:, code] = empty[leaf]
         return out
+
+    def _with_pairs(self, states: Floats) -> NDArray[np.float32]:
+        """Columns as trees see them, and sums and products of pairs of some, (n, ·)."""
+        seen = self.columns_.transform(states).astype(np.float64)
+        product = seen[:, self.one_] * seen[:, self.other_]
+        return np.hstack([seen, seen @ self.turned_, product]).astype(np.float32)
 
 
 def _empty_leaves(
@@ -354,15 +373,22 @@ def _empty_leaves(
         parent[child[inner]] = inner
     rate = tree.value[:, 0, 1]  # of rows that took the action
     rows = tree.weighted_n_node_samples * (n_rows / tree.weighted_n_node_samples[0])
-    # Eq. (87) of docs/game.md.
-    out = (tree.children_left < 0) & (rate == 0.0) & (rows * rate[parent] >= EXPECTED)
+    share = rows / rows[parent]
+    out = (tree.children_left < 0) & (rate == 0.0) & (share < 1.0)
+    out &= _evidence(rate[parent] * rows[parent], share) >= EVIDENCE
     paths = tree.decision_path(columns).tocsc()
     for leaf in np.flatnonzero(out):
         inside, around = (paths[:, node].indices for node in (leaf, parent[leaf]))
-        some = np.unique(episode[around[taken[around]]])
-        share = len(some) / len(np.unique(episode[around]))
-        out[leaf] = len(np.unique(episode[inside])) * share >= EXPECTED
+        some = len(np.unique(episode[around[taken[around]]]))
+        found = len(np.unique(episode[inside])) / len(np.unique(episode[around]))
+        out[leaf] = _evidence(some, found) >= EVIDENCE
     return out
+
+
+def _evidence(n_taken: ArrayLike, share: ArrayLike) -> Floats:
+    """How unlikely it is that none of ``n_taken`` is in a share of what they are of."""
+    # Eq. (87) of docs/game.md. Episodes may all have been inside.
+    return -np.multiply(n_taken, np.log1p(-np.minimum(share, 1.0 - 1e-9)))
 
 
 class ActionRange:

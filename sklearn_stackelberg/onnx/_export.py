@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
@@ -18,14 +19,16 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
+from .._fitting.fitted_policy import ContinuousPolicy, FittedPolicy
 from .._typing import AnyArray
 from ..estimator import StackelbergPolicyEstimator
 from ..inspection._rule_columns import table_column
+from ..policies._candidates import CandidateSoftmax
 from ..policies._quadrature import head_dtype
 from ..preprocessing._on_states import OnStates
 from ..transitions._tables import States, collected, column_names, is_frame
 from ..transitions._transitions import Transitions
-from ._graph import AVAILABLE, OPSET, Graph, labels_of
+from ._graph import AVAILABLE, OPSET, Graph
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto
@@ -168,13 +171,26 @@ def _type_of(values: AnyArray) -> Any:
     return kind([None, *values.shape[1:]])
 
 
+def _labels_of(policy: FittedPolicy) -> NDArray[Any] | None:
+    """What is chosen among: (A,), or (C, p) of candidates; None if any amount is."""
+    if isinstance(policy, ContinuousPolicy):
+        softmax = policy.distribution.policy
+        if not isinstance(softmax, CandidateSoftmax):
+            return None
+        return policy.actions.as_logged(softmax.exact.numpy())
+    classes = np.asarray(policy.classes_)
+    if classes.dtype.kind in "iub":
+        return classes.astype(np.int64)
+    return classes if classes.dtype.kind == "f" else classes.astype(str)
+
+
 def _parse(
     scope: Scope, model: Any, inputs: list[Variable], custom_parsers: object = None
 ) -> list[Variable]:
     operator = scope.declare_local_operator("StackelbergPolicyEstimator", model)
     operator.inputs.extend(inputs)
     policy = model._fitted_policy
-    labels = labels_of(policy)
+    labels = _labels_of(policy)
     if labels is None:
         outputs = {"action": policy.actions.as_logged(policy.actions.low[None])}
     else:
@@ -186,7 +202,7 @@ def _parse(
 
 def _convert(scope: Scope, operator: Operator, container: Container) -> None:
     policy: Any = operator.raw_operator._fitted_policy
-    graph, labels = Graph(scope, container, _exported), labels_of(policy)
+    graph, labels = Graph(scope, container, _exported), _labels_of(policy)
     states = graph.beside(operator.inputs)
     if labels is None:
         found = [graph.amount(policy, states)]

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from .._fitting.fitted_policy import (
@@ -30,7 +29,6 @@ from ..kernels._columns import LinearColumns, StateColumns
 from ..kernels._nystroem import LandmarkFeatures
 from ..kernels._registry import BoundKernel
 from ..policies._base import NEVER
-from ..policies._candidates import CandidateSoftmax
 
 if TYPE_CHECKING:
     from onnx import GraphProto
@@ -45,19 +43,6 @@ AVAILABLE = "available"
 
 # What makes a graph of a function of (n, width), see `_export`.
 Exporter = Callable[[Callable[[Tensor], Tensor], int], "GraphProto"]
-
-
-def labels_of(policy: FittedPolicy) -> NDArray[Any] | None:
-    """What is chosen among: (A,), or (C, p) of candidates; None if any amount is."""
-    if isinstance(policy, ContinuousPolicy):
-        softmax = policy.distribution.policy
-        if not isinstance(softmax, CandidateSoftmax):
-            return None
-        return policy.actions.as_logged(softmax.exact.numpy())
-    classes = np.asarray(policy.classes_)
-    if classes.dtype.kind in "iub":
-        return classes.astype(np.int64)
-    return classes if classes.dtype.kind == "f" else classes.astype(str)
 
 
 def _refused(why: str) -> ValueError:
@@ -317,9 +302,16 @@ class Graph:
     def _leaves(self, of: ActionSupport | ActionRange | NeverTaken, states: str) -> str:
         """The numbers of the leaves, (n, n_trees)."""
         columns = self._standardised(of.columns_, states)
-        # As trees see them.
-        columns = self("Cast", columns, to=self.FLOAT)
-        columns = self("Cast", columns, to=self.DOUBLE)
+        columns = self._as_trees_see(columns)
+        if isinstance(of, NeverTaken):
+            turned = self("MatMul", columns, self.of(of.turned_))
+            one, other = (
+                self("Gather", columns, self.of(k), axis=1)
+                for k in (of.one_, of.other_)
+            )
+            product = self("Mul", one, other)
+            columns = self("Concat", columns, turned, product, axis=1)
+            columns = self._as_trees_see(columns)
         # Only leaves are looked for in the trees: what ONNX sums there is single.
         leaves = self(
             "TreeEnsembleRegressor",
@@ -328,6 +320,9 @@ class Graph:
             **_tree_attributes(of.forest_),
         )
         return self("Cast", leaves, to=self.INT64)
+
+    def _as_trees_see(self, columns: str) -> str:
+        return self("Cast", self("Cast", columns, to=self.FLOAT), to=self.DOUBLE)
 
     def _mean_of(self, table: Floats, leaves: str) -> str:
         """The mean over trees of what a table has for their leaves, (n, columns)."""

@@ -154,7 +154,7 @@ def barred_log(n=3000, n_actions=6):
 def test_what_is_barred_beyond_a_boundary_is_not_supported(monkeypatch):
     states, codes, allowed = barred_log()
     found = support_of(states, codes, 6, False, 0.2).log_prior(states) > NEVER / 2
-    monkeypatch.setattr("sklearn_stackelberg._fitting.support.EXPECTED", np.inf)
+    monkeypatch.setattr("sklearn_stackelberg._fitting.support.EVIDENCE", 1e9)
     before = support_of(states, codes, 6, False, 0.2).log_prior(states) > NEVER / 2
     assert (before >= found).all()
     # Most of what was let through goes, and little that is allowed.
@@ -178,7 +178,8 @@ def test_what_would_leave_nothing_is_not_held_to():
 def never_taken(states, codes, weight=None, episode=None):
     one, n_actions = np.ones(len(codes)), codes.max() + 1
     columns = StateColumns("float32", standardise=True).fit(states)
-    found = NeverTaken(columns, n_actions).fit(
+    paired = np.arange(states.shape[1])[:4]
+    found = NeverTaken(columns, n_actions, paired).fit(
         states,
         codes,
         one if weight is None else weight,
@@ -209,6 +210,18 @@ def test_what_is_taken_at_random_is_hardly_ever_barred(n_columns, n_actions):
         states = rng.normal(size=(1000, n_columns))
         found += [never_taken(states, rng.integers(n_actions, size=1000)).mean()]
     assert np.mean(found) < 0.003
+
+
+@pytest.mark.parametrize("rule", ["sum", "product"])
+def test_what_is_barred_by_two_columns_together_is_found(rule):
+    rng = np.random.default_rng(0)
+    states = rng.normal(size=(2000, 4))
+    one, other = states[:, 1], states[:, 2]
+    barred = one - 0.5 * other < 0.0 if rule == "sum" else one * other < 0.0
+    codes = np.where(barred, 0, rng.integers(2, size=2000))
+    found = never_taken(states, codes)[:, 1]
+    assert found[barred].mean() > 0.8
+    assert found[~barred].mean() < 0.02
 
 
 def test_rows_of_few_episodes_do_not_bar_a_drug_that_a_patient_keeps():
