@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.random import RandomState
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy.special import ndtr
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.metrics import pairwise_distances_argmin
@@ -51,6 +51,10 @@ EVIDENCE = 8.0
 # Rules are of sums and products of columns, too, such as a debt that income carries: so
 # many columns, of which the forest makes most, are paired, and turned by these angles.
 _PAIRED, _ANGLES = 4, np.pi / 8.0 * np.array([1, 2, 3, 5, 6, 7])
+
+# Rows that did not take an action that a tree parts from those that did: where they end
+# is the question, and of the rest more cost more.
+_REST = 2_000
 
 # Rows of a leaf whose actions have a range.
 _RANGE_LEAF = 20
@@ -319,7 +323,6 @@ class NeverTaken:
         turned = np.cos(angles) * one + np.sin(angles) * other  # (d, angles, pairs)
         self.turned_ = turned.reshape(len(unit), -1)
         columns = self._with_pairs(states)
-        n_rows = weight.sum() ** 2 / np.square(weight).sum()
         episode = np.unique(episode, return_inverse=True)[1].ravel()
         if not episode.any():
             # A log of one trajectory: it has no others.
@@ -329,12 +332,8 @@ class NeverTaken:
             taken = codes == code
             if taken.all():
                 continue
-            tree = DecisionTreeClassifier(
-                criterion="entropy",
-                min_impurity_decrease=EVIDENCE / np.log(2.0) / n_rows,
-                random_state=0,
-            ).fit(columns, taken, weight)
-            empty = _empty_leaves(tree, columns, taken, episode, n_rows)
+            tree = _grown(columns, taken, weight)
+            empty = _empty_leaves(tree, columns, taken, weight, episode)
             if empty.any():
                 found[int(code)] = tree, empty
         if not found:
@@ -358,37 +357,58 @@ class NeverTaken:
         return np.hstack([seen, seen @ self.turned_, product]).astype(np.float32)
 
 
+def _grown(
+    columns: NDArray[np.float32], taken: Flags, weight: Floats
+) -> DecisionTreeClassifier:
+    """A tree that parts rows that took an action from the rest."""
+    own, rest = np.flatnonzero(taken), np.flatnonzero(~taken)
+    some = rest[fixed_sample(len(rest), _REST)]
+    each = weight.copy()
+    each[some] *= weight[rest].sum() / weight[some].sum()
+    each *= _n_rows(weight, own) / weight[own].sum()
+    rows = np.concatenate([own, some])
+    return DecisionTreeClassifier(
+        criterion="entropy",
+        min_impurity_decrease=EVIDENCE / np.log(2.0) / each[rows].sum(),
+        random_state=0,
+    ).fit(columns[rows], taken[rows], each[rows])
+
+
 def _empty_leaves(
     fitted: DecisionTreeClassifier,
     columns: NDArray[np.float32],
     taken: Flags,
+    weight: Floats,
     episode: Index,
-    n_rows: float,
 ) -> Flags:
     """Which nodes are leaves in which an action is never taken."""
     tree = fitted.tree_
-    parent = np.zeros(tree.node_count, dtype=np.intp)
+    parent = np.full(tree.node_count, -1)
     for child in (tree.children_left, tree.children_right):
         inner = np.flatnonzero(child >= 0)
         parent[child[inner]] = inner
-    rate = tree.value[:, 0, 1]  # of rows that took the action
-    rows = tree.weighted_n_node_samples * (n_rows / tree.weighted_n_node_samples[0])
-    share = rows / rows[parent]
-    out = (tree.children_left < 0) & (rate == 0.0) & (share < 1.0)
-    out &= _evidence(rate[parent] * rows[parent], share) >= EVIDENCE
+    out = (tree.children_left < 0) & (tree.value[:, 0, 1] == 0.0) & (parent >= 0)
     paths = tree.decision_path(columns).tocsc()
     for leaf in np.flatnonzero(out):
         inside, around = (paths[:, node].indices for node in (leaf, parent[leaf]))
-        some = len(np.unique(episode[around[taken[around]]]))
-        found = len(np.unique(episode[inside])) / len(np.unique(episode[around]))
-        out[leaf] = _evidence(some, found) >= EVIDENCE
+        own = around[taken[around]]
+        share = weight[inside].sum() / weight[around].sum()
+        by_rows = _evidence(_n_rows(weight, own), share)
+        here, there = (len(np.unique(episode[k])) for k in (inside, around))
+        by_episodes = _evidence(len(np.unique(episode[own])), here / there)
+        out[leaf] = min(by_rows, by_episodes) >= EVIDENCE
     return out
 
 
-def _evidence(n_taken: ArrayLike, share: ArrayLike) -> Floats:
+def _n_rows(weight: Floats, some: Index) -> float:
+    """How many some rows are, as one; less where a few have most of the weight."""
+    return len(some) * weight.mean() ** 2 / np.square(weight).mean()
+
+
+def _evidence(n_taken: float, share: float) -> float:
     """How unlikely it is that none of ``n_taken`` is in a share of what they are of."""
     # Eq. (87) of docs/game.md. Episodes may all have been inside.
-    return -np.multiply(n_taken, np.log1p(-np.minimum(share, 1.0 - 1e-9)))
+    return -n_taken * float(np.log1p(-min(share, 1.0 - 1e-9)))
 
 
 class ActionRange:
