@@ -277,3 +277,13 @@ def assert_identical(left, right):
         assert_array_equal(a, b, err_msg=name)
     assert left.left_out == right.left_out
     assert left.action_names == right.action_names
+
+
+def barred_log(n=3000, n_actions=6):
+    """States, codes, and which actions are ever taken: those of large columns."""
+    rng = np.random.default_rng(0)
+    states = rng.uniform(size=(n, n_actions))
+    states[:, 0] = 1.0
+    allowed = states > 0.5
+    weight = allowed * rng.exponential(size=states.shape)
+    return states, weight.argmax(axis=1), allowed

@@ -69,7 +69,10 @@ def run(
 def _fit_barred(problem: Problem, seed: int, evidence: float) -> dict[str, Any]:
     made = ours.estimator(discount=problem.discount, random_state=seed)
     # Also while it is evaluated: evaluators ask where nothing is taken, too.
-    with patch("sklearn_stackelberg._fitting.support.EVIDENCE", evidence), Quietly():
+    with (
+        patch("sklearn_stackelberg._fitting.never_taken.EVIDENCE", evidence),
+        Quietly(),
+    ):
         policy = made.fit(log := problem.log(seed))
         states, truth = np.asarray(log.state), problem.value_stochastic(policy, seed)
         found: dict[str, Any] = {

@@ -16,12 +16,12 @@ from .._fitting.fitted_policy import (
     NetworkFunction,
     RangedOutputs,
 )
+from .._fitting.never_taken import NeverTaken
 from .._fitting.support import (
     ENOUGH,
     ENOUGH_IN_LEAF,
     ActionRange,
     ActionSupport,
-    NeverTaken,
 )
 from .._forest import Forest
 from .._typing import Floats
