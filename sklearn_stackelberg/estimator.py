@@ -157,10 +157,10 @@ class StackelbergPolicyEstimator(CallbackSupportMixin, BaseEstimator):
         where states are few, five rows of the state are enough, and where they are many
         it is not taken in boxes of states in which it never was. An action that is
         known to be barred is better said to be, by ``available`` of the log. The policy
-        starts at that estimate. Larger stays nearer to the log; 0 allows every action everywhere,
-        which can be better where a log covers all of them. ``"auto"`` is 0.2, or 0.01
-        where that is worth 0.3 more even at 0.3 of λ, as of a bad logger who tries
-        other actions now and then; of networks 0.2. Of continuous actions a
+        starts at that estimate. Larger stays nearer to the log; 0 allows every action
+        everywhere, which can be better where a log covers all of them. ``"auto"`` is
+        0.2, or 0.01 where that is worth 0.3 more even at 0.3 of λ, as of a bad logger
+        who tries other actions now and then; of networks 0.2. Of continuous actions a
         candidate between others that are taken near the state needs to be taken at all,
         and a Gaussian policy is held to the range of what was logged there.
     deterministic : bool, default=True
