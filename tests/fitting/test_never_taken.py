@@ -64,6 +64,14 @@ def test_what_is_barred_by_two_columns_together_is_found(rule):
     assert found[~barred].mean() < 0.02
 
 
+def test_boxes_of_few_rows_do_not_reach_too_far():
+    # Two actions at each of two stages, and nothing else is barred.
+    rng, stage = np.random.default_rng(0), np.arange(120) % 2
+    states = np.column_stack([rng.normal(size=(120, 2)), stage])
+    found = never_taken(states, 2 * stage + rng.integers(2, size=120))
+    assert_array_equal(found, (np.arange(4) // 2)[None] != stage[:, None])
+
+
 def test_rows_of_few_episodes_do_not_bar_a_drug_that_a_patient_keeps():
     rng = np.random.default_rng(0)
     patient = np.repeat(np.arange(150), 14)
