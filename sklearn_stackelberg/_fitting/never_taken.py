@@ -61,6 +61,7 @@ class NeverTaken:
         columns = self._with_pairs(states)
         # The rest is drawn by its places, which shall not hang on the order of rows.
         order = np.lexsort((codes, *columns.T[::-1]))
+        order = order[weight[order] > 0.0]
         columns, codes, weight = columns[order], codes[order], weight[order]
         episode = np.unique(episode[order], return_inverse=True)[1].ravel()
         if not episode.any():

@@ -11,9 +11,10 @@ from sklearn_stackelberg._fitting.never_taken import NeverTaken
 from sklearn_stackelberg.kernels._columns import StateColumns
 
 
-def never_taken(states, codes, weight=None, episode=None):
+def never_taken(states, codes, weight=None, episode=None, at=None):
     one, n_actions = np.ones(len(codes)), codes.max() + 1
-    columns = StateColumns("float32", standardise=True).fit(states)
+    at = states if at is None else at
+    columns = StateColumns("float32", standardise=True).fit(at)
     says = np.ones(states.shape[1])
     found = NeverTaken(columns, n_actions, says).fit(
         states,
@@ -22,8 +23,8 @@ def never_taken(states, codes, weight=None, episode=None):
         np.arange(len(codes)) if episode is None else episode,
     )
     if found is None:
-        return np.zeros((len(states), n_actions), dtype=bool)
-    return found(states)
+        return np.zeros((len(at), n_actions), dtype=bool)
+    return found(at)
 
 
 def test_weights_are_no_evidence_that_an_action_is_never_taken():
@@ -35,6 +36,15 @@ def test_weights_are_no_evidence_that_an_action_is_never_taken():
     assert not never_taken(
         states, codes, weight=np.where(np.arange(400), 1.0, 1e6)
     ).any()
+
+
+def test_rows_of_no_weight_are_no_rows():
+    states, codes, _ = barred_log(n=600)
+    # All of one action, which is then nowhere, and never beside anything.
+    some = codes != 2
+    left_out = never_taken(states, codes, weight=1.0 * some)
+    assert_array_equal(left_out, never_taken(states[some], codes[some], at=states))
+    assert not left_out[:, 2].any()
 
 
 def test_the_order_of_rows_is_nothing():
