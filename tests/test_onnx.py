@@ -73,6 +73,11 @@ POLICIES = {
     "deterministic": (WALK, estimator(support=0.2, deterministic=True)),
     "trees": (chosen_log(), estimator(discount=0.0, support=0.2)),
     "never taken": (BARRED, estimator(discount=0.0, support=0.01)),
+    # Of so few rows no columns are paired.
+    "never taken, few rows": (
+        BARRED[np.arange(300)],
+        estimator(discount=0.0, support=0.01),
+    ),
     "no support": (WALK, estimator(support=0.0)),
     "linear terms": (NAMES, estimator(linear_terms=True)),
     "laplacian": (WALK, estimator(kernel="laplacian")),

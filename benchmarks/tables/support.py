@@ -37,6 +37,7 @@ DOUBTS, MARGINS = (1.0, 0.5, 0.3, 0.2, 0.1), (0.0, 0.1, 0.2, 0.3)
 # first none is. Chosen by problems of many states whose loggers do not do everything
 # everywhere.
 EVIDENCE = 1e9, 4.0, 8.0, 16.0
+# Logs from each of two first seeds, of the problems kept apart.
 N_APART = 10
 CHOSEN_BY = "modules", "bandit, good", "CartPole", "tank", "line"
 

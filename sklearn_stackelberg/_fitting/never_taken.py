@@ -37,20 +37,28 @@ class NeverTaken:
     """Boxes of states in which an action is never taken, though it is beside them.
 
     Of each action a tree parts the rows that took it from the rest, by columns and by
-    sums and products of pairs of those that say most of what is done, by ``says``. A
-    leaf without it is such a box where it is unlikely that all who took it are in its
-    sibling, Eq. (87) of docs/game.md.
+    sums and products of pairs of those that say most of what is done. A leaf without it
+    is such a box where it is unlikely that all who took it are in its sibling, Eq. (87)
+    of docs/game.md.
     """
 
-    def __init__(self, columns: StateColumns, n_actions: int, says: Floats) -> None:
-        self.columns_, self.n_actions_, self.says = columns, n_actions, says
+    def __init__(self, columns: StateColumns, n_actions: int) -> None:
+        self.columns_, self.n_actions_ = columns, n_actions
 
     def fit(
-        self, states: Floats, codes: Index, weight: Floats, episode: NDArray[Any]
+        self,
+        states: Floats,
+        codes: Index,
+        weight: Floats,
+        episode: NDArray[Any],
+        says: Floats,
     ) -> NeverTaken | None:
-        """Of states (n, d) and codes, weights and episodes (n,); None: no such box."""
+        """Of states (n, d) and codes, weights and episodes (n,); None: no such box.
+
+        ``says`` is how much each column says of what is done, (d,).
+        """
         n_paired = _PAIRED * (len(states) >= _ROWS_OF_PAIRS)
-        paired = np.argsort(-self.says, kind="stable")[:n_paired]
+        paired = np.argsort(-says, kind="stable")[:n_paired]
         first, second = np.triu_indices(len(paired), 1)
         self.one_, self.other_ = paired[first], paired[second]
         unit = np.eye(states.shape[1])[:, None, :]
@@ -94,7 +102,10 @@ class NeverTaken:
         """Columns as trees see them, and sums and products of pairs of some, (n, ·)."""
         seen = self.columns_.transform(states).astype(np.float64)
         product = seen[:, self.one_] * seen[:, self.other_]
-        return np.hstack([seen, seen @ self.turned_, product]).astype(np.float32)
+        most = np.finfo(np.float32).max
+        # Products of columns that are numbers to a tree may be more than it can hold.
+        found = np.hstack([seen, seen @ self.turned_, product]).clip(-most, most)
+        return found.astype(np.float32)
 
 
 def _grown(

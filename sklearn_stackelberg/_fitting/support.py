@@ -143,13 +143,13 @@ class ActionSupport:
         self.forest_, self.codes_ = Forest(forest.estimators_), forest.classes_
         if candidates is None:
             # Candidates speak for their neighbours, which were taken all the same.
-            says = forest.feature_importances_
             some = fixed_sample(len(states), _BOX_ROWS)
-            self.never_ = NeverTaken(self.columns_, n_actions, says).fit(
+            self.never_ = NeverTaken(self.columns_, n_actions).fit(
                 states[some],
                 codes[some],
                 np.ones(len(some)) if weight is None else weight[some],
                 some if episode is None else episode[some],
+                forest.feature_importances_,
             )
         return self
 

@@ -15,12 +15,12 @@ def never_taken(states, codes, weight=None, episode=None, at=None):
     one, n_actions = np.ones(len(codes)), codes.max() + 1
     at = states if at is None else at
     columns = StateColumns("float32", standardise=True).fit(at)
-    says = np.ones(states.shape[1])
-    found = NeverTaken(columns, n_actions, says).fit(
+    found = NeverTaken(columns, n_actions).fit(
         states,
         codes,
         one if weight is None else weight,
         np.arange(len(codes)) if episode is None else episode,
+        np.ones(states.shape[1]),
     )
     if found is None:
         return np.zeros((len(at), n_actions), dtype=bool)
@@ -72,6 +72,16 @@ def test_what_is_barred_by_two_columns_together_is_found(rule):
     found = never_taken(states, codes)[:, 1]
     assert found[barred].mean() > 0.8
     assert found[~barred].mean() < 0.02
+
+
+def test_a_state_so_far_off_that_products_overflow_is_on_a_side():
+    states, codes, _ = barred_log(n=600)
+    columns = StateColumns("float32", standardise=True).fit(states)
+    one = np.ones(600)
+    found = NeverTaken(columns, 6).fit(states, codes, one, np.arange(600), np.ones(6))
+    assert found is not None
+    # Warnings are errors here.
+    assert not found(np.full((1, 6), 1e30)).all()
 
 
 def test_boxes_of_few_rows_do_not_reach_too_far():
