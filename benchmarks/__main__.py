@@ -47,6 +47,7 @@ TABLES = (
     "residual_features",
     "floors",
     "held_out",
+    "by_trees",
     "policy_column",
     "trees",
     "graphs",

@@ -181,6 +181,7 @@ def test_durations_of_one_are_none(make):
 
 @ignore_convergence
 @pytest.mark.filterwarnings("ignore:The importance weights:UserWarning")
+@pytest.mark.filterwarnings("ignore:Trees that solve:UserWarning")
 def test_durations_of_one_are_none_in_every_estimate():
     log = walk_log(180)
     log = changed(log, terminated=(log.step == 8) & (log.episode % 2 == 0))
@@ -211,6 +212,7 @@ def test_durations_of_one_are_none_in_every_estimate():
 
 @ignore_convergence
 @pytest.mark.filterwarnings("ignore:The importance weights:UserWarning")
+@pytest.mark.filterwarnings("ignore:Trees that solve:UserWarning")
 def test_the_unit_of_time_is_nothing_but_a_unit():
     log = walk_log(180)
     rng = np.random.default_rng(0)

@@ -164,7 +164,7 @@ ESTIMATES = {
     "coverage": coverage_report,
 }
 few = pytest.mark.filterwarnings(
-    "ignore:(The (importance weights|value rests)|.* are cut, not terminated)"
+    "ignore:(The (importance weights|value rests)|Trees that solve|.* are cut, not terminated)"
 )
 
 

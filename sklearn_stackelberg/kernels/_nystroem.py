@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from copy import copy
 
 import numpy as np
 from numpy.linalg import eigh
@@ -297,9 +298,28 @@ class LandmarkFeatures(KernelFeatures):
         self.linear_ = None
         # A kernel without a length scale is taken to be meant as it is.
         if self.linear_terms and record_of(self.kernel_).metric:
-            self.linear_ = LinearColumns(self.dtype).fit(states)
-            self.n_features_out_ += self.linear_.n_features_out_
+            self._add_linear_terms(states)
         return self
+
+    def with_linear_terms(self, states: Floats) -> LandmarkFeatures:
+        """The same landmarks, with a one and the standardised columns behind them.
+
+        Parameters
+        ----------
+        states : array of shape (n, d)
+            By which columns are standardised.
+
+        Returns
+        -------
+        LandmarkFeatures
+        """
+        found = copy(self)
+        found._add_linear_terms(states)
+        return found
+
+    def _add_linear_terms(self, states: Floats) -> None:
+        self.linear_ = LinearColumns(self.dtype).fit(states)
+        self.n_features_out_ += self.linear_.n_features_out_
 
     def keep_leading(self, n_features: int) -> None:
         """Drop directions of the kernel that hold least of it, if they hold little.
@@ -362,19 +382,21 @@ class LandmarkFeatures(KernelFeatures):
             out += self.linear_.project(states, landmark_weights[split:])
         return out
 
-    def similarity_to_itself(self, states: Floats) -> Floats:
+    def similarity_to_itself(self, states: Floats, *, local: bool = False) -> Floats:
         """k(s, s) / κ, which the features reach at the landmarks alone.
 
         Parameters
         ----------
         states : array of shape (n, d)
+        local : bool, default=False
+            Without the linear terms.
 
         Returns
         -------
         array of shape (n,)
         """
         itself = self._similarity(states)
-        if self.linear_ is not None:
+        if self.linear_ is not None and not local:
             itself += (self.linear_.transform(states) ** 2).sum(axis=1)
         return itself
 

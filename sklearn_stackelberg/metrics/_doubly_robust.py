@@ -20,6 +20,7 @@ from ._estimate import (
     summed,
 )
 from ._fitted_q import FittedQ, FittedQSystem, regressed_q
+from ._forest_q import disagreement
 from ._importance_weights import (
     episode_folds,
     propensities,
@@ -29,7 +30,7 @@ from ._importance_weights import (
     whole_episodes,
 )
 from ._prepare import evaluate
-from ._residual_check import hidden_state_notes
+from ._residual_check import few_rows_notes, hidden_state_notes
 from ._settings import QSettings, choose_system
 from ._thin_pairs import widened
 from ._unsupported import bias_bound
@@ -283,6 +284,7 @@ def doubly_robust_value(
             step_ratio = data.logged_probability / logger
         notes: tuple[str | Warning, ...] = ()
         left_out = None
+        trees_bound = 0.0
         system = choose_system(data, discount, settings)
         fit = cross_fit(system, fold, regressor, n_iterations)
         if ratios == "density":
@@ -292,7 +294,10 @@ def doubly_robust_value(
             if regressor is None:
                 whole = system.with_ridge(_SMALLER_RIDGE * system.ridge).solve()
                 psi, left_out = with_second_order(psi, whole), whole.contributions
-                notes = hidden_state_notes(whole)
+                trees = disagreement([system], value, psi)
+                trees_bound = trees.bound
+                notes = trees.notes + hidden_state_notes(whole)
+                notes += few_rows_notes(size, len(data))
             source, unit = "density ratios", "rows"
         else:
             value, psi, size = stepwise_estimate(
@@ -310,7 +315,7 @@ def doubly_robust_value(
             unit,
             contributions=psi,
             left_out=left_out,
-            bias_bound=bias_bound(system),
+            bias_bound=bias_bound(system) + trees_bound,
             limits=data.return_range(discount),
             notes=notes,
         )

@@ -12,9 +12,10 @@ from ..kernels._registry import KernelLike
 from ._data import EvaluationData
 from ._estimate import Figures, OffPolicyEstimate
 from ._fitted_q import bootstrap_regressed, regressed_q
+from ._forest_q import disagreement
 from ._holdout import fitted_q
 from ._prepare import evaluate
-from ._residual_check import hidden_state_notes
+from ._residual_check import few_rows_notes, hidden_state_notes
 from ._settings import QSettings
 from ._unsupported import bias_bound
 
@@ -158,6 +159,9 @@ def fitted_q_value(
         fit = fitted_q(data, discount, settings)
         value, error, by = fit.value, float("nan"), "none was requested"
         contributions = None
+        # What is not asked for need not be waited for.
+        bias = bias_bound(fit.system) if error_by else 0.0
+        notes: tuple[Warning, ...] = ()
         method = "Fitted-Q evaluation"
         # The closed form is fitted in any case, for its density ratios.
         if regressor is not None:
@@ -166,6 +170,9 @@ def fitted_q_value(
             method += f" by {type(regressor).__name__}"
         if error_by == "influence":
             error, contributions = fit.standard_error, fit.contributions
+            trees = disagreement([fit.system], value, contributions)
+            bias, notes = bias + trees.bound, trees.notes + hidden_state_notes(fit)
+            notes += few_rows_notes(fit.effective_sample_size, len(data))
             by = f"the influence function over {data.counted}, each left out once"
         elif error_by == "bootstrap":
             rng = check_random_state(random_state)
@@ -187,10 +194,9 @@ def fitted_q_value(
             method,
             by,
             contributions=contributions,
-            # What is not asked for need not be waited for.
-            bias_bound=bias_bound(fit.system) if error_by else 0.0,
+            bias_bound=bias,
             limits=fit.limits,
-            notes=hidden_state_notes(fit) if error_by == "influence" else (),
+            notes=notes,
         )
 
     return evaluate(

@@ -19,6 +19,7 @@ from ._doubly_robust import (
 )
 from ._estimate import freedom, spread
 from ._fitted_q import FittedQ, FittedQSystem
+from ._forest_q import disagreement
 from ._importance_weights import episode_folds
 from ._residual_check import hidden_state_notes
 from ._settings import QSettings, choose_system
@@ -127,13 +128,15 @@ def highest_lower_bound(
             candidate.systems.append(system)
             # Nothing learned here has seen the episodes that it is held against.
             candidate.found.take(held, fit_without(system, held))
-    return _highest(data, discount, candidates, level, lams)
+    held = [np.flatnonzero(fold == number) for number in np.unique(fold)]
+    return _highest(data, discount, candidates, held, level, lams)
 
 
 def _highest(
     data: EvaluationData,
     discount: float,
     candidates: list[_Candidate],
+    held: Sequence[Index],
     level: float,
     lams: Sequence[float],
 ) -> tuple[int, LowerBound]:
@@ -150,14 +153,18 @@ def _highest(
     best = int(np.argmax(estimates - quantile * errors))
     systems = candidates[best].systems
     fits = [system.solve() for system in systems]
+    unsupported = float(np.mean([bias_bound(system) for system in systems]))
+    trees = disagreement(systems, estimates[best], found[best][1], held)
+    # A bound from below minds what is too high alone.
+    too_high = trees.value < estimates[best]
     return best, LowerBound(
         float(estimates[best]),
         spread(with_second_order(found[best][1], fits[0])),
         spread_of_policies(fits),
         quantile,
-        float(np.mean([bias_bound(system) for system in systems])),
+        unsupported + (trees.bound if too_high else 0.0),
         lowest,
-        hidden_state_notes(fits[0]),
+        (trees.notes if too_high else ()) + hidden_state_notes(fits[0]),
         tuple(zip(lams, estimates.tolist(), errors.tolist(), strict=True)),
     )
 

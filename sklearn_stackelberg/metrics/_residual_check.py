@@ -123,6 +123,25 @@ class ResidualCheck(NamedTuple):
         return [HiddenStateWarning(text) for text in out]
 
 
+# Effective rows under which a value is warned of, or a twentieth of those of a short
+# log, which is known to say little.
+_FEWEST_EFFECTIVE = 10.0
+
+
+def few_rows_notes(effective_rows: float, n_rows: int) -> tuple[UserWarning, ...]:
+    """What an estimate by so many effective rows of so many is to warn of."""
+    if effective_rows >= min(_FEWEST_EFFECTIVE, 0.05 * n_rows):
+        return ()
+    text = (
+        f"The value rests on a handful of rows: an effective {effective_rows:.1f} of "
+        f"{n_rows:,}. The policy leads to where the log "
+        "has hardly any, and the standard error is too small. Evaluate a policy nearer "
+        "to what was logged (a larger lam or support), or log more. "
+        "[pitfalls: few-rows]"
+    )
+    return (UserWarning(text),)
+
+
 def hidden_state_notes(fit: FittedQ) -> tuple[HiddenStateWarning, ...]:
     """What an estimate by this Q is to warn of."""
     found = residual_check(fit)

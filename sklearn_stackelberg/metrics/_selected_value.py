@@ -19,6 +19,7 @@ from ._doubly_robust import (
 )
 from ._estimate import Limits, OffPolicyEstimate, interval, spread, within
 from ._fitted_q import FittedQSystem
+from ._forest_q import disagreement
 from ._lower_bound import spread_of_policies
 from ._prepare import names_of_pieces
 from ._residual_check import hidden_state_notes
@@ -130,6 +131,7 @@ def selected_value(
     # The policy of all rows is one more such policy, and differs from them as they do
     # from each other.
     error = float(np.hypot(spread(psi), spread_of_policies(fits)))
+    trees = disagreement(systems, value, psi, [part.rows for part in parts])
     limits = data.return_range(discount)
     value, error = within(value, error, limits)
     return SelectedValue(
@@ -142,11 +144,11 @@ def selected_value(
         error_method=f"the influence function over {data.counted}",
         confidence_level=level,
         contributions=psi,
-        bias_bound=float(np.mean(_bias_bounds(systems))),
+        bias_bound=float(np.mean(_bias_bounds(systems))) + trees.bound,
         pieces=names_of_pieces(data),
         limits=limits,
         n_candidates=n_candidates,
-        notes=hidden_state_notes(fits[0]),
+        notes=trees.notes + hidden_state_notes(fits[0]),
     )
 
 

@@ -16,7 +16,13 @@ from ..kernels._registry import KernelLike
 from ..kernels._state_action import StateActionFeatures
 from ._data import EvaluationData
 from ._fitted_q import FittedQSystem
-from ._self_check import PairFeatures, choose_features, least_share, states_are_alike
+from ._self_check import (
+    PairFeatures,
+    choose_features,
+    least_share,
+    linear_terms_help,
+    states_are_alike,
+)
 
 # Pairs of states and continuous actions need more landmarks than states alone. With as
 # many, 95 % intervals held the truth of a problem of two actions in 86 %.
@@ -68,6 +74,12 @@ def choose_system(
             assert isinstance(alike, LandmarkFeatures)
             if states_are_alike(few, discount, ridge, features, alike):
                 features = alike
+        elif (
+            auto
+            and isinstance(features, LandmarkFeatures)
+            and linear_terms_help(few, discount, ridge, features)
+        ):
+            features = features.with_linear_terms(few.state)
         return FittedQSystem.from_kernel(data, discount, features, ridge)
     n_components, bandwidth = settings.n_components, settings.bandwidth
     n_components = n_components and _LANDMARKS_OF_PAIRS * n_components

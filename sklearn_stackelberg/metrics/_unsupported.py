@@ -164,16 +164,19 @@ def support_counts(features: EvaluationFeatures) -> Floats:
 def _support_of_actions(features: DiscreteFeatures) -> Floats:
     """N_a(s) of discrete actions, (N, A), a Gram matrix of the states for each."""
     data, kernel_features = features.data, features.kernel_features
-    length = _length(kernel_features.similarity_to_itself(data.states))  # (N,)
+    size = kernel_features.projection_.shape[1]
+    # By the kernel alone: linear terms reach everywhere.
+    itself = kernel_features.similarity_to_itself(data.states, local=True)
+    length = _length(itself)  # (N,)
 
     def unit(index: Index) -> Floats:
-        return features.phi(index) / length[index, None]
+        return features.phi(index)[:, :size] / length[index, None]
 
     out = np.zeros((len(data.states), data.n_actions))
     for action in range(data.n_actions):
         mine = data.codes == action
         index, weight = data.state_index[mine], data.row_weight[mine]
-        gram = np.eye(kernel_features.n_features_out_)
+        gram = np.eye(size)
         for batch in batches(len(index)):
             rows = unit(index[batch])
             gram += (rows * weight[batch, None]).T @ rows

@@ -167,6 +167,7 @@ class Apart(Mixture):
 
 
 @pytest.mark.parametrize("kernel", ["auto", "rbf", "linear"])
+@pytest.mark.filterwarnings("ignore:The value rests on a handful:UserWarning")
 def test_candidates_are_nodes(kernel):
     candidates = np.linspace(-1, 1, 7)[:, None]
     log = linear_log()

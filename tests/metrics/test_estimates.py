@@ -416,6 +416,7 @@ def test_ratios_of_the_logger_are_even():
     assert_allclose(found.effective_sample_size, 90.0)
 
 
+@pytest.mark.filterwarnings("ignore:The value rests on a handful:UserWarning")
 def test_values_stay_where_the_rewards_allow():
     for seed in range(5):
         log = walk_log(n=40, seed=seed, offset=0.0)

@@ -157,6 +157,7 @@ def test_the_order_of_rows_is_nothing(policy, log):
     assert_allclose(value_of(policy, shuffled, discount=0.9), value, rtol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:The value rests on a handful:UserWarning")
 def test_what_follows_a_terminated_row_is_never_used(policy, log):
     next_state = log.next_state.copy()
     next_state[log.terminated] = np.nan
@@ -197,6 +198,7 @@ class Constant:
         return np.tile(self.probabilities, (len(states), 1))
 
 
+@pytest.mark.filterwarnings("ignore:The value rests on a handful:UserWarning")
 def test_a_log_may_lack_an_action_that_the_policy_hardly_takes(log):
     fewer = changed(log[log.action != 2])
     assert np.isfinite(value_of(Constant(0.5, 0.46, 0.04), fewer, discount=0.9))
@@ -233,6 +235,7 @@ def test_a_pipeline_is_a_policy(log):
     assert_allclose(value_of(Scaled(), log, discount=0.9), value, rtol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:The value rests on a handful:UserWarning")
 def test_two_calls_agree_on_more_states_than_landmarks(policy):
     log = walk_log(n=600, seed=2)
     before = np.random.get_state()[1].copy()  # noqa: NPY002
@@ -274,6 +277,7 @@ def test_whole_weights_are_repetitions(zeros):
     assert abs(found - value_of(policy, log, discount=0.9)) > 1e-2
 
 
+@pytest.mark.filterwarnings("ignore:The value rests on a handful:UserWarning")
 def test_rows_of_no_weight_are_not_there(policy, log):
     weight = np.random.default_rng(0).integers(2, size=90)
     found = value_of(policy, log, discount=0.9, sample_weight=weight)

@@ -166,6 +166,7 @@ def test_continuous_actions_beyond_the_logger_s_are_unsupported(policy, low, hig
     assert low <= share <= high
 
 
+@pytest.mark.filterwarnings("ignore:The value rests on a handful:UserWarning")
 def test_the_report_says_it_and_warns():
     log = bandit(400, 2, True)
     policy = Follow(lambda s: 0 * s[:, 0])
@@ -257,6 +258,7 @@ def test_candidates_that_states_share_have_the_same_column():
     assert_allclose(ContinuousFeatures(data, features).mean(np.arange(9)), shared)
 
 
+@pytest.mark.filterwarnings("ignore:Trees that solve:UserWarning")
 def test_values_are_not_drawn_down_where_a_policy_goes(monkeypatch):
     """A peak of which few rows are near, in six columns that hide it."""
 

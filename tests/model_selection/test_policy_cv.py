@@ -212,6 +212,7 @@ def test_it_finds_what_matters():
     assert low < 0.25 < high
 
 
+@pytest.mark.filterwarnings("ignore:The value rests on a handful:UserWarning")
 def test_the_best_estimator_is_the_fit_of_all_rows(fitted):
     alone = policy(**fitted.best_params_).fit(LOG)
     assert_allclose(fitted.predict_proba(STATES), alone.predict_proba(STATES))
