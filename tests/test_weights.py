@@ -164,7 +164,8 @@ ESTIMATES = {
     "coverage": coverage_report,
 }
 few = pytest.mark.filterwarnings(
-    "ignore:(The (importance weights|value rests)|Trees that solve|.* are cut, not terminated)"
+    "ignore:(The (importance weights|value rests)|Trees that solve|"
+    ".* are cut, not terminated)"
 )
 
 

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 from scipy.sparse import coo_array, csr_array
-from scipy.sparse.linalg import LinearOperator, bicgstab
+from scipy.sparse.linalg import LinearOperator, gmres
 from scipy.stats import norm
 from scipy.stats import t as student_t
 from sklearn.ensemble import ExtraTreesRegressor
@@ -36,7 +36,7 @@ _ROUNDING = 1e-9
 _FEWEST = 20
 
 # Of the equations of V, whose solution needs some 50 steps.
-_TOLERANCE, _STEPS = 1e-6, 500
+_TOLERANCE, _RESTART, _RESTARTS = 1e-6, 50, 20
 
 # Standard errors up to which a distance is nothing but chance, and from which on none
 # of it is. Where the log covers the policy it is 0.4 of them.
@@ -237,7 +237,10 @@ class ForestQ:
         if not self.converged:
             return right
         matrix = LinearOperator((len(right),) * 2, matvec=times, dtype=np.float64)
-        found, code = bicgstab(matrix, right, rtol=_TOLERANCE, maxiter=_STEPS)
+        # Of the transpose, bicgstab ends at once: its start is of few states.
+        found, code = gmres(
+            matrix, right, rtol=_TOLERANCE, restart=_RESTART, maxiter=_RESTARTS
+        )
         self.converged = code == 0 and bool(np.isfinite(found).all())
         return np.asarray(found)
 

@@ -1,0 +1,271 @@
+"""Values by trees, and how much of their distance to the closed form is no chance."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from _logs import (
+    changed,
+    dose_log,
+    estimator,
+    ignore_convergence,
+    walk_log,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose
+
+from sklearn_stackelberg import StackelbergPolicyEstimator, Transitions
+from sklearn_stackelberg.metrics import (
+    _forest_q,
+    doubly_robust_value,
+    fitted_q_value,
+)
+from sklearn_stackelberg.metrics._forest_q import ForestQ, beyond_chance, disagreement
+from sklearn_stackelberg.metrics._holdout import fitted_q
+from sklearn_stackelberg.metrics._prepare import prepare_evaluation
+from sklearn_stackelberg.metrics._self_check import linear_terms_help
+from sklearn_stackelberg.metrics._settings import QSettings, fit_features
+
+GAMMA = 0.9
+
+
+class Mixed:
+    """Takes each of three actions with a probability that the state moves."""
+
+    classes_ = np.array([0, 1, 2])
+
+    def predict_proba(self, states):
+        share = 1.0 / (1.0 + np.exp(-np.asarray(states)[:, 0]))
+        return np.column_stack([0.5 * share, 0.5 * share, 1.0 - share])
+
+
+class Even:
+    """Takes two of three actions, whatever the state."""
+
+    classes_ = np.array([0, 1, 2])
+
+    def predict_proba(self, states):
+        return np.tile([0.5, 0.5, 0.0], (len(states), 1))
+
+
+class Always:
+    classes_ = np.array([0, 1])
+
+    def predict_proba(self, states):
+        return np.tile([0.0, 1.0], (len(states), 1))
+
+
+def forest(log, policy=None, discount=GAMMA):
+    return ForestQ(prepare_evaluation(policy or Mixed(), log), discount)
+
+
+def ended(log):
+    """Half of the episodes are terminated."""
+    last = np.append(log.episode[1:] != log.episode[:-1], True)
+    return changed(log, terminated=last & (log.episode % 2 == 0))
+
+
+def endless(n):
+    return changed(walk_log(n), terminated=np.zeros(n))
+
+
+def lonely_policy():
+    """A policy that leads to where its log has few rows, and another such log."""
+    log = ended(walk_log(180))
+    return estimator(mirror_steps=2, max_iter=0).fit(log), log
+
+
+# ------------------------------------------------------------------- identities
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [lambda log: changed(log, terminated=np.zeros(200)), ended],
+    ids=["cut", "ended"],
+)
+def test_the_ratios_weigh_the_rewards_into_the_value(shape):
+    found = forest(shape(walk_log(200)))
+    assert_allclose(found.ratio @ found.data.reward, found.value, rtol=1e-4)
+    # As often as there are steps: flow in is flow out.
+    flow = found.ratio @ (1.0 - found.data.carried(GAMMA))
+    assert_allclose(flow, 1.0, rtol=1e-4)
+    assert (found.ratio >= -1e-6).all()
+
+
+def test_equal_rewards_are_worth_what_they_add_up_to():
+    log = endless(120)
+    assert_allclose(forest(changed(log, reward=np.full(120, 2.0))).value, 20.0)
+
+
+def test_it_solves_bellmans_equation_of_its_own_means():
+    found = forest(ended(walk_log(200)))
+    data = found.data
+    value = np.zeros(len(data.states))
+    value[found._places] = found._values
+    means = found._asked @ (found._leaves @ found.target)
+    assert_allclose(value[found._places], means, atol=1e-4 * np.ptp(data.reward))
+
+
+def test_states_far_apart_are_a_table():
+    rng = np.random.default_rng(0)
+    n, code = 2_000, np.array([0.0, 1.0, 10.0, 100.0])
+    state, after = rng.integers(4, size=(2, n))
+    action = rng.integers(2, size=n)
+    reward = state * action + rng.normal(size=n)
+    log = Transitions(code[state, None], action, reward, code[after, None])
+    policy = Always()
+    data = prepare_evaluation(policy, log)
+    exact = fitted_q(data, GAMMA, QSettings(ridge=1e-9))
+    assert exact.system.features.kernel_features.kernel_ == "delta"
+    assert_allclose(ForestQ(data, GAMMA).value, exact.value, rtol=1e-3)
+
+
+def test_contributions_are_by_leaving_out_to_first_order():
+    found = forest(ended(walk_log(300)))
+    psi = found.contributions
+    assert psi.shape == (found.data.n_pieces,)
+    first = found._initial_values
+    target = found.target - found._own @ (found._leaves @ found.target)
+    assert_allclose(
+        psi.sum(), found.ratio @ target, atol=1e-9 * (1 + np.abs(first).max())
+    )
+
+
+# ------------------------------------------------------------------ invariances
+
+
+def test_a_constant_on_rewards_and_their_unit_are_nothing():
+    log = endless(200)
+    plain = forest(log).value
+    assert_allclose(forest(changed(log, reward=log.reward + 7.0)).value, plain + 70.0)
+    assert_allclose(forest(changed(log, reward=1e6 * log.reward)).value, 1e6 * plain)
+
+
+def test_the_units_of_states_are_nothing():
+    log = walk_log(200)
+    scale, shift = np.array([1e6, 1e-3]), np.array([1e7, -1.0])
+    other = log.with_states(log.state * scale + shift, log.next_state * scale + shift)
+    found, expected = (forest(each, Even()).value for each in (other, log))
+    assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_a_weight_is_as_many_rows():
+    log = ended(walk_log(90))
+    again = log[np.tile(np.arange(90), 2)]
+    again = changed(again, episode=np.append(log.episode, 1_000 + log.episode))
+    twice = prepare_evaluation(Even(), log, sample_weight=np.full(90, 2.0))
+    found = ForestQ(twice, GAMMA).value
+    assert_allclose(forest(again, Even()).value, found, rtol=1e-6)
+    assert abs(forest(log, Even()).value - found) > 1e-3
+
+
+# ----------------------------------------------------------------- disagreement
+
+
+@given(st.floats(0, 1e6), st.floats(1e-6, 1e6), st.floats(1.0, 10.0))
+def test_more_distance_is_less_chance(distance, error, times):
+    found = beyond_chance(distance, error)
+    assert 0.0 <= found <= distance
+    assert beyond_chance(times * distance, error) >= found
+    if distance <= error:
+        assert found == 0.0
+    if distance >= 2.0 * error:
+        assert found == distance
+
+
+def test_no_error_says_nothing():
+    assert beyond_chance(1.0, float("nan")) == 0.0
+    assert beyond_chance(0.0, 0.0) == 0.0
+    assert beyond_chance(1.0, 0.0) == 1.0
+
+
+@ignore_convergence
+@pytest.mark.parametrize("metric", [fitted_q_value, doubly_robust_value])
+def test_an_interval_is_wider_by_what_trees_say(metric, monkeypatch):
+    policy, log = lonely_policy()
+    with pytest.warns(UserWarning, match="Trees that solve .*: trees-disagree"):
+        found = metric(policy, log, discount=GAMMA)
+    assert found.bias_bound > found.standard_error
+    monkeypatch.setattr(_forest_q, "beyond_chance", lambda *_: 0.0)
+    plain = metric(policy, log, discount=GAMMA)
+    assert (found.value, found.standard_error) == (plain.value, plain.standard_error)
+    reach = np.diff(found.confidence_interval) - np.diff(plain.confidence_interval)
+    assert_allclose(reach, 2.0 * (found.bias_bound - plain.bias_bound))
+
+
+@ignore_convergence
+def test_features_that_foretell_what_trees_say_are_believed(monkeypatch):
+    policy, log = lonely_policy()
+    fit = fitted_q(prepare_evaluation(policy, log), GAMMA)
+    given = [fit.system], fit.value, fit.contributions
+    assert disagreement(*given).bound > 0.0
+    monkeypatch.setattr(_forest_q, "_foretells_better", lambda *_: False)
+    found = disagreement(*given)
+    assert found.bound == 0.0
+    assert found.value != fit.value
+
+
+def test_what_has_no_value_by_trees_is_not_asked():
+    log = ended(walk_log(90))
+    fit = fitted_q(
+        prepare_evaluation(Even(), log[np.flatnonzero(log.episode < 4)]), GAMMA
+    )
+    few = disagreement([fit.system], fit.value, fit.contributions)
+    assert fit.data.n_pieces < 20
+    assert np.isnan(few.value)
+    assert few.bound == 0.0
+    whole = log.with_states(np.round(log.state), np.round(log.next_state))
+    fit = fitted_q(prepare_evaluation(Even(), whole), GAMMA)
+    if fit.system.features.kernel_features.kernel_ == "delta":
+        found = disagreement([fit.system], fit.value, fit.contributions)
+        assert np.isnan(found.value)
+
+
+def test_amounts_have_trees_of_states_and_amounts():
+    log = dose_log(200)
+    policy = StackelbergPolicyEstimator(discount=0.0, random_state=0).fit(log)
+    data = prepare_evaluation(policy, dose_log(200, seed=1))
+    found = ForestQ(data, 0.0)
+    assert found.logged.shape[1] == data.state.shape[1] + data.nodes.shape[2]
+    assert abs(found.value - fitted_q(data, 0.0).value) < 0.3 * np.ptp(data.reward)
+
+
+# ----------------------------------------------------------------- linear terms
+
+
+def line_log(seed, slope, n_episodes=150):
+    """Values go with a column whose ends a log seldom has."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for episode in range(n_episodes):
+        x = rng.standard_t(2, size=3)
+        for step in range(6):
+            action = int(rng.random() < 0.5)
+            after = x + np.array([0.3 * action, 0.0, 0.0]) + 0.1 * rng.normal(size=3)
+            reward = slope * x[0] + 0.1 * rng.normal()
+            rows.append((episode, step, x, action, reward, after))
+            x = after
+    episode, step, state, action, reward, after = map(np.array, zip(*rows, strict=True))
+    return Transitions(
+        state, action, reward, after, step == 5, episode=episode, step=step
+    )
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_linear_terms_are_for_values_that_are_linear(seed):
+    for slope, wanted in ((1.0, True), (0.0, False)):
+        data = prepare_evaluation(Always(), line_log(seed, slope)).by_steps(GAMMA)
+        features = fit_features(data, QSettings())
+        assert linear_terms_help(data, GAMMA, 0.03, features) is wanted
+
+
+def test_a_kernel_that_is_named_has_no_linear_terms():
+    data = prepare_evaluation(Always(), line_log(0, 1.0))
+    auto, named = (
+        fitted_q(data, GAMMA, QSettings(kernel)).system.features.kernel_features
+        for kernel in ("auto", "rbf")
+    )
+    assert auto.linear_ is not None
+    assert named.linear_ is None
+    assert auto.n_features_out_ == auto.projection_.shape[1] + 1 + data.states.shape[1]
