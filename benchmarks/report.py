@@ -36,8 +36,8 @@ class Rows:
             for line in self._path.read_text().splitlines():
                 row = json.loads(line)
                 self._rows[_key(row)] = row
-        else:
-            self._path.write_text("")
+        # A run that computes nothing, of a name that no problem has, empties nothing.
+        self._mode = "a" if resume else "w"
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return iter(self._rows.values())
@@ -49,8 +49,9 @@ class Rows:
         if _key(key) not in self._rows:
             row = {**{k: key.get(k) for k in KEY}, **compute()}
             self._rows[_key(row)] = row
-            with self._path.open("a") as file:
+            with self._path.open(self._mode) as file:
                 file.write(json.dumps(row) + "\n")
+            self._mode = "a"
         return self._rows[_key(key)]
 
     def publish(self, text: str) -> None:

@@ -212,9 +212,9 @@ class MethodComparison:
         marks = "".join(map(_mark, self.rows))
         if _DAGGER in marks:
             notes.append(
-                f"{_DAGGER} Takes actions that the log does not support: the bound of "
-                "this bias, which the interval includes, is larger than the standard "
-                "error."
+                f"{_DAGGER} Leads to where the log has few rows, or takes actions that "
+                "it does not support: the bound of this bias, which the interval "
+                "includes, is larger than the standard error."
             )
         if _DOUBLE in marks:
             notes.append(

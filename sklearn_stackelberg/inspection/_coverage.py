@@ -14,6 +14,7 @@ from .._validation import check_discount, check_rules, integer, non_negative
 from ..kernels._registry import KernelLike
 from ..metrics._data import EvaluationData
 from ..metrics._estimate import effective_size
+from ..metrics._forest_q import disagreement
 from ..metrics._holdout import fitted_q
 from ..metrics._prepare import prepare_evaluation
 from ..metrics._residual_check import ResidualCheck, residual_check
@@ -147,6 +148,7 @@ def coverage_report(
     # that the smooth ratios count twice adds twice: both are not accounted for.
     stops = data.weight * fit.ratio @ (1.0 - carried)
     share, (low, high) = unsupported_share(fit.system), data.return_range(discount)
+    trees = disagreement([fit.system], fit.value, fit.contributions)
     report = CoverageReport(
         value=fit.value,
         row=data.rows,
@@ -162,11 +164,12 @@ def coverage_report(
         share_unseen_logged=float(data.weight @ unseen[data.state_index]),
         share_followed=max(0.0, 1.0 - abs(1.0 - float(stops))),
         unsupported_share=share,
-        bias_bound=share * (high - low),
+        bias_bound=share * (high - low) + trees.bound,
         residuals=residual_check(fit),
         warnings=[],
     )
     found = [UserWarning(text) for text in coverage_warnings(report, limits)]
+    found += trees.notes
     if report.residuals is not None:
         found += report.residuals.warnings
     for warning in found:
@@ -267,8 +270,8 @@ class CoverageReport:
         not support where it is taken, from which on nothing is known.
     bias_bound : float
         That times the range of returns: how far the value may be off, as `metrics` add
-        it to their intervals. By trees of the logged actions, so that it need not go
-        with ``share_unseen``, which counts rows.
+        it to their intervals, with what trees say against the value. By trees of the
+        logged actions, so that it need not go with ``share_unseen``, which counts rows.
     residuals : ResidualCheck or None
         Whether what the fitted Q leaves of the Bellman equation, r + γ V(s') − Q(s, a)
         by the other episodes, still follows from the step (``step_share`` of its

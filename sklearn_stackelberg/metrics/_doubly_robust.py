@@ -243,8 +243,8 @@ def doubly_robust_value(
     Warns
     -----
     UserWarning
-        With ``ratios="importance"``, as in `importance_sampling_value`; else a
-        `HiddenStateWarning`, as in `fitted_q_value`.
+        With ``ratios="importance"``, as in `importance_sampling_value`; else as in
+        `fitted_q_value`, a `HiddenStateWarning`, too.
 
     References
     ----------

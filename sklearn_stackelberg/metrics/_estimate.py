@@ -82,7 +82,7 @@ class OffPolicyEstimate:
         bootstrap.
     bias_bound : float, default=0.0
         How far the value may be off, apart from chance, because the log does not
-        support what the policy does.
+        support what the policy does, or because trees make another value of its rows.
     pieces : ndarray of shape (E,), default=None
         Names of the pieces: the log's episodes, or numbers.
     limits : tuple (low, high), default=(-inf, inf)
@@ -369,7 +369,7 @@ class OffPolicyEstimate:
         if np.isfinite(self.standard_error):
             found = [f"{100 * self.confidence_level:g} % interval [{low}, {high}]"]
         if self.bias_bound > 0 and bias.strip("0.,"):
-            why = "because of actions that the log does not support"
+            why = "because the log has few rows, or none, of what the policy does"
             doubt = ": it rests on no data" if self.rests_on_no_data else ""
             found.append(f"up to {bias} of it {why}{doubt}")
         return found

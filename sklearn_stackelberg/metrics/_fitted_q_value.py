@@ -60,7 +60,9 @@ def fitted_q_value(
     where δ is what the w that is fitted without the episode leaves of the Bellman
     equation (in closed form, as in the jackknife of least squares), ω_i the density
     ratio that the dual of the same equations gives, and SE² = E/(E − 1) Σ_e (ψ_e − ψ̄)².
-    The bias of features that cannot follow Q is not in it.
+    The bias of features that cannot follow Q is not in it; trees, by which the same
+    equations are solved, say how far off the value may be by them, Eq. (88) of
+    docs/evaluation.md, and that is in the bias bound.
 
     Parameters
     ----------
@@ -87,6 +89,7 @@ def fitted_q_value(
         a value that breaks off better than ``"rbf"``; where there are at most
         ``n_components`` states and ten rows for each on average it is ``"delta"``
         (equal or not), unless a Laplacian one foretells held-out episodes far better.
+        Linear terms stand beside the Matérn kernel where these do.
         Of continuous actions, that of pairs (s, a): Laplacian or Matérn, with quadratic
         columns beside it, by what foretells held-out episodes best, and with one or
         three times the `ridge`, or as little as a hundredth of that: as little as the
@@ -136,6 +139,9 @@ def fitted_q_value(
     HiddenStateWarning
         If what Q leaves of the Bellman equation in other episodes still follows from
         the step or from the row before: see docs/evaluation.md.
+    UserWarning
+        If trees value the policy so differently that chance does not explain it, or if
+        a handful of rows carries the value.
 
     Examples
     --------

@@ -48,7 +48,7 @@ def test_text_and_marks(found):
     assert "1.234 ± 0.031 " in text
     assert "1.234 ± 0.031†" in text
     assert "1.234 ± 0.031‡" in text
-    assert "† Takes actions that the log does not support" in text
+    assert "† Leads to where the log has few rows, or takes actions that it" in text
     assert "‡ The same, and the bound is half" in text
     assert "20 episodes, 40 decisions, discount 0.9." in text
     assert "all of a column at once" in text

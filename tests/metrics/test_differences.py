@@ -298,7 +298,7 @@ def test_intervals_stay_inside_the_limits():
 
 
 def test_bias_is_shown_apart():
-    text = "up to 0.70 of it because of actions that the log does not support"
+    text = "up to 0.70 of it because the log has few rows, or none, of what the policy"
     shown = estimate_of(psi=np.eye(30)[0], bias_bound=0.7)
     for words in (str, with_error):
         assert text in words(shown)
