@@ -35,6 +35,9 @@ _ROUNDING = 1e-9
 # Pieces from which on trees are asked: of fewer, leaves are as wide as the log.
 _FEWEST = 20
 
+# More labels, each with trees of its own, would take longer than all else.
+_MOST_KINDS = 50
+
 # Of the equations of V, whose solution needs some 50 steps.
 _TOLERANCE, _RESTART, _RESTARTS = 1e-6, 50, 20
 
@@ -84,8 +87,8 @@ def disagreement(
     first = systems[0]
     kernel, data = first.features.kernel_features.kernel_, first.data
     none = Disagreement(float("nan"), 0.0)
-    if isinstance(kernel, str) and kernel == "delta":
-        # Of states that are equal or not there is nothing between the rows.
+    # Of states that are equal or not there is nothing between the rows.
+    if (isinstance(kernel, str) and kernel == "delta") or data.n_actions > _MOST_KINDS:
         return none
     parts = [np.arange(len(data))] if held is None else held
     if min(len(np.unique(data.pieces[rows])) for rows in parts) < _FEWEST:
@@ -191,7 +194,10 @@ class ForestQ:
         self._values = np.full(len(self._places), data.mean_return(discount))
         for _ in range(_ROUNDS):
             self._grow(self.target)
-            self._values = self._solved(self._step, self._mean(data.reward))
+            # What the log never holds is worth the mean reward at every step.
+            lost = 1.0 - np.asarray(self._asked.sum(axis=1))
+            start = self._mean(data.reward) + data.mean_return(discount) * lost
+            self._values = self._solved(self._step, start)
 
     @property
     def value(self) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from _logs import (
@@ -47,6 +49,13 @@ class Even:
 
     def predict_proba(self, states):
         return np.tile([0.5, 0.5, 0.0], (len(states), 1))
+
+
+class Only(Even):
+    """Takes the first of three actions."""
+
+    def predict_proba(self, states):
+        return np.tile([1.0, 0.0, 0.0], (len(states), 1))
 
 
 class Always:
@@ -96,6 +105,22 @@ def test_the_ratios_weigh_the_rewards_into_the_value(shape):
 def test_equal_rewards_are_worth_what_they_add_up_to():
     log = endless(120)
     assert_allclose(forest(changed(log, reward=np.full(120, 2.0))).value, 20.0)
+
+
+def test_what_is_never_logged_is_worth_the_mean_reward():
+    log = endless(120)
+    few = changed(log, action=np.zeros(120, dtype=int))
+
+    data = replace(
+        prepare_evaluation(Only(), few),
+        probabilities=np.tile([0.5, 0.5, 0.0], (len(forest(log).data.states), 1)),
+    )
+    mean = data.mean_return(GAMMA)
+    one = ForestQ(prepare_evaluation(Only(), few), GAMMA)
+    # V = (K (r + γ V') + mean) / 2, of the same trees.
+    found = ForestQ(data, GAMMA)
+    assert min(mean, one.value) - 1e-9 <= found.value <= max(mean, one.value) + 1e-9
+    assert abs(found.value) > 0.4 * abs(mean)
 
 
 def test_it_solves_bellmans_equation_of_its_own_means():
