@@ -1,7 +1,7 @@
 """Values of learned policies on other logs, and what trees say against them.
 
 What the problems of two halves and their logs 0 to 3 say was looked at while trees and
-linear terms were chosen; those of ``APART``, of `BARRED` loans and of the logs of the
+features of labels were chosen; those of ``APART``, of loans and of the logs of the
 trust problems from 500 on were not.
 """
 
@@ -35,7 +35,7 @@ LOOKED_AT = (
 )
 N_LOGS, N_TRUST, FIRST_TRUST = 4, 20, 500
 N_EPISODES, MOST_STEPS = 100, 1_000
-SETTINGS = "without either", "linear terms", "and trees"
+SETTINGS = "without either", "chosen features", "and trees"
 
 
 def run(
@@ -120,7 +120,7 @@ def _evaluated(policy: Any, log: Any, truth: float, problem: Any) -> dict[str, A
         "found": {
             name: {
                 "without either": found[name, False]["without"],
-                "linear terms": found[name, True]["without"],
+                "chosen features": found[name, True]["without"],
                 "and trees": found[name, True]["with"],
             }
             for name in METRICS
@@ -139,8 +139,8 @@ def _estimate(
         return bounds[-1]
 
     asked = f"{metric.__module__}.disagreement"
-    helps = "sklearn_stackelberg.metrics._settings.linear_terms_help"
-    switch = nullcontext() if linear else patch(helps, return_value=False)
+    suits = "sklearn_stackelberg.metrics._settings.features_that_suit"
+    switch = nullcontext() if linear else patch(suits, _smooth)
     with patch(asked, kept), switch, Quietly() as warned:
         estimate = metric(policy, log, discount=discount)
     by_trees = bounds[0].bound if bounds else 0.0
@@ -157,6 +157,10 @@ def _estimate(
 
     alone = replace(estimate, bias_bound=max(0.0, estimate.bias_bound - by_trees))
     return {"with": reach(estimate), "without": reach(alone)}
+
+
+def _smooth(data: Any, discount: float, ridge: float, smooth: Any, rough: Any) -> Any:
+    return smooth
 
 
 def table(rows: Rows) -> str:
@@ -179,8 +183,8 @@ def table(rows: Rows) -> str:
             for name in METRICS
         ]
         heads = [title, "policy", "metric", "logs"]
-        heads += ["intervals hold: without either, linear terms, and trees"]
-        heads += ["bias in errors, without and with linear terms"]
+        heads += ["intervals hold: without either, features chosen, and trees"]
+        heads += ["bias in errors, without and with the choice"]
         heads += ["half width over error, without and with trees", "warned"]
         if lines:
             parts.append(markdown(heads, lines))

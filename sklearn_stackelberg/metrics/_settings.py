@@ -19,8 +19,8 @@ from ._fitted_q import FittedQSystem
 from ._self_check import (
     PairFeatures,
     choose_features,
+    features_that_suit,
     least_share,
-    linear_terms_help,
     states_are_alike,
 )
 
@@ -74,12 +74,10 @@ def choose_system(
             assert isinstance(alike, LandmarkFeatures)
             if states_are_alike(few, discount, ridge, features, alike):
                 features = alike
-        elif (
-            auto
-            and isinstance(features, LandmarkFeatures)
-            and linear_terms_help(few, discount, ridge, features)
-        ):
-            features = features.with_linear_terms(few.state)
+        elif auto and isinstance(features, LandmarkFeatures):
+            rough = fit_features(few, replace(settings, kernel="laplacian"))
+            assert isinstance(rough, LandmarkFeatures)
+            features = features_that_suit(few, discount, ridge, features, rough)
         return FittedQSystem.from_kernel(data, discount, features, ridge)
     n_components, bandwidth = settings.n_components, settings.bandwidth
     n_components = n_components and _LANDMARKS_OF_PAIRS * n_components

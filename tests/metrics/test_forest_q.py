@@ -23,11 +23,15 @@ from sklearn_stackelberg.metrics import (
     doubly_robust_value,
     fitted_q_value,
 )
+from sklearn_stackelberg.metrics._fitted_q import FittedQSystem
 from sklearn_stackelberg.metrics._forest_q import ForestQ, beyond_chance, disagreement
 from sklearn_stackelberg.metrics._holdout import fitted_q
 from sklearn_stackelberg.metrics._prepare import prepare_evaluation
-from sklearn_stackelberg.metrics._self_check import linear_terms_help
-from sklearn_stackelberg.metrics._settings import QSettings, fit_features
+from sklearn_stackelberg.metrics._settings import (
+    QSettings,
+    choose_system,
+    fit_features,
+)
 
 GAMMA = 0.9
 
@@ -281,8 +285,8 @@ def line_log(seed, slope, n_episodes=150):
 def test_linear_terms_are_for_values_that_are_linear(seed):
     for slope, wanted in ((1.0, True), (0.0, False)):
         data = prepare_evaluation(Always(), line_log(seed, slope)).by_steps(GAMMA)
-        features = fit_features(data, QSettings())
-        assert linear_terms_help(data, GAMMA, 0.03, features) is wanted
+        features = choose_system(data, GAMMA, QSettings()).features.kernel_features
+        assert (features.linear_ is not None) is wanted
 
 
 def test_a_kernel_that_is_named_has_no_linear_terms():
@@ -294,3 +298,34 @@ def test_a_kernel_that_is_named_has_no_linear_terms():
     assert auto.linear_ is not None
     assert named.linear_ is None
     assert auto.n_features_out_ == auto.projection_.shape[1] + 1 + data.states.shape[1]
+
+
+def step_log(seed, n=400):
+    """Two actions, of which one is right, by steps of two columns."""
+    rng = np.random.default_rng(seed)
+    x, action = rng.uniform(size=(n, 2)), rng.integers(2, size=n)
+    right = (x[:, 0] > 0.6) & (x[:, 1] < 0.7)
+    reward = (action == right) + 0.2 * rng.normal(size=n)
+    return Transitions(x, action, reward, x, np.ones(n))
+
+
+class Right:
+    classes_ = np.array([0, 1])
+
+    def predict_proba(self, states):
+        x = np.asarray(states)
+        return np.eye(2)[((x[:, 0] > 0.6) & (x[:, 1] < 0.7)).astype(int)]
+
+
+def test_steps_have_a_rough_kernel_which_holds_their_value():
+    off = {"auto": [], "smooth": []}
+    for seed in range(8):
+        data = prepare_evaluation(Right(), step_log(seed))
+        chosen = choose_system(data, 0.0, QSettings())
+        assert chosen.features.kernel_features.kernel_ == "laplacian"
+        smooth = FittedQSystem.from_kernel(
+            data, 0.0, fit_features(data, QSettings()), 0.03
+        )
+        for name, fit in (("auto", chosen.solve()), ("smooth", smooth.solve())):
+            off[name].append((fit.value - 1.0) / fit.standard_error)
+    assert abs(np.mean(off["auto"])) < 0.6 * abs(np.mean(off["smooth"]))
