@@ -47,7 +47,7 @@ TABLES = (
     "residual_features",
     "floors",
     "held_out",
-    "by_trees",
+    "learned_values",
     "policy_column",
     "trees",
     "graphs",

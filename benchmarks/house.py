@@ -229,7 +229,7 @@ def figures(package: Path = PACKAGE) -> list[Figure]:
     n_lines = sum(len(source.text.splitlines()) for source in sources.values())
     reasons = sum(source.reasons for source in sources.values())
     return [
-        Figure("files", len(sources), 189),
+        Figure("files", len(sources), 190),
         Figure(
             "circles of imports",
             len(round_trips),
@@ -245,7 +245,7 @@ def figures(package: Path = PACKAGE) -> list[Figure]:
         Figure(
             "longest chain of imports",
             len(chain) - 1 if chain else float("inf"),
-            16,
+            17,
             where=[" > ".join(chain)],
         ),
         Figure(
@@ -257,7 +257,7 @@ def figures(package: Path = PACKAGE) -> list[Figure]:
         Figure("bare Any, % of annotations", 100.0 * len(bare) / len(annotations), 3),
         # Two of five are docstrings, comments or empty. Blocks, and pictures of what
         # policies do and are worth, came last.
-        Figure("lines", n_lines, 40_300),
+        Figure("lines", n_lines, 40_500),
         Figure("words of the old private language", len(words), 0, where=words),
     ]
 

@@ -515,6 +515,7 @@ REPORTED = dict(
 )
 
 
+@pytest.mark.filterwarnings("ignore:The value rests on a handful:UserWarning")
 @pytest.mark.usefixtures("full_fits")  # other processes have no others
 @pytest.mark.parametrize(("name", "scored"), [("log", REPORTED), ("table", {})])
 def test_grid_search_in_two_processes(name, scored):

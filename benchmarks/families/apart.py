@@ -1,4 +1,4 @@
-"""Control problems that nothing was chosen by, whose actions are labels."""
+"""Problems that nothing was chosen by, whose actions are labels."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.continuous_problems import swing_up
 from benchmarks.families.environments import Environment, _land
-from benchmarks.families.problem import Array
+from benchmarks.families.problem import Array, Simulated, draw
 
 TORQUES = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
 
@@ -59,7 +60,41 @@ def _spin(observation: Any, rng: np.random.Generator) -> int:
     return 2 if observation[5] > 0.0 else 0
 
 
+class Thresholds(Simulated):
+    """Three treatments, of which thresholds of two of four columns say which is right.
+
+    The logger goes by the first column, gradually.
+    """
+
+    name, discount = "thresholds of two columns", 0.0
+    n_episodes, value_episodes = 800, 100_000
+
+    def start(self, rng: np.random.Generator, n: int) -> Array:
+        return np.column_stack([rng.normal(size=(n, 3)), rng.uniform(20.0, 80.0, n)])
+
+    def right(self, state: Array) -> NDArray[np.intp]:
+        """The treatment that works."""
+        return np.where(state[:, 3] > 60.0, 2, (state[:, 0] > 0.3).astype(int))
+
+    def step(
+        self, rng: np.random.Generator, state: Array, action: NDArray[Any]
+    ) -> tuple[Array, Array, NDArray[np.bool_]]:
+        works = 0.8 * (action.astype(int) == self.right(state))
+        reward = works + 0.2 * state[:, 1] + rng.normal(0.0, 0.5, len(state))
+        return state, reward, np.ones(len(state), dtype=bool)
+
+    def behave(self, state: Array, rng: np.random.Generator) -> NDArray[Any]:
+        weights = np.exp(
+            np.column_stack([-state[:, 0], state[:, 0], 0.0 * state[:, 0]])
+        )
+        return draw(rng, weights)
+
+    def best(self, state: Array, rng: np.random.Generator) -> NDArray[Any]:
+        return self.right(state)
+
+
 APART = (
+    Thresholds(),
     Environment("Pendulum, five torques", FiveTorques(), 10_000, _any_torque, _near),
     Environment("LunarLander, 70 % random", "LunarLander-v3", 15_000, _clumsier, _land),
     Environment("CartPole, 80 % random", "CartPole-v1", 5_000, _shaky, _lean),

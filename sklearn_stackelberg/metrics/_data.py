@@ -23,6 +23,9 @@ from ..transitions._weights import EqualEpisodes, equal_episodes
 BATCH_ROWS = 4096
 
 
+# Entries of the Gram matrix of nodes that are held at once: 32 MiB.
+_GRAM_ENTRIES = 2**22
+
 # Rows that one trajectory is cut into blocks from: fewer make no ten blocks of some
 # length, whose spread would say anything.
 FEWEST_ROWS = 50
@@ -322,3 +325,7 @@ def time_blocks(log: Log, n_blocks: Callable[[int], int]) -> Index:
 def as_numbers(action: NDArray[Any]) -> Floats:
     """Logged actions as (n, p) floats."""
     return np.asarray(action, dtype=np.float64).reshape(len(action), -1)
+
+
+def rows_at_once(data: EvaluationData, width: int) -> int:
+    return max(1, _GRAM_ENTRIES // (width * data.n_actions))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,8 @@ from sklearn.utils import gen_batches
 from .._problem.rows import FeatureRows, feature_rows
 from .._stored_rows import folder_of
 from .._typing import Floats, Index
-from ._data import EvaluationData, batches
+from ._data import EvaluationData, batches, rows_at_once
+from ._policy_columns import PolicyColumn, policy_columns
 
 RowsLike = Index | slice
 
@@ -23,10 +23,6 @@ SMALL_SIZE = 500
 
 # Rows whose features times probabilities stay in a processor's cache.
 _CACHED_ROWS = 512
-
-# Entries of the Gram matrix of nodes that are held at once: 32 MiB.
-_GRAM_ENTRIES = 2**22
-
 
 # Fitted `LandmarkFeatures`, whose ``transform`` is of states, or
 # `StateActionFeatures`, whose is of states and actions.
@@ -117,7 +113,7 @@ def evaluation_features(
 
 
 def spanned_features(
-    data: EvaluationData, kernel_features: FeatureMap
+    data: EvaluationData, kernel_features: FeatureMap, with_policy: bool = False
 ) -> EvaluationFeatures:
     """The same, but for directions that no row of the log has, where those are many.
 
@@ -127,27 +123,40 @@ def spanned_features(
     if data.is_continuous:
         return ContinuousFeatures(data, kernel_features)
     if max(len(data), SMALL_SIZE) >= data.n_actions * kernel_features.n_features_out_:
-        return DiscreteFeatures(data, kernel_features)
-    return SpannedFeatures(data, kernel_features)
+        return DiscreteFeatures(data, kernel_features, None, with_policy)
+    return SpannedFeatures(data, kernel_features, None, with_policy)
 
 
 class DiscreteFeatures(EvaluationFeatures):
-    """z = e_a ⊗ φ(s): one copy of the states' features, ``phi``, for each action."""
+    """z = e_a ⊗ φ(s): one copy of the states' features, ``phi``, for each action.
+
+    ``with_policy`` puts the policy's own probabilities behind those of the kernel.
+    Where a policy changes what it does Q has a step, at which smooth features take from
+    what it does for what it does not; a column for it has none.
+    """
 
     def __init__(
         self,
         data: EvaluationData,
         kernel_features: FeatureMap,
         phi: FeatureRows | None = None,
+        with_policy: bool = False,
     ) -> None:
         m = kernel_features.n_features_out_
+        self.with_policy = with_policy
+        # Eq. (89) of docs/evaluation.md.
+        self._columns = policy_columns(data) if with_policy else None
+        width = m + (0 if self._columns is None else self._columns.shape[1])
         # Eq. (11) of docs/game.md: φ(s, a) = e_a ⊗ φ(s), so that w has a w_a by action.
-        super().__init__(data, kernel_features, (data.n_actions, m))
+        super().__init__(data, kernel_features, (data.n_actions, width))
         self._phi = phi or _table(data, kernel_features.transform, data.states, m)
 
     def phi(self, index: Index) -> Floats:
-        """φ of states, (k, m)."""
-        return self._phi(index).numpy()
+        """φ of states, (k, m), and the policy's columns behind them."""
+        phi = self._phi(index).numpy()
+        if self._columns is None:
+            return phi
+        return np.hstack([phi, self._columns[index]])
 
     def logged(self, rows: RowsLike) -> Floats:
         return self._add_logged(rows, np.zeros((len(self.data.codes[rows]), self.size)))
@@ -212,7 +221,7 @@ class DiscreteFeatures(EvaluationFeatures):
         return (q * data.probabilities).sum(axis=1), q[data.state_index, data.codes]
 
     def of(self, data: EvaluationData) -> DiscreteFeatures:
-        return DiscreteFeatures(data, self.kernel_features, self._phi)
+        return DiscreteFeatures(data, self.kernel_features, self._phi, self.with_policy)
 
     def _own(self, rows: RowsLike) -> tuple[Floats, Index]:
         return self.phi(self.data.state_index[rows]), self.data.codes[rows]
@@ -244,10 +253,11 @@ class SpannedFeatures(DiscreteFeatures):
         data: EvaluationData,
         kernel_features: FeatureMap,
         phi: FeatureRows | None = None,
+        with_policy: bool = False,
         basis: Floats | None = None,
         owner: Index | None = None,
     ) -> None:
-        super().__init__(data, kernel_features, phi)
+        super().__init__(data, kernel_features, phi, with_policy)
         if basis is None or owner is None:
             basis, owner = self._spans()
         self.basis, self.owner, self.shape = basis, owner, (len(owner),)
@@ -285,52 +295,11 @@ class SpannedFeatures(DiscreteFeatures):
         return self._values_of(full, anchor, limits)
 
     def of(self, data: EvaluationData) -> SpannedFeatures:
-        owner = self.owner
-        return SpannedFeatures(data, self.kernel_features, self._phi, self.basis, owner)
-
-
-class PolicyColumn:
-    """u(s, a) = Σ_j π_j(s) K(a − a_j(s)), how likely a policy acts near a pair.
-
-    Without it a Q that is drawn to the mean where rows are few is drawn down just where
-    a learned policy goes: of doses by 1.3 standard errors. With it, Eq. (85) of
-    docs/evaluation.md, rows near the policy's actions outvote the others.
-    """
-
-    def __init__(self, data: EvaluationData, kernel_features: FeatureMap) -> None:
-        self.data, self.scale = data, kernel_features.action_scale_
-        self.reach = kernel_features.policy_reach(data.total)
-        # Candidates are the same in all states: their distances are taken once.
-        self._nodes = data.nodes[:1] if data.has_shared_nodes else data.nodes
-
-    @cached_property
-    def logged(self) -> Floats:
-        """Of the logged pairs, by the place of the state, (N,)."""
-        data = self.data
-        action = np.zeros((len(data.states), 1, data.nodes.shape[2]))
-        action[data.state_index, 0] = data.actions
-        return self._weighted(action, np.ones((len(action), 1)))
-
-    @cached_property
-    def mean(self) -> Floats:
-        """Σ_i π_i(s) u(s, a_i(s)) of all states, (N,)."""
-        return self._weighted(self._nodes, self.data.probabilities)
-
-    def _weighted(self, actions: Floats, weights: Floats) -> Floats:
-        """Σ_i weights_i u(s, a_i) of J actions in each state, (N,)."""
-        out, width = np.empty(len(weights)), actions[0].size
-        for some in gen_batches(len(out), _rows_at_once(self.data, width)):
-            left, right = (
-                self.scale.transform(part if len(part) == 1 else part[some])
-                for part in (actions, self._nodes)
-            )
-            off = (left[:, :, None] - right[:, None]) / self.reach
-            # Flat around 0: a Gaussian K averages 2 ** -½ where it is 1, and Q came out
-            # as much too high as it had been too low.
-            near = np.exp(-0.5 * (off**2).sum(axis=3) ** 4)  # (k or 1, J, S)
-            u = (near @ self.data.probabilities[some, :, None])[:, :, 0]
-            out[some] = (weights[some] * u).sum(axis=1)
-        return out
+        given = data, self.kernel_features, self._phi, self.with_policy
+        # With columns of another policy the logged features have another span.
+        if self.with_policy and data.probabilities is not self.data.probabilities:
+            return SpannedFeatures(*given)
+        return SpannedFeatures(*given, self.basis, self.owner)
 
 
 class ContinuousFeatures(EvaluationFeatures):
@@ -400,7 +369,7 @@ class ContinuousFeatures(EvaluationFeatures):
         data, features = self.data, self.kernel_features
         landmarks = len(features.landmarks_)
         out = np.empty((len(index), landmarks))
-        for batch in gen_batches(len(index), _rows_at_once(data, landmarks)):
+        for batch in gen_batches(len(index), rows_at_once(data, landmarks)):
             some = index[batch]
             weights, states = data.probabilities[some], data.states[some]
             if not features.is_product:
@@ -432,7 +401,7 @@ def node_batches(
 
     ``width`` is how many numbers are made of each pair.
     """
-    for batch in gen_batches(len(data.states), _rows_at_once(data, width)):
+    for batch in gen_batches(len(data.states), rows_at_once(data, width)):
         yield batch, *_flat(data.states[batch], data.nodes[batch])
 
 
@@ -444,7 +413,3 @@ def _weighted(weights: Floats, gram: Floats) -> Floats:
 def _flat(states: Floats, nodes: Floats) -> tuple[Floats, Floats]:
     each = np.repeat(states, nodes.shape[1], axis=0)
     return each, nodes.reshape(len(each), -1)
-
-
-def _rows_at_once(data: EvaluationData, width: int) -> int:
-    return max(1, _GRAM_ENTRIES // (width * data.n_actions))

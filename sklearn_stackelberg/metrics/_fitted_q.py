@@ -60,11 +60,12 @@ class FittedQSystem:
         discount: float,
         kernel_features: FeatureMap,
         ridge: float,
+        with_policy: bool = False,
     ) -> FittedQSystem:
         """In landmark features, for what is read off the same log."""
         copies = 1 if data.is_continuous else data.n_actions
         check_table_size(copies, kernel_features.n_features_out_, len(data))
-        features = spanned_features(data, kernel_features)
+        features = spanned_features(data, kernel_features, with_policy)
         return cls(data, discount, features, ridge)
 
     def on(self, data: EvaluationData) -> FittedQSystem:

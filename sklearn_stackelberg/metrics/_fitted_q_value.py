@@ -89,7 +89,9 @@ def fitted_q_value(
         a value that breaks off better than ``"rbf"``; where there are at most
         ``n_components`` states and ten rows for each on average it is ``"delta"``
         (equal or not), unless a Laplacian one foretells held-out episodes far better.
-        Linear terms stand beside the Matérn kernel where these do.
+        Else the policy's probabilities stand beside the kernel's features, Eq. (89) of
+        docs/evaluation.md; and linear terms, or a Laplacian kernel in its place, where
+        these foretell better.
         Of continuous actions, that of pairs (s, a): Laplacian or Matérn, with quadratic
         columns beside it, by what foretells held-out episodes best, and with one or
         three times the `ridge`, or as little as a hundredth of that: as little as the

@@ -64,21 +64,18 @@ def choose_system(
     few, ridge = data.joined, settings.ridge
     auto = isinstance(settings.kernel, str) and settings.kernel == "auto"
     if not (auto and data.is_continuous):
-        features = fit_features(few, settings)
-        is_delta = isinstance(features.kernel_, str) and features.kernel_ == "delta"
-        if auto and is_delta and isinstance(features, LandmarkFeatures):
+        features, with_policy = fit_features(few, settings), False
+        if auto and isinstance(features, LandmarkFeatures):
+            with_policy = not _is_delta(features)
             # Values break off where finite states do: of two queues intervals held the
             # truth in 85 % with the Matérn kernel of `fit_features`.
-            rough = replace(settings, kernel="laplacian")
-            alike = fit_features(few, rough)
-            assert isinstance(alike, LandmarkFeatures)
-            if states_are_alike(few, discount, ridge, features, alike):
-                features = alike
-        elif auto and isinstance(features, LandmarkFeatures):
             rough = fit_features(few, replace(settings, kernel="laplacian"))
             assert isinstance(rough, LandmarkFeatures)
-            features = features_that_suit(few, discount, ridge, features, rough)
-        return FittedQSystem.from_kernel(data, discount, features, ridge)
+            if with_policy:
+                features = features_that_suit(few, discount, ridge, features, rough)
+            elif states_are_alike(few, discount, ridge, features, rough):
+                features = rough
+        return FittedQSystem.from_kernel(data, discount, features, ridge, with_policy)
     n_components, bandwidth = settings.n_components, settings.bandwidth
     n_components = n_components and _LANDMARKS_OF_PAIRS * n_components
     chosen = choose_features(few, discount, ridge, bandwidth, n_components)
@@ -93,6 +90,10 @@ def choose_system(
     if few is data:
         return system.with_ridge(ridge)
     return FittedQSystem.from_kernel(data, discount, pairs, ridge)
+
+
+def _is_delta(features: LandmarkFeatures) -> bool:
+    return isinstance(features.kernel_, str) and features.kernel_ == "delta"
 
 
 def fit_features(

@@ -29,7 +29,6 @@ from sklearn_stackelberg.metrics import (
     fitted_q_value,
     importance_sampling_value,
 )
-from sklearn_stackelberg.metrics import _features as features
 from sklearn_stackelberg.metrics._holdout import fit_holdout_evaluator, fitted_q
 from sklearn_stackelberg.metrics._prepare import prepare_evaluation
 from sklearn_stackelberg.metrics._settings import QSettings
@@ -228,7 +227,7 @@ def test_nodes_are_looked_at_some_at_a_time(kernel, monkeypatch):
             return out
 
         monkeypatch.setattr(StateActionFeatures, name, spy)
-    monkeypatch.setattr(features, "_GRAM_ENTRIES", 10_000)
+    monkeypatch.setattr(_data, "_GRAM_ENTRIES", 10_000)
     monkeypatch.setattr("sklearn_stackelberg._problem.rows.TABLE_BYTES", 0)
     monkeypatch.setattr(_data, "BATCH_ROWS", 50)
     assert_allclose(values(PLANE, log, kernel=kernel), expected)

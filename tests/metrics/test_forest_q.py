@@ -18,11 +18,13 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 from sklearn_stackelberg import StackelbergPolicyEstimator, Transitions
+from sklearn_stackelberg.kernels._nystroem import LandmarkFeatures
 from sklearn_stackelberg.metrics import (
     _forest_q,
     doubly_robust_value,
     fitted_q_value,
 )
+from sklearn_stackelberg.metrics._features import SpannedFeatures
 from sklearn_stackelberg.metrics._fitted_q import FittedQSystem
 from sklearn_stackelberg.metrics._forest_q import ForestQ, beyond_chance, disagreement
 from sklearn_stackelberg.metrics._holdout import fitted_q
@@ -30,7 +32,6 @@ from sklearn_stackelberg.metrics._prepare import prepare_evaluation
 from sklearn_stackelberg.metrics._settings import (
     QSettings,
     choose_system,
-    fit_features,
 )
 
 GAMMA = 0.9
@@ -219,8 +220,10 @@ def test_an_interval_is_wider_by_what_trees_say(metric, monkeypatch):
     monkeypatch.setattr(_forest_q, "beyond_chance", lambda *_: 0.0)
     plain = metric(policy, log, discount=GAMMA)
     assert (found.value, found.standard_error) == (plain.value, plain.standard_error)
-    reach = np.diff(found.confidence_interval) - np.diff(plain.confidence_interval)
-    assert_allclose(reach, 2.0 * (found.bias_bound - plain.bias_bound))
+    more = found.bias_bound - plain.bias_bound
+    (low, high), (lower, upper) = plain.confidence_interval, found.limits
+    expected = max(low - more, lower), min(high + more, upper)
+    assert_allclose(found.confidence_interval, expected)
 
 
 @ignore_convergence
@@ -317,15 +320,55 @@ class Right:
         return np.eye(2)[((x[:, 0] > 0.6) & (x[:, 1] < 0.7)).astype(int)]
 
 
-def test_steps_have_a_rough_kernel_which_holds_their_value():
-    off = {"auto": [], "smooth": []}
+def test_steps_of_a_policy_have_columns_of_their_own():
+    off = {"with": [], "without": []}
     for seed in range(8):
         data = prepare_evaluation(Right(), step_log(seed))
         chosen = choose_system(data, 0.0, QSettings())
-        assert chosen.features.kernel_features.kernel_ == "laplacian"
-        smooth = FittedQSystem.from_kernel(
-            data, 0.0, fit_features(data, QSettings()), 0.03
-        )
-        for name, fit in (("auto", chosen.solve()), ("smooth", smooth.solve())):
+        kernel = chosen.features.kernel_features
+        assert chosen.features.phi(np.arange(3)).shape[1] == kernel.n_features_out_ + 2
+        plain = FittedQSystem.from_kernel(data, 0.0, kernel, 0.03)
+        for name, fit in (("with", chosen.solve()), ("without", plain.solve())):
             off[name].append((fit.value - 1.0) / fit.standard_error)
-    assert abs(np.mean(off["auto"])) < 0.6 * abs(np.mean(off["smooth"]))
+    assert np.mean(off["without"]) < -1.5
+    assert abs(np.mean(off["with"])) < 0.8
+
+
+def test_a_kernel_is_rough_where_values_break_off():
+    rng = np.random.default_rng(0)
+    x, action = rng.uniform(size=(2_500, 2)), rng.integers(2, size=2_500)
+    right = (x[:, 0] > 0.6) & (x[:, 1] < 0.7)
+    reward = (action == right) + 0.2 * rng.normal(size=2_500)
+    data = prepare_evaluation(
+        Right(), Transitions(x, action, reward, x, np.ones(2_500))
+    )
+    chosen = choose_system(data, 0.0, QSettings())
+    assert chosen.features.kernel_features.kernel_ == "laplacian"
+
+
+@pytest.mark.parametrize("n", [300, 900], ids=["spanned", "whole"])
+def test_another_policy_has_columns_of_its_own(n):
+    data = prepare_evaluation(Right(), step_log(0, n))
+    features = LandmarkFeatures("laplacian", n_components=300, random_state=0).fit(
+        data.state
+    )
+    system = FittedQSystem.from_kernel(data, 0.0, features, 0.03, with_policy=True)
+    assert isinstance(system.features, SpannedFeatures) is (n == 300)
+    other = prepare_evaluation(Left(), data.log)
+    moved = system.on(other).solve()
+    afresh = FittedQSystem.from_kernel(other, 0.0, features, 0.03, with_policy=True)
+    assert_allclose(moved.value, afresh.solve().value, rtol=1e-8)
+    part = system.part(np.arange(0, n, 2))
+    assert (
+        part.features.phi(np.arange(3)).shape == system.features.phi(np.arange(3)).shape
+    )
+    # A policy that does the same everywhere has none.
+    same = prepare_evaluation(Always(), data.log)
+    assert system.on(same).features.phi(np.arange(3)).shape[1] == (
+        features.n_features_out_
+    )
+
+
+class Left(Right):
+    def predict_proba(self, states):
+        return np.eye(2)[(np.asarray(states)[:, 0] < 0.5).astype(int)]

@@ -115,6 +115,7 @@ def fitted():
 
 
 @pytest.mark.parametrize("estimate", [fitted_q_value, doubly_robust_value])
+@pytest.mark.filterwarnings("ignore:The value rests on a handful:UserWarning")
 def test_estimates_are_those_of_all_directions(monkeypatch, fitted, estimate):
     policy, log = fitted
     settings = {"discount": 0.9, "n_components": 20}

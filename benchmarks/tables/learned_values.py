@@ -1,13 +1,14 @@
-"""Values of learned policies on other logs, and what trees say against them.
+"""Values of policies on other logs: the policy's columns, the kernel, and trees.
 
-What the problems of two halves and their logs 0 to 3 say was looked at while trees and
-features of labels were chosen; those of ``APART``, of loans and of the logs of the
-trust problems from 500 on were not.
+What the problems of two halves and their logs 0 to 3 say was looked at while these were
+chosen; what those of ``APART``, of loans, and of the trust problems' logs from 500 on
+say was not.
 """
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
@@ -28,6 +29,7 @@ from benchmarks.tables.held_out import KNOWN, LEARNED, METRICS, halves
 from benchmarks.trust import PROBLEMS
 from benchmarks.trust.statistics import Quietly, each_log, named
 from sklearn_stackelberg.metrics import _forest_q
+from sklearn_stackelberg.metrics._features import spanned_features
 
 LOOKED_AT = (
     *("LunarLander", "CartPole 60", "CartPole medium", "Acrobot", "modules"),
@@ -35,7 +37,7 @@ LOOKED_AT = (
 )
 N_LOGS, N_TRUST, FIRST_TRUST = 4, 20, 500
 N_EPISODES, MOST_STEPS = 100, 1_000
-SETTINGS = "without either", "chosen features", "and trees"
+SETTINGS = "before", "features", "and trees"
 
 
 def run(
@@ -112,15 +114,15 @@ def _truth(problem: Any, policy: Any, seed: int) -> float:
 def _evaluated(policy: Any, log: Any, truth: float, problem: Any) -> dict[str, Any]:
     found: dict[tuple[str, bool], Any] = {}
     for name, metric in METRICS.items():
-        for linear in (False, True):
-            given = policy, log, problem.discount, metric, linear
-            found[name, linear] = _estimate(*given)
+        for now in (False, True):
+            given = policy, log, problem.discount, metric, now
+            found[name, now] = _estimate(*given)
     return {
         "truth": truth,
         "found": {
             name: {
-                "without either": found[name, False]["without"],
-                "chosen features": found[name, True]["without"],
+                "before": found[name, False]["without"],
+                "features": found[name, True]["without"],
                 "and trees": found[name, True]["with"],
             }
             for name in METRICS
@@ -129,7 +131,7 @@ def _evaluated(policy: Any, log: Any, truth: float, problem: Any) -> dict[str, A
 
 
 def _estimate(
-    policy: Any, log: Any, discount: float, metric: Any, linear: bool
+    policy: Any, log: Any, discount: float, metric: Any, now: bool
 ) -> dict[str, Any]:
     """An estimate, with and without what trees say of it."""
     bounds = []
@@ -139,8 +141,7 @@ def _estimate(
         return bounds[-1]
 
     asked = f"{metric.__module__}.disagreement"
-    suits = "sklearn_stackelberg.metrics._settings.features_that_suit"
-    switch = nullcontext() if linear else patch(suits, _smooth)
+    switch = nullcontext() if now else _as_before()
     with patch(asked, kept), switch, Quietly() as warned:
         estimate = metric(policy, log, discount=discount)
     by_trees = bounds[0].bound if bounds else 0.0
@@ -159,8 +160,20 @@ def _estimate(
     return {"with": reach(estimate), "without": reach(alone)}
 
 
-def _smooth(data: Any, discount: float, ridge: float, smooth: Any, rough: Any) -> Any:
-    return smooth
+@contextmanager
+def _as_before() -> Iterator[None]:
+    """A Matérn kernel of states alone, whatever the policy does."""
+    suits = "sklearn_stackelberg.metrics._settings.features_that_suit"
+    spanned = "sklearn_stackelberg.metrics._fitted_q.spanned_features"
+
+    def smooth(data: Any, discount: float, ridge: float, smooth: Any, _: Any) -> Any:
+        return smooth
+
+    def of_states(data: Any, kernel_features: Any, with_policy: bool = False) -> Any:
+        return spanned_features(data, kernel_features)
+
+    with patch(suits, smooth), patch(spanned, of_states):
+        yield
 
 
 def table(rows: Rows) -> str:
@@ -183,9 +196,13 @@ def table(rows: Rows) -> str:
             for name in METRICS
         ]
         heads = [title, "policy", "metric", "logs"]
-        heads += ["intervals hold: without either, features chosen, and trees"]
-        heads += ["bias in errors, without and with the choice"]
-        heads += ["half width over error, without and with trees", "warned"]
+        heads += ["intervals hold: before, with the features of now, and trees"]
+        heads += ["bias in errors, before and now"]
+        heads += [
+            "error over that before",
+            "half width over error, without and with trees",
+            "warned",
+        ]
         if lines:
             parts.append(markdown(heads, lines))
     return "\n\n".join(parts)
@@ -204,10 +221,17 @@ def _cells(rows: list[dict[str, Any]], name: str) -> list[str]:
         holds.append(float(np.mean((low - slack <= truth) & (truth <= high + slack))))
         off.append(float(np.mean((value - truth) / error)))
         wide.append(float(np.mean((high - low) / 2.0 / error)))
+    errors = [
+        row["found"][name]["features"]["standard_error"]
+        / row["found"][name]["before"]["standard_error"]
+        for row in rows
+    ]
+    size = float(np.median(errors))
     warned = np.mean([row["found"][name]["and trees"]["warned"] for row in rows])
     return [
         ", ".join(f"{share:.2f}" for share in holds),
         f"{off[0]:+.2f}, {off[1]:+.2f}",
+        f"{size:.2f}",
         f"{wide[1]:.1f}, {wide[2]:.1f}",
         f"{warned:.2f}",
     ]
