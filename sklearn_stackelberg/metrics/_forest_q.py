@@ -217,7 +217,7 @@ class ForestQ:
     @cached_property
     def ratio(self) -> Floats:
         """p_i ω_i of the rows, (n,): what of each one's reward is in the value."""
-        start = np.bincount(self._first, self.data.initial_weight, len(self._places))
+        start = summed(self.data.initial_weight, self._first, len(self._places))
         return self._mean_back(self._solved(self._step_back, start))
 
     @cached_property
@@ -237,7 +237,7 @@ class ForestQ:
     def _step_back(self, visits: Floats) -> Floats:
         """The transpose of the same."""
         led_to = self._carried * self._mean_back(visits)
-        return visits - np.bincount(self._next, led_to, len(visits))
+        return visits - summed(led_to, self._next, len(visits))
 
     def _solved(self, times: Callable[[Floats], Floats], right: Floats) -> Floats:
         if not self.converged:

@@ -128,8 +128,8 @@ def highest_lower_bound(
             candidate.systems.append(system)
             # Nothing learned here has seen the episodes that it is held against.
             candidate.found.take(held, fit_without(system, held))
-    held = [np.flatnonzero(fold == number) for number in np.unique(fold)]
-    return _highest(data, discount, candidates, held, level, lams)
+    parts = [np.flatnonzero(fold == number) for number in np.unique(fold)]
+    return _highest(data, discount, candidates, parts, level, lams)
 
 
 def _highest(
