@@ -20,6 +20,7 @@ from ._data import EvaluationData
 from ._estimate import freedom, spread, summed
 from ._features import DiscreteFeatures
 from ._fitted_q import FittedQSystem
+from ._policy_columns import policy_columns
 
 # Trees, and the rows of a leaf; and how often they are grown anew on r + γ V(s') by
 # those before.
@@ -188,9 +189,13 @@ class ForestQ:
         self._places, where = np.unique(asked, return_inverse=True)
         self._next, self._first = np.split(where, [len(data)])
         # Standardised before single precision, in which trees compare, rounds them.
-        pairs = data.pairs if data.is_continuous else data.state
+        pairs = np.asarray(data.pairs if data.is_continuous else data.state)
+        # Trees, too, are to find where a policy of labels changes what it does.
+        self._policy = None if data.is_continuous else policy_columns(data)
+        if self._policy is not None:
+            pairs = np.hstack([pairs, self._policy[data.state_index]])
         self._columns = StateColumns("float32", standardise=True).fit(pairs)
-        self.logged = self._columns.transform(np.asarray(pairs))  # (n, c)
+        self.logged = self._columns.transform(pairs)  # (n, c)
         self._values = np.full(len(self._places), data.mean_return(discount))
         for _ in range(_ROUNDS):
             self._grow(self.target)
@@ -292,9 +297,11 @@ class ForestQ:
             place, node = np.nonzero(share)
             nodes = data.nodes[self._places[place], node]
             return place, share[place, node], np.hstack([states[place], nodes])
+        assert self._policy is not None
         share = share[:, data.codes[row]]
         place = np.flatnonzero(share)
-        return place, share[place], states[place]
+        columns = self._policy[self._places[place]]
+        return place, share[place], np.hstack([states[place], columns])
 
 
 def _kinds(data: EvaluationData) -> list[Index]:
