@@ -246,7 +246,7 @@ class ControlProblem:
         )
 
 
-def _lean(offset: float) -> Callable[[Any], int]:
+def lean(offset: float) -> Callable[[Any], int]:
     """Push right when the pole leans, or is about to lean, to the right."""
     return lambda observation: observation[2] + 0.2 * observation[3] + offset > 0
 
@@ -257,17 +257,17 @@ def _swing(observation: Any) -> int:
 
 
 CARTPOLE_DEFAULT = ControlProblem(
-    "CartPole 60 % random", "CartPole-v1", 5_000, (noisy(_lean(0.0), 0.6, 2),)
+    "CartPole 60 % random", "CartPole-v1", 5_000, (noisy(lean(0.0), 0.6, 2),)
 )
 CONTROL = (
     ControlProblem(
-        "CartPole random", "CartPole-v1", 10_000, (noisy(_lean(0.0), 1.0, 2),)
+        "CartPole random", "CartPole-v1", 10_000, (noisy(lean(0.0), 1.0, 2),)
     ),
     ControlProblem(
         "CartPole medium",
         "CartPole-v1",
         5_000,
-        (noisy(_lean(0.1), 1.0, 2), noisy(_lean(0.1), 0.2, 2)),
+        (noisy(lean(0.1), 1.0, 2), noisy(lean(0.1), 0.2, 2)),
         (0.5, 0.5),
     ),
     ControlProblem(

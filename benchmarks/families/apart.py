@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.continuous_problems import swing_up
-from benchmarks.families.environments import Environment, _land
+from benchmarks.families.environments import Environment, land
 from benchmarks.families.problem import Array, Simulated, draw
+from benchmarks.problems import lean, noisy
 
 TORQUES = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
 
@@ -27,36 +28,14 @@ class FiveTorques(gym.ActionWrapper[Any, int, Any]):
         return TORQUES[[int(action)]]
 
 
-def _near(observation: Any, rng: np.random.Generator) -> int:
+def _near(observation: Any) -> int:
     """The label nearest to a controller's torque."""
     torque = float(swing_up(np.asarray(observation, dtype=float))[0])
     return int(np.abs(TORQUES - torque).argmin())
 
 
-def _any_torque(observation: Any, rng: np.random.Generator) -> int:
-    return int(rng.integers(5)) if rng.random() < 0.7 else _near(observation, rng)
-
-
-def _clumsier(observation: Any, rng: np.random.Generator) -> int:
-    return int(rng.integers(4)) if rng.random() < 0.7 else _land(observation, rng)
-
-
-def _lean(observation: Any, rng: np.random.Generator) -> int:
-    return int(observation[2] + 0.2 * observation[3] > 0.0)
-
-
-def _shaky(observation: Any, rng: np.random.Generator) -> int:
-    return int(rng.integers(2)) if rng.random() < 0.8 else _lean(observation, rng)
-
-
-def _late(observation: Any, rng: np.random.Generator) -> int:
-    """Torque with the second joint's speed, and anything in half of the steps."""
-    if rng.random() < 0.5:
-        return int(rng.integers(3))
-    return 2 if observation[5] > 0.0 else 0
-
-
-def _spin(observation: Any, rng: np.random.Generator) -> int:
+def _spin(observation: Any) -> int:
+    """Torque with the second joint's speed."""
     return 2 if observation[5] > 0.0 else 0
 
 
@@ -95,8 +74,32 @@ class Thresholds(Simulated):
 
 APART = (
     Thresholds(),
-    Environment("Pendulum, five torques", FiveTorques(), 10_000, _any_torque, _near),
-    Environment("LunarLander, 70 % random", "LunarLander-v3", 15_000, _clumsier, _land),
-    Environment("CartPole, 80 % random", "CartPole-v1", 5_000, _shaky, _lean),
-    Environment("Acrobot, 50 % random", "Acrobot-v1", 10_000, _late, _spin),
+    Environment(
+        "Pendulum, five torques",
+        FiveTorques(),
+        10_000,
+        noisy(_near, 0.7, 5),
+        noisy(_near, 0.0, 5),
+    ),
+    Environment(
+        "LunarLander, 70 % random",
+        "LunarLander-v3",
+        15_000,
+        noisy(land, 0.7, 4),
+        noisy(land, 0.0, 4),
+    ),
+    Environment(
+        "CartPole, 80 % random",
+        "CartPole-v1",
+        5_000,
+        noisy(lean(0.0), 0.8, 2),
+        noisy(lean(0.0), 0.0, 2),
+    ),
+    Environment(
+        "Acrobot, 50 % random",
+        "Acrobot-v1",
+        10_000,
+        noisy(_spin, 0.5, 3),
+        noisy(_spin, 0.0, 3),
+    ),
 )

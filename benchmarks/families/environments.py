@@ -19,7 +19,7 @@ from benchmarks.continuous_problems import (
     swing_up,
 )
 from benchmarks.families.problem import Array, Problem
-from benchmarks.problems import ROLLOUT_SEED
+from benchmarks.problems import ROLLOUT_SEED, noisy
 from benchmarks.tuning_problems import Drawn
 from sklearn_stackelberg import Transitions
 from sklearn_stackelberg.datasets import log_episodes, rollout_returns
@@ -107,15 +107,11 @@ def _save(observation: Any, rng: np.random.Generator) -> Array:
 _DISCRETE = SimpleNamespace(unwrapped=SimpleNamespace(continuous=False))
 
 
-def _land(observation: Any, rng: np.random.Generator) -> int:
+def land(observation: Any) -> int:
     """Gymnasium's own controller of LunarLander."""
     from gymnasium.envs.box2d.lunar_lander import heuristic
 
     return int(heuristic(_DISCRETE, observation))
-
-
-def _clumsy(observation: Any, rng: np.random.Generator) -> int:
-    return int(rng.integers(4)) if rng.random() < 0.4 else _land(observation, rng)
 
 
 def _swing(observation: Any, rng: np.random.Generator) -> Array:
@@ -131,4 +127,6 @@ HILL = Environment(
     "MountainCar, any force", "MountainCarContinuous-v0", 8_000, _push, _save
 )
 # Undiscounted returns of at most 1,000 steps; solved is 200.
-LANDER = Environment("LunarLander", "LunarLander-v3", 15_000, _clumsy, _land)
+LANDER = Environment(
+    "LunarLander", "LunarLander-v3", 15_000, noisy(land, 0.4, 4), noisy(land, 0.0, 4)
+)
