@@ -16,6 +16,7 @@ from .._stored_rows import row_batches
 from .._typing import Flags, Floats, Index
 from .._validation import check_table_size
 from ..kernels._nystroem import LandmarkFeatures
+from ..kernels._registry import is_delta
 from ..policies._softmax import NetworkSoftmax, SoftmaxPolicy
 from ..q_functions import DiscreteQ, LinearQ
 from ..solvers._best_response import LSTDSystem
@@ -43,7 +44,7 @@ def _is_finite(features: object) -> bool:
     """Whether features are unit vectors, one for each state."""
     if not isinstance(features, LandmarkFeatures) or features.linear_ is not None:
         return False
-    return isinstance(features.kernel_, str) and features.kernel_ == "delta"
+    return is_delta(features.kernel_)
 
 
 class DiscretePlayers(Players):

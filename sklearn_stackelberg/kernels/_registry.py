@@ -54,6 +54,11 @@ class NamedKernel:
     refused: str | None = None
 
 
+def is_delta(kernel: object) -> bool:
+    """Whether a kernel is the one of rows that are equal or not."""
+    return isinstance(kernel, str) and kernel == "delta"
+
+
 def delta_kernel(X: ArrayLike, Y: ArrayLike | None = None) -> Floats:
     """1 where two rows are equal, else 0: finite states, represented exactly.
 

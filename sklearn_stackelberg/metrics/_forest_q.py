@@ -16,6 +16,7 @@ from sklearn.ensemble import ExtraTreesRegressor
 from .._linalg import held_out_errors
 from .._typing import AnyArray, Floats, Index
 from ..kernels._columns import StateColumns
+from ..kernels._registry import is_delta
 from ._data import EvaluationData
 from ._estimate import freedom, spread, summed
 from ._features import DiscreteFeatures
@@ -86,10 +87,11 @@ def disagreement(
     against.
     """
     first = systems[0]
-    kernel, data = first.features.kernel_features.kernel_, first.data
+    data = first.data
     none = Disagreement(float("nan"), 0.0)
     # Of states that are equal or not there is nothing between the rows.
-    if (isinstance(kernel, str) and kernel == "delta") or data.n_actions > _MOST_KINDS:
+    finite = is_delta(first.features.kernel_features.kernel_)
+    if finite or data.n_actions > _MOST_KINDS:
         return none
     parts = [np.arange(len(data))] if held is None else held
     if min(len(np.unique(data.pieces[rows])) for rows in parts) < _FEWEST:
@@ -189,13 +191,10 @@ class ForestQ:
         self._places, where = np.unique(asked, return_inverse=True)
         self._next, self._first = np.split(where, [len(data)])
         # Standardised before single precision, in which trees compare, rounds them.
-        pairs = np.asarray(data.pairs if data.is_continuous else data.state)
-        # Trees, too, are to find where a policy of labels changes what it does.
-        self._policy = None if data.is_continuous else policy_columns(data)
-        if self._policy is not None:
-            pairs = np.hstack([pairs, self._policy[data.state_index]])
-        self._columns = StateColumns("float32", standardise=True).fit(pairs)
-        self.logged = self._columns.transform(pairs)  # (n, c)
+        logged, self._place, asked = self._pairs()
+        columns = StateColumns("float32", standardise=True).fit(logged)
+        self.logged = columns.transform(logged)  # (n, c)
+        self._asked_pairs = columns.transform(asked)  # (q, c)
         self._values = np.full(len(self._places), data.mean_return(discount))
         for _ in range(_ROUNDS):
             self._grow(self.target)
@@ -279,29 +278,41 @@ class ForestQ:
             in_leaf = np.bincount(where.ravel(), weight.ravel(), n_leaves)
             leaves.append((weight / in_leaf[where], where, rows))
             own.append((np.full(where.shape, 1.0 / _TREES), rows, where))
-            places, share, nodes = self._nodes(rows[0, 0])
-            if len(places):
-                where = trees.apply(self._columns.transform(nodes)) + first
+            which, share = self._shares(rows[0, 0])
+            if len(which):
+                where = trees.apply(self._asked_pairs[which]) + first
                 share = np.repeat(share[:, None] / _TREES, _TREES, axis=1)
-                places = np.repeat(places[:, None], _TREES, axis=1)
-                asked.append((share, places, where))
+                place = np.repeat(self._place[which, None], _TREES, axis=1)
+                asked.append((share, place, where))
         self._leaves = _matrix(leaves, (n_leaves, n))
         self._own = _matrix(own, (n, n_leaves))
         self._asked = _matrix(asked, (len(self._places), n_leaves))
 
-    def _nodes(self, row: int) -> tuple[Index, Floats, Floats]:
-        """Where the policy takes what is a row's kind: places, π(a|s) and pairs."""
-        data = self.data
-        share, states = data.probabilities[self._places], data.states[self._places]
+    def _pairs(self) -> tuple[Floats, Index, Floats]:
+        """Logged pairs, (n, ·), and those that values are made of, with their places.
+
+        Of discrete actions these are the states, one each.
+        """
+        data, places = self.data, self._places
+        states = data.states[places]
         if data.is_continuous:
-            place, node = np.nonzero(share)
-            nodes = data.nodes[self._places[place], node]
-            return place, share[place, node], np.hstack([states[place], nodes])
-        assert self._policy is not None
-        share = share[:, data.codes[row]]
-        place = np.flatnonzero(share)
-        columns = self._policy[self._places[place]]
-        return place, share[place], np.hstack([states[place], columns])
+            place, node = np.nonzero(data.probabilities[places])
+            nodes = data.nodes[places[place], node]
+            return np.asarray(data.pairs), place, np.hstack([states[place], nodes])
+        # Trees, too, are to find where a policy of labels changes what it does.
+        policy = policy_columns(data)
+        logged = np.hstack([np.asarray(data.state), policy[data.state_index]])
+        return logged, np.arange(len(places)), np.hstack([states, policy[places]])
+
+    def _shares(self, row: int) -> tuple[Index, Floats]:
+        """Which pairs the policy takes of a row's kind, and π(a|s) of these."""
+        data, place = self.data, self._place
+        probabilities = data.probabilities[self._places]
+        if data.is_continuous:
+            return np.arange(len(place)), probabilities[probabilities != 0.0]
+        share = probabilities[:, data.codes[row]]
+        which = np.flatnonzero(share)
+        return which, share[which]
 
 
 def _kinds(data: EvaluationData) -> list[Index]:
@@ -323,6 +334,8 @@ def _matrix(
     parts: Sequence[tuple[Floats, Index, Index]], shape: tuple[int, int]
 ) -> csr_array:
     """Of entries, their rows and their columns."""
+    if not parts:
+        return csr_array(shape)
     values, rows, columns = (
         np.concatenate([part[i].ravel() for part in parts]) for i in range(3)
     )

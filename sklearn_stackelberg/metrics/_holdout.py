@@ -12,6 +12,7 @@ from .._executor import one_blas_thread
 from .._typing import Floats
 from ..kernels._choice import LENGTHS, choose_kernel
 from ..kernels._columns import are_finite
+from ..kernels._registry import is_delta
 from ..transitions._discounting import return_range
 from ..transitions._step_anchor import StepAnchor
 from ..transitions._tables import Log
@@ -165,8 +166,7 @@ def _system(data: EvaluationData, discount: float) -> FittedQSystem:
     if not data.is_continuous:
         settings = _with_kernel(data, discount, settings)
     features = fit_features(data, settings)
-    finite = isinstance(features.kernel_, str) and features.kernel_ == "delta"
-    ridge = _RIDGE["delta" if finite else "smooth"]
+    ridge = _RIDGE["delta" if is_delta(features.kernel_) else "smooth"]
     # Of all directions: the ratios are of other rows than those of the log.
     return FittedQSystem(data, discount, evaluation_features(data, features), ridge)
 

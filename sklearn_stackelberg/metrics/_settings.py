@@ -12,7 +12,7 @@ from .._typing import RandomStateLike
 from .._validation import Rule, check_rules, integer, positive
 from ..kernels._columns import are_finite, length_scales
 from ..kernels._nystroem import LandmarkFeatures
-from ..kernels._registry import KernelLike
+from ..kernels._registry import KernelLike, is_delta
 from ..kernels._state_action import StateActionFeatures
 from ._data import EvaluationData
 from ._fitted_q import FittedQSystem
@@ -66,7 +66,7 @@ def choose_system(
     if not (auto and data.is_continuous):
         features, with_policy = fit_features(few, settings), False
         if auto and isinstance(features, LandmarkFeatures):
-            with_policy = not _is_delta(features)
+            with_policy = not is_delta(features.kernel_)
             # Values break off where finite states do: of two queues intervals held the
             # truth in 85 % with the Matérn kernel of `fit_features`.
             rough = fit_features(few, replace(settings, kernel="laplacian"))
@@ -90,10 +90,6 @@ def choose_system(
     if few is data:
         return system.with_ridge(ridge)
     return FittedQSystem.from_kernel(data, discount, pairs, ridge)
-
-
-def _is_delta(features: LandmarkFeatures) -> bool:
-    return isinstance(features.kernel_, str) and features.kernel_ == "delta"
 
 
 def fit_features(

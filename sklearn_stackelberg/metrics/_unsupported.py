@@ -14,6 +14,7 @@ from .._fitting.support import ActionRange, ActionSupport
 from .._stored_rows import row_batches
 from .._typing import Flags, Floats, Index
 from ..kernels._columns import center_and_spread
+from ..kernels._registry import is_delta
 from ._data import EvaluationData, batches
 from ._features import DiscreteFeatures, EvaluationFeatures, node_batches
 from ._fitted_q import FittedQSystem
@@ -76,7 +77,7 @@ def unsupported_share(system: FittedQSystem, flags: Flags | None = None) -> floa
 def unsupported_actions(system: FittedQSystem) -> Flags:
     """Which actions, or nodes, the log does not support in each state, (N, A)."""
     data, kernel = system.data, system.features.kernel_features.kernel_
-    if isinstance(kernel, str) and kernel == "delta":
+    if is_delta(kernel):
         # Counts; what lacks a rounding error of one row is one.
         return support_counts(system.features) < 1.0 - 1e-6
     if data.is_continuous:

@@ -128,6 +128,16 @@ def test_what_is_never_logged_is_worth_the_mean_reward():
     assert abs(found.value) > 0.4 * abs(mean)
 
 
+def test_a_policy_of_which_nothing_is_logged_is_worth_the_mean_reward():
+    few = changed(endless(120), action=np.zeros(120, dtype=int))
+    data = prepare_evaluation(Only(), few)
+    # As of a part of a log, which may lack what the whole has.
+    nothing = np.tile([0.0, 0.0, 1.0], (len(data.states), 1))
+    found = ForestQ(replace(data, probabilities=nothing), GAMMA)
+    assert_allclose(found.value, data.mean_return(GAMMA))
+    assert np.isfinite(found.contributions).all()
+
+
 def test_it_solves_bellmans_equation_of_its_own_means():
     found = forest(ended(walk_log(200)))
     data = found.data
