@@ -14,7 +14,7 @@ from sklearn_stackelberg.datasets import FiniteMDP
 State = tuple[int, ...]
 
 
-class _Process:
+class Process:
     """Transitions and rewards by states' names, filled one by one."""
 
     def __init__(self, states: Sequence[State], n_actions: int) -> None:
@@ -41,7 +41,7 @@ class _Process:
 def polling() -> Finite:
     """One server of three queues of up to 5, which it takes time to change between."""
     size, comes, costs = 5, (0.25, 0.15, 0.1), np.array([0.2, 0.4, 1.0])
-    process = _Process(list(product(*[range(size + 1)] * 3, range(3))), 3)
+    process = Process(list(product(*[range(size + 1)] * 3, range(3))), 3)
     for state, action in product(process.states, range(3)):
         *queues, at = state
         row = process.index[state]
@@ -60,7 +60,7 @@ def polling() -> Finite:
 def tandem() -> Finite:
     """Two stations of up to 9 jobs, one behind the other, each slow or fast."""
     size, rates = 9, ((0.35, 0.65), (0.3, 0.6))
-    process = _Process(list(product(range(size + 1), repeat=2)), 4)
+    process = Process(list(product(range(size + 1), repeat=2)), 4)
     for state, action in product(process.states, range(4)):
         fast, (first, second) = divmod(action, 2), state
         costs = 0.2 * sum(state) + 0.5 * fast[0] + 0.8 * fast[1] + 3.0 * (first == size)
@@ -82,7 +82,7 @@ def repairs() -> Finite:
     """Up to 12 broken machines of 12, three seasons, and up to three kinds of help."""
     n, most, fixes = 12, 4, (0.0, 0.5, 0.9, 1.6)
     prices, breaks = (0.0, 0.4, 1.0, 2.5), (0.03, 0.06, 0.12)
-    process = _Process(list(product(range(n + 1), range(3))), 4)
+    process = Process(list(product(range(n + 1), range(3))), 4)
     for state, action in product(process.states, range(4)):
         broken, season = state
         process.reward[process.index[state], action] = (
@@ -102,7 +102,7 @@ def repairs() -> Finite:
 def overflow() -> Finite:
     """A fast and a slow server of up to 7 jobs, which are worth more or less."""
     size, rates, worth = 7, (0.5, 0.2), (0.5, 1.5, 5.0)
-    process = _Process(list(product(range(size + 1), range(size + 1), range(3))), 3)
+    process = Process(list(product(range(size + 1), range(size + 1), range(3))), 3)
     for state, action in product(process.states, range(3)):
         *queues, kind = state
         taken = action > 0 and queues[action - 1] < size

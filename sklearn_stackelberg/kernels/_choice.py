@@ -51,10 +51,10 @@ def choose_kernel(
 
     Eq. (71) of docs/evaluation.md, of the logger's values: r + γ V₀(s') is regressed on
     the states' features, for each action, with V₀ by each of the three kernels in turn.
-    The smoothest is taken whose error is less than that of all before, in the geometric
-    mean over these V₀, and its bandwidth is what `LENGTHS` has, if it has any. Rewards
-    are less their average, ``carried`` is γ (1 − terminated), and episodes are codes
-    from 0 on.
+    The smoothest is taken whose error is less than that of all before, of each of these
+    V₀, and its bandwidth is what `LENGTHS` has, if it has any. Each kernel foretells
+    its own V₀ best, so that of a mean one V₀ would decide. Rewards are less their
+    average, ``carried`` is γ (1 − terminated), and episodes are codes from 0 on.
     """
     known, where = np.unique(states, axis=0, return_inverse=True)
     found = some_episodes(episode, _ROWS)
@@ -94,12 +94,11 @@ def are_rough(
 ) -> bool:
     """Whether rough features foretell held-out rows better than smooth ones.
 
-    As in `choose_kernel`, of many states, and of both V₀: each kind foretells its own
-    best, and on one log of CartPole the rough one by so much that the mean took it.
+    As in `choose_kernel`, of many states: of both V₀.
     """
     tables = smooth, rough
     errors = _errors(tables, action, reward, carried, weight, fold)
-    return bool(np.all(errors[1] < _BETTER * errors[0]))
+    return _is_less(errors[1], errors[0])
 
 
 def some_episodes(episode: Index, n_rows: int) -> tuple[Index, Index] | None:
@@ -114,8 +113,8 @@ def some_episodes(episode: Index, n_rows: int) -> tuple[Index, Index] | None:
 
 
 def _is_less(error: Floats, other: Floats) -> bool:
-    """Whether errors, (c,), are less than others, in the geometric mean."""
-    return bool(np.prod(error) < np.prod(_BETTER * other))
+    """Whether all errors, (c,), are less than others."""
+    return bool(np.all(error < _BETTER * other))
 
 
 def _errors(
