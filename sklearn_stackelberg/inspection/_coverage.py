@@ -127,7 +127,9 @@ def coverage_report(
     refuse_endless(data.log, discount)
     data = data.by_steps(discount)
     fit = fitted_q(data, discount, settings)
-    mass = data.weight * fit.ratio
+    counted = fit.system.by_counts()
+    ratio = fit.ratio if counted is fit.system else counted.solve().ratio
+    mass = data.weight * ratio
     total = float(mass.sum())
     # Smooth features leave the dual some negative mass; more of it than of the other
     # would be no distribution of visits at all.
@@ -140,13 +142,13 @@ def coverage_report(
     # How often the policy comes to each of ``states``, discounted, (N,): b + γ Σ p ω g
     # of the next states; a negative ω is an artefact of smooth features.
     carried = data.carried(discount)
-    moved = data.weight * carried * np.maximum(fit.ratio, 0.0)
+    moved = data.weight * carried * np.maximum(ratio, 0.0)
     visits = np.bincount(data.initial_state, data.initial_weight, len(data.states))
     visits += np.bincount(data.next_index, moved, len(data.states))
     # Of walks that stop with probability 1 − γ a step, those that stop in the log: 1,
     # but for what is lost. A walk that leaves the log adds to neither side, and one
     # that the smooth ratios count twice adds twice: both are not accounted for.
-    stops = data.weight * fit.ratio @ (1.0 - carried)
+    stops = data.weight * ratio @ (1.0 - carried)
     share, (low, high) = unsupported_share(fit.system), data.return_range(discount)
     trees = disagreement([fit.system], fit.value, fit.contributions)
     report = CoverageReport(

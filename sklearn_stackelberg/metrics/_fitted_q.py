@@ -15,6 +15,7 @@ from .._linalg import LinearSystem, iterated
 from .._typing import Floats, Index
 from .._validation import check_table_size
 from ..kernels._columns import are_finite
+from ..kernels._registry import is_delta
 from . import _jackknife as jackknife
 from ._data import EvaluationData, batches
 from ._estimate import effective_size, spread, summed, within
@@ -75,6 +76,17 @@ class FittedQSystem:
     def with_ridge(self, ridge: float) -> FittedQSystem:
         """The same equations with another ridge."""
         return FittedQSystem(self.data, self.discount, self.features, ridge)
+
+    def by_counts(self) -> FittedQSystem:
+        """Where states are equal or not, without what the policy's columns add.
+
+        That is of values; how often a policy is where, and leaves the log, is counted.
+        """
+        kernel_features = self.features.kernel_features
+        if not is_delta(kernel_features.kernel_):
+            return self
+        features = spanned_features(self.data, kernel_features)
+        return FittedQSystem(self.data, self.discount, features, self.ridge)
 
     def part(self, rows: Index) -> FittedQSystem:
         return self.on(self.data.take(rows))

@@ -88,10 +88,10 @@ def fitted_q_value(
         Similarity of states. ``"auto"`` is a Matérn kernel with ν = 5/2, which follows
         a value that breaks off better than ``"rbf"``; where there are at most
         ``n_components`` states and ten rows for each on average it is ``"delta"``
-        (equal or not), unless a Laplacian one foretells held-out episodes far better.
-        Else the policy's probabilities stand beside the kernel's features, Eq. (89) of
-        docs/evaluation.md; and linear terms, or a Laplacian kernel in its place, where
-        these foretell better.
+        (equal or not), unless a Laplacian one foretells held-out episodes far better;
+        else linear terms stand beside the kernel, or a Laplacian one in its place,
+        where these foretell better. The policy's probabilities stand beside them all,
+        Eq. (89) of docs/evaluation.md.
         Of continuous actions, that of pairs (s, a): Laplacian or Matérn, with quadratic
         columns beside it, by what foretells held-out episodes best, and with one or
         three times the `ridge`, or as little as a hundredth of that: as little as the

@@ -64,18 +64,17 @@ def choose_system(
     few, ridge = data.joined, settings.ridge
     auto = isinstance(settings.kernel, str) and settings.kernel == "auto"
     if not (auto and data.is_continuous):
-        features, with_policy = fit_features(few, settings), False
+        features = fit_features(few, settings)
         if auto and isinstance(features, LandmarkFeatures):
-            with_policy = not is_delta(features.kernel_)
             # Values break off where finite states do: of two queues intervals held the
             # truth in 85 % with the Matérn kernel of `fit_features`.
             rough = fit_features(few, replace(settings, kernel="laplacian"))
             assert isinstance(rough, LandmarkFeatures)
-            if with_policy:
+            if not is_delta(features.kernel_):
                 features = features_that_suit(few, discount, ridge, features, rough)
             elif states_are_alike(few, discount, ridge, features, rough):
                 features = rough
-        return FittedQSystem.from_kernel(data, discount, features, ridge, with_policy)
+        return FittedQSystem.from_kernel(data, discount, features, ridge, auto)
     n_components, bandwidth = settings.n_components, settings.bandwidth
     n_components = n_components and _LANDMARKS_OF_PAIRS * n_components
     chosen = choose_features(few, discount, ridge, bandwidth, n_components)

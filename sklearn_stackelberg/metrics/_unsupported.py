@@ -66,7 +66,7 @@ def unsupported_share(system: FittedQSystem, flags: Flags | None = None) -> floa
     going_on = replace(data, probabilities=data.probabilities - unsupported)
     # A share is not noisy because a value is not: it keeps the whole ridge.
     share = getattr(system.features.kernel_features, "ridge_share", 1.0)
-    killed = system.with_ridge(system.ridge / share).on(going_on)
+    killed = system.by_counts().with_ridge(system.ridge / share).on(going_on)
     killed.reward = system.carried * now[data.next_index]
     linear = killed.linear_system()
     later = linear.b.numpy() @ linear.solve()

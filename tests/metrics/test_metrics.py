@@ -80,6 +80,25 @@ def test_on_finite_states_it_is_exact_evaluation_on_the_counts(seed, encode, dis
     assert abs(values[0] - values[1]) > 1e-2  # it depends on the policy
 
 
+def test_what_the_ridge_takes_does_not_add_up_over_steps():
+    """Right decisions earn 1 at each step; the logger is right in a third of them."""
+    rng = np.random.default_rng(0)
+    n, length, discount = 30, 40, 0.97
+    right = rng.integers(3, size=40)
+    state = rng.integers(40, size=(n, length + 1))
+    action = rng.integers(3, size=(n, length))
+    before, after = (s.reshape(-1, 1) for s in (state[:, :-1], state[:, 1:]))
+    reward = (action == right[state[:, :-1]]).ravel().astype(float)
+    ends, episode = np.zeros(n * length), np.repeat(np.arange(n), length)
+    log = Transitions(before, action.ravel(), reward, after, ends, episode=episode)
+    policy = Table(np.eye(3)[right])
+    truth = 1.0 / (1.0 - discount)
+    found = fitted_q_value(policy, log, discount=discount)
+    plain = fitted_q_value(policy, log, discount=discount, kernel="delta")
+    assert abs(found.value - truth) < found.standard_error
+    assert plain.value < truth - 5.0 * plain.standard_error
+
+
 def test_without_first_rows_all_rows_are_initial():
     mdp = random_mdp(1)
     log, policy = uniform_log(mdp, 1500), random_table(mdp)
