@@ -1,4 +1,7 @@
-"""Finite processes that no kernel was chosen by: some smooth, some that break off."""
+"""Finite processes that no kernel was chosen by: some smooth, some that break off.
+
+By the last two nothing was chosen, of fits or of evaluators.
+"""
 
 from __future__ import annotations
 
@@ -100,4 +103,42 @@ def wards() -> Finite:
     return process.made("wards", 2, [0.2, 0.4, 0.4], 3_000, 60)
 
 
+def reservoir() -> Finite:
+    """Water of up to 15 units in four seasons, wet or dry, and how much is let out."""
+    size, wet = 15, (0.8, 0.5, 0.2, 0.5)
+    process = Process(list(product(range(size + 1), range(4), range(2))), 4)
+    for state, out in product(process.states, range(4)):
+        level, season, rains = state
+        let = min(out, level)
+        comes = poisson.pmf(np.arange(6), 2.2 if rains else 0.7)
+        comes[-1] += 1.0 - comes.sum()
+        row = process.index[state]
+        process.reward[row, out] = 2.0 * np.sqrt(let) - 1.0 * (out > level)
+        for more, chance in enumerate(comes):
+            left = level - let + more
+            process.reward[row, out] -= 3.0 * chance * max(0, left - size)
+            for after, turn in ((season, 0.75), ((season + 1) % 4, 0.25)):
+                for dry, p in enumerate((1.0 - wet[after], wet[after])):
+                    to = min(size, left), after, dry
+                    process.add(state, out, to, chance * turn * p)
+    return process.made("reservoir", 1, [0.4, 0.3, 0.2, 0.1], 3_000, 60)
+
+
+def fleet(n_zones: int = 6) -> Finite:
+    """A van in one of six zones goes to another, and may find a fare there."""
+    process = Process(list(product(range(n_zones), repeat=2)), n_zones)
+    comes = np.array([0.3, 0.1, 0.2, 0.05, 0.25, 0.1])
+    order = (0, 3, 1, 5, 2, 4)  # the names of zones say little of where they are
+    for state, action in product(process.states, range(n_zones)):
+        at, fare = state
+        far = abs(order[at] - order[action])
+        row = process.index[state]
+        process.reward[row, action] = -0.4 * far + 3.0 * (action == fare)
+        for following, chance in enumerate(comes):
+            process.add(state, action, (action, following), 0.7 * chance)
+            process.add(state, action, (action, fare), 0.3 * chance)
+    return process.made("fleet", 1, [0.3, 0.1, 0.1, 0.1, 0.3, 0.1], 2_500, 40)
+
+
+UNSEEN = (reservoir, fleet)
 FINITE_APART = (cliff, storage, perishable, wards)

@@ -1,8 +1,8 @@
 """Values of policies on other logs: the policy's columns, the kernel, and trees.
 
-What the problems of two halves and their logs 0 to 3 say was looked at while these were
-chosen; what those of ``APART``, of loans, and of the trust problems' logs from 500 on
-say was not.
+What the problems of two halves, the finite ones and their logs 0 to 3 say was looked at
+while these were chosen; what those of ``APART`` and ``UNSEEN``, of loans, and of the
+trust problems' logs from 500 on say was not.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import numpy as np
 from benchmarks import ours
 from benchmarks.families.apart import APART
 from benchmarks.families.barred import BARRED
+from benchmarks.families.finite_apart import FINITE_APART, UNSEEN
 from benchmarks.families.problem import Simulated
 from benchmarks.problems import ROLLOUT_SEED
 from benchmarks.report import Rows, markdown
@@ -34,6 +35,7 @@ from sklearn_stackelberg.metrics._features import spanned_features
 LOOKED_AT = (
     *("LunarLander", "CartPole 60", "CartPole medium", "Acrobot", "modules"),
     *("severity", "retention", "greenhouse", "tutoring", "chemotherapy, eleven"),
+    *("pricing", "maintenance", "random process", "service speed", "grid with"),
 )
 N_LOGS, N_TRUST, FIRST_TRUST = 4, 20, 500
 N_EPISODES, MOST_STEPS = 100, 1_000
@@ -56,7 +58,8 @@ def run(
             for problem in half
             if problem.name.startswith(LOOKED_AT)
         ]
-        every = named((*looked_at, *BARRED, *APART), problems)
+        finite = [make() for make in (*UNSEEN, *FINITE_APART)]
+        every = named((*finite, *looked_at, *BARRED, *APART), problems)
         for problem, seed in each_log(every, seeds or N_LOGS, part):
             key = {"problem": problem.name, "seed": seed, "setting": {}}
             rows.once(key | {"method": LEARNED}, partial(_of_family, problem, seed))
@@ -182,6 +185,7 @@ def table(rows: Rows) -> str:
     for row in rows:
         kinds.setdefault((row["problem"], row["method"]), []).append(row)
     apart = {problem.name for problem in APART} | {"loans"}
+    apart |= {make().name for make in UNSEEN}
     trust = {problem.name for problem in PROBLEMS}
     parts = []
     for title, inside in (
