@@ -94,13 +94,13 @@ class FoldFits:
 
         No less than returns can be; with what each piece contributes to it, (E,).
         """
-        value = self._evaluation.value(self._evaluation.fit(policy))
+        value = self._evaluation.value(policy)
         data = tabulate_policy(policy, self.test)
         if self._held is None:
             self._held = evaluation_features(data, value.features)
         # One wild estimate on one of a few splits shall not outweigh the others.
         lowest, _ = return_range(self._problem.given, self._first.discount)
-        found, contributions = value.value_in(self._held.of(data))
+        found, contributions = value.value_in(self._held.of(data, value.actions))
         return max(lowest, found), contributions
 
     def prepare(self, hp: Hyperparameters) -> _Prepared:

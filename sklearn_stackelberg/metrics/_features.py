@@ -14,7 +14,7 @@ from .._problem.rows import FeatureRows, feature_rows
 from .._stored_rows import folder_of
 from .._typing import Floats, Index
 from ._data import EvaluationData, batches, rows_at_once
-from ._policy_columns import PolicyColumn, policy_columns
+from ._policy_columns import PolicyColumn, varied_actions
 
 RowsLike = Index | slice
 
@@ -34,6 +34,9 @@ class EvaluationFeatures(ABC):
 
     ``rows`` are rows of the log, and ``index`` places in ``data.states``.
     """
+
+    # Codes of those whose probabilities are features, too; None of a policy's column.
+    actions: Index | None = None
 
     def __init__(
         self, data: EvaluationData, kernel_features: FeatureMap, shape: tuple[int, ...]
@@ -62,8 +65,14 @@ class EvaluationFeatures(ABC):
         """
 
     @abstractmethod
-    def of(self, data: EvaluationData) -> EvaluationFeatures:
-        """The same features for some rows of the log, or for another policy."""
+    def of(
+        self, data: EvaluationData, actions: Index | None = None
+    ) -> EvaluationFeatures:
+        """The same features for some rows of the log, or for another policy.
+
+        With the policy's probabilities of some ``actions``: None are those that its
+        features have now, if they have any.
+        """
 
     def times(self, rows: RowsLike, matrix: Floats) -> Floats:
         """Z times (M, c), or (M,)."""
@@ -106,10 +115,12 @@ def _table(
 
 
 def evaluation_features(
-    data: EvaluationData, kernel_features: FeatureMap
+    data: EvaluationData, kernel_features: FeatureMap, actions: Index | None = None
 ) -> EvaluationFeatures:
-    kind = ContinuousFeatures if data.is_continuous else DiscreteFeatures
-    return kind(data, kernel_features)
+    """With the probabilities of some discrete actions behind those of the kernel."""
+    if data.is_continuous:
+        return ContinuousFeatures(data, kernel_features)
+    return DiscreteFeatures(data, kernel_features, None, actions)
 
 
 def spanned_features(
@@ -122,15 +133,16 @@ def spanned_features(
     """
     if data.is_continuous:
         return ContinuousFeatures(data, kernel_features)
+    actions = varied_actions(data) if with_policy else None
     if max(len(data), SMALL_SIZE) >= data.n_actions * kernel_features.n_features_out_:
-        return DiscreteFeatures(data, kernel_features, None, with_policy)
-    return SpannedFeatures(data, kernel_features, None, with_policy)
+        return DiscreteFeatures(data, kernel_features, None, actions)
+    return SpannedFeatures(data, kernel_features, None, actions)
 
 
 class DiscreteFeatures(EvaluationFeatures):
     """z = e_a ⊗ φ(s): one copy of the states' features, ``phi``, for each action.
 
-    ``with_policy`` puts the policy's own probabilities behind those of the kernel.
+    The policy's own probabilities of ``actions`` stand behind those of the kernel.
     Where a policy changes what it does Q has a step, at which smooth features take from
     what it does for what it does not; a column for it has none.
     """
@@ -140,12 +152,12 @@ class DiscreteFeatures(EvaluationFeatures):
         data: EvaluationData,
         kernel_features: FeatureMap,
         phi: FeatureRows | None = None,
-        with_policy: bool = False,
+        actions: Index | None = None,
     ) -> None:
         m = kernel_features.n_features_out_
-        self.with_policy = with_policy
+        self.actions = actions
         # Eq. (89) of docs/evaluation.md.
-        self._columns = policy_columns(data) if with_policy else None
+        self._columns = None if actions is None else data.probabilities[:, actions]
         width = m + (0 if self._columns is None else self._columns.shape[1])
         # Eq. (11) of docs/game.md: φ(s, a) = e_a ⊗ φ(s), so that w has a w_a by action.
         super().__init__(data, kernel_features, (data.n_actions, width))
@@ -220,8 +232,17 @@ class DiscreteFeatures(EvaluationFeatures):
             q = np.clip(q, *limits)
         return (q * data.probabilities).sum(axis=1), q[data.state_index, data.codes]
 
-    def of(self, data: EvaluationData) -> DiscreteFeatures:
-        return DiscreteFeatures(data, self.kernel_features, self._phi, self.with_policy)
+    def of(
+        self, data: EvaluationData, actions: Index | None = None
+    ) -> DiscreteFeatures:
+        given = self._given(data) if actions is None else actions
+        return DiscreteFeatures(data, self.kernel_features, self._phi, given)
+
+    def _given(self, data: EvaluationData) -> Index | None:
+        """Actions whose probabilities are features: of another policy, others."""
+        if self.actions is None or data.probabilities is self.data.probabilities:
+            return self.actions
+        return varied_actions(data)
 
     def _own(self, rows: RowsLike) -> tuple[Floats, Index]:
         return self.phi(self.data.state_index[rows]), self.data.codes[rows]
@@ -253,11 +274,11 @@ class SpannedFeatures(DiscreteFeatures):
         data: EvaluationData,
         kernel_features: FeatureMap,
         phi: FeatureRows | None = None,
-        with_policy: bool = False,
+        actions: Index | None = None,
         basis: Floats | None = None,
         owner: Index | None = None,
     ) -> None:
-        super().__init__(data, kernel_features, phi, with_policy)
+        super().__init__(data, kernel_features, phi, actions)
         if basis is None or owner is None:
             basis, owner = self._spans()
         self.basis, self.owner, self.shape = basis, owner, (len(owner),)
@@ -294,12 +315,13 @@ class SpannedFeatures(DiscreteFeatures):
         np.add.at(full, self.owner, (self.basis * weight.ravel()).T)
         return self._values_of(full, anchor, limits)
 
-    def of(self, data: EvaluationData) -> SpannedFeatures:
-        given = data, self.kernel_features, self._phi, self.with_policy
+    def of(self, data: EvaluationData, actions: Index | None = None) -> SpannedFeatures:
+        given = self._given(data) if actions is None else actions
+        features = data, self.kernel_features, self._phi, given
         # With columns of another policy the logged features have another span.
-        if self.with_policy and data.probabilities is not self.data.probabilities:
-            return SpannedFeatures(*given)
-        return SpannedFeatures(*given, self.basis, self.owner)
+        if given is not self.actions:
+            return SpannedFeatures(*features)
+        return SpannedFeatures(*features, self.basis, self.owner)
 
 
 class ContinuousFeatures(EvaluationFeatures):
@@ -355,7 +377,9 @@ class ContinuousFeatures(EvaluationFeatures):
             v[batch] = self.mean(np.arange(len(v))[batch]) @ weight
         return v + anchor, self.times_all(weight) + anchor
 
-    def of(self, data: EvaluationData) -> ContinuousFeatures:
+    def of(
+        self, data: EvaluationData, actions: Index | None = None
+    ) -> ContinuousFeatures:
         # A part of the log shares the arrays; another policy has its own.
         same = data.nodes is self.data.nodes and (
             data.probabilities is self.data.probabilities

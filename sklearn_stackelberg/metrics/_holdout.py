@@ -9,7 +9,7 @@ import numpy as np
 from numpy.random import RandomState
 
 from .._executor import one_blas_thread
-from .._typing import Floats
+from .._typing import Floats, Index
 from ..kernels._choice import LENGTHS, choose_kernel
 from ..kernels._columns import are_finite
 from ..kernels._registry import is_delta
@@ -20,6 +20,7 @@ from ._data import EvaluationData
 from ._estimate import summed
 from ._features import EvaluationFeatures, evaluation_features
 from ._fitted_q import FittedQ, FittedQSystem
+from ._policy_columns import varied_actions
 from ._q_uncertainty import QUncertainty
 from ._settings import QSettings, choose_system, fit_features
 from ._tabulate import AnyPolicy, tabulate_policy
@@ -55,6 +56,7 @@ class HoldoutValue:
     discount: float
     highest: float  # return that the training log's rewards can add up to
     steps: StepAnchor | None  # what values are measured from
+    actions: Index | None  # whose probabilities are features, too
 
     def value(self, data: EvaluationData) -> float:
         """Value on rows that nothing was learned from, doubly robust.
@@ -62,7 +64,8 @@ class HoldoutValue:
         mean V̂(s₀) + Σ_i p_i ω_i (r_i + γ V̂(s'_i, π) − Q̂(s_i, a_i)), Q̂ and ω learned
         elsewhere, and ω no larger than the 90 % quantile of its size.
         """
-        return self.value_in(evaluation_features(data, self.features))[0]
+        features = evaluation_features(data, self.features, self.actions)
+        return self.value_in(features)[0]
 
     def value_in(self, features: EvaluationFeatures) -> tuple[float, Floats]:
         """The same, in features of the rows that others were valued in before.
@@ -114,25 +117,42 @@ class HoldoutEvaluation:
 
     def fit(self, policy: AnyPolicy) -> FittedQ:
         """Q of a policy, and its dual."""
-        discount = self._discount
-        data = tabulate_policy(policy, self._part).anchored(discount, self._steps)
-        if self._system is None:
-            self._system = _system(data, discount)
-            return self._system.solve()
-        return self._system.on(data).solve()
+        return self._of(policy).solve()
 
-    def value(self, fit: FittedQ) -> HoldoutValue:
+    def value(self, policy: AnyPolicy) -> HoldoutValue:
         """What rows held out are valued by."""
-        system = fit.system
+        return self.value_by(self._of(policy))
+
+    def value_by(
+        self, system: FittedQSystem, fit: FittedQ | None = None
+    ) -> HoldoutValue:
+        """The same, of a policy's equations, and their solution if there is one."""
+        features, data, actions = system.features, system.data, None
+        # Eq. (89) of docs/evaluation.md, where the ridge is a whole row. Beside smooth
+        # kernels it ranked worse as often as better.
+        if is_delta(features.kernel_features.kernel_) and not data.is_continuous:
+            actions = varied_actions(data)
+            features, fit = features.of(data, actions), None
+            system = FittedQSystem(data, self._discount, features, system.ridge)
+        fit = fit or system.solve()
         return HoldoutValue(
-            system.features.kernel_features,
+            features.kernel_features,
             fit.weight,
             fit.dual,
             system.anchor,
             self._discount,
             return_range(self._log, self._discount)[1],
             self._steps,
+            actions,
         )
+
+    def _of(self, policy: AnyPolicy) -> FittedQSystem:
+        discount = self._discount
+        data = tabulate_policy(policy, self._part).anchored(discount, self._steps)
+        if self._system is None:
+            self._system = _system(data, discount)
+            return self._system
+        return self._system.on(data)
 
 
 def fit_holdout_evaluator(
@@ -154,7 +174,7 @@ def fit_holdout_evaluator(
     # Of matrices of a few hundred columns threads of BLAS wait for one another.
     with one_blas_thread():
         fit = evaluation.fit(policy)
-        value = vars(evaluation.value(fit))
+        value = vars(evaluation.value_by(fit.system, fit))
         return HoldoutEvaluator(**value, uncertainty=QUncertainty.of(fit))
 
 

@@ -8,19 +8,23 @@ from typing import Any
 import numpy as np
 from sklearn.utils import gen_batches
 
-from .._typing import Floats
+from .._typing import Floats, Index
 from ._data import EvaluationData, rows_at_once
 
 # Of more labels the policy's columns, as many squared, would be most of Q's weights.
 _MOST_LABELS = 20
 
 
-def policy_columns(data: EvaluationData) -> Floats:
-    """π(a|s) of the actions of which it is not the same in all states, (N, c)."""
-    probabilities = data.probabilities
+def varied_actions(data: EvaluationData) -> Index:
+    """Codes of the actions of which π(a|s) is not the same in all states."""
     if data.n_actions > _MOST_LABELS:
-        return probabilities[:, :0]
-    return probabilities[:, np.ptp(probabilities, axis=0) > 0.0]
+        return np.empty(0, dtype=np.intp)
+    return np.flatnonzero(np.ptp(data.probabilities, axis=0) > 0.0)
+
+
+def policy_columns(data: EvaluationData) -> Floats:
+    """π(a|s) of these, (N, c)."""
+    return data.probabilities[:, varied_actions(data)]
 
 
 class PolicyColumn:
