@@ -83,7 +83,7 @@ class FittedQSystem:
         That is of values; how often a policy is where, and leaves the log, is counted.
         """
         kernel_features = self.features.kernel_features
-        if not is_delta(kernel_features.kernel_):
+        if self.features.actions is None or not is_delta(kernel_features.kernel_):
             return self
         features = spanned_features(self.data, kernel_features)
         return FittedQSystem(self.data, self.discount, features, self.ridge)

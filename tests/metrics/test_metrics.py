@@ -29,6 +29,8 @@ import sklearn_stackelberg.metrics._data as module
 from sklearn_stackelberg import Transitions
 from sklearn_stackelberg.datasets import FiniteMDP
 from sklearn_stackelberg.metrics import fitted_q_value
+from sklearn_stackelberg.metrics._holdout import fit_holdout_evaluator
+from sklearn_stackelberg.metrics._prepare import prepare_evaluation
 
 pytestmark = ignore_convergence
 
@@ -80,23 +82,37 @@ def test_on_finite_states_it_is_exact_evaluation_on_the_counts(seed, encode, dis
     assert abs(values[0] - values[1]) > 1e-2  # it depends on the policy
 
 
-def test_what_the_ridge_takes_does_not_add_up_over_steps():
+RIGHT = np.random.default_rng(0).integers(3, size=40)
+
+
+def log_of_right_decisions(seed):
     """Right decisions earn 1 at each step; the logger is right in a third of them."""
-    rng = np.random.default_rng(0)
-    n, length, discount = 30, 40, 0.97
-    right = rng.integers(3, size=40)
+    rng = np.random.default_rng(seed)
+    n, length = 30, 40
     state = rng.integers(40, size=(n, length + 1))
     action = rng.integers(3, size=(n, length))
     before, after = (s.reshape(-1, 1) for s in (state[:, :-1], state[:, 1:]))
-    reward = (action == right[state[:, :-1]]).ravel().astype(float)
+    reward = (action == RIGHT[state[:, :-1]]).ravel().astype(float)
     ends, episode = np.zeros(n * length), np.repeat(np.arange(n), length)
-    log = Transitions(before, action.ravel(), reward, after, ends, episode=episode)
-    policy = Table(np.eye(3)[right])
-    truth = 1.0 / (1.0 - discount)
-    found = fitted_q_value(policy, log, discount=discount)
-    plain = fitted_q_value(policy, log, discount=discount, kernel="delta")
+    return Transitions(before, action.ravel(), reward, after, ends, episode=episode)
+
+
+def test_what_the_ridge_takes_does_not_add_up_over_steps():
+    log, policy, truth = log_of_right_decisions(0), Table(np.eye(3)[RIGHT]), 1.0 / 0.03
+    found = fitted_q_value(policy, log, discount=0.97)
+    plain = fitted_q_value(policy, log, discount=0.97, kernel="delta")
     assert abs(found.value - truth) < found.standard_error
     assert plain.value < truth - 5.0 * plain.standard_error
+
+
+def test_nor_in_what_rows_held_out_are_valued_by(monkeypatch):
+    # Not so few, as tests have them, that 40 states are many.
+    monkeypatch.setattr("sklearn_stackelberg.metrics._holdout._WEIGHTS", 200)
+    policy, truth = Table(np.eye(3)[RIGHT]), 1.0 / 0.03
+    evaluator = fit_holdout_evaluator(policy, log_of_right_decisions(1), 0.97)
+    assert evaluator.actions.tolist() == [0, 1, 2]
+    data = prepare_evaluation(policy, log_of_right_decisions(2))
+    assert_allclose(evaluator.value(data), truth, rtol=0.1)
 
 
 def test_without_first_rows_all_rows_are_initial():
