@@ -90,6 +90,11 @@ def test_what_a_training_log_says_is_the_same_of_continuous_and_discrete(monkeyp
     monkeypatch.setattr(
         "sklearn_stackelberg.metrics._holdout.choose_kernel", lambda *_, **__: "delta"
     )
+    # And what the policy does beside it.
+    none = np.empty(0, dtype=int)
+    monkeypatch.setattr(
+        "sklearn_stackelberg.metrics._holdout.varied_actions", lambda _: none
+    )
     log, found = grid_log(), []
     for kind in (Mixture, Labelled):
         policy = kind(DOSES)
