@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.continuous_problems import swing_up
-from benchmarks.families.environments import Environment, land
+from benchmarks.families.environments import at_random, land
 from benchmarks.families.problem import Array, Simulated, draw
-from benchmarks.problems import lean, noisy
+from benchmarks.problems import lean
 
 TORQUES = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
 
@@ -74,32 +74,8 @@ class Thresholds(Simulated):
 
 APART = (
     Thresholds(),
-    Environment(
-        "Pendulum, five torques",
-        FiveTorques(),
-        10_000,
-        noisy(_near, 0.7, 5),
-        noisy(_near, 0.0, 5),
-    ),
-    Environment(
-        "LunarLander, 70 % random",
-        "LunarLander-v3",
-        15_000,
-        noisy(land, 0.7, 4),
-        noisy(land, 0.0, 4),
-    ),
-    Environment(
-        "CartPole, 80 % random",
-        "CartPole-v1",
-        5_000,
-        noisy(lean(0.0), 0.8, 2),
-        noisy(lean(0.0), 0.0, 2),
-    ),
-    Environment(
-        "Acrobot, 50 % random",
-        "Acrobot-v1",
-        10_000,
-        noisy(_spin, 0.5, 3),
-        noisy(_spin, 0.0, 3),
-    ),
+    at_random("Pendulum, five torques", FiveTorques(), 10_000, _near, 0.7, 5),
+    at_random("LunarLander, 70 % random", "LunarLander-v3", 15_000, land, 0.7, 4),
+    at_random("CartPole, 80 % random", "CartPole-v1", 5_000, lean(0.0), 0.8, 2),
+    at_random("Acrobot, 50 % random", "Acrobot-v1", 10_000, _spin, 0.5, 3),
 )

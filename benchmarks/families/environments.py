@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
@@ -104,6 +105,19 @@ def _save(observation: Any, rng: np.random.Generator) -> Array:
 
 
 # What Gymnasium's controller asks of the environment.
+def at_random(
+    name: str,
+    env: Any,
+    n_transitions: int,
+    controller: Callable[[Any], int],
+    random: float,
+    n_actions: int,
+) -> Environment:
+    """Logged by a controller that is noisy, and held against it without the noise."""
+    behave, reference = (noisy(controller, p, n_actions) for p in (random, 0.0))
+    return Environment(name, env, n_transitions, behave, reference)
+
+
 _DISCRETE = SimpleNamespace(unwrapped=SimpleNamespace(continuous=False))
 
 
@@ -127,6 +141,4 @@ HILL = Environment(
     "MountainCar, any force", "MountainCarContinuous-v0", 8_000, _push, _save
 )
 # Undiscounted returns of at most 1,000 steps; solved is 200.
-LANDER = Environment(
-    "LunarLander", "LunarLander-v3", 15_000, noisy(land, 0.4, 4), noisy(land, 0.0, 4)
-)
+LANDER = at_random("LunarLander", "LunarLander-v3", 15_000, land, 0.4, 4)

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
+from itertools import chain
 from typing import Any
 from unittest.mock import patch
 
@@ -75,10 +76,11 @@ def run(
 ) -> str:
     """Fit each log with each kernel; returns the tables."""
     chosen = named(every(), problems) if side != "peers" else ()
-    most = max(N_FEW, seeds or 0)
-    for problem, seed in each_log(chosen, most, part):
-        if seed >= (seeds or (N_FEW if _is_few(problem.name) else N_LOGS)):
-            continue
+    few = [problem for problem in chosen if _is_few(problem.name)]
+    many = [problem for problem in chosen if not _is_few(problem.name)]
+    for problem, seed in chain(
+        each_log(few, seeds or N_FEW, part), each_log(many, seeds or N_LOGS, part)
+    ):
         for kernel in ("auto", *KERNELS):
             if kernel == "delta" and not _is_few(problem.name):
                 continue

@@ -149,7 +149,7 @@ def coverage_report(
     # but for what is lost. A walk that leaves the log adds to neither side, and one
     # that the smooth ratios count twice adds twice: both are not accounted for.
     stops = data.weight * ratio @ (1.0 - carried)
-    share, (low, high) = unsupported_share(fit.system), data.return_range(discount)
+    share, (low, high) = unsupported_share(counted), data.return_range(discount)
     trees = disagreement([fit.system], fit.value, fit.contributions)
     report = CoverageReport(
         value=fit.value,

@@ -98,7 +98,7 @@ def test_a_mask_that_allows_everything_changes_nothing(kind):
     assert same.score(everything) == free.score(log)
 
 
-def test_treatments_of_stages_are_the_treatments_of_each_stage():
+def test_treatments_of_stages_are_the_treatments_of_each_stage(monkeypatch):
     # Under names of their own and a mask, or under the same two names.
     same_names = staged_log(labels="abab", available=None)
     settings = dict(kernel="delta", bandwidth="median", initial_states="first")
@@ -113,6 +113,10 @@ def test_treatments_of_stages_are_the_treatments_of_each_stage():
     assert_allclose(own.policy_value_, shared.policy_value_, rtol=1e-8)
     # What the policy does is a feature of the score's Q, of both stages or of each.
     assert own.score(LOG) == pytest.approx(shared.score(same_names), rel=1e-3)
+    none = "sklearn_stackelberg.metrics._holdout.varied_actions"
+    monkeypatch.setattr(none, lambda _: np.empty(0, dtype=int))
+    own, shared = estimator(**settings).fit(LOG), estimator(**settings).fit(same_names)
+    assert own.score(LOG) == pytest.approx(shared.score(same_names), rel=1e-6)
 
 
 @pytest.mark.parametrize("seed", [0, 1])
